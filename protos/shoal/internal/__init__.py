@@ -1,0 +1,1 @@
+"""Wire types between actors; no user's code rests on them."""
