@@ -1,0 +1,118 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoal.workers.encoding.model import ModelError, Role
+from shoal.workers.encoding.sentence_config import read_sentence_config
+
+OLD = "sentence_transformers.models."
+NEW = "sentence_transformers.sentence_transformer.modules.pooling."
+
+
+def write(folder: Path, files: dict[str, Any]) -> Path:
+    for name, value in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(value if isinstance(value, str) else json.dumps(value))
+    return folder
+
+
+def modules(*kinds: str, prefix: str = OLD, transformer: str = "") -> list[dict[str, str]]:
+    paths = {"Transformer": transformer, "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
+    return [{"type": prefix + kind, "path": paths.get(kind, f"9_{kind}")} for kind in kinds]
+
+
+def test_a_plain_folder_is_mean_pooled_and_normalised(tmp_path: Path) -> None:
+    config = read_sentence_config(tmp_path, "m")
+    assert (config.pooling, config.normalize, config.max_tokens, config.lower_case) == (("mean",), True, None, False)
+    assert [config.prompt(role) for role in Role] == ["", ""]
+
+
+def test_old_files_are_read(tmp_path: Path) -> None:
+    pooling = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    files = {
+        "modules.json": modules("Transformer", "Pooling", "Normalize", transformer="0_Transformer"),
+        "1_Pooling/config.json": pooling,
+        "0_Transformer/sentence_roberta_config.json": {"max_seq_length": 77, "do_lower_case": True},
+    }
+    config = read_sentence_config(write(tmp_path, files), "m")
+    assert (config.transformer, config.pooling, config.normalize) == ("0_Transformer", ("cls",), True)
+    assert (config.max_tokens, config.lower_case) == (77, True)
+
+
+def test_files_of_version_six_are_read(tmp_path: Path) -> None:
+    files = {
+        "modules.json": modules("Transformer", "Pooling", prefix=NEW),
+        "1_Pooling/config.json": {"pooling_mode": ["lasttoken", "mean"], "include_prompt": True},
+        "sentence_bert_config.json": {"transformer_task": "feature-extraction"},
+    }
+    config = read_sentence_config(write(tmp_path, files), "m")
+    assert (config.pooling, config.normalize, config.max_tokens) == (("lasttoken", "mean"), False, None)
+
+
+@pytest.mark.parametrize(
+    ("saved", "document", "query"),
+    [
+        ({}, "", ""),
+        ({"prompts": {"query": "Q: ", "document": "D: "}}, "D: ", "Q: "),
+        ({"prompts": {"query": "Q: ", "passage": "P: "}}, "P: ", "Q: "),
+        ({"prompts": {"query": "Q: ", "document": "", "passage": "P: "}}, "P: ", "Q: "),
+        ({"prompts": {"query": "Q: "}, "default_prompt_name": "query"}, "Q: ", "Q: "),
+        ({"prompts": {"query": "Q: ", "document": ""}, "default_prompt_name": "query"}, "", "Q: "),
+        ({"prompts": {"query": None, "other": "O: "}, "default_prompt_name": "other"}, "O: ", ""),
+    ],
+)
+def test_prompts_are_found_by_role(tmp_path: Path, saved: dict[str, Any], document: str, query: str) -> None:
+    config = read_sentence_config(write(tmp_path, {"config_sentence_transformers.json": saved}), "m")
+    assert (config.prompt(Role.DOCUMENT), config.prompt(Role.QUERY)) == (document, query)
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            {"modules.json": modules("Transformer", "Pooling", "Dense")},
+            "module 'Dense' (9_Dense) of modules.json is not supported",
+        ),
+        (
+            {"modules.json": modules("Transformer")},
+            "modules.json lists Transformer; needed are Transformer, Pooling[, Normalize]",
+        ),
+        ({"modules.json": "[]"}, "modules.json lists nothing; needed are Transformer, Pooling[, Normalize]"),
+        ({"modules.json": "{}"}, "modules.json holds dict, not a list"),
+        ({"modules.json": [{"type": 3}]}, "modules.json has an entry without type and path: {'type': 3}"),
+        ({"modules.json": "["}, "modules.json cannot be read: Expecting value: line 1 column 2 (char 1)"),
+        (
+            {"modules.json": modules("Transformer", "Pooling", transformer="../elsewhere")},
+            "module path '../elsewhere' of modules.json leaves the model folder",
+        ),
+        ({"modules.json": modules("Transformer", "Pooling")}, "1_Pooling/config.json is missing or empty"),
+        (
+            {"modules.json": modules("Transformer", "Pooling"), "1_Pooling/config.json": {"pooling_mode": "median"}},
+            "pooling mode 'median' of 1_Pooling/config.json is not supported",
+        ),
+        (
+            {
+                "modules.json": modules("Transformer", "Pooling"),
+                "1_Pooling/config.json": {"pooling_mode": "mean", "include_prompt": False},
+                "config_sentence_transformers.json": {"prompts": {"query": "Q"}},
+            },
+            "include_prompt=false of 1_Pooling/config.json is not supported",
+        ),
+        ({"sentence_bert_config.json": {"max_seq_length": 0}}, "max_seq_length is 0, the least is 1"),
+        (
+            {"config_sentence_transformers.json": {"prompts": {"query": 1}}},
+            "prompts of config_sentence_transformers.json do not map names to texts",
+        ),
+        (
+            {"config_sentence_transformers.json": {"default_prompt_name": "x"}},
+            "default_prompt_name of config_sentence_transformers.json is 'x', which prompts does not have",
+        ),
+    ],
+)
+def test_what_is_not_supported_is_named(tmp_path: Path, files: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ModelError) as caught:
+        read_sentence_config(write(tmp_path, files), "m")
+    assert str(caught.value) == f"model 'm': {reason}"

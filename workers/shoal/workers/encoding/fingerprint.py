@@ -1,0 +1,51 @@
+"""The identity of a model folder: a hash of the bytes and settings that decide its vectors, wherever the folder lies."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+# Grows when Shoal itself turns the same text and weights into another vector.
+PREPROCESSING_REVISION = 1
+
+_TOKENIZER_FILES = (
+    "added_tokens.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "special_tokens_map.json",
+    "spiece.model",
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "vocab.json",
+    "vocab.txt",
+)
+# Where a model came from and who saved it says nothing about its vectors.
+_CONFIG_PROVENANCE = ("_name_or_path", "transformers_version")
+_CHUNK_BYTES = 1 << 20
+
+
+def folder_fingerprint(folder: Path, settings: Mapping[str, Any]) -> str:
+    """Hex digest (32 characters) over the weights, tokenizer and config of a Hugging Face folder, and `settings`.
+
+    `settings` holds what is decided outside that folder (pooling, prompts, limits) as JSON values. File names count,
+    the folder's own path does not. Raises OSError when a file cannot be read and ValueError when config.json is no JSON.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    kept = {key: value for key, value in config.items() if key not in _CONFIG_PROVENANCE}
+    _add(digest, "settings", {"revision": PREPROCESSING_REVISION, "config": kept, **settings})
+    files = sorted(folder.glob("*.safetensors")) + [folder / name for name in _TOKENIZER_FILES]
+    for path in files:
+        if path.is_file():
+            _add(digest, "file", {"name": path.name, "bytes": path.stat().st_size})
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _add(digest: "hashlib.blake2b", kind: str, value: Mapping[str, Any]) -> None:
+    line = json.dumps([kind, value], sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    digest.update(line.encode() + b"\n")

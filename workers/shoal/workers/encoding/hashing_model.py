@@ -1,0 +1,95 @@
+"""A model without weights: signed hashing of words, word pairs and character triples. It needs no download and no torch,
+and gives the same vectors on every machine."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from itertools import islice, pairwise
+
+import numpy as np
+
+from shoal.workers.encoding.model import EMPTY_TEXT, Encoded, ModelError, Role, checked
+
+DEFAULT_DIMENSION = 256
+MIN_DIMENSION = 8
+MAX_DIMENSION = 4096
+MAX_WORDS = 512
+
+# Grows with every change that moves a vector, for it is part of the fingerprint.
+_REVISION = 1
+# Runs of letters and digits, or one other visible character. The length limit bounds what one word can cost.
+_WORD = re.compile(r"\w{1,32}|[^\w\s]")
+_WORD_WEIGHT, _PAIR_WEIGHT, _TRIPLE_WEIGHT = 1024, 512, 256
+
+
+@lru_cache(maxsize=1 << 17)
+def _hash(feature: str) -> int:
+    digest = hashlib.blake2b(feature.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "little")
+
+
+def _features(words: Sequence[str]) -> Iterator[tuple[str, int]]:
+    """Each distinct feature with its weight, an integer so that sums are exact in any order on any machine."""
+    pairs = (f"p {left} {right}" for left, right in pairwise(words))
+    framed = (f" {word} " for word in words)
+    triples = (f"t{word[start : start + 3]}" for word in framed for start in range(len(word) - 2))
+    families = (
+        (Counter(f"w{word}" for word in words), _WORD_WEIGHT),
+        (Counter(pairs), _PAIR_WEIGHT),
+        (Counter(triples), _TRIPLE_WEIGHT),
+    )
+    for counts, weight in families:
+        for feature, count in counts.items():
+            yield feature, weight if count == 1 else round(weight * (1.0 + math.log(count)))
+
+
+class HashingModel:
+    """Embeds a text by hashing its features into `dimension` signed, sublinear, L2-normalised places."""
+
+    batch_tokens = 16_384
+
+    def __init__(self, dimension: int = DEFAULT_DIMENSION, name: str | None = None) -> None:
+        """Raises ModelError unless 8 <= dimension <= 4096."""
+        self.name = name if name is not None else f"hashing:{dimension}"
+        if not MIN_DIMENSION <= dimension <= MAX_DIMENSION:
+            raise ModelError(self.name, f"dimension is {dimension}, allowed are {MIN_DIMENSION} to {MAX_DIMENSION}")
+        self.dimension = dimension
+        self.max_tokens = MAX_WORDS
+        self.fingerprint = hashlib.blake2b(f"shoal hashing {_REVISION} {dimension}".encode(), digest_size=16).hexdigest()
+
+    def encode(self, texts: Sequence[str], role: Role) -> Encoded:
+        """See `EmbeddingModel.encode`. Both roles give the same vectors; a token is a word."""
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        tokens = [0] * len(texts)
+        truncated = [False] * len(texts)
+        errors = [""] * len(texts)
+        for row, text in enumerate(texts):
+            # One word more than is read tells whether the text was cut, and a huge text is not read to its end.
+            found = _WORD.finditer(unicodedata.normalize("NFC", text).lower())
+            words = [match.group() for match in islice(found, MAX_WORDS + 1)]
+            if not words:
+                errors[row] = EMPTY_TEXT
+                continue
+            truncated[row] = len(words) > MAX_WORDS
+            del words[MAX_WORDS:]
+            tokens[row] = len(words)
+            vectors[row] = self._vector(words)
+        return checked(vectors, tokens, truncated, errors)
+
+    def _vector(self, words: Sequence[str]) -> np.ndarray:
+        sums = [0] * self.dimension
+        for feature, weight in _features(words):
+            hashed = _hash(feature)
+            sums[(hashed >> 1) % self.dimension] += weight if hashed & 1 else -weight
+        square = sum(value * value for value in sums)
+        if square == 0:
+            # Features can cancel each other in few dimensions; the text as a whole then takes one place.
+            hashed = _hash("a " + " ".join(words))
+            sums[(hashed >> 1) % self.dimension] = square = 1
+        return np.array(sums, dtype=np.float64) / math.sqrt(square)

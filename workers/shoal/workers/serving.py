@@ -1,0 +1,111 @@
+"""The internal gRPC server that every actor hosts: a grpc.aio server on a thread of its own, guarded by the cluster secret.
+
+What is served lives elsewhere; here is only how an actor's process comes to serve it.
+"""
+
+# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+from __future__ import annotations
+
+import asyncio
+import hmac
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import grpc.aio
+
+SECRET_KEY = "shoal-secret"
+INTERNAL_MESSAGE_BYTES = 256 * 1024 * 1024
+
+
+def secret_metadata(secret: str) -> tuple[tuple[str, str], ...]:
+    """Metadata that a caller of an internal service sends with each call."""
+    return ((SECRET_KEY, secret),)
+
+
+def internal_options() -> list[tuple[str, int]]:
+    """Channel options for both ends of internal calls. Ports are never shared: a port in use must be an error."""
+    return [
+        ("grpc.max_receive_message_length", INTERNAL_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", INTERNAL_MESSAGE_BYTES),
+        ("grpc.so_reuseport", 0),
+    ]
+
+
+class _SecretGuard(grpc.aio.ServerInterceptor):
+    """Refuses every call that does not carry the cluster secret."""
+
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = await continuation(handler_call_details)
+        sent = next((value for key, value in handler_call_details.invocation_metadata or () if key == SECRET_KEY), "")
+        sent_bytes = sent if isinstance(sent, bytes) else sent.encode()
+        if hmac.compare_digest(sent_bytes, self._secret):
+            return handler
+
+        async def refuse(_request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "internal call without the cluster secret")
+
+        async def refuse_stream(_request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            await refuse(_request, context)
+
+        if handler is not None and handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(refuse_stream)
+        return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+class InternalServer:
+    """Serves what `register` adds to a grpc.aio server, on a free port of `host`, from a daemon thread.
+
+    Plain callers (an actor's constructor, a test) get `address` from `start` and need no event loop.
+    """
+
+    def __init__(self, register: Callable[[grpc.aio.Server], None], secret: str, host: str = "127.0.0.1") -> None:
+        self._register = register
+        self._secret = secret
+        self._host = host
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="shoal-grpc", daemon=True)
+        self._server: grpc.aio.Server | None = None
+        self.address = ""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the servicers run on."""
+        return self._loop
+
+    def start(self) -> str:
+        """Starts serving and returns `host:port`; raises RuntimeError when the host cannot be bound."""
+        self._thread.start()
+        self.address = asyncio.run_coroutine_threadsafe(self._serve(), self._loop).result(timeout=30)
+        return self.address
+
+    async def _stop(self, grace_s: float) -> None:
+        if self._server is not None:
+            await self._server.stop(grace_s)
+            self._server = None
+            # grpc.aio hands late events of a stopped server to its loop for a moment.
+            await asyncio.sleep(0.05)
+
+    async def _serve(self) -> str:
+        self._server = grpc.aio.server(interceptors=[_SecretGuard(self._secret)], options=internal_options())
+        self._register(self._server)
+        port = self._server.add_insecure_port(f"{self._host}:0")
+        await self._server.start()
+        return f"{self._host}:{port}"
+
+    def stop(self, grace_s: float = 1.0) -> None:
+        """Lets calls in flight end within `grace_s`, then stops serving and ends the thread."""
+        if self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._stop(grace_s), self._loop).result(timeout=grace_s + 10)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(timeout=10)
+        if not self._loop.is_running():
+            self._loop.close()
