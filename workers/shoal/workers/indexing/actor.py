@@ -1,0 +1,39 @@
+"""The Ray actor of an index worker: its process, its host and its gRPC server. All work is in host.py and service.py."""
+
+from __future__ import annotations
+
+import os
+
+import ray
+import ray.util
+
+from shoal.workers.indexing.host import ShardHost
+from shoal.workers.indexing.service import IndexServicer
+from shoal.workers.indexing.storage import Storage
+from shoal.workers.serving import InternalServer
+
+
+@ray.remote
+class IndexWorkerActor:
+    """Starts with no shards; the coordinator opens them by Sync."""
+
+    def __init__(self, storage_root: str, secret: str, threads: int) -> None:
+        self._servicer = IndexServicer(ShardHost(Storage(storage_root)), threads)
+        self._server = InternalServer(self._servicer.register, secret, ray.util.get_node_ip_address())
+        self._server.start()
+
+    @ray.method
+    def address(self) -> str:
+        """Where IndexService is served, host:port."""
+        return self._server.address
+
+    @ray.method
+    def pid(self) -> int:
+        """Process id of this worker."""
+        return os.getpid()
+
+    @ray.method
+    def stop(self) -> None:
+        """Lets calls in flight end, then stops serving."""
+        self._server.stop()
+        self._servicer.close()
