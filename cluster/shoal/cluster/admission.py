@@ -1,0 +1,118 @@
+"""What a write does to a document: pure decisions over the stored state. The ledger carries them out."""
+
+import hashlib
+from dataclasses import dataclass
+
+PRIORITY_REMOVAL = 0
+"""Cheap, and a deleted document must not linger."""
+PRIORITY_EDIT = 1
+"""The vector that searches see is out of date."""
+PRIORITY_NEW = 2
+PRIORITY_BACKFILL = 3
+"""Work that no caller waits for: new generations, and repairs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """A document as it was sent; already validated."""
+
+    id: str
+    text: str
+    vector: bytes = b""
+    """Packed little-endian float32; empty without a vector of the user's own."""
+    payload: str = "{}"
+    """A canonical JSON object."""
+    expected_version: int | None = None
+    """Refuse the write unless this version is stored; 0 asks for a document that does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the ledger holds of a document, without its text."""
+
+    version: int
+    content_version: int
+    content_hash: bytes
+    payload: str
+    deleted: bool
+    embedded: bool
+    """Some version of it answers searches now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """The document changes."""
+
+    version: int
+    content_version: int
+    """Equal to `version` when text or vector changed, and for a delete."""
+    removal: bool
+    """No shard may show it: it is deleted, or has nothing to embed."""
+    priority: int
+
+    @property
+    def content_changed(self) -> bool:
+        """True when shards have to follow; a payload is read from the ledger at answer time."""
+        return self.version == self.content_version
+
+
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The document already is as asked for, so a repeated write is free and gets the same answer."""
+
+    version: int
+    """0 where a document to delete never existed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """The stored version is not the expected one."""
+
+    version: int
+    """The version that is stored; 0 when the document does not exist."""
+
+
+def content_hash(text: str, vector: bytes) -> bytes:
+    """32 bytes over text and vector; equal only when both are. Lengths are framed so that nothing shifts between the two."""
+    encoded = text.encode()
+    digest = hashlib.blake2b(digest_size=32)
+    digest.update(len(encoded).to_bytes(8, "little"))
+    digest.update(encoded)
+    digest.update(len(vector).to_bytes(8, "little"))
+    digest.update(vector)
+    return digest.digest()
+
+
+def admit_upsert(stored: Stored | None, incoming: Incoming, incoming_hash: bytes) -> Admitted | Unchanged | Conflict:
+    """Decides an upsert. `incoming_hash` is `content_hash` over the incoming text and vector.
+
+    The condition on the version is judged first: a conditional write that is repeated after it succeeded is a Conflict,
+    since two callers who race to create the same content must not both win.
+    """
+    exists = stored is not None and not stored.deleted
+    current = stored.version if stored is not None and exists else 0
+    if incoming.expected_version is not None and incoming.expected_version != current:
+        return Conflict(current)
+    nothing_to_embed = not incoming.text and not incoming.vector
+    if stored is None or stored.deleted:
+        version = stored.version + 1 if stored is not None else 1
+        return Admitted(version, version, nothing_to_embed, PRIORITY_REMOVAL if nothing_to_embed else PRIORITY_NEW)
+    same_content = stored.content_hash == incoming_hash
+    if same_content and stored.payload == incoming.payload:
+        return Unchanged(stored.version)
+    version = stored.version + 1
+    if nothing_to_embed:
+        priority = PRIORITY_REMOVAL
+    else:
+        priority = PRIORITY_EDIT if stored.embedded else PRIORITY_NEW
+    return Admitted(version, stored.content_version if same_content else version, nothing_to_embed, priority)
+
+
+def admit_delete(stored: Stored | None) -> Admitted | Unchanged:
+    """Decides a delete; deleting what does not exist changes nothing."""
+    if stored is None:
+        return Unchanged(0)
+    if stored.deleted:
+        return Unchanged(stored.version)
+    version = stored.version + 1
+    return Admitted(version, version, True, PRIORITY_REMOVAL)

@@ -1,0 +1,170 @@
+"""Opening a ledger: SQLite by default, PostgreSQL by URL; its schema; and the two kinds of transaction on it."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from alembic import command
+from alembic.config import Config
+from alembic.util import CommandError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import ArgumentError, DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.pool import QueuePool
+
+from shoal.cluster.ledger.errors import LedgerUnreadable
+from shoal.cluster.ledger.schema import SCHEMA_REVISION
+
+BUSY_TIMEOUT_S = 15.0
+"""How long a transaction waits for another process's write to end before it fails."""
+_READ_ONLY = "ledger_read_only"
+# Any number will do, as long as every Shoal takes the same.
+_MIGRATION_LOCK = 0x53686F616C
+
+
+def sqlite_url(path: Path) -> str:
+    """URL of a ledger in a SQLite file."""
+    return URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def open_engine(url: str, read_only: bool) -> Engine:
+    """Opens the ledger at `url`: sqlite:///PATH, or postgresql://USER@HOST/DATABASE.
+
+    For writing, a missing SQLite file and its folder are made; call `migrate` next. For reading, the ledger must be there
+    with the schema that this code knows. Raises LedgerUnreadable when that is not so or the database cannot be reached.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise LedgerUnreadable(repr(url), "not a database URL") from None
+    backend = parsed.get_backend_name()
+    place = _place(parsed)
+    if backend == "sqlite":
+        engine = _sqlite(place, read_only)
+    elif backend in ("postgresql", "postgres"):
+        engine = _postgresql(parsed.set(drivername="postgresql+psycopg"), place, read_only)
+    else:
+        raise LedgerUnreadable(place, f"{backend} is not supported, only sqlite and postgresql are")
+    event.listen(engine, "handle_error", lambda context: _explain(place, context))
+    try:
+        with reading(engine) as connection:
+            revision = _revision(connection)
+            if revision not in (None, SCHEMA_REVISION) and (read_only or revision > SCHEMA_REVISION):
+                relation = "a newer" if revision > SCHEMA_REVISION else "an older"
+                raise LedgerUnreadable(
+                    place, f"made by {relation} version of Shoal (schema {revision}; this one uses {SCHEMA_REVISION})"
+                )
+            if revision is None and read_only:
+                raise LedgerUnreadable(place, "there is no ledger in this database yet")
+    except LedgerUnreadable:
+        engine.dispose()
+        raise
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Brings the schema to SCHEMA_REVISION, in one transaction. Raises LedgerUnreadable when a newer Shoal made it."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, "head")
+        except CommandError as error:
+            raise LedgerUnreadable(_place(engine.url), f"made by another version of Shoal ({error})") from error
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that sees one moment of the ledger, takes no lock and cannot write."""
+    options: dict[str, Any] = {_READ_ONLY: True}
+    if engine.dialect.name == "postgresql":
+        options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        yield connection
+
+
+def _place(url: URL) -> str:
+    """How messages name the database; never with its password."""
+    if url.get_backend_name() == "sqlite":
+        return str(Path(url.database or "").absolute())
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def _sqlite(path: str, read_only: bool) -> Engine:
+    if not read_only:
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LedgerUnreadable(path, f"its folder cannot be made: {error.strerror}") from error
+
+    def connect() -> sqlite3.Connection:
+        # Readers too open for writing: only so can they share the write-ahead log after a crash.
+        mode = "rw" if read_only else "rwc"
+        connection = sqlite3.connect(
+            f"file:{quote(path)}?mode={mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT_S,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        try:
+            if read_only:
+                connection.execute("PRAGMA query_only = ON")
+            else:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+                connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine(
+        URL.create("sqlite", database=path), creator=connect, poolclass=QueuePool, execution_options={_READ_ONLY: read_only}
+    )
+    event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _begin(connection: Connection) -> None:
+    # A writer takes the lock at once: one that began as a reader could not upgrade after another's commit.
+    only_reads = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
+
+
+def _postgresql(url: URL, place: str, read_only: bool) -> Engine:
+    try:
+        # A pooled connection may have died with a restarted server, hence the ping.
+        return create_engine(
+            url,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": int(BUSY_TIMEOUT_S)},
+            execution_options={"postgresql_readonly": read_only},
+        )
+    except ImportError as error:
+        raise LedgerUnreadable(place, "psycopg is missing: pip install 'shoal[cluster,postgresql]'") from error
+
+
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _explain(place: str, context: ExceptionContext) -> None:
+    """Turns what the environment does to the database into one line; mistakes in our own statements pass through."""
+    original = context.original_exception
+    if isinstance(original, sqlite3.Error) and getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+        # SQLite says OperationalError to bad SQL too; its code tells them apart.
+        return
+    broken = type(context.sqlalchemy_exception) is DatabaseError and isinstance(original, sqlite3.DatabaseError)
+    if broken or isinstance(context.sqlalchemy_exception, (OperationalError, InterfaceError)):
+        lines = str(original).strip().splitlines()
+        raise LedgerUnreadable(place, lines[0] if lines else type(original).__name__) from original

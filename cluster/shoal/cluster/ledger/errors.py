@@ -1,0 +1,94 @@
+"""What the ledger refuses, and why. Messages are one line, for people.
+
+LedgerError
+├── CollectionExists
+├── CollectionNotFound
+├── DocumentNotFound
+├── MalformedId
+├── OrdinalTaken
+├── ShardNotFound
+├── Deposed
+├── LeaseHeld
+└── LedgerUnreadable
+"""
+
+
+class LedgerError(Exception):
+    """Root of everything that the ledger raises on purpose."""
+
+
+class CollectionExists(LedgerError):
+    """The name is taken."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"collection {name!r} exists already")
+        self.name = name
+
+
+class CollectionNotFound(LedgerError):
+    """No collection has this name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no collection is named {name!r}")
+        self.name = name
+
+
+class DocumentNotFound(LedgerError):
+    """The collection has never held a document of this id."""
+
+    def __init__(self, collection: str, document_id: str) -> None:
+        super().__init__(f"collection {collection!r} has no document {document_id!r}")
+        self.collection = collection
+        self.document_id = document_id
+
+
+class MalformedId(LedgerError):
+    """An id that one of the databases cannot store: PostgreSQL takes no NUL character."""
+
+    def __init__(self, document_id: str) -> None:
+        super().__init__(f"document id {document_id[:80]!r} holds a NUL character")
+        self.document_id = document_id
+
+
+class OrdinalTaken(LedgerError):
+    """A segment's ordinal was given out before; committing it would hide or reorder rows."""
+
+    def __init__(self, generation_id: int, shard: int, ordinal: int, next_ordinal: int) -> None:
+        super().__init__(
+            f"generation {generation_id} shard {shard}: segment ordinal {ordinal} is taken, the next is {next_ordinal}"
+        )
+
+
+class ShardNotFound(LedgerError):
+    """The generation has no such shard, mostly because its collection was dropped."""
+
+    def __init__(self, generation_id: int, shard: int) -> None:
+        super().__init__(f"generation {generation_id} shard {shard} does not exist")
+
+
+class Deposed(LedgerError):
+    """Another coordinator has taken the lease since; this one may not write any more."""
+
+    def __init__(self, epoch: int, current: int) -> None:
+        super().__init__(f"this coordinator's epoch {epoch} is over, the lease is at epoch {current}")
+        self.epoch = epoch
+        self.current = current
+
+
+class LeaseHeld(LedgerError):
+    """Another coordinator holds the lease and it has not expired."""
+
+    def __init__(self, holder: str, address: str, expires_in_ms: int) -> None:
+        super().__init__(f"the lease is held by {holder} at {address} for another {expires_in_ms} ms")
+        self.holder = holder
+        self.address = address
+        self.expires_in_ms = expires_in_ms
+
+
+class LedgerUnreadable(LedgerError):
+    """The database cannot be opened, read or written, or another version of Shoal made it."""
+
+    def __init__(self, place: str, reason: str) -> None:
+        super().__init__(f"ledger {place}: {reason}")
+        self.place = place
+        self.reason = reason

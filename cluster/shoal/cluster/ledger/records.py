@@ -1,0 +1,277 @@
+"""The values that go into the ledger and come out of it. Frozen; no SQL here. All times are milliseconds since 1970."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from shoal.cluster.admission import Incoming
+from shoal.workers.indexing.manifest import IndexSpec, SegmentInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Who may write."""
+
+    holder: str
+    address: str
+    """Where the holder serves its internal API, host:port."""
+    epoch: int
+    """Grows by one each time the lease is taken."""
+    expires_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSettings:
+    """What the user asked for, with the server's defaults filled in."""
+
+    model: str
+    """Empty for a collection of users' own vectors."""
+    dimension: int
+    index: str
+    """"flat", "hnsw" or "ivf"."""
+    metric: str
+    """"cosine", "dot" or "l2"."""
+    shards: int
+    empty_text: str = "reject"
+    """"reject" or "store"."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRecord:
+    """One way of indexing a collection."""
+
+    id: int
+    """Unique over all collections and never used again; segments and manifests carry this."""
+    collection_id: int
+    collection: str
+    """The collection's name."""
+    number: int
+    """Counts from 1 within the collection; this is what users see."""
+    state: str
+    """"active", "building" or "retired"."""
+    model: str
+    fingerprint: str
+    """Empty without a model."""
+    dimension: int
+    index_kind: str
+    metric: str
+    shards: int
+
+    @property
+    def spec(self) -> IndexSpec:
+        """How this generation's vectors are indexed."""
+        return IndexSpec(self.index_kind, self.metric, self.dimension)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionRecord:
+    """A collection and the generation that answers its searches."""
+
+    id: int
+    name: str
+    settings: CollectionSettings
+    sequence: int
+    """Number of the newest write; a token carries such a number."""
+    created_at_ms: int
+    generation: GenerationRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a dropped collection leaves to be tidied up."""
+
+    documents: int
+    """Documents that existed, deleted ones not counted."""
+    generation_ids: list[int]
+    """Their shards may be released and their files removed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteBatch:
+    """One caller's write: upserts first, then deletes."""
+
+    collection: str
+    upserts: Sequence[Incoming] = ()
+    deletes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentOutcome:
+    """What became of one document of a batch."""
+
+    id: str
+    version: int
+    """The version it has now; 0 where it never existed."""
+    changed: bool
+    conflict_version: int | None = None
+    """Set where expected_version was not met: the version it has, 0 where it does not exist."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteOutcome:
+    """What became of one batch, in the order of the request; a token is made of the first two fields."""
+
+    collection_id: int
+    sequence: int
+    results: tuple[DocumentOutcome, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PendingDocument:
+    """A document whose newest version a generation does not show yet."""
+
+    id: str
+    shard: int
+    version: int
+    """The version to apply."""
+    sequence: int
+    priority: int
+    removal: bool
+    """There is nothing to embed: the shard must forget it."""
+    text: str
+    """Empty for a removal."""
+    vector: bytes
+    """The user's own vector, packed little-endian float32; empty without one."""
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One document that a segment holds, as a vector or as a removal."""
+
+    id: str
+    version: int
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCommit:
+    """A segment file to be named, and what is inside it."""
+
+    generation_id: int
+    shard: int
+    segment: SegmentInfo
+    applied: Sequence[Applied]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt to embed one document that failed."""
+
+    generation_id: int
+    id: str
+    version: int
+    """The version that was tried; a newer one takes no notice of the failure."""
+    error: str
+    attempts: int
+    """Attempts made so far, this one included."""
+    next_attempt_at_ms: int
+    failed: bool
+    """Set the document aside until it is edited or requeued."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardCut:
+    """One shard at one moment."""
+
+    number: int
+    worker: str
+    """Name of the index worker it is placed on; empty when it is not placed."""
+    documents: int
+    """Documents that should be searchable."""
+    through: int
+    """Ordinal of the newest committed segment; 0 when there is none."""
+    pending_documents: int
+    pending_removals: int
+    failed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """The state of a collection that a search rests on, read at one moment."""
+
+    collection: CollectionRecord
+    generation: GenerationRecord
+    shards: list[ShardCut]
+    pending: int
+    """Documents and removals whose newest version is not committed; failed ones are not among them."""
+    failed: int
+    oldest_changed_at_ms: int | None
+    """When the oldest pending change was acknowledged."""
+    token_pending: bool
+    """True while a change at or before the asked sequence is pending."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveDocument:
+    """What a hit is validated against and filled in from."""
+
+    version: int
+    content_version: int
+    """A vector of any other version is stale."""
+    payload: str
+    text: str | None
+    """None unless asked for."""
+    deleted: bool
+    truncated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as its owner reads it back."""
+
+    id: str
+    text: str
+    vector: bytes
+    payload: str
+    version: int
+    changed_at_ms: int
+    searchable: bool
+    """True when the newest content answers searches."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationExplanation:
+    """How far one generation has got with one document."""
+
+    generation: GenerationRecord
+    shard: int
+    worker: str
+    wanted_version: int
+    embedded_version: int
+    truncated: bool
+    attempts: int
+    error: str
+    next_attempt_at_ms: int
+    """0 when no attempt is due."""
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExplainRecord:
+    """Everything the ledger knows about why a document is found or not."""
+
+    id: str
+    version: int
+    wanted_version: int
+    """The version at which text or vector last changed."""
+    deleted: bool
+    generations: list[GenerationExplanation] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDocument:
+    """A document that was set aside."""
+
+    id: str
+    version: int
+    reason: str
+    attempts: int
+    failed_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDocuments:
+    """The first of the documents that were set aside in the active generation, oldest first, and how many there are."""
+
+    documents: list[FailedDocument]
+    total: int

@@ -1,0 +1,142 @@
+import shutil
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from ledgers import Ledger, open_ledger
+from sqlalchemy import text
+from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
+
+import shoal.cluster.ledger
+from postgresql import free_port
+from shoal.cluster.admission import Incoming
+from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
+from shoal.cluster.ledger.errors import LedgerUnreadable
+from shoal.cluster.ledger.schema import SCHEMA_REVISION, metadata
+
+
+def refused(url: str, read_only: bool) -> str:
+    with pytest.raises(LedgerUnreadable) as caught:
+        open_engine(url, read_only)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_the_revisions_make_the_tables_that_the_code_uses(ledger: Ledger) -> None:
+    with ledger.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_the_newest_revision_is_the_one_that_readers_ask_for() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(shoal.cluster.ledger.__path__[0]) / "migrations"))
+    config.set_main_option("path_separator", "os")
+    assert ScriptDirectory.from_config(config).get_current_head() == SCHEMA_REVISION
+
+
+def test_a_ledger_is_the_same_when_it_is_opened_again(ledger_url: str) -> None:
+    with open_ledger(ledger_url) as ledger:
+        made = ledger.create()
+        ledger.upsert(Incoming("a", "reef"))
+    with open_ledger(ledger_url) as ledger:
+        assert ledger.epoch == 2
+        assert ledger.reader.collection("papers").generation == made.generation
+        assert [document.text for document in ledger.reader.get("papers", ["a"])] == ["reef"]
+
+
+def test_a_folder_is_made_and_may_have_any_name(tmp_path: Path) -> None:
+    with open_ledger(sqlite_url(tmp_path / "100% new?" / "#a b" / "ledger.sqlite")) as ledger:
+        ledger.create()
+    assert (tmp_path / "100% new?" / "#a b" / "ledger.sqlite").exists()
+
+
+def test_a_reader_makes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    assert refused(sqlite_url(path), read_only=True) == f"ledger {path}: unable to open database file"
+    assert not path.exists()
+
+
+def test_a_reader_cannot_write(ledger: Ledger) -> None:
+    refusals = (LedgerUnreadable, InternalError)
+    with pytest.raises(refusals, match=r"read-?only"), ledger.reading_engine.begin() as connection:
+        connection.execute(text("UPDATE collection SET name = 'x'"))
+
+
+def test_a_reader_waits_for_the_schema(ledger_url: str) -> None:
+    engine = open_engine(ledger_url, read_only=False)
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE other (id INTEGER)"))
+    assert refused(ledger_url, read_only=True).endswith("there is no ledger in this database yet")
+    engine.dispose()
+
+
+def test_a_ledger_of_a_newer_version_is_refused(ledger_url: str) -> None:
+    with open_ledger(ledger_url) as ledger, ledger.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for read_only in (True, False):
+        message = refused(ledger_url, read_only)
+        assert message.endswith(f"made by a newer version of Shoal (schema 9999; this one uses {SCHEMA_REVISION})")
+
+
+@pytest.mark.parametrize("read_only", [True, False])
+def test_a_file_that_is_no_database(tmp_path: Path, read_only: bool) -> None:
+    path = tmp_path / "ledger.sqlite"
+    path.write_bytes(b"not a database at all " * 500)
+    assert refused(sqlite_url(path), read_only) == f"ledger {path}: file is not a database"
+
+
+def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
+    assert refused(sqlite_url(tmp_path), read_only=False) == f"ledger {tmp_path}: unable to open database file"
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    message = refused(sqlite_url(tmp_path / "file" / "ledger.sqlite"), read_only=False)
+    assert message.endswith("its folder cannot be made: File exists")
+
+
+def test_a_page_that_is_damaged_while_the_ledger_is_open_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with open_ledger(sqlite_url(path)) as ledger:
+        ledger.create()
+        ledger.upsert(*(Incoming(str(number), "reef " * 100) for number in range(500)))
+    damaged = tmp_path / "damaged.sqlite"
+    shutil.copy(path, damaged)
+    with damaged.open("r+b") as file:
+        size = damaged.stat().st_size
+        for offset in range(4096 * 30, size - 4096, 4096):
+            file.seek(offset)
+            file.write(b"\xff" * 512)
+    with (
+        pytest.raises(LedgerUnreadable, match=r"damaged\.sqlite: database disk image is malformed$"),
+        open_ledger(sqlite_url(damaged)) as ledger,
+    ):
+        for number in range(500):
+            ledger.reader.get("papers", [str(number)])
+
+
+def test_urls_that_cannot_be_used() -> None:
+    assert refused("shoal-data", read_only=True) == "ledger 'shoal-data': not a database URL"
+    message = refused("mysql://root:secret@db/x", read_only=True)
+    assert message == "ledger mysql://root:***@db/x: mysql is not supported, only sqlite and postgresql are"
+
+
+def test_a_server_that_does_not_answer() -> None:
+    port = free_port()
+    message = refused(f"postgresql://shoal:secret@127.0.0.1:{port}/shoal", read_only=False)
+    assert message.startswith(f"ledger postgresql://shoal:***@127.0.0.1:{port}/shoal: ")
+    assert "secret" not in message
+
+
+def test_our_own_mistakes_are_not_called_unreadable(ledger: Ledger) -> None:
+    with pytest.raises((OperationalError, ProgrammingError), match="nonsense"), ledger.engine.begin() as connection:
+        connection.execute(text("SELECT nonsense FROM collection"))
+
+
+def test_migrating_twice_changes_nothing(ledger: Ledger) -> None:
+    made = ledger.create()
+    migrate(ledger.engine)
+    assert ledger.reader.collection("papers") == made
