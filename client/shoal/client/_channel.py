@@ -1,0 +1,77 @@
+"""How a connection is made: target, options, stubs, and the default deadline. Calls are made by the clients."""
+
+# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from shoal.client.errors import InvalidArgument
+from shoal.v1.collections_pb2_grpc import CollectionServiceStub
+from shoal.v1.documents_pb2_grpc import DocumentServiceStub
+from shoal.v1.embedding_pb2_grpc import EmbeddingServiceStub
+from shoal.v1.search_pb2_grpc import SearchServiceStub
+from shoal.v1.status_pb2_grpc import StatusServiceStub
+
+DEFAULT_ADDRESS = "localhost:50051"
+DEFAULT_PORT = 50051
+DEFAULT_TIMEOUT_S = 30.0
+RECEIVE_BYTES = 256 * 1024 * 1024
+_SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:")
+
+
+def parse_target(address: str) -> str:
+    """The gRPC target for `host`, `host:port`, `[v6]:port`, or a gRPC URI; raises InvalidArgument for anything else."""
+    if address.startswith(_SCHEMES):
+        return address
+    host, colon, port = address.rpartition(":")
+    if (address.startswith("[") and address.endswith("]")) or not colon:
+        host, port = address, str(DEFAULT_PORT)
+    if not host or "/" in host or (":" in host and not host.startswith("[")) or any(char.isspace() for char in host):
+        raise InvalidArgument(f"address {address!r} is not HOST:PORT", field="address", value=address)
+    if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
+        raise InvalidArgument(
+            f"address {address!r}: the port must be 1 to 65535", field="address", value=address, limit=65535
+        )
+    return f"{host}:{port}"
+
+
+def channel_options() -> list[tuple[str, int]]:
+    """Options of both clients' channels."""
+    return [
+        # What is too large to send is for the server to say: its limit is its own.
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_receive_message_length", RECEIVE_BYTES),
+        # A peer that vanished without closing the connection is noticed within 40 s of a call's start.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # The retry policy paces attempts; the channel must be ready to connect when one comes.
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+    ]
+
+
+class Stubs:
+    """The stubs of every service on one channel, sync or async."""
+
+    def __init__(self, channel: grpc.Channel | grpc.aio.Channel) -> None:
+        # The generated stubs are typed for one kind of channel or the other; `Call` names methods for both.
+        either: Any = channel
+        self.collections: Any = CollectionServiceStub(either)
+        self.documents: Any = DocumentServiceStub(either)
+        self.embedding: Any = EmbeddingServiceStub(either)
+        self.search: Any = SearchServiceStub(either)
+        self.status: Any = StatusServiceStub(either)
+
+
+def timeout_s(given: float | None, default: float) -> float:
+    """A call's timeout in seconds; raises InvalidArgument unless it is above 0 and finite."""
+    timeout = default if given is None else given
+    if not 0 < timeout < float("inf"):
+        raise InvalidArgument(
+            f"timeout {timeout} is not a number of seconds above 0", field="timeout", value=str(timeout), limit=0
+        )
+    return timeout

@@ -1,0 +1,250 @@
+"""Reads protobuf replies into the client's own types. No I/O."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from shoal.client import types
+from shoal.client.errors import InternalError, error_from_detail
+from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, search_pb2, status_pb2
+
+INDEX_KINDS: dict[types.IndexKind, collections_pb2.IndexKind.ValueType] = {
+    "flat": collections_pb2.INDEX_KIND_FLAT,
+    "hnsw": collections_pb2.INDEX_KIND_HNSW,
+    "ivf": collections_pb2.INDEX_KIND_IVF,
+}
+METRICS: dict[types.Metric, collections_pb2.Metric.ValueType] = {
+    "cosine": collections_pb2.METRIC_COSINE,
+    "dot": collections_pb2.METRIC_DOT,
+    "l2": collections_pb2.METRIC_L2,
+}
+EMPTY_TEXTS: dict[types.EmptyText, collections_pb2.EmptyText.ValueType] = {
+    "reject": collections_pb2.EMPTY_TEXT_REJECT,
+    "store": collections_pb2.EMPTY_TEXT_STORE,
+}
+ROLES: dict[types.Role, embedding_pb2.Role.ValueType] = {
+    "document": embedding_pb2.ROLE_DOCUMENT,
+    "query": embedding_pb2.ROLE_QUERY,
+}
+_INDEX_NAMES = {value: name for name, value in INDEX_KINDS.items()}
+_METRIC_NAMES = {value: name for name, value in METRICS.items()}
+_EMPTY_TEXT_NAMES = {value: name for name, value in EMPTY_TEXTS.items()}
+
+
+def read_collection(reply: collections_pb2.Collection) -> types.CollectionInfo:
+    """A collection's settings and state."""
+    settings = reply.settings
+    return types.CollectionInfo(
+        name=reply.name,
+        model=settings.model,
+        dimension=settings.dimension,
+        # A newer server's kinds have no name here; they are shown as their numbers.
+        index=_INDEX_NAMES.get(settings.index, str(settings.index)),
+        metric=_METRIC_NAMES.get(settings.metric, str(settings.metric)),
+        empty_text=_EMPTY_TEXT_NAMES.get(settings.empty_text, str(settings.empty_text)),
+        generation=reply.generation,
+        fingerprint=reply.fingerprint,
+        documents=reply.documents,
+        pending=reply.pending,
+        failed=reply.failed,
+        lag_s=reply.lag_ms / 1000,
+        created_at=_time(reply.created_at_ms),
+        shards=tuple(
+            types.ShardInfo(
+                number=shard.number,
+                worker=shard.worker,
+                ready=shard.ready,
+                documents=shard.documents,
+                sealed_rows=shard.sealed_rows,
+                delta_rows=shard.delta_rows,
+                segments=shard.segments,
+            )
+            for shard in reply.shards
+        ),
+    )
+
+
+def read_results(results: Iterable[documents_pb2.WriteResult]) -> tuple[types.WriteResult, ...]:
+    """What became of each document of a write."""
+    return tuple(
+        types.WriteResult(
+            id=result.id,
+            version=result.version,
+            changed=result.changed,
+            error=error_from_detail(result.error) if result.HasField("error") else None,
+        )
+        for result in results
+    )
+
+
+def read_write(reply: documents_pb2.UpsertResponse | documents_pb2.DeleteResponse) -> types.Token:
+    """The token of a write; raises the first refusal, with the token of the others, when a document was refused."""
+    token = types.Token(reply.token, read_results(reply.results))
+    refusals = [result.error for result in token.results if result.error is not None]
+    if refusals:
+        refusals[0].token = token
+        raise refusals[0]
+    return token
+
+
+def read_stored(reply: documents_pb2.GetResponse) -> list[types.StoredDocument]:
+    """The documents that exist."""
+    return [
+        types.StoredDocument(
+            id=document.id,
+            text=document.text,
+            payload=_payload(document.payload),
+            version=document.version,
+            changed_at=_time(document.changed_at_ms),
+            searchable=document.searchable,
+        )
+        for document in reply.documents
+    ]
+
+
+def read_explanation(reply: documents_pb2.ExplainResponse) -> types.Explanation:
+    """How far each generation is with a document."""
+    explanation = reply.explanation
+    return types.Explanation(
+        id=explanation.id,
+        version=explanation.version,
+        wanted_version=explanation.wanted_version,
+        deleted=explanation.deleted,
+        generations=tuple(
+            types.GenerationState(
+                generation=state.generation,
+                active=state.active,
+                fingerprint=state.fingerprint,
+                shard=state.shard,
+                embedded_version=state.embedded_version or None,
+                truncated=state.truncated,
+                served_version=state.served_version if state.served_version > 0 else None,
+                worker_reached=state.served_version >= 0,
+                worker=state.worker,
+                attempts=state.attempts,
+                last_error=state.last_error,
+                next_attempt_at=_time(state.next_attempt_at_ms) if state.next_attempt_at_ms else None,
+                failed=state.failed,
+            )
+            for state in explanation.generations
+        ),
+    )
+
+
+def read_failed(reply: documents_pb2.ListFailedResponse) -> list[types.FailedDocument]:
+    """Documents that were set aside."""
+    return [
+        types.FailedDocument(
+            id=document.id,
+            version=document.version,
+            reason=document.reason,
+            attempts=document.attempts,
+            failed_at=_time(document.failed_at_ms),
+        )
+        for document in reply.documents
+    ]
+
+
+def read_search(reply: search_pb2.SearchResponse) -> types.SearchResult:
+    """Hits in the server's order, with coverage and timings."""
+    coverage, timings = reply.coverage, reply.timings
+    return types.SearchResult(
+        hits=tuple(
+            types.Hit(
+                id=hit.id,
+                score=hit.score,
+                version=hit.version,
+                payload=_payload(hit.payload),
+                text=hit.text,
+                truncated=hit.truncated,
+            )
+            for hit in reply.hits
+        ),
+        coverage=types.Coverage(
+            known=coverage.known,
+            reachable=coverage.reachable,
+            pending=coverage.pending,
+            lag_s=coverage.lag_ms / 1000,
+            failed=coverage.failed,
+            generation=coverage.generation,
+            shards=coverage.shards,
+            shards_reached=coverage.shards_reached,
+        ),
+        timings=types.Timings(timings.total_us / 1e6, timings.encode_us / 1e6, timings.shards_us / 1e6),
+    )
+
+
+def read_embeddings(reply: embedding_pb2.EmbedResponse) -> types.Embeddings:
+    """Vectors of shape (items, dimension); raises InternalError when the bytes have another size."""
+    rows, size = len(reply.items), len(reply.items) * reply.dimension * 4
+    if len(reply.vectors) != size:
+        raise InternalError(
+            f"the server sent {len(reply.vectors)} bytes for {rows} vectors of {reply.dimension} numbers, not {size}",
+            field="vectors",
+        )
+    # Copied: an array over the reply's bytes could not be written to, and would keep the whole message alive.
+    vectors = np.frombuffer(reply.vectors, dtype="<f4").reshape(rows, reply.dimension).astype(np.float32)
+    items = tuple(
+        types.EmbedItem(item.tokens, item.truncated, error_from_detail(item.error) if item.HasField("error") else None)
+        for item in reply.items
+    )
+    return types.Embeddings(vectors=vectors, items=items, fingerprint=reply.fingerprint)
+
+
+def read_server(reply: status_pb2.DescribeResponse) -> types.ServerInfo:
+    """What the server is and what it takes."""
+    limits = reply.limits
+    return types.ServerInfo(
+        version=reply.version,
+        api=reply.api,
+        python=reply.python,
+        ray=reply.ray,
+        limits=types.Limits(
+            message_bytes=limits.message_bytes,
+            documents_per_write=limits.documents_per_write,
+            id_bytes=limits.id_bytes,
+            text_bytes=limits.text_bytes,
+            payload_bytes=limits.payload_bytes,
+            dimension=limits.dimension,
+            k=limits.k,
+            shards=limits.shards,
+            collection_name_bytes=limits.collection_name_bytes,
+            texts_per_embed=limits.texts_per_embed,
+            ids_per_get=limits.ids_per_get,
+            failed_per_list=limits.failed_per_list,
+        ),
+    )
+
+
+def read_status(reply: status_pb2.StatusResponse) -> types.ClusterStatus:
+    """How the cluster is."""
+    return types.ClusterStatus(
+        collections=tuple(read_collection(collection) for collection in reply.collections),
+        workers=tuple(
+            types.WorkerInfo(
+                kind=worker.kind,
+                name=worker.name,
+                address=worker.address,
+                state=worker.state,
+                detail=worker.detail,
+                pid=worker.pid,
+                node=worker.node,
+            )
+            for worker in reply.workers
+        ),
+        coordinator_epoch=reply.coordinator_epoch,
+        version=reply.version,
+    )
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def _payload(text: str) -> Mapping[str, Any]:
+    return json.loads(text) if text else {}

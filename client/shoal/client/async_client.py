@@ -1,0 +1,208 @@
+"""The client for asyncio: the same methods and arguments as the blocking one, whose docstrings hold for both."""
+
+# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, Iterable, Sequence
+from random import Random
+from typing import TypeVar
+
+import grpc
+import grpc.aio
+
+from shoal.client import _requests, types
+from shoal.client._async_upload import run_upload
+from shoal.client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Stubs, channel_options, parse_target, timeout_s
+from shoal.client._progress import Progress, reporter
+from shoal.client._retry import RetryPolicy
+from shoal.client._upload import Upload, Visibility
+from shoal.client.errors import error_from_status
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A connection to a Shoal server, for one event loop, and a context manager. Client says what it promises."""
+
+    def __init__(
+        self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_TIMEOUT_S, retry: RetryPolicy | None = None
+    ) -> None:
+        self.address = address
+        self._target = parse_target(address)
+        self._timeout_s = timeout_s(timeout, DEFAULT_TIMEOUT_S)
+        self._retry = retry or RetryPolicy()
+        # Jitter needs no seed: it exists to differ between clients.
+        self._rng = Random()
+        self._server: types.ServerInfo | None = None
+        # Made by the first call: an aio channel belongs to the loop that runs when it is made.
+        self._channel: grpc.aio.Channel | None = None
+        self._stubs: Stubs | None = None
+        self._closed = False
+
+    async def __aenter__(self) -> AsyncClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """See Client.close."""
+        self._closed = True
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def create_collection(
+        self,
+        name: str,
+        *,
+        model: str = "",
+        dimension: int = 0,
+        index: types.IndexKind | None = None,
+        metric: types.Metric = "cosine",
+        shards: int = 0,
+        empty_text: types.EmptyText = "reject",
+        timeout: float | None = None,
+    ) -> types.CollectionInfo:
+        """See Client.create_collection."""
+        return await self._run(
+            _requests.create_collection(name, model, dimension, index, metric, shards, empty_text), timeout
+        )
+
+    async def get_collection(self, name: str, *, timeout: float | None = None) -> types.CollectionInfo:
+        """See Client.get_collection."""
+        return await self._run(_requests.get_collection(name), timeout)
+
+    async def list_collections(self, *, timeout: float | None = None) -> list[types.CollectionInfo]:
+        """See Client.list_collections."""
+        return await self._run(_requests.list_collections(), timeout)
+
+    async def drop_collection(self, name: str, *, timeout: float | None = None) -> int:
+        """See Client.drop_collection."""
+        return await self._run(_requests.drop_collection(name), timeout)
+
+    async def upsert(
+        self,
+        collection: str,
+        documents: Iterable[types.Document],
+        *,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> types.Token:
+        """See Client.upsert."""
+        return await self._run(_requests.upsert(collection, documents, wait), timeout)
+
+    async def upsert_many(
+        self,
+        collection: str,
+        documents: Iterable[types.Document] | AsyncIterable[types.Document],
+        *,
+        batch_size: int | None = None,
+        window: int = 4,
+        progress: Progress = False,
+        wait: bool = False,
+        timeout: float | None = None,
+    ) -> types.UpsertSummary:
+        """See Client.upsert_many; `documents` may be an asynchronous iterable too."""
+        bound_s = timeout_s(timeout, self._timeout_s)
+        upload = Upload(collection, await self._limits(bound_s), batch_size, window)
+        with reporter(progress, documents) as tell:
+            await run_upload(self._open_stubs(), self.address, upload, documents, tell, self._retry, self._rng, bound_s)
+        if wait and upload.summary().token is not None:
+            await self._wait_until_searchable(collection, bound_s)
+        return upload.summary()
+
+    async def delete(
+        self, collection: str, ids: Sequence[str], *, wait: bool = False, timeout: float | None = None
+    ) -> types.Token:
+        """See Client.delete."""
+        return await self._run(_requests.delete(collection, ids, wait), timeout)
+
+    async def get(self, collection: str, ids: Sequence[str], *, timeout: float | None = None) -> list[types.StoredDocument]:
+        """See Client.get."""
+        return await self._run(_requests.get(collection, ids), timeout)
+
+    async def explain(self, collection: str, id: str, *, timeout: float | None = None) -> types.Explanation:
+        """See Client.explain."""
+        return await self._run(_requests.explain(collection, id), timeout)
+
+    async def failed(self, collection: str, *, limit: int = 0, timeout: float | None = None) -> list[types.FailedDocument]:
+        """See Client.failed."""
+        return await self._run(_requests.failed(collection, limit), timeout)
+
+    async def retry_failed(self, collection: str, ids: Sequence[str] = (), *, timeout: float | None = None) -> int:
+        """See Client.retry_failed."""
+        return await self._run(_requests.retry_failed(collection, ids), timeout)
+
+    async def search(
+        self,
+        collection: str,
+        query: str | types.Vector,
+        *,
+        k: int = 10,
+        token: str | None = None,
+        include_text: bool = False,
+        min_coverage: float | None = None,
+        timeout: float | None = None,
+    ) -> types.SearchResult:
+        """See Client.search."""
+        return await self._run(_requests.search(collection, query, k, token, include_text, min_coverage), timeout)
+
+    async def embed(
+        self, model: str, texts: Sequence[str], *, role: types.Role = "document", timeout: float | None = None
+    ) -> types.Embeddings:
+        """See Client.embed."""
+        return await self._run(_requests.embed(model, texts, role), timeout)
+
+    async def describe(self, *, timeout: float | None = None) -> types.ServerInfo:
+        """See Client.describe."""
+        self._server = await self._run(_requests.describe(), timeout)
+        return self._server
+
+    async def status(self, *, timeout: float | None = None) -> types.ClusterStatus:
+        """See Client.status."""
+        return await self._run(_requests.status(), timeout)
+
+    async def _limits(self, bound_s: float) -> types.Limits:
+        return (self._server or await self.describe(timeout=bound_s)).limits
+
+    async def _wait_until_searchable(self, collection: str, bound_s: float) -> None:
+        visibility = Visibility(collection, time.monotonic(), bound_s)
+        while True:
+            asked_at_s = time.monotonic()
+            info = await self.get_collection(collection, timeout=bound_s)
+            pause_s = visibility.pause_s(info, asked_at_s, time.monotonic())
+            if pause_s is None:
+                return
+            await asyncio.sleep(pause_s)
+
+    def _open_stubs(self) -> Stubs:
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        if self._stubs is None:
+            self._channel = grpc.aio.insecure_channel(self._target, channel_options())
+            self._stubs = Stubs(self._channel)
+        return self._stubs
+
+    async def _run(self, call: _requests.Call[T], timeout: float | None) -> T:
+        stubs = self._open_stubs()
+        started_at_s = time.monotonic()
+        bound_s = timeout_s(timeout, self._timeout_s)
+        attempt = 0
+        while True:
+            attempt += 1
+            remaining_s = bound_s - (time.monotonic() - started_at_s)
+            try:
+                return call.read(await call.method(stubs)(call.request, timeout=remaining_s))
+            except grpc.aio.AioRpcError as failure:
+                error = error_from_status(failure.code(), failure.details() or "", failure.trailing_metadata(), self.address)
+                pause_s = None
+                if call.repeatable and failure.code() is grpc.StatusCode.UNAVAILABLE:
+                    elapsed_s = time.monotonic() - started_at_s
+                    pause_s = self._retry.pause_s(
+                        attempt, elapsed_s, bound_s - elapsed_s, self._rng, error.retry_after_s or 0.0
+                    )
+                if pause_s is None:
+                    raise error from failure
+            await asyncio.sleep(pause_s)

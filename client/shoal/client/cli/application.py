@@ -1,0 +1,126 @@
+"""The root of the command line: finds commands, and turns what goes wrong into an exit code and a line on stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+
+from shoal.client.cli.collections import create, drop, list_, show
+from shoal.client.cli.demo import demo
+from shoal.client.cli.documents import explain, failed
+from shoal.client.cli.failure import INTERRUPTED, Failure
+from shoal.client.cli.ingest import add
+from shoal.client.cli.search import search
+from shoal.client.cli.session import Defaults
+from shoal.client.cli.status import describe, status
+from shoal.client.errors import ShoalError
+
+ENTRY_POINTS = "shoal.commands"
+# Help must not import what a command needs, so the words for our own are here.
+SUMMARIES = {"serve": "Start a server, on this machine or on a Ray cluster."}
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+EPILOG = """\b
+A first search:
+  shoal demo
+
+\b
+With documents of your own:
+  shoal serve --data ./data          (in another terminal)
+  shoal create papers --model all-MiniLM-L6-v2
+  shoal add papers papers.jsonl
+  shoal search papers 'tidal locking'
+"""
+
+
+class LazyCommand(click.Command):
+    """A command of another distribution, imported when it is called and not before."""
+
+    def __init__(self, entry_point: EntryPoint) -> None:
+        name = entry_point.name
+        super().__init__(name, short_help=SUMMARIES.get(name, f"'shoal {name} --help' tells more."))
+        self._entry_point = entry_point
+
+    def load(self) -> click.Command:
+        """The command itself; raises Failure when what it needs is not installed."""
+        try:
+            command = self._entry_point.load()
+        except ModuleNotFoundError as error:
+            message = f"'{self.name}' needs the package {error.name!r}, which is not installed: pip install 'shoal[cluster]'"
+            raise Failure(message) from error
+        except (ImportError, AttributeError) as error:
+            raise Failure(f"'{self.name}' cannot be loaded: {error}; try: pip install 'shoal[cluster]'") from error
+        if not isinstance(command, click.Command):
+            raise Failure(f"'{self.name}' is not a command: {self._entry_point.value} is a {type(command).__name__}")
+        return command
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        return self.load().make_context(info_name, args, parent, **extra)
+
+
+class Application(click.Group):
+    """Shoal's own commands and those of entry points; every failure ends with its exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *entry_points(group=ENTRY_POINTS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        found = list(entry_points(group=ENTRY_POINTS, name=cmd_name))
+        return LazyCommand(found[0]) if found else None
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Runs a command line and exits: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
+        try:
+            # Click types its two modes apart, and here the outer one is not what is passed on.
+            code: Any = super().main(args, prog_name or "shoal", complete_var, False, windows_expand_args, **extra)  # type: ignore[call-overload]
+        except click.ClickException as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except ShoalError as error:
+            Failure(str(error)).show()
+            sys.exit(1)
+        except click.Abort as error:
+            unanswered = isinstance(error.__context__, EOFError)
+            click.echo("shoal: no answer to the question" if unanswered else "shoal: interrupted", err=True)
+            sys.exit(1 if unanswered else INTERRUPTED)
+        except BrokenPipeError:
+            # The reader of a pipe has seen enough (`shoal list | head`); Python would complain again at its own exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except OSError as error:
+            Failure(f"{error.filename or 'system'}: {error.strerror or error}").show()
+            sys.exit(1)
+        # Click returns the code of `ctx.exit`, and what the command returned otherwise.
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(cls=Application, context_settings=CONTEXT, epilog=EPILOG)
+@click.version_option(package_name="shoal", prog_name="shoal")
+@click.option("--address", help="Server for the command, HOST:PORT.", metavar="HOST:PORT")
+@click.option("--timeout", type=float, help="Seconds that a call may take.", metavar="SECONDS")
+@click.pass_context
+def main(ctx: click.Context, address: str | None, timeout: float | None) -> None:
+    """Search documents by meaning, with answers that never rest on a stale vector without saying so."""
+    ctx.obj = Defaults(address, timeout)
+
+
+for command in (add, create, demo, describe, drop, explain, failed, list_, search, show, status):
+    main.add_command(command)

@@ -1,0 +1,145 @@
+"""Commands that create, show and drop collections."""
+
+from __future__ import annotations
+
+import click
+
+from shoal.client import types
+from shoal.client.cli.failure import Failure
+from shoal.client.cli.output import print_fields, print_json, print_table
+from shoal.client.cli.session import Session, remote
+
+
+@click.command(
+    epilog="\b\nExamples:\n  shoal create papers --model all-MiniLM-L6-v2\n  shoal create mine --dimension 384 --index flat"
+)
+@click.argument("name")
+@click.option("--model", default="", help="Model that embeds the documents; without one they bring their own vectors.")
+@click.option("--dimension", type=int, default=0, help="Length of the documents' own vectors; needed without a model.")
+@click.option(
+    "--index", type=click.Choice(["flat", "hnsw", "ivf"]), help="Kind of index; the server's default if not given."
+)
+@click.option("--metric", type=click.Choice(["cosine", "dot", "l2"]), default="cosine", show_default=True)
+@click.option("--shards", type=int, default=0, help="Number of shards; the server's default if not given.")
+@click.option(
+    "--empty-text",
+    type=click.Choice(["reject", "store"]),
+    default="reject",
+    show_default=True,
+    help="What to do with documents that have neither text nor vector.",
+)
+@remote
+def create(
+    session: Session,
+    name: str,
+    model: str,
+    dimension: int,
+    index: types.IndexKind | None,
+    metric: types.Metric,
+    shards: int,
+    empty_text: types.EmptyText,
+) -> None:
+    """Create the collection NAME."""
+    info = session.client.create_collection(
+        name, model=model, dimension=dimension, index=index, metric=metric, shards=shards, empty_text=empty_text
+    )
+    if session.json:
+        print_json(info)
+    else:
+        click.echo(f"created {info.name}: {info.model or 'own vectors'}, {info.dimension} dimensions, {info.index} index")
+
+
+@click.command("list", epilog="\b\nExample:\n  shoal list --json")
+@remote
+def list_(session: Session) -> None:
+    """List all collections."""
+    collections = session.client.list_collections()
+    if session.json:
+        print_json({"collections": collections})
+    elif collections:
+        print_collections(collections)
+    else:
+        click.echo("no collections; 'shoal create --help' tells how to make one")
+
+
+@click.command(epilog="\b\nExample:\n  shoal show papers")
+@click.argument("name")
+@remote
+def show(session: Session, name: str) -> None:
+    """Show settings, state and shards of the collection NAME."""
+    info = session.client.get_collection(name)
+    if session.json:
+        print_json(info)
+    else:
+        print_collection(info)
+
+
+@click.command(epilog="\b\nExample:\n  shoal drop papers --yes")
+@click.argument("name")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@remote
+def drop(session: Session, name: str, yes: bool) -> None:
+    """Remove the collection NAME with all its documents."""
+    if not yes:
+        documents = session.client.get_collection(name).documents
+        if not click.confirm(f"Drop {name} with its {documents} documents?", err=True):
+            raise Failure(f"{name} was not dropped")
+    documents = session.client.drop_collection(name)
+    if session.json:
+        print_json({"dropped": name, "documents": documents})
+    else:
+        click.echo(f"dropped {name} with its {documents} documents")
+
+
+def print_collections(collections: tuple[types.CollectionInfo, ...] | list[types.CollectionInfo]) -> None:
+    """One line per collection."""
+    print_table(
+        ["collection", "documents", "pending", "failed", "lag s", "model", "index", "shards ready"],
+        [
+            [
+                info.name,
+                info.documents,
+                info.pending,
+                info.failed,
+                info.lag_s,
+                info.model or f"own vectors ({info.dimension})",
+                info.index,
+                f"{sum(shard.ready for shard in info.shards)}/{len(info.shards)}",
+            ]
+            for info in collections
+        ],
+    )
+
+
+def print_collection(info: types.CollectionInfo) -> None:
+    """Everything about one collection."""
+    print_fields(
+        {
+            "collection": info.name,
+            "model": info.model or "none: documents bring their own vectors",
+            "dimension": info.dimension,
+            "index": f"{info.index}, {info.metric}",
+            "empty text": info.empty_text,
+            "created": info.created_at,
+            "generation": f"{info.generation} {info.fingerprint[:12]}",
+            "documents": info.documents,
+            "pending": f"{info.pending}, the oldest for {info.lag_s:g} s" if info.pending else 0,
+            "failed": info.failed,
+        }
+    )
+    click.echo()
+    print_table(
+        ["shard", "ready", "documents", "sealed", "delta", "segments", "worker"],
+        [
+            [
+                shard.number,
+                shard.ready,
+                shard.documents,
+                shard.sealed_rows,
+                shard.delta_rows,
+                shard.segments,
+                shard.worker or "-",
+            ]
+            for shard in info.shards
+        ],
+    )

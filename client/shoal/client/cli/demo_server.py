@@ -1,0 +1,102 @@
+"""A server of the demo's own: started as a child process, asked for its address, and ended with everything it left."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from shoal.client.cli.failure import Failure
+
+READY_S = 180.0
+STOP_S = 30.0
+LOG_LINES = 20
+
+
+def serve_command(data: Path) -> list[str]:
+    """The command line that serves `data` on a free port of this machine."""
+    shoal = [sys.executable, "-m", "shoal.client.cli"]
+    return [*shoal, "serve", "--data", str(data), "--listen", "127.0.0.1:0", "--json"]
+
+
+class DemoServer:
+    """Runs while the `with` block does. What the server writes to stderr is in `log`."""
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._command = command
+        self._log = log
+        self._process: subprocess.Popen[str] | None = None
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def __enter__(self) -> DemoServer:
+        with self._log.open("w") as log:
+            # A session of its own: Ctrl-C must reach the demo alone, which then ends the server in order.
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        threading.Thread(target=self._read, args=(self._process,), name="shoal-demo", daemon=True).start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    @property
+    def running(self) -> bool:
+        """Whether the process has not ended."""
+        return self._process is not None and self._process.poll() is None
+
+    def address(self) -> str:
+        """Waits for the ready line and returns the address in it; raises Failure when the server ends or takes too long."""
+        while True:
+            try:
+                line = self._lines.get(timeout=READY_S)
+            except queue.Empty:
+                raise Failure(f"the server was not ready after {READY_S:g} s") from None
+            if not line:
+                raise Failure(f"the server ended before it was ready, with exit code {self._exit_code()}")
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and event.get("event") == "ready":
+                return str(event["address"])
+
+    def stop(self) -> int | None:
+        """Ends the server with SIGTERM, by force if that takes too long; returns its exit code."""
+        if self._process is None:
+            return None
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            # The whole session: the server may have started processes of its own.
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        return self._process.returncode
+
+    def log_tail(self) -> str:
+        """The last lines of the log."""
+        return "\n".join(self._log.read_text(errors="replace").splitlines()[-LOG_LINES:])
+
+    def _exit_code(self) -> int | None:
+        assert self._process is not None
+        return self._process.wait(STOP_S)
+
+    def _read(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with process.stdout:
+            for line in process.stdout:
+                self._lines.put(line)
+        self._lines.put("")

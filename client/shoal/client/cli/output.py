@@ -1,0 +1,86 @@
+"""Prints results: JSON for programs, tables for people. Nothing is decided here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+# Wide enough that no cell is cut when the output goes to a file or a pipe.
+PIPE_COLUMNS = 400
+
+
+def print_json(value: object) -> None:
+    """One JSON value on stdout, with dataclasses as objects and times in ISO 8601."""
+    click.echo(json.dumps(plain(value), ensure_ascii=False))
+
+
+def plain(value: Any) -> Any:
+    """`value` in the terms of JSON."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, Exception):
+        return str(value)
+    return value
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
+    """A table on stdout; numbers stand to the right."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for place, column in enumerate(columns):
+        numbers = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
+        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(value) for value in row))
+    console().print(table)
+
+
+def print_fields(fields: Mapping[str, object]) -> None:
+    """Names and values, one pair per line."""
+    table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    for name, value in fields.items():
+        table.add_row(name, cell(value))
+    console().print(table)
+
+
+def console() -> Console:
+    """Stdout as it is now; documents' brackets and colons are text, not markup."""
+    drawn = Console(markup=False, highlight=False, emoji=False)
+    if not drawn.is_terminal:
+        drawn.width = PIPE_COLUMNS
+    return drawn
+
+
+def cell(value: object) -> str:
+    """A value in one line. Control characters are dropped: a document must not steer the reader's terminal."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, datetime):
+        return value.astimezone().isoformat(sep=" ", timespec="seconds")
+    return "".join(char for char in " ".join(str(value).split()) if char.isprintable())
+
+
+def shorten(text: str, characters: int = 160) -> str:
+    """The beginning of a text, in one line."""
+    line = cell(text)
+    return line if len(line) <= characters else line[: characters - 1] + "…"

@@ -1,0 +1,67 @@
+"""What every command that talks to a server has in common: its options, and an open client."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from shoal.client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
+from shoal.client._retry import RetryPolicy
+from shoal.client.client import Client
+
+# A person who mistyped the address should not wait for the whole timeout to be told.
+PATIENCE_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """Options given before the command's name."""
+
+    address: str | None = None
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An open client, and how the command is to print."""
+
+    client: Client
+    json: bool
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, and nothing else there.")
+
+
+def remote(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command --address, --timeout and --json, and a Session as its first argument."""
+
+    @click.option(
+        "--address",
+        envvar="SHOAL_ADDRESS",
+        metavar="HOST:PORT",
+        help=f"Server; $SHOAL_ADDRESS or {DEFAULT_ADDRESS} by default.",
+    )
+    @click.option(
+        "--timeout", type=float, metavar="SECONDS", help=f"How long a call may take; {DEFAULT_TIMEOUT_S:g} by default."
+    )
+    @json_option
+    @functools.wraps(function)
+    def command(*args: Any, address: str | None, timeout: float | None, as_json: bool, **options: Any) -> None:
+        context = click.get_current_context()
+        defaults = context.find_object(Defaults) or Defaults()
+        source = context.get_parameter_source("address")
+        if source is click.core.ParameterSource.ENVIRONMENT and defaults.address is not None:
+            address = defaults.address
+        client = Client(
+            address or defaults.address or DEFAULT_ADDRESS,
+            timeout=next(given for given in (timeout, defaults.timeout, DEFAULT_TIMEOUT_S) if given is not None),
+            retry=RetryPolicy(patience_s=PATIENCE_S),
+        )
+        with client:
+            function(Session(client, as_json), *args, **options)
+
+    return command

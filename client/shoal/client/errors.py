@@ -1,0 +1,204 @@
+"""What the client raises: one class per reason of the vocabulary that it shares with the server.
+
+ShoalError
+├── InvalidArgument
+│   ├── DimensionMismatch
+│   ├── InvalidModel
+│   └── MessageTooLarge
+├── NotFound
+│   ├── CollectionNotFound
+│   └── DocumentNotFound
+├── CollectionExists
+├── VersionConflict
+├── Overloaded
+├── Unavailable
+│   └── CoverageTooLow
+├── DeadlineExceeded
+├── Cancelled
+├── Unauthenticated
+├── PermissionDenied
+├── Unsupported
+└── InternalError
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from shoal.v1 import errors_pb2
+
+if TYPE_CHECKING:
+    from shoal.client.types import Token
+
+DETAIL_KEY = "shoal-error-bin"
+
+
+class ShoalError(Exception):
+    """Root of everything that the client raises on purpose. Its text is one line."""
+
+    def __init__(
+        self, message: str, *, field: str = "", value: str = "", limit: int | None = None, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message)
+        self.field = field
+        """The offending field, such as "documents[3].text"; empty where no single field is at fault."""
+        self.value = value
+        """The offending value, shortened."""
+        self.limit = limit
+        """The limit that was passed, if one was."""
+        self.retry_after_s = retry_after_s
+        """How long the server asks to wait before the call is tried again."""
+        self.token: Token | None = None
+        """Of the write that this refusal is part of: the other documents stand, as `token.results` tells."""
+
+
+class InvalidArgument(ShoalError):
+    """A field is malformed or out of its limits."""
+
+
+class DimensionMismatch(InvalidArgument):
+    """A vector's length differs from the collection's dimension."""
+
+
+class InvalidModel(InvalidArgument):
+    """A model cannot be found, read or run."""
+
+
+class MessageTooLarge(InvalidArgument):
+    """A message is larger than the server takes; `upsert_many` cuts uploads to size."""
+
+
+class NotFound(ShoalError):
+    """What the call is about does not exist."""
+
+
+class CollectionNotFound(NotFound):
+    """No collection has this name."""
+
+
+class DocumentNotFound(NotFound):
+    """The collection has no document with this id."""
+
+
+class CollectionExists(ShoalError):
+    """The name is taken."""
+
+
+class VersionConflict(ShoalError):
+    """The document's version is not the one that was expected."""
+
+
+class Overloaded(ShoalError):
+    """A queue or the memory is full; `retry_after_s` says how long to wait. Deletes are still accepted."""
+
+
+class Unavailable(ShoalError):
+    """The server, or a part of it that the call needs, cannot be reached now."""
+
+
+class CoverageTooLow(Unavailable):
+    """Fewer documents can be reached than the search's minimum coverage asks for."""
+
+
+class DeadlineExceeded(ShoalError):
+    """The call's timeout passed before the answer came."""
+
+
+class Cancelled(ShoalError):
+    """The call was cancelled, by this client or by a server that is shutting down."""
+
+
+class Unauthenticated(ShoalError):
+    """The call carried no credentials that the server knows."""
+
+
+class PermissionDenied(ShoalError):
+    """The credentials do not allow this call."""
+
+
+class Unsupported(ShoalError):
+    """The server does not know this call: it is older than the client, or not Shoal."""
+
+
+class InternalError(ShoalError):
+    """A defect in Shoal itself."""
+
+
+BY_REASON: dict[int, type[ShoalError]] = {
+    errors_pb2.ERROR_REASON_INVALID_ARGUMENT: InvalidArgument,
+    errors_pb2.ERROR_REASON_DIMENSION_MISMATCH: DimensionMismatch,
+    errors_pb2.ERROR_REASON_INVALID_MODEL: InvalidModel,
+    errors_pb2.ERROR_REASON_COLLECTION_NOT_FOUND: CollectionNotFound,
+    errors_pb2.ERROR_REASON_DOCUMENT_NOT_FOUND: DocumentNotFound,
+    errors_pb2.ERROR_REASON_COLLECTION_EXISTS: CollectionExists,
+    errors_pb2.ERROR_REASON_VERSION_CONFLICT: VersionConflict,
+    errors_pb2.ERROR_REASON_OVERLOADED: Overloaded,
+    errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE: MessageTooLarge,
+    errors_pb2.ERROR_REASON_UNAVAILABLE: Unavailable,
+    errors_pb2.ERROR_REASON_COVERAGE: CoverageTooLow,
+    errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED: DeadlineExceeded,
+    errors_pb2.ERROR_REASON_UNAUTHENTICATED: Unauthenticated,
+    errors_pb2.ERROR_REASON_PERMISSION_DENIED: PermissionDenied,
+    errors_pb2.ERROR_REASON_CANCELLED: Cancelled,
+    errors_pb2.ERROR_REASON_INTERNAL: InternalError,
+}
+
+# For calls that fail without a detail: gRPC's own failures, a proxy's, or a server's that is newer than this client.
+BY_STATUS: dict[grpc.StatusCode, type[ShoalError]] = {
+    grpc.StatusCode.CANCELLED: Cancelled,
+    grpc.StatusCode.UNKNOWN: InternalError,
+    grpc.StatusCode.INVALID_ARGUMENT: InvalidArgument,
+    grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
+    grpc.StatusCode.NOT_FOUND: NotFound,
+    grpc.StatusCode.ALREADY_EXISTS: CollectionExists,
+    grpc.StatusCode.PERMISSION_DENIED: PermissionDenied,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
+    grpc.StatusCode.FAILED_PRECONDITION: VersionConflict,
+    grpc.StatusCode.ABORTED: Unavailable,
+    grpc.StatusCode.OUT_OF_RANGE: InvalidArgument,
+    grpc.StatusCode.UNIMPLEMENTED: Unsupported,
+    grpc.StatusCode.INTERNAL: InternalError,
+    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.DATA_LOSS: InternalError,
+    grpc.StatusCode.UNAUTHENTICATED: Unauthenticated,
+}
+
+
+def error_from_detail(detail: errors_pb2.ErrorDetail, fallback: type[ShoalError] = ShoalError) -> ShoalError:
+    """The exception for a detail; `fallback` is its class when the reason is one that this client does not know."""
+    return BY_REASON.get(detail.reason, fallback)(
+        _one_line(detail.message) or "the server gave no message",
+        field=detail.field,
+        value=detail.value,
+        limit=detail.limit or None,
+        retry_after_s=detail.retry_after_ms / 1000 if detail.retry_after_ms else None,
+    )
+
+
+def error_from_status(code: grpc.StatusCode, message: str, metadata: Iterable[Any] | None, address: str) -> ShoalError:
+    """The exception for a failed call, from its detail where it carries one, else from its status code."""
+    fallback = BY_STATUS.get(code, ShoalError)
+    for key, value in metadata or ():
+        if key == DETAIL_KEY and isinstance(value, bytes):
+            try:
+                return error_from_detail(errors_pb2.ErrorDetail.FromString(value), fallback)
+            except DecodeError:
+                break
+    message = _one_line(message)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in message:
+        return MessageTooLarge(f"a message is too large: {message}")
+    if code is grpc.StatusCode.UNAVAILABLE:
+        return Unavailable(f"cannot reach {address}: {message}")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return Unsupported(f"the server at {address} does not know this call: {message}")
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded(f"no answer from {address} within the timeout")
+    return fallback(message or f"the call failed with {code.name}")
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())

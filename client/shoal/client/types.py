@@ -1,0 +1,336 @@
+"""What callers give to the client and get back from it: frozen dataclasses, and no protobuf object among them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from shoal.client.errors import ShoalError
+
+Vector: TypeAlias = npt.NDArray[Any] | Sequence[float]
+IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf"]
+Metric: TypeAlias = Literal["cosine", "dot", "l2"]
+EmptyText: TypeAlias = Literal["reject", "store"]
+Role: TypeAlias = Literal["document", "query"]
+
+
+# Arrays do not compare to one truth value, so neither do the two classes that hold one.
+@dataclass(frozen=True, slots=True, eq=False)
+class Document:
+    """A document to write: a text, a vector of the user's own, or both."""
+
+    id: str
+    text: str = ""
+    vector: Vector | None = None
+    """Shape (dimension,), any float type; sent as float32 and used in place of the model's vector."""
+    payload: Mapping[str, Any] = field(default_factory=dict)
+    """A JSON object."""
+    expected_version: int | None = None
+    """The write is refused unless the stored version is this one; 0 asks for a new document. None: no condition."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of one document of a write."""
+
+    id: str
+    version: int
+    changed: bool
+    """False where the document already was as asked for, or did not exist when it was to be deleted."""
+    error: ShoalError | None = None
+    """Set where this document alone was refused."""
+
+
+class Token(str):
+    """What a write returns: a search that carries it sees that write. `results` has one entry per document, in order."""
+
+    __slots__ = ("results",)
+    results: tuple[WriteResult, ...]
+
+    def __new__(cls, value: str, results: tuple[WriteResult, ...] = ()) -> Token:
+        token = super().__new__(cls, value)
+        token.results = results
+        return token
+
+    def __reduce__(self) -> tuple[type[Token], tuple[str, tuple[WriteResult, ...]]]:
+        return Token, (str(self), self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A document of an upload that was refused, by the server or before it was sent."""
+
+    position: int
+    """Place in the iterable, from 0."""
+    id: str
+    error: ShoalError
+
+
+@dataclass(frozen=True, slots=True)
+class UploadProgress:
+    """How far an upload is. Every count is of documents since its start."""
+
+    sent: int
+    acknowledged: int
+    """Answered by the server: committed or refused."""
+    refused: int
+    latest_refusals: tuple[Refusal, ...]
+    """Those since the last call."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertSummary:
+    """What became of an upload."""
+
+    documents: int
+    changed: int
+    """Documents that were new or differed from what was stored; not those that were so at a second attempt."""
+    refused: int
+    refusals: tuple[Refusal, ...]
+    """The first thousand of them."""
+    token: Token | None
+    """Of the last batch, so of the whole upload; None when nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One document of an answer."""
+
+    id: str
+    score: float
+    """Higher is nearer, whatever the metric."""
+    version: int
+    payload: Mapping[str, Any]
+    text: str
+    """Empty unless the search asked for it."""
+    truncated: bool
+    """The text was longer than the model takes: the vector stands for its beginning."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """What an answer rests on."""
+
+    known: int
+    """Documents of the collection."""
+    reachable: int
+    """Documents that were searched in their newest version."""
+    pending: int
+    """Changed documents, deleted ones included, whose newest version the answer does not show yet."""
+    lag_s: float
+    """Age of the oldest such change."""
+    failed: int
+    generation: int
+    shards: int
+    shards_reached: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether every shard was searched."""
+        return self.shards_reached == self.shards
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the answer shows every acknowledged change."""
+        return self.pending == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where a search spent its time, as measured by the server."""
+
+    total_s: float
+    encode_s: float
+    shards_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult(Sequence[Hit]):
+    """The hits, nearest first, and how far they can be trusted."""
+
+    hits: tuple[Hit, ...]
+    coverage: Coverage
+    timings: Timings
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[index]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDocument:
+    """A document as the server keeps it."""
+
+    id: str
+    text: str
+    payload: Mapping[str, Any]
+    version: int
+    changed_at: datetime
+    searchable: bool
+    """Whether the newest version answers searches."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationState:
+    """How far one generation of an index is with one document."""
+
+    generation: int
+    active: bool
+    fingerprint: str
+    shard: int
+    embedded_version: int | None
+    truncated: bool
+    served_version: int | None
+    worker_reached: bool
+    """False when the shard's worker could not be asked for `served_version`."""
+    worker: str
+    attempts: int
+    last_error: str
+    next_attempt_at: datetime | None
+    failed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a search does or does not show the newest version of a document."""
+
+    id: str
+    version: int
+    wanted_version: int
+    """The version at which text or vector last changed: the one that search wants."""
+    deleted: bool
+    generations: tuple[GenerationState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDocument:
+    """A document set aside because it cannot be embedded."""
+
+    id: str
+    version: int
+    reason: str
+    attempts: int
+    failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ShardInfo:
+    """One shard of a collection's active generation."""
+
+    number: int
+    worker: str
+    """Address that serves it; empty while none does."""
+    ready: bool
+    documents: int
+    sealed_rows: int
+    delta_rows: int
+    segments: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """A collection's settings and state."""
+
+    name: str
+    model: str
+    """Empty for a collection of users' own vectors."""
+    dimension: int
+    index: str
+    metric: str
+    empty_text: str
+    generation: int
+    fingerprint: str
+    documents: int
+    pending: int
+    """Documents whose newest version is not searchable yet."""
+    failed: int
+    lag_s: float
+    """Age of the oldest change that search does not show yet; 0 when nothing is pending."""
+    created_at: datetime
+    shards: tuple[ShardInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedItem:
+    """What became of one text of an embed call."""
+
+    tokens: int
+    truncated: bool
+    error: ShoalError | None = None
+    """Set where the text has no vector; its row is zero."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Embeddings:
+    """Vectors of texts, in the order of the request."""
+
+    vectors: npt.NDArray[np.float32]
+    """Shape (texts, dimension)."""
+    items: tuple[EmbedItem, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Every bound that the server puts on input."""
+
+    message_bytes: int
+    documents_per_write: int
+    id_bytes: int
+    text_bytes: int
+    payload_bytes: int
+    dimension: int
+    k: int
+    shards: int
+    collection_name_bytes: int
+    texts_per_embed: int
+    ids_per_get: int
+    failed_per_list: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What the server is and what it takes."""
+
+    version: str
+    api: str
+    python: str
+    ray: str
+    limits: Limits
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """One process of the cluster."""
+
+    kind: str
+    """Coordinator, encoder, index or gateway."""
+    name: str
+    address: str
+    state: str
+    """Starting, loading, ready, unreachable or failed."""
+    detail: str
+    pid: int
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatus:
+    """How the cluster is."""
+
+    collections: tuple[CollectionInfo, ...]
+    workers: tuple[WorkerInfo, ...]
+    coordinator_epoch: int
+    version: str

@@ -1,0 +1,104 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+
+from client_server import FakeGateway
+from client_world import REFUSED
+
+
+def write_lines(path: Path, *rows: object) -> Path:
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    return path
+
+
+def test_files_become_documents(shoal_json: Callable[..., Any], gateway: FakeGateway, tmp_path: Path):
+    first = write_lines(tmp_path / "a.jsonl", *({"id": n, "title": "T", "text": f"t{n}", "year": n} for n in range(30)))
+    (tmp_path / "b.csv").write_text("path,content\np,c\n")
+    summary = shoal_json("add", "c", first, tmp_path / "b.csv", "--batch", 7, "--wait")
+    assert (summary["written"], summary["changed"], summary["bad_rows"], summary["token"]) == (31, 31, 0, "1.5")
+    stored = gateway.world.collections["c"].documents
+    assert (stored["3"].text, json.loads(stored["3"].payload)) == ("T t3", {"year": 3})
+    assert stored["p"].text == "c"
+    assert gateway.world.batches == [[1, 2, 3, 4, 5]]
+    again = shoal_json("add", "c", first)
+    assert (again["written"], again["changed"]) == (30, 0)
+
+
+def test_bad_rows_are_told_by_file_and_line_and_stop_nothing(
+    shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path
+):
+    path = write_lines(
+        tmp_path / "a.jsonl",
+        {"id": "a", "text": "x"},
+        "{",
+        {"id": "b", "text": 5},
+        {"id": "c", "text": REFUSED},
+        {"id": "d", "text": "y"},
+    )
+    result = shoal("add", "c", path)
+    assert result.exit_code == 1
+    assert result.stdout.startswith("2 documents in c, 2 of them new or changed")
+    lines = sorted(result.stderr.splitlines())
+    assert [line.split(" ")[0] for line in lines] == [f"{path}:2:", f"{path}:3:", f"{path}:4:", "shoal:"]
+    assert "document 'c': documents[" in lines[2]
+    assert lines[3] == "shoal: 3 rows were not added to c"
+    assert sorted(gateway.world.collections["c"].documents) == ["a", "d"]
+
+
+def test_a_flood_of_bad_rows_is_counted(shoal: Callable[..., Result], tmp_path: Path):
+    result = shoal("add", "c", write_lines(tmp_path / "a.jsonl", *["{"] * 500))
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 22
+    assert result.stderr.endswith("shoal: 500 rows were not added to c\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["none.jsonl"], "none.jsonl: no such file or folder"),
+        (["a.jsonl", "none.jsonl"], "none.jsonl: no such file or folder"),
+        (["a.jsonl", "--id-field", "doi"], "a.jsonl: no field 'doi'; the fields are id, text"),
+        (["a.jsonl", "--text-field", "abstract"], "a.jsonl: no field 'abstract'"),
+        (["a.jsonl", "--batch", "5000"], "batch_size 5000 is not 1 to 1000"),
+    ],
+)
+def test_mistakes_are_one_line_and_change_nothing(
+    shoal: Callable[..., Result],
+    gateway: FakeGateway,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    args: list[str],
+    words: str,
+):
+    monkeypatch.chdir(tmp_path)
+    write_lines(tmp_path / "a.jsonl", {"id": "a", "text": "x"})
+    result = shoal("add", "c", *args)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert words in result.stderr and result.stderr.count("\n") == 1
+    assert gateway.world.collections["c"].documents == {}
+
+
+def test_a_file_without_rows_adds_nothing(shoal_json: Callable[..., Any], tmp_path: Path):
+    assert shoal_json("add", "c", write_lines(tmp_path / "a.jsonl"))["written"] == 0
+
+
+def test_a_file_that_may_not_be_read(shoal: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = write_lines(tmp_path / "a.jsonl", {"id": "a", "text": "x"})
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    result = shoal("add", "c", path)
+    assert (result.exit_code, result.stderr) == (1, f"shoal: {path}: Permission denied\n")
+
+
+def test_a_field_that_only_a_later_row_lacks_is_that_rows_fault(shoal: Callable[..., Result], tmp_path: Path):
+    path = write_lines(tmp_path / "a.jsonl", {"doi": "a", "text": "x"}, {"text": "y"}, {"doi": "c", "text": "z"})
+    result = shoal("add", "c", path, "--id-field", "doi")
+    assert (result.exit_code, result.stdout.split(" ")[0]) == (1, "2")
+    assert f"{path}:2: field 'doi' is no id: None" in result.stderr

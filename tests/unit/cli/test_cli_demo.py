@@ -1,0 +1,107 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import client_server
+from shoal.client.cli import demo as demo_module
+from shoal.client.cli import demo_server, main
+
+FAKE = [sys.executable, client_server.__file__]
+
+
+@pytest.fixture(autouse=True)
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(demo_server, "serve_command", lambda data: FAKE)
+    return tmp_path
+
+
+def test_the_demo_shows_its_claims_and_leaves_nothing(scratch: Path):
+    result = CliRunner().invoke(main, ["demo"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.count("  yes  ") == 3 and "  NO " not in result.stdout
+    assert "finds common/crontab first, in its new version 2" in result.stdout
+    assert "How fresh that answer is: searched 1200 of 1200 documents, no change is pending." in result.stdout
+    assert list(scratch.iterdir()) == []
+
+
+def test_the_demo_in_json(scratch: Path):
+    result = CliRunner().invoke(main, ["demo", "--json", "--keep"])
+    report = json.loads(result.stdout)
+    assert set(report["claims"].values()) == {True} and len(report["claims"]) == 3
+    assert [answer["question"] for answer in report["answers"]][:3] == list(demo_module.QUESTIONS)
+    (kept,) = scratch.iterdir()
+    assert str(kept) in result.stderr
+    assert "serving, says the log" in (kept / "server.log").read_text()
+
+
+def test_a_claim_that_is_not_true_fails_the_demo(monkeypatch: pytest.MonkeyPatch, scratch: Path):
+    # A question about something else does not find the edited page first.
+    monkeypatch.setattr(demo_module, "NEW_QUESTION", "firewall rules")
+    result = CliRunner().invoke(main, ["demo"])
+    assert result.exit_code == 1
+    assert result.stdout.count("  NO   ") == 1
+    assert "did not show what it should: a question for the new text finds" in result.stderr
+    assert list(scratch.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "code", ["import sys; sys.stderr.write('no ray here'); sys.exit(3)", "print('{'); import sys; sys.exit('no ray here')"]
+)
+def test_a_server_that_does_not_start(monkeypatch: pytest.MonkeyPatch, scratch: Path, code: str):
+    monkeypatch.setattr(demo_server, "serve_command", lambda data: [sys.executable, "-c", code])
+    result = CliRunner().invoke(main, ["demo"])
+    assert result.exit_code == 1
+    assert "no ray here" in result.stderr
+    assert "the server ended before it was ready, with exit code" in result.stderr
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_server_that_is_never_ready(monkeypatch: pytest.MonkeyPatch, scratch: Path):
+    monkeypatch.setattr(demo_server, "serve_command", lambda data: [sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(demo_server, "READY_S", 0.3)
+    result = CliRunner().invoke(main, ["demo"])
+    assert (result.exit_code, "was not ready after 0.3 s" in result.stderr) == (1, True)
+
+
+def test_a_server_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(demo_server, "STOP_S", 0.3)
+    code = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+    code += """print('{"event": "ready", "address": "here:1"}', flush=True); time.sleep(60)"""
+    with demo_server.DemoServer([sys.executable, "-c", code], tmp_path / "log") as server:
+        assert server.address() == "here:1"
+        assert server.stop() == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_demo_with_its_server(scratch: Path, number: int, exit_code: int):
+    # The server tells its process id and never says that it is ready.
+    code = "import os, time; open(os.environ['PID_FILE'], 'w').write(str(os.getpid())); time.sleep(60)"
+    script = (
+        "import sys; from shoal.client.cli import demo_server, main; "
+        f"demo_server.serve_command = lambda data: [sys.executable, '-c', {code!r}]; main(['demo'])"
+    )
+    pid_file = scratch / "pid"
+    environment = {**os.environ, "PID_FILE": str(pid_file), "TMPDIR": str(scratch)}
+    demo = subprocess.Popen(
+        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 10
+    while not (pid_file.exists() and pid_file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    demo.send_signal(number)
+    _, stderr = demo.communicate(timeout=10)
+    assert demo.returncode == exit_code, stderr
+    assert "Traceback" not in stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid_file.read_text()), 0)
+    assert [path.name for path in scratch.iterdir()] == ["pid"]
