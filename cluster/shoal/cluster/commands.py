@@ -1,0 +1,74 @@
+"""What the cluster adds to the command line: `shoal serve`. The cluster itself is local_cluster's."""
+
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from shoal.cluster.data_folder import DataFolderError
+from shoal.cluster.errors import ClusterError
+from shoal.cluster.ledger.errors import LedgerError
+from shoal.cluster.settings import SettingsError, read_settings
+
+
+@click.command(
+    epilog="Example: shoal serve --data ./shoal-data --listen 127.0.0.1:50051",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML); options on the command line win.")
+@click.option("--data", help="Data folder: ledger, secret and vectors.  [default: shoal-data]")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Where clients connect; port 0 takes a free one.  [default: 127.0.0.1:50051]"
+)
+@click.option(
+    "--ledger", metavar="URL", help="Ledger database, such as postgresql://user@host/shoal.  [default: SQLite in --data]"
+)
+@click.option(
+    "--storage", metavar="URI", help="Where vectors are kept, such as s3://bucket/folder.  [default: a folder in --data]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
+def serve(
+    config: Path | None, data: str | None, listen: str | None, ledger: str | None, storage: str | None, as_json: bool
+) -> None:
+    """Run a cluster: joins Ray at RAY_ADDRESS, or starts it here. Ends on Ctrl-C or SIGTERM, when calls in flight are done."""
+    # Set before Ray is imported: nothing is reported to anybody, and a worker's start is not slowed by a prompt.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    from shoal.cluster.local_cluster import LocalCluster, ServeError
+
+    told = Console(stderr=True)
+    ended = threading.Event()
+    try:
+        settings = read_settings(config, {"data": data, "listen": listen, "ledger": ledger, "storage": storage})
+        with told.status("Starting the cluster ..."):
+            cluster = LocalCluster(settings)
+    except (SettingsError, DataFolderError, LedgerError, ClusterError, ServeError) as error:
+        raise click.ClickException(str(error)) from error
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: ended.set())
+    try:
+        _tell({"event": "ready", "address": cluster.address, "data": str(cluster.folder.path)}, as_json)
+        # A bare wait() would not let a signal handler run.
+        while not ended.wait(0.5):
+            pass
+    finally:
+        with told.status("Stopping: calls in flight may end ..."):
+            cluster.stop()
+    _tell({"event": "stopped"}, as_json)
+
+
+def _tell(event: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(event))
+        sys.stdout.flush()
+    elif event["event"] == "ready":
+        click.echo(f"Shoal serves at {event['address']}, data in {event['data']}. Ctrl-C ends it.")
+    else:
+        click.echo("Stopped.")

@@ -1,0 +1,1 @@
+"""The coordinator, the ledger's only writer: it admits writes, keeps workers and shards up, works off what is pending."""

@@ -1,0 +1,53 @@
+"""The coordinator as a Ray actor: a thin shell that hosts the core, its gRPC service and the Ray fleet."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+import ray
+import ray.util
+
+from shoal.cluster.coordinator.core import Coordinator, CoordinatorSettings
+from shoal.cluster.coordinator.service import CoordinatorService
+from shoal.cluster.ray_fleet import RayFleet
+from shoal.workers.serving import InternalServer
+
+DEPOSED_EXIT_CODE = 3
+
+
+def _leave() -> None:
+    """Another coordinator holds the lease. Nothing here may go on; Ray starts this one anew if it is still wanted."""
+    logging.getLogger(__name__).error("deposed: another coordinator has taken the lease")
+    os._exit(DEPOSED_EXIT_CODE)
+
+
+@ray.remote
+class CoordinatorActor:
+    """Works from its constructor on; Ray restarts it after a crash and it goes on from the ledger."""
+
+    def __init__(self, settings: CoordinatorSettings, namespace: str) -> None:
+        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+        self._core = Coordinator(settings, RayFleet(settings, namespace), _leave)
+        service = CoordinatorService(self._core, settings.serve.index.shards)
+        self._server = InternalServer(service.register, settings.secret, ray.util.get_node_ip_address())
+        address = self._server.start()
+        asyncio.run_coroutine_threadsafe(self._core.start(address), self._server.loop).result()
+
+    @ray.method
+    def address(self) -> str:
+        """Where CoordinatorService is served, host:port."""
+        return self._server.address
+
+    @ray.method
+    def pid(self) -> int:
+        """Process id of the actor."""
+        return os.getpid()
+
+    @ray.method
+    def stop(self) -> None:
+        """Ends the coordinator's work and gives the lease back; workers live on."""
+        asyncio.run_coroutine_threadsafe(self._core.stop(), self._server.loop).result(timeout=30)
+        self._server.stop()

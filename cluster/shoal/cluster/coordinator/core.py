@@ -1,0 +1,343 @@
+"""The coordinator as a plain object: it holds the lease, wires its parts together and carries out what gateways ask.
+
+The parts do the work: supervision, shards, embedders. Ray and gRPC come in from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shoal.cluster.channels import Channels
+from shoal.cluster.coordinator.broadcast import RoutingBoard
+from shoal.cluster.coordinator.embedder import Embedder
+from shoal.cluster.coordinator.fleet import Fleet, Member
+from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
+from shoal.cluster.coordinator.models import RetainedModels, encoder_members
+from shoal.cluster.coordinator.shards import ShardKeeper
+from shoal.cluster.coordinator.supervision import Supervisor, Watched
+from shoal.cluster.errors import DimensionMismatch, InvalidModel, Overloaded, Unavailable
+from shoal.cluster.gathering import Gathering
+from shoal.cluster.ledger.connection import migrate, open_engine
+from shoal.cluster.ledger.errors import LeaseHeld, LedgerError
+from shoal.cluster.ledger.lease import acquire_lease, release_lease, renew_lease
+from shoal.cluster.ledger.progress import LedgerProgress
+from shoal.cluster.ledger.records import CollectionSettings, GenerationRecord, WriteBatch, WriteOutcome
+from shoal.cluster.ledger.writer import LedgerWriter
+from shoal.cluster.reconcile import BatchLimits, RetryPolicy, SealPolicy
+from shoal.cluster.settings import ServeSettings
+from shoal.internal.v1 import coordinator_pb2
+from shoal.v1 import status_pb2
+from shoal.workers.indexing.collect import collect
+from shoal.workers.indexing.storage import Storage
+
+log = logging.getLogger(__name__)
+
+BATCHES_PER_COMMIT = 256
+DOCUMENTS_WAITING = 20_000
+MODELS_LOOK_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class CoordinatorSettings:
+    """What one coordinator needs to know."""
+
+    ledger_url: str
+    storage_root: str
+    secret: str
+    holder: str
+    """Name of the cluster in the lease: the same after a restart."""
+    serve: ServeSettings
+
+
+class Coordinator:
+    """Belongs to the event loop that `start` is awaited on. `deposed` is called when another has taken the lease."""
+
+    def __init__(self, settings: CoordinatorSettings, fleet: Fleet, deposed: Callable[[], None]) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._engine = open_engine(settings.ledger_url, read_only=False)
+        migrate(self._engine)
+        self._storage = Storage(settings.storage_root)
+        self._threads = LedgerThreads(deposed)
+        self._channels = Channels()
+        self._retained = RetainedModels(settings.serve.encoder.idle_s)
+        self._writes: Gathering[WriteBatch, WriteOutcome | LedgerError] = Gathering(self._commit, BATCHES_PER_COMMIT)
+        self._waiting_documents = 0
+        self._embedders: dict[int, tuple[Embedder, asyncio.Task[None]]] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._provisioning: set[str] = set()
+        self.board = RoutingBoard()
+        self.epoch = 0
+
+    async def start(self, address: str) -> None:
+        """Takes the lease, then brings up every worker, shard and embedder that the ledger knows."""
+        serve = self._settings.serve
+        self._address = address
+        self.epoch = await self._take_lease(address)
+        self._writer = LedgerWriter(self._engine, self.epoch)
+        self._progress = LedgerProgress(self._engine, self.epoch)
+        self._supervisor = Supervisor(self._fleet, self._settings.secret, self._channels, self._member_changed)
+        self._keeper = ShardKeeper(
+            threads=self._threads,
+            progress=self._progress,
+            epoch=self.epoch,
+            supervisor=self._supervisor,
+            fleet=self._fleet,
+            channels=self._channels,
+            secret=self._settings.secret,
+            policy=SealPolicy(serve.index.seal_delta_rows, serve.index.seal_segments, serve.index.seal_dead_share),
+            tidy=lambda generation: self._spawn(self._tidy(generation.id)),
+            changed=self._publish,
+            damaged=self._wake,
+        )
+        for number in range(serve.index.workers):
+            self._supervisor.add(Member(f"index-{number}", "index"))
+        for generation in await self._threads.read(self._progress.generations):
+            await self._open(generation)
+        self._look_at_models()
+        self._spawn(self._keeper.mend())
+        self._spawn(self._keep_lease())
+        self._spawn(self._keep_models())
+        self._publish()
+        log.info("coordinator of epoch %d at %s", self.epoch, address)
+
+    async def stop(self) -> None:
+        """Ends the coordinator's own work; workers live on. The lease is given back."""
+        tasks = [*self._tasks, *(task for _, task in self._embedders.values())]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self.epoch:
+            await self._supervisor.close()
+            await self._threads.write(release_lease, self._engine, self.epoch)
+        await self._channels.close_all()
+        self._threads.close()
+        self._engine.dispose()
+
+    async def write(self, batch: WriteBatch, timeout_s: float) -> WriteOutcome:
+        """Commits a batch together with all others that arrive meanwhile; raises LedgerError, Overloaded."""
+        self._need_lease()
+        size = len(batch.upserts)
+        if size and self._waiting_documents + size > DOCUMENTS_WAITING:
+            raise Overloaded(
+                f"{self._waiting_documents} documents wait to be committed, the limit is {DOCUMENTS_WAITING}",
+                limit=DOCUMENTS_WAITING,
+                retry_after_ms=500,
+            )
+        self._waiting_documents += size
+        try:
+            outcome = await self._writes.submit(batch, asyncio.get_running_loop().time() + timeout_s)
+        finally:
+            self._waiting_documents -= size
+        if isinstance(outcome, LedgerError):
+            raise outcome
+        for embedder, _ in self._embedders.values():
+            if embedder.generation.collection_id == outcome.collection_id:
+                embedder.wake()
+        return outcome
+
+    async def provision(self, name: str, settings: CollectionSettings) -> None:
+        """Loads the model, makes the collection and waits for its shards; raises LedgerError or InvalidModel."""
+        self._need_lease()
+        fingerprint, dimension = "", settings.dimension
+        self._provisioning.add(settings.model)
+        try:
+            if settings.model:
+                encoder = await self._encoder(settings.model)
+                fingerprint = encoder.fingerprint
+                if dimension and dimension != encoder.dimension:
+                    raise DimensionMismatch(
+                        f"settings.dimension = {dimension}: model {settings.model!r} makes vectors of {encoder.dimension}",
+                        field="settings.dimension",
+                        value=str(dimension),
+                        limit=encoder.dimension,
+                    )
+                dimension = encoder.dimension
+            record = await self._threads.write(
+                self._writer.create_collection, name, settings, fingerprint, dimension, now_ms()
+            )
+            await self._open(record.generation)
+        finally:
+            self._provisioning.discard(settings.model)
+        generation = record.generation.id
+        async with asyncio.timeout(60):
+            await self._supervisor.wait_until(lambda: len(self._keeper.shards_ready(generation)) == settings.shards)
+
+    async def discard(self, name: str) -> int:
+        """Drops a collection with its shards and files; returns how many documents it had. Raises CollectionNotFound."""
+        self._need_lease()
+        dropped = await self._threads.write(self._writer.drop_collection, name)
+        for generation in dropped.generation_ids:
+            embedder = self._embedders.pop(generation, None)
+            if embedder is not None:
+                embedder[1].cancel()
+                await asyncio.gather(embedder[1], return_exceptions=True)
+            await self._keeper.close(generation)
+            self._spawn(self._tidy(generation, gone=True))
+        self._publish()
+        return dropped.documents
+
+    async def requeue(self, collection: str, ids: Sequence[str]) -> int:
+        """Gives failed documents (all of them without `ids`) new attempts; raises CollectionNotFound."""
+        self._need_lease()
+        retried = await self._threads.write(self._progress.requeue, collection, list(ids) or None)
+        for embedder, _ in self._embedders.values():
+            embedder.wake()
+        return retried
+
+    async def retain(self, model: str) -> None:
+        """Makes sure that a model is loaded, and keeps it so for a while; raises InvalidModel."""
+        self._need_lease()
+        self._retained.use(model, time.monotonic())
+        try:
+            await self._encoder(model)
+        except InvalidModel:
+            self._retained.forget(model)
+            raise
+
+    def _need_lease(self) -> None:
+        if not self.epoch:
+            raise Unavailable("the coordinator is starting", retry_after_ms=500)
+
+    async def _take_lease(self, address: str) -> int:
+        ttl_ms = int(self._settings.serve.lease_s * 1000)
+        while True:
+            try:
+                return await self._threads.write(
+                    acquire_lease, self._engine, self._settings.holder, address, ttl_ms, now_ms()
+                )
+            except LeaseHeld as held:
+                log.warning("%s; waiting", held)
+                await asyncio.sleep(min(held.expires_in_ms / 1000 + 0.05, 1.0))
+
+    async def _keep_lease(self) -> None:
+        ttl_s = self._settings.serve.lease_s
+        while True:
+            await asyncio.sleep(ttl_s / 3)
+            try:
+                await self._threads.write(renew_lease, self._engine, self.epoch, int(ttl_s * 1000), now_ms())
+            except LedgerError as error:
+                # Deposed has been told already; anything else may pass, and writes are fenced in any case.
+                log.warning("the lease could not be renewed: %s", error)
+
+    async def _commit(self, batches: Sequence[WriteBatch], _deadline: float) -> Sequence[WriteOutcome | LedgerError]:
+        return await self._threads.write(self._writer.write, batches, now_ms())
+
+    async def _encoder(self, model: str) -> Watched:
+        """A ready replica of the model, started if need be; raises InvalidModel when it cannot be loaded."""
+        for member in encoder_members(model, self._settings.serve.encoder.replicas):
+            self._supervisor.add(member)
+        await self._supervisor.wait_until(
+            lambda: any(one.ready or one.state == "failed" for one in self._supervisor.encoders(model))
+        )
+        for one in self._supervisor.encoders(model):
+            if one.ready:
+                return one
+        reason = next(one.detail for one in self._supervisor.encoders(model) if one.state == "failed")
+        # Nobody may be using it: the next one who names it starts afresh and gets today's answer.
+        if model not in {embedder.generation.model for embedder, _ in self._embedders.values()}:
+            for one in self._supervisor.encoders(model):
+                await self._supervisor.remove(one.member.name)
+        raise InvalidModel(reason, field="model", value=model)
+
+    async def _open(self, generation: GenerationRecord) -> None:
+        serve = self._settings.serve
+        await self._keeper.open(generation)
+        embedder = Embedder(
+            generation,
+            keeper=self._keeper,
+            threads=self._threads,
+            progress=self._progress,
+            supervisor=self._supervisor,
+            channels=self._channels,
+            secret=self._settings.secret,
+            limits=BatchLimits(serve.encoder.batch_documents, serve.encoder.batch_bytes),
+            retry=RetryPolicy(serve.retry.attempts, serve.retry.first_pause_s, serve.retry.longest_pause_s),
+        )
+        task = asyncio.create_task(embedder.run(), name=f"embed {generation.id}")
+        self._embedders[generation.id] = (embedder, task)
+
+    async def _keep_models(self) -> None:
+        while True:
+            await asyncio.sleep(MODELS_LOOK_S)
+            for name in self._look_at_models():
+                await self._supervisor.remove(name)
+            await self._channels.keep({one.address for one in self._supervisor.members} | {self._address})
+
+    def _look_at_models(self) -> list[str]:
+        """Adds encoders that are wanted and returns the names of those that are not any more."""
+        used = [embedder.generation.model for embedder, _ in self._embedders.values()]
+        wanted = self._retained.wanted([*used, *self._provisioning], time.monotonic())
+        members = [one for model in wanted for one in encoder_members(model, self._settings.serve.encoder.replicas)]
+        for member in members:
+            self._supervisor.add(member)
+        names = {member.name for member in members}
+        return [
+            one.member.name
+            for one in self._supervisor.members
+            if one.member.kind == "encoder" and one.member.name not in names
+        ]
+
+    def _member_changed(self, watched: Watched) -> None:
+        log.info("%s is %s at %s %s", watched.member.name, watched.state, watched.address or "no address", watched.detail)
+        self._keeper.wake()
+        for embedder, _ in self._embedders.values():
+            embedder.wake()
+        self._publish()
+
+    def _wake(self, generation: int) -> None:
+        found = self._embedders.get(generation)
+        if found is not None:
+            found[0].wake()
+
+    def _publish(self) -> None:
+        message = coordinator_pb2.WatchRoutingResponse(epoch=self.epoch)
+        for shard in self._keeper.shards:
+            if self._keeper.ready(shard):
+                message.shards.add(key=shard.id.key(), address=shard.shown_by[0], state=shard.state)
+        message.workers.add(kind="coordinator", name="coordinator", address=self._address, state="ready")
+        for one in self._supervisor.members:
+            if one.ready and one.member.kind == "encoder":
+                message.encoders.add(model=one.member.model, fingerprint=one.fingerprint, address=one.address)
+            message.workers.append(
+                status_pb2.Worker(
+                    kind=one.member.kind,
+                    name=one.member.name,
+                    address=one.address,
+                    state=one.state,
+                    detail=one.detail,
+                    pid=one.pid,
+                    node=one.node,
+                )
+            )
+        self.board.publish(message)
+        self._spawn(self._supervisor.announce())
+
+    async def _tidy(self, generation: int, gone: bool = False) -> None:
+        """Removes files that the ledger does not name, once nobody can be reading them any more."""
+        grace_s = self._settings.serve.index.file_grace_s
+        await asyncio.sleep(0 if gone else grace_s)
+        named: set[str] = set()
+        for shard in self._keeper.of(generation):
+            manifest = await self._threads.read(self._progress.manifest, generation, shard.number)
+            named.update(segment.path for segment in manifest.segments)
+            named.update([manifest.sealed.path] if manifest.sealed else [])
+        try:
+            await asyncio.to_thread(collect, self._storage, generation, named, time.time(), 0.0 if gone else grace_s)
+        except OSError as error:
+            log.warning("files of generation %d could not be cleared away: %s", generation, error)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("a task of the coordinator ended", exc_info=error)

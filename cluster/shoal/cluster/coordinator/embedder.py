@@ -1,0 +1,232 @@
+"""Works off one generation's pending documents: fetches them, has them encoded, hands the rows to the applier.
+
+What to batch, retry, bisect or give up is reconcile's decision; here it is carried out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+import grpc
+import grpc.aio
+
+from shoal.cluster.channels import Channels
+from shoal.cluster.coordinator.applier import Applier
+from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
+from shoal.cluster.coordinator.shards import ShardKeeper
+from shoal.cluster.coordinator.supervision import Supervisor, Watched
+from shoal.cluster.coordinator.wire import Row
+from shoal.cluster.ledger.progress import LedgerProgress
+from shoal.cluster.ledger.records import Failure, GenerationRecord, PendingDocument
+from shoal.cluster.reconcile import (
+    Batch,
+    BatchLimits,
+    CountAttempt,
+    EncodeFailure,
+    RetryBatch,
+    RetryPolicy,
+    after_failure,
+    next_attempt,
+    plan,
+)
+from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
+from shoal.workers.serving import secret_metadata
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.5
+ENCODE_TIMEOUT_S = 120.0
+LANES_PER_ENCODER = 2
+"""One batch is computed while the next is on its way."""
+APPLY_AT_ONCE = 4096
+
+_FAILURES = {
+    grpc.StatusCode.UNAVAILABLE: EncodeFailure.LOST,
+    grpc.StatusCode.CANCELLED: EncodeFailure.LOST,
+    # A text on which the model hangs looks like this.
+    grpc.StatusCode.DEADLINE_EXCEEDED: EncodeFailure.LOST,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: EncodeFailure.BUSY,
+    # The replica has another fingerprint or has only begun to load: it is the wrong one, not the documents.
+    grpc.StatusCode.FAILED_PRECONDITION: EncodeFailure.BUSY,
+}
+
+
+class Embedder:
+    """Reconciles one generation. Belongs to the coordinator's event loop."""
+
+    def __init__(
+        self,
+        generation: GenerationRecord,
+        *,
+        keeper: ShardKeeper,
+        threads: LedgerThreads,
+        progress: LedgerProgress,
+        supervisor: Supervisor,
+        channels: Channels,
+        secret: str,
+        limits: BatchLimits,
+        retry: RetryPolicy,
+    ) -> None:
+        self.generation = generation
+        self._keeper = keeper
+        self._threads = threads
+        self._progress = progress
+        self._supervisor = supervisor
+        self._channels = channels
+        self._metadata = secret_metadata(secret)
+        self._limits = limits
+        self._retry = retry
+        self._applier = Applier(generation.id, keeper, threads, progress, self._settle)
+        self._in_flight: set[str] = set()
+        self._busy: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def wake(self) -> None:
+        """There may be something to do: documents were written, or a worker has come back."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Runs until cancelled; then everything it started is cancelled with it, and stays pending in the ledger."""
+        applying = asyncio.create_task(self._applier.run(), name=f"apply {self.generation.id}")
+        try:
+            while True:
+                self._wake.clear()
+                try:
+                    started = await self._start_what_is_pending()
+                except Exception:
+                    # The ledger may be away for a while (PostgreSQL restarts); this loop must outlive it.
+                    log.exception("generation %d: pending documents could not be read", self.generation.id)
+                    started = False
+                if applying.done():
+                    log.error("generation %d: the applier ended", self.generation.id, exc_info=applying.exception())
+                    applying = asyncio.create_task(self._applier.run(), name=f"apply {self.generation.id}")
+                if not started:
+                    try:
+                        await asyncio.wait_for(self._wake.wait(), POLL_S)
+                    except TimeoutError:
+                        pass
+        finally:
+            for task in (applying, *self._tasks):
+                task.cancel()
+            await asyncio.gather(applying, *self._tasks, return_exceptions=True)
+
+    async def _start_what_is_pending(self) -> bool:
+        """Starts what there is room for; False when there was nothing to start."""
+        lanes = LANES_PER_ENCODER * len(self._encoders())
+        room = (lanes * self._limits.documents if self.generation.model else APPLY_AT_ONCE) - len(self._in_flight)
+        # Removals and users' vectors go on while the model is away, but never by way of a busy loop.
+        limit = max(room, 0 if self._in_flight else self._limits.documents)
+        if limit <= 0:
+            return False
+        pending = await self._threads.read(
+            self._progress.pending, self.generation.id, limit, now_ms(), frozenset(self._in_flight)
+        )
+        work = plan(pending, self._limits, self._keeper.shards_ready(self.generation.id))
+        self._in_flight.update(document.id for document in work.apply)
+        self._applier.put([Row(document, b"" if document.removal else document.vector) for document in work.apply])
+        if lanes:
+            for batch in work.encode:
+                self._launch(batch)
+        return bool(work.apply or (lanes and work.encode))
+
+    def _settle(self, ids: Sequence[str]) -> None:
+        self._in_flight.difference_update(ids)
+        self._wake.set()
+
+    def _encoders(self) -> list[Watched]:
+        return [
+            one
+            for one in self._supervisor.encoders(self.generation.model)
+            if one.ready and one.fingerprint == self.generation.fingerprint
+        ]
+
+    def _launch(self, batch: Batch[PendingDocument], pause_s: float = 0.0) -> None:
+        self._in_flight.update(document.id for document in batch.documents)
+        task = asyncio.create_task(self._encode(batch, pause_s))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _encode(self, batch: Batch[PendingDocument], pause_s: float) -> None:
+        ids = [document.id for document in batch.documents]
+        name = ""
+        try:
+            await asyncio.sleep(pause_s)
+            await self._supervisor.wait_until(lambda: bool(self._encoders()))
+            encoder = min(self._encoders(), key=lambda one: self._busy.get(one.member.name, 0))
+            name = encoder.member.name
+            self._busy[name] = self._busy.get(name, 0) + 1
+            try:
+                reply = await encoder_pb2_grpc.EncoderServiceStub(self._channels.get(encoder.address)).Encode(
+                    encoder_pb2.EncodeRequest(
+                        texts=[document.text for document in batch.documents],
+                        role=encoder_pb2.ENCODE_ROLE_DOCUMENT,
+                        fingerprint=self.generation.fingerprint,
+                    ),
+                    metadata=self._metadata,
+                    timeout=ENCODE_TIMEOUT_S,
+                )
+            finally:
+                self._busy[name] -= 1
+        except grpc.aio.AioRpcError as error:
+            self._supervisor.suspect(name)
+            await self._fail(batch, error)
+        except Exception:
+            # Whatever it was, the documents are pending in the ledger: let them be fetched again.
+            log.exception("generation %d: a batch of %d documents", self.generation.id, len(ids))
+            await asyncio.sleep(POLL_S)
+            self._settle(ids)
+        else:
+            await self._take(batch, reply)
+
+    async def _take(self, batch: Batch[PendingDocument], reply: encoder_pb2.EncodeResponse) -> None:
+        width = 4 * reply.dimension
+        rows: list[Row] = []
+        spoilt: list[tuple[PendingDocument, str]] = []
+        for number, (document, item) in enumerate(zip(batch.documents, reply.items, strict=True)):
+            if item.error:
+                spoilt.append((document, item.error))
+            else:
+                rows.append(Row(document, reply.vectors[number * width : (number + 1) * width], item.truncated))
+        self._applier.put(rows)
+        await self._count(spoilt)
+
+    async def _fail(self, batch: Batch[PendingDocument], error: grpc.aio.AioRpcError) -> None:
+        reason = error.details() or error.code().name
+        failure = _FAILURES.get(error.code(), EncodeFailure.REJECTED)
+        log.info("generation %d: a batch of %d: %s: %s", self.generation.id, len(batch.documents), failure.value, reason)
+        counted: list[tuple[PendingDocument, str]] = []
+        for effect in after_failure(batch, failure):
+            match effect:
+                case RetryBatch(again, pause_s):
+                    self._launch(again, pause_s)
+                case CountAttempt(document):
+                    lost = "the encoder was lost while it worked on this document"
+                    counted.append((document, lost if failure is EncodeFailure.LOST else reason))
+        await self._count(counted)
+
+    async def _count(self, spoilt: Sequence[tuple[PendingDocument, str]]) -> None:
+        """Records a failed attempt of each document, and lets go of it."""
+        if not spoilt:
+            return
+        failures = []
+        for document, reason in spoilt:
+            attempts = document.attempts + 1
+            pause_s = next_attempt(attempts, self._retry)
+            failures.append(
+                Failure(
+                    generation_id=self.generation.id,
+                    id=document.id,
+                    version=document.version,
+                    error=reason,
+                    attempts=attempts,
+                    next_attempt_at_ms=0 if pause_s is None else now_ms() + int(pause_s * 1000),
+                    failed=pause_s is None,
+                )
+            )
+        try:
+            await self._threads.write(self._progress.record_failures, failures, now_ms())
+        finally:
+            self._settle([document.id for document, _ in spoilt])

@@ -1,0 +1,52 @@
+"""What the coordinator asks of whatever runs worker processes. Ray is behind it in a cluster, plain objects in tests."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
+
+
+class FleetError(Exception):
+    """A worker cannot be started or reached now; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A worker process that should exist."""
+
+    name: str
+    kind: Literal["index", "encoder"]
+    model: str = ""
+    """What an encoder serves."""
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """Where a member runs now."""
+
+    address: str
+    pid: int
+    node: str
+
+
+class Fleet(Protocol):
+    """Starts, finds and stops worker processes. All methods block and may be called from several threads."""
+
+    def start(self, member: Member) -> None:
+        """Makes sure that the member exists; one that is there already is kept."""
+        ...
+
+    def locate(self, member: Member) -> Located:
+        """Where the member is now; raises FleetError while it is down or starting."""
+        ...
+
+    def stop(self, member: Member) -> None:
+        """Ends the member for good; one that is gone already is fine."""
+        ...
+
+    def seal(self, manifest: ManifestInfo) -> SealedInfo:
+        """Merges a shard's files into a new sealed index, somewhere with room for it.
+
+        Raises FleetError, or DamagedFile of shoal.workers.indexing when a file of the manifest is damaged.
+        """
+        ...

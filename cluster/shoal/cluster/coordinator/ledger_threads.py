@@ -1,0 +1,44 @@
+"""The coordinator's hands on the ledger: blocking calls on threads of their own, one for writes so that none overlap."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import ParamSpec, TypeVar
+
+from shoal.cluster.ledger.errors import Deposed
+
+P = ParamSpec("P")
+Answer = TypeVar("Answer")
+
+
+def now_ms() -> int:
+    """Milliseconds since 1970: the ledger's unit of time."""
+    return time.time_ns() // 1_000_000
+
+
+class LedgerThreads:
+    """Runs ledger calls off the event loop; `deposed` is called when a write finds that the lease is gone."""
+
+    def __init__(self, deposed: Callable[[], None]) -> None:
+        self._deposed = deposed
+        self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shoal-ledger-write")
+        self._reading = ThreadPoolExecutor(max_workers=2, thread_name_prefix="shoal-ledger-read")
+
+    async def write(self, call: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
+        """Runs a writing call to its end, also when the waiter is cancelled: a transaction is never left half told."""
+        future = self._writing.submit(call, *args, **kwargs)
+        try:
+            return await asyncio.shield(asyncio.wrap_future(future))
+        except Deposed:
+            self._deposed()
+            raise
+
+    async def read(self, call: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
+        """Runs a reading call."""
+        return await asyncio.wrap_future(self._reading.submit(call, *args, **kwargs))
+
+    def close(self) -> None:
+        """Waits for the write in hand, drops what has not begun."""
+        self._writing.shutdown(wait=True, cancel_futures=True)
+        self._reading.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,146 @@
+"""CoordinatorService: what gateways ask, decoded, carried out by the core, encoded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from shoal.cluster.admission import Incoming
+from shoal.cluster.coordinator.core import Coordinator
+from shoal.cluster.errors import ClusterError, DeadlineExceeded, VersionConflict, from_ledger, refuse
+from shoal.cluster.ledger.errors import LedgerError
+from shoal.cluster.ledger.records import CollectionSettings, DocumentOutcome, WriteBatch
+from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
+from shoal.v1 import collections_pb2, documents_pb2
+
+Answer = TypeVar("Answer")
+Context = grpc.aio.ServicerContext
+
+DEFAULT_TIMEOUT_S = 60.0
+
+_INDEXES = {
+    collections_pb2.INDEX_KIND_FLAT: "flat",
+    collections_pb2.INDEX_KIND_HNSW: "hnsw",
+    collections_pb2.INDEX_KIND_IVF: "ivf",
+}
+_METRICS = {
+    collections_pb2.METRIC_COSINE: "cosine",
+    collections_pb2.METRIC_DOT: "dot",
+    collections_pb2.METRIC_L2: "l2",
+}
+
+
+def settings_of(message: collections_pb2.CollectionSettings, default_shards: int) -> CollectionSettings:
+    """What the user asked for, with the server's defaults filled in."""
+    return CollectionSettings(
+        model=message.model,
+        dimension=message.dimension,
+        index=_INDEXES.get(message.index, "hnsw"),
+        metric=_METRICS.get(message.metric, "cosine"),
+        shards=message.shards or default_shards,
+        empty_text="store" if message.empty_text == collections_pb2.EMPTY_TEXT_STORE else "reject",
+    )
+
+
+def batch_of(request: coordinator_pb2.WriteRequest) -> WriteBatch:
+    """A write as the ledger takes it."""
+    return WriteBatch(
+        collection=request.collection,
+        upserts=[
+            Incoming(
+                id=document.id,
+                text=document.text,
+                vector=document.vector,
+                payload=document.payload or "{}",
+                expected_version=document.expected_version if document.HasField("expected_version") else None,
+            )
+            for document in request.upserts
+        ],
+        deletes=list(request.deletes),
+    )
+
+
+def result_of(outcome: DocumentOutcome) -> documents_pb2.WriteResult:
+    """One document's outcome as it travels; a conflict is that document's own error."""
+    result = documents_pb2.WriteResult(id=outcome.id, version=outcome.version, changed=outcome.changed)
+    if outcome.conflict_version is not None:
+        conflict = VersionConflict(
+            f"document {outcome.id!r} is at version {outcome.conflict_version}, which is not the expected one",
+            field="expected_version",
+            value=str(outcome.conflict_version),
+        )
+        result.error.CopyFrom(conflict.detail())
+    return result
+
+
+class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
+    """Thin: every decision is the core's."""
+
+    def __init__(self, core: Coordinator, default_shards: int) -> None:
+        self._core = core
+        self._default_shards = default_shards
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Adds the service to a server."""
+        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(self, server)
+
+    async def Write(
+        self, request: coordinator_pb2.WriteRequest, context: Context[Any, Any]
+    ) -> coordinator_pb2.WriteResponse:
+        outcome = await self._answer(context, self._core.write(batch_of(request), _remaining_s(context)))
+        return coordinator_pb2.WriteResponse(
+            results=[result_of(one) for one in outcome.results], token=f"{outcome.collection_id}.{outcome.sequence}"
+        )
+
+    async def Provision(
+        self, request: coordinator_pb2.ProvisionRequest, context: Context[Any, Any]
+    ) -> coordinator_pb2.ProvisionResponse:
+        settings = settings_of(request.settings, self._default_shards)
+        await self._answer(context, self._core.provision(request.name, settings))
+        return coordinator_pb2.ProvisionResponse()
+
+    async def Discard(
+        self, request: coordinator_pb2.DiscardRequest, context: Context[Any, Any]
+    ) -> coordinator_pb2.DiscardResponse:
+        documents = await self._answer(context, self._core.discard(request.name))
+        return coordinator_pb2.DiscardResponse(documents=documents)
+
+    async def Requeue(
+        self, request: coordinator_pb2.RequeueRequest, context: Context[Any, Any]
+    ) -> coordinator_pb2.RequeueResponse:
+        retried = await self._answer(context, self._core.requeue(request.collection, list(request.ids)))
+        return coordinator_pb2.RequeueResponse(retried=retried)
+
+    async def RetainModel(
+        self, request: coordinator_pb2.RetainModelRequest, context: Context[Any, Any]
+    ) -> coordinator_pb2.RetainModelResponse:
+        await self._answer(context, self._core.retain(request.model))
+        return coordinator_pb2.RetainModelResponse()
+
+    async def WatchRouting(
+        self, request: coordinator_pb2.WatchRoutingRequest, context: Context[Any, Any]
+    ) -> AsyncIterator[coordinator_pb2.WatchRoutingResponse]:
+        async for message in self._core.board.watch():
+            # Before the lease is taken there is nothing true to say.
+            if message.epoch:
+                yield message
+
+    async def _answer(self, context: Context[Any, Any], work: Awaitable[Answer]) -> Answer:
+        try:
+            async with asyncio.timeout(_remaining_s(context)):
+                return await work
+        except ClusterError as error:
+            await refuse(context, error)
+        except LedgerError as error:
+            await refuse(context, from_ledger(error))
+        except TimeoutError:
+            await refuse(context, DeadlineExceeded("the coordinator had no time left"))
+
+
+def _remaining_s(context: Context[Any, Any]) -> float:
+    remaining = context.time_remaining()
+    return DEFAULT_TIMEOUT_S if remaining is None else remaining

@@ -1,0 +1,33 @@
+"""The gateway as a Ray actor: a thin shell that hosts a GatewayServer."""
+
+from __future__ import annotations
+
+import os
+
+import ray
+
+from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
+
+
+@ray.remote
+class GatewayActor:
+    """Serves from its constructor on; a port that cannot be bound fails the constructor."""
+
+    def __init__(self, listen: str, ledger_url: str, secret: str, name: str = "gateway") -> None:
+        self._server = GatewayServer(GatewaySettings(listen=listen, ledger_url=ledger_url, secret=secret, name=name))
+        self._server.start()
+
+    @ray.method
+    def address(self) -> str:
+        """Where clients connect, host:port."""
+        return self._server.address
+
+    @ray.method
+    def pid(self) -> int:
+        """Process id of the actor."""
+        return os.getpid()
+
+    @ray.method
+    def drain(self, grace_s: float) -> None:
+        """Stops accepting, lets calls in flight end within `grace_s`, and closes the server."""
+        self._server.drain(grace_s)

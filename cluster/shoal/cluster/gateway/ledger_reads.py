@@ -1,0 +1,84 @@
+"""Reads the ledger from the event loop: the reader's methods block, so they run on a few threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import ParamSpec, TypeVar
+
+from sqlalchemy.engine import Engine
+
+from shoal.cluster.ledger.lease import read_lease
+from shoal.cluster.ledger.reader import LedgerReader
+from shoal.cluster.ledger.records import (
+    CollectionRecord,
+    Cut,
+    ExplainRecord,
+    FailedDocuments,
+    Lease,
+    LiveDocument,
+    StoredDocument,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+THREADS = 4
+
+
+class LedgerReads:
+    """The reader's methods as coroutines; they raise the ledger's errors, LedgerUnreadable when it cannot be asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reader = LedgerReader(engine)
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="shoal-ledger")
+
+    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Runs a blocking function on one of the threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **kwargs))
+
+    async def lease(self) -> Lease | None:
+        """Who coordinates, and where; None before any coordinator has started."""
+        return await self.run(read_lease, self._engine)
+
+    async def collections(self) -> list[CollectionRecord]:
+        """All collections, by name."""
+        return sorted(await self.run(self._reader.collections), key=lambda record: record.name)
+
+    async def collection(self, name: str) -> CollectionRecord:
+        """One collection; raises CollectionNotFound."""
+        return await self.run(self._reader.collection, name)
+
+    async def cut(self, name: str, sequence: int | None = None) -> Cut:
+        """The state that a search rests on; raises CollectionNotFound."""
+        return await self.run(self._reader.cut, name, sequence)
+
+    async def pending_through(self, generation_id: int, sequence: int) -> bool:
+        """True while a change at or before the sequence is pending."""
+        return await self.run(self._reader.pending_through, generation_id, sequence)
+
+    async def hydrate(
+        self, collection_id: int, generation_id: int, ids: Sequence[str], include_text: bool
+    ) -> dict[str, LiveDocument]:
+        """What hits are validated against."""
+        return await self.run(self._reader.hydrate, collection_id, generation_id, ids, include_text)
+
+    async def get(self, collection: str, ids: Sequence[str]) -> Sequence[StoredDocument]:
+        """Documents that exist."""
+        return await self.run(self._reader.get, collection, ids)
+
+    async def explain(self, collection: str, document_id: str) -> ExplainRecord:
+        """Everything known about one document; raises DocumentNotFound."""
+        return await self.run(self._reader.explain, collection, document_id)
+
+    async def failed(self, collection: str, limit: int) -> FailedDocuments:
+        """Documents that were set aside."""
+        return await self.run(self._reader.failed, collection, limit)
+
+    def close(self) -> None:
+        """Ends the threads and the database connections."""
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        self._engine.dispose()

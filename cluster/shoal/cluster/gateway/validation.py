@@ -1,0 +1,186 @@
+"""Checks of names, ids, numbers and tokens in requests. Pure; documents and vectors are checked in `documents_validation`.
+
+Every error names the field's path, the shortened value and the limit.
+"""
+
+import re
+from collections.abc import Sequence
+
+from shoal.cluster.errors import InvalidModel, InvalidRequest, shortened
+from shoal.cluster.limits import Limits
+from shoal.v1 import collections_pb2
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_TOKEN = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MODEL_BYTES = 1024
+
+
+def out_of_limit(field: str, value: int, limit: int, unit: str) -> InvalidRequest:
+    """The error for something larger than the server takes."""
+    return InvalidRequest(f"{field}: {value} {unit}, the limit is {limit}", field=field, value=str(value), limit=limit)
+
+
+def check_collection_name(name: str, limits: Limits, field: str = "collection") -> None:
+    """A letter or digit, then letters, digits, '_', '.' and '-'."""
+    if len(name) > limits.collection_name_bytes:
+        raise out_of_limit(field, len(name.encode()), limits.collection_name_bytes, "bytes")
+    if not _NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"{field}: {shortened(name)!r} is no collection name (a letter or digit, then letters, digits, '_', '.', '-')",
+            field=field,
+            value=shortened(name),
+            limit=limits.collection_name_bytes,
+        )
+
+
+def check_id(document_id: str, limits: Limits, field: str) -> None:
+    """Not empty, no control characters, within the limit."""
+    if not document_id:
+        raise InvalidRequest(f"{field}: an id must not be empty", field=field, limit=limits.id_bytes)
+    size = len(document_id.encode())
+    if size > limits.id_bytes:
+        raise out_of_limit(field, size, limits.id_bytes, "bytes")
+    if _CONTROL.search(document_id):
+        value = shortened(repr(document_id))
+        raise InvalidRequest(f"{field}: {value} has control characters", field=field, value=value)
+
+
+def check_ids(ids: Sequence[str], limits: Limits, *, needed: bool = True) -> None:
+    """A list of ids to read, delete or retry; `needed`: at least one."""
+    if needed and not ids:
+        raise InvalidRequest("ids: at least one id is needed", field="ids", limit=limits.ids_per_get)
+    if len(ids) > limits.ids_per_get:
+        raise out_of_limit("ids", len(ids), limits.ids_per_get, "ids")
+    for position, document_id in enumerate(ids):
+        check_id(document_id, limits, f"ids[{position}]")
+    check_distinct(ids, "ids[{}]")
+
+
+def check_distinct(ids: Sequence[str], path: str) -> None:
+    """No id twice in one batch; `path` is a format string for the field of position i."""
+    first: dict[str, int] = {}
+    for position, document_id in enumerate(ids):
+        earlier = first.setdefault(document_id, position)
+        if earlier != position:
+            field, value = path.format(position), shortened(document_id)
+            raise InvalidRequest(f"{field}: {value!r} is already {path.format(earlier)}", field=field, value=value)
+
+
+def check_k(k: int, limits: Limits) -> None:
+    """From 1 to the limit."""
+    if not 1 <= k <= limits.k:
+        raise InvalidRequest(f"k: {k} is not from 1 to {limits.k}", field="k", value=str(k), limit=limits.k)
+
+
+def check_min_coverage(share: float) -> None:
+    """From 0 to 1; NaN is neither."""
+    if not 0.0 <= share <= 1.0:
+        raise InvalidRequest(
+            f"min_coverage: {share:g} is not from 0 to 1", field="min_coverage", value=f"{share:g}", limit=1
+        )
+
+
+def check_text(text: str, limits: Limits, field: str) -> None:
+    """Within the limit and without NUL, which not every ledger can hold."""
+    size = len(text.encode())
+    if size > limits.text_bytes:
+        raise out_of_limit(field, size, limits.text_bytes, "bytes")
+    if "\0" in text:
+        raise InvalidRequest(f"{field}: the text holds a NUL character", field=field, value=shortened(repr(text)))
+
+
+def check_query_text(text: str, limits: Limits) -> None:
+    """A text to search for: not blank."""
+    check_text(text, limits, "text")
+    if not text.strip():
+        raise InvalidRequest("text: a query must not be empty", field="text", value=shortened(repr(text)))
+
+
+def check_embed_texts(texts: Sequence[str], limits: Limits) -> None:
+    """Texts to embed; a blank one is answered item by item, not refused here."""
+    if not texts:
+        raise InvalidRequest("texts: at least one text is needed", field="texts", limit=limits.texts_per_embed)
+    if len(texts) > limits.texts_per_embed:
+        raise out_of_limit("texts", len(texts), limits.texts_per_embed, "texts")
+    for position, text in enumerate(texts):
+        check_text(text, limits, f"texts[{position}]")
+
+
+def list_limit(asked: int, limits: Limits) -> int:
+    """How many failed documents to list; 0 asks for the server's limit."""
+    if not 0 <= asked <= limits.failed_per_list:
+        raise InvalidRequest(
+            f"limit: {asked} is not from 0 to {limits.failed_per_list}",
+            field="limit",
+            value=str(asked),
+            limit=limits.failed_per_list,
+        )
+    return asked or limits.failed_per_list
+
+
+def parse_token(token: str) -> tuple[int, int]:
+    """Splits a token into collection id and sequence."""
+    found = _TOKEN.fullmatch(token)
+    if found is None:
+        value = shortened(token)
+        raise InvalidRequest(f"token: {value!r} is no token that a write returned", field="token", value=value)
+    return int(found[1]), int(found[2])
+
+
+def check_token(token: str, collection: str, collection_id: int, newest: int) -> int:
+    """The sequence of a token, which must be of this collection and not from its future."""
+    owner, sequence = parse_token(token)
+    value = shortened(token)
+    if owner != collection_id:
+        raise InvalidRequest(f"token: {value!r} is not of collection {collection!r}", field="token", value=value)
+    if sequence > newest:
+        raise InvalidRequest(
+            f"token: {value!r} is of a write that collection {collection!r} has not seen (its newest is {newest})",
+            field="token",
+            value=value,
+            limit=newest,
+        )
+    return sequence
+
+
+def check_model(model: str, field: str) -> None:
+    """A model's name or path as one line; whether it exists is found out by whoever loads it."""
+    if not model.strip():
+        raise InvalidModel(f"{field}: a model is needed", field=field, value=shortened(repr(model)))
+    size = len(model.encode())
+    if size > _MODEL_BYTES:
+        raise InvalidModel(
+            f"{field}: {size} bytes, the limit is {_MODEL_BYTES}", field=field, value=str(size), limit=_MODEL_BYTES
+        )
+    if _CONTROL.search(model):
+        value = shortened(repr(model))
+        raise InvalidModel(f"{field}: {value} has control characters", field=field, value=value)
+
+
+def check_settings(settings: collections_pb2.CollectionSettings, limits: Limits) -> None:
+    """The settings of a new collection: a model, or a dimension for users' own vectors; the rest within bounds."""
+    if settings.model:
+        check_model(settings.model, "settings.model")
+    if not 0 <= settings.dimension <= limits.dimension or (not settings.model and settings.dimension == 0):
+        need = "" if settings.model else "; a collection without a model needs one"
+        raise InvalidRequest(
+            f"settings.dimension: {settings.dimension} is not from 1 to {limits.dimension}{need}",
+            field="settings.dimension",
+            value=str(settings.dimension),
+            limit=limits.dimension,
+        )
+    if not 0 <= settings.shards <= limits.shards:
+        raise InvalidRequest(
+            f"settings.shards: {settings.shards} is not from 0 to {limits.shards}",
+            field="settings.shards",
+            value=str(settings.shards),
+            limit=limits.shards,
+        )
+    for field, value, kinds in (
+        ("settings.index", settings.index, collections_pb2.IndexKind),
+        ("settings.metric", settings.metric, collections_pb2.Metric),
+        ("settings.empty_text", settings.empty_text, collections_pb2.EmptyText),
+    ):
+        if value not in kinds.values():
+            raise InvalidRequest(f"{field}: {value} is not one of {', '.join(kinds.keys())}", field=field, value=str(value))

@@ -1,0 +1,110 @@
+"""Batch while busy: what arrives while a call is in flight travels together in the next. What a call does is passed in."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter(Generic[Item, Answer]):
+    item: Item
+    deadline: float
+    answer: asyncio.Future[Answer]
+    call: "_Call[Item, Answer] | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class _Call(Generic[Item, Answer]):
+    waiters: list[_Waiter[Item, Answer]]
+    task: asyncio.Task[None] | None = None
+
+
+class Gathering(Generic[Item, Answer]):
+    """Gathers items into calls. No timer: a lone item leaves at once, a busy line sends few, full calls.
+
+    `send(items, deadline)` answers with one value for each item, in order; `deadline` is the latest of its items', on the
+    event loop's clock. `lanes()` says how many calls may be in flight at once. All methods belong to one event loop.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[Sequence[Item], float], Awaitable[Sequence[Answer]]],
+        max_items: int,
+        lanes: Callable[[], int] = lambda: 1,
+    ) -> None:
+        if max_items < 1:
+            raise ValueError(f"max_items must be at least 1, not {max_items}")
+        self._send = send
+        self._max_items = max_items
+        self._lanes = lanes
+        self._waiting: deque[_Waiter[Item, Answer]] = deque()
+        self._calls: set[_Call[Item, Answer]] = set()
+
+    @property
+    def idle(self) -> bool:
+        """True when nothing waits and nothing is in flight."""
+        return not self._calls and not any(not waiter.answer.done() for waiter in self._waiting)
+
+    async def submit(self, item: Item, deadline: float) -> Answer:
+        """The answer to `item`, or the exception of the call that carried it.
+
+        A cancelled waiter leaves its line; the call it was in is cancelled when nobody waits for it any more.
+        """
+        waiter: _Waiter[Item, Answer] = _Waiter(item, deadline, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiter)
+        self._launch()
+        try:
+            return await waiter.answer
+        finally:
+            # Done already, unless the waiter was cancelled; a failure that came at that same moment counts as seen.
+            if not waiter.answer.cancel() and not waiter.answer.cancelled():
+                waiter.answer.exception()
+            self._abandon(waiter.call)
+
+    def _abandon(self, call: "_Call[Item, Answer] | None") -> None:
+        if call is None or call.task is None or call.task.done():
+            return
+        if all(waiter.answer.done() for waiter in call.waiters):
+            call.task.cancel()
+
+    def _launch(self) -> None:
+        while self._waiting and len(self._calls) < max(1, self._lanes()):
+            chosen: list[_Waiter[Item, Answer]] = []
+            while self._waiting and len(chosen) < self._max_items:
+                waiter = self._waiting.popleft()
+                if not waiter.answer.done():
+                    chosen.append(waiter)
+            if not chosen:
+                return
+            call = _Call(chosen)
+            for waiter in chosen:
+                waiter.call = call
+            self._calls.add(call)
+            call.task = asyncio.get_running_loop().create_task(self._carry(call))
+            call.task.add_done_callback(lambda _task, ended=call: self._end(ended))
+
+    def _end(self, call: _Call[Item, Answer]) -> None:
+        # A task that is cancelled before its first step never runs its body, so the line moves on from here.
+        self._calls.discard(call)
+        for waiter in call.waiters:
+            waiter.answer.cancel()
+        self._launch()
+
+    async def _carry(self, call: _Call[Item, Answer]) -> None:
+        try:
+            answers = await self._send([waiter.item for waiter in call.waiters], max(w.deadline for w in call.waiters))
+            if len(answers) != len(call.waiters):
+                raise RuntimeError(f"a call with {len(call.waiters)} items came back with {len(answers)} answers")
+        except Exception as error:
+            for waiter in call.waiters:
+                if not waiter.answer.done():
+                    waiter.answer.set_exception(error)
+            return
+        for waiter, answer in zip(call.waiters, answers, strict=True):
+            if not waiter.answer.done():
+                waiter.answer.set_result(answer)

@@ -1,0 +1,152 @@
+"""One `shoal serve`: Ray joined or started, coordinator and gateway up, and everything ended in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+
+import shoal
+from shoal.cluster.coordinator.actor import CoordinatorActor
+from shoal.cluster.coordinator.core import CoordinatorSettings
+from shoal.cluster.data_folder import DataFolder
+from shoal.cluster.gateway.actor import GatewayActor
+from shoal.cluster.ledger.connection import migrate, open_engine
+from shoal.cluster.settings import ServeSettings, split_listen
+
+COORDINATOR = "coordinator"
+GATEWAY = "gateway"
+START_TIMEOUT_S = 120.0
+
+
+class ServeError(Exception):
+    """The cluster cannot be brought up; the message is one line and says why."""
+
+
+class LocalCluster:
+    """A running cluster. Ray is the one at RAY_ADDRESS, or one that lives and dies with this process."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        """Starts everything and returns when the gateway answers.
+
+        Raises ServeError, DataFolderError or LedgerError; then nothing is left running.
+        """
+        self.settings = settings
+        self._own_ray = "RAY_ADDRESS" not in os.environ
+        self._gateway: ActorHandle[Any] | None = None
+        self._coordinator: ActorHandle[Any] | None = None
+        self.folder = DataFolder(Path(settings.data))
+        try:
+            self.listen = _free(settings.listen)
+            # Opened here first, so that a ledger that cannot be used is told in one line and before Ray starts.
+            engine = open_engine(self._ledger_url, read_only=False)
+            migrate(engine)
+            engine.dispose()
+            self._start_ray()
+            self._start_actors()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def address(self) -> str:
+        """Where clients connect."""
+        return self.listen
+
+    def stop(self) -> None:
+        """Drains the gateway, then ends coordinator and workers, and Ray if it was started here."""
+        if self._gateway is not None:
+            with contextlib.suppress(RayError):
+                ray.get(self._gateway.drain.remote(self.settings.drain_s), timeout=self.settings.drain_s + 5)
+        if self._coordinator is not None:
+            with contextlib.suppress(RayError):
+                ray.get(self._coordinator.stop.remote(), timeout=10)
+        if ray.is_initialized():
+            for name in [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if self._is_ours(one)]:
+                with contextlib.suppress(ValueError, RayError):
+                    ray.kill(ray.get_actor(name, namespace=self.folder.name), no_restart=True)
+            ray.shutdown()
+        self.folder.close()
+
+    @property
+    def _ledger_url(self) -> str:
+        return self.settings.ledger or self.folder.ledger_url
+
+    def _is_ours(self, actor: dict[str, str]) -> bool:
+        return actor["namespace"] == self.folder.name
+
+    def _start_ray(self) -> None:
+        shared: dict[str, Any] = {"namespace": self.folder.name, "log_to_driver": False, "logging_level": logging.WARNING}
+        try:
+            if self._own_ray:
+                # Models, shards and sealing share few cores: reservations order them, they are not meant to refuse them.
+                cores = max(4, os.cpu_count() or 1)
+                ray.init(address="local", num_cpus=cores, include_dashboard=False, **shared)
+            else:
+                # Workers on other machines get this very code.
+                ray.init(runtime_env={"py_modules": list(shoal.__path__)}, **shared)
+        except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
+            raise ServeError(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
+
+    def _start_actors(self) -> None:
+        settings = CoordinatorSettings(
+            ledger_url=self._ledger_url,
+            storage_root=self.settings.storage or self.folder.storage_root,
+            secret=self.folder.secret,
+            holder=self.folder.name,
+            serve=self.settings,
+        )
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        shared: dict[str, Any] = {
+            "namespace": self.folder.name,
+            "lifetime": "detached",
+            "get_if_exists": True,
+            "max_restarts": -1,
+            "max_concurrency": 4,
+            "num_cpus": 0,
+            # The ledger may be a file on this machine.
+            "scheduling_strategy": here,
+        }
+        self._coordinator = CoordinatorActor.options(name=COORDINATOR, **shared).remote(settings, self.folder.name)
+        _up(self._coordinator, "the coordinator")
+        self._gateway = GatewayActor.options(name=GATEWAY, **shared).remote(
+            self.listen, self._ledger_url, self.folder.secret, GATEWAY
+        )
+        _up(self._gateway, "the gateway")
+
+
+def _up(actor: ActorHandle[Any], who: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    try:
+        ray.get(actor.address.remote(), timeout=deadline - time.monotonic())
+    except GetTimeoutError as error:
+        raise ServeError(f"{who} did not start within {START_TIMEOUT_S:.0f} s") from error
+    except ActorDiedError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise ServeError(f"{who} cannot start: {lines[-1].strip()}") from error
+    except RayError as error:
+        raise ServeError(f"{who} cannot start: {str(error).splitlines()[0]}") from error
+
+
+def _free(listen: str) -> str:
+    """`listen` with a port of its own in place of 0; raises ServeError when the port cannot be bound.
+
+    The port is chosen here since a gateway that is restarted must come back where clients know it.
+    """
+    host, port = split_listen(listen)
+    try:
+        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+            chosen = probe.getsockname()[1]
+    except OSError as error:
+        raise ServeError(f"cannot listen on {listen}: {error.strerror or error}") from error
+    return f"[{host}]:{chosen}" if ":" in host else f"{host}:{chosen}"

@@ -1,0 +1,170 @@
+"""Settings of a cluster: frozen, documented field by field, read once from file and command line, validated together.
+
+Nothing else in Shoal reads configuration; what a part needs is passed to it.
+"""
+
+import dataclasses
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from shoal.cluster.limits import Limits
+
+
+class SettingsError(Exception):
+    """A setting is unknown, of the wrong type or out of range; the message is one line and names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderSettings:
+    """How models are served."""
+
+    replicas: int = 1
+    """Encoder replicas per model."""
+    threads: int = 0
+    """Compute threads of a replica on the CPU; 0 takes the machine's cores divided by `replicas`."""
+    cpus: float = 0.5
+    """CPU share that Ray reserves for a replica: small, so that several models fit on a laptop."""
+    gpus: float = 0.0
+    """GPU share that Ray reserves for a replica; 0 runs it on the CPU."""
+    batch_documents: int = 64
+    """Documents in one call to a replica. Larger batches use the hardware better, smaller ones show edits sooner."""
+    batch_bytes: int = 128 * 1024
+    """Text in one call; a batch closes at whichever comes first."""
+    idle_s: float = 600.0
+    """How long a model that no collection uses stays loaded after its last embedding call."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexSettings:
+    """How shards are served and sealed."""
+
+    workers: int = 1
+    """Index workers; each holds many shards."""
+    threads: int = 0
+    """Search threads of a worker; 0 takes the machine's cores."""
+    cpus: float = 0.25
+    """CPU share that Ray reserves for a worker."""
+    shards: int = 2
+    """Shards of a collection that does not ask for a number."""
+    seal_delta_rows: int = 16_384
+    """A shard is sealed when its delta passes this; scanning as many takes about a millisecond."""
+    seal_segments: int = 64
+    """... or when it has more segment files than this ..."""
+    seal_dead_share: float = 0.2
+    """... or when more than this share of its sealed rows is dead."""
+    file_grace_s: float = 30.0
+    """How long replaced files stay: a worker may still be reading them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetrySettings:
+    """How documents that cannot be embedded are retried."""
+
+    attempts: int = 5
+    """Attempts that count before a document is set aside as failed."""
+    first_pause_s: float = 1.0
+    """Pause after the first failed attempt; it doubles with each further one."""
+    longest_pause_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """Everything that `shoal serve` needs."""
+
+    data: str = "shoal-data"
+    """Data folder: ledger, secret and lock; also the vectors unless `storage` says otherwise."""
+    listen: str = "127.0.0.1:50051"
+    """Where the gateway listens."""
+    ledger: str = ""
+    """SQLAlchemy URL of the ledger; empty is SQLite in the data folder."""
+    storage: str = ""
+    """Folder or URI (s3://, gs://) of segments and sealed indexes; empty is a folder in the data folder."""
+    lease_s: float = 10.0
+    """How long the coordinator's lease lasts without renewal."""
+    drain_s: float = 10.0
+    """How long calls in flight may take to end when the server stops."""
+    encoder: EncoderSettings = field(default_factory=EncoderSettings)
+    index: IndexSettings = field(default_factory=IndexSettings)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+
+    def validate(self) -> None:
+        """Raises SettingsError naming the first setting that is out of range."""
+        checks = [
+            ("encoder.replicas", self.encoder.replicas, 1, 1024),
+            ("encoder.threads", self.encoder.threads, 0, 1024),
+            ("encoder.cpus", self.encoder.cpus, 0, 1024),
+            ("encoder.gpus", self.encoder.gpus, 0, 64),
+            ("encoder.batch_documents", self.encoder.batch_documents, 1, 4096),
+            ("encoder.batch_bytes", self.encoder.batch_bytes, 1024, 64 * 1024 * 1024),
+            ("index.workers", self.index.workers, 1, 1024),
+            ("index.threads", self.index.threads, 0, 1024),
+            ("index.cpus", self.index.cpus, 0, 1024),
+            ("index.shards", self.index.shards, 1, Limits().shards),
+            ("index.seal_delta_rows", self.index.seal_delta_rows, 1, 10_000_000),
+            ("index.seal_segments", self.index.seal_segments, 1, 100_000),
+            ("index.seal_dead_share", self.index.seal_dead_share, 0.01, 1.0),
+            ("retry.attempts", self.retry.attempts, 1, 1000),
+            ("retry.first_pause_s", self.retry.first_pause_s, 0.001, 3600),
+            ("retry.longest_pause_s", self.retry.longest_pause_s, self.retry.first_pause_s, 86_400),
+            ("lease_s", self.lease_s, 1, 3600),
+            ("drain_s", self.drain_s, 0, 3600),
+        ]
+        for name, value, low, high in checks:
+            if not low <= value <= high:
+                raise SettingsError(f"{name} = {value}: must be between {low} and {high}")
+        split_listen(self.listen)
+
+
+def split_listen(listen: str) -> tuple[str, int]:
+    """Splits "HOST:PORT"; raises SettingsError when it is not that or the port is not 0 to 65535."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise SettingsError(f"listen = {listen!r}: must be HOST:PORT with a port from 0 to 65535")
+    return host.strip("[]"), int(port)
+
+
+def read_settings(path: Path | None, overrides: dict[str, Any]) -> ServeSettings:
+    """Defaults, then the TOML file, then `overrides` (None values are skipped); validated.
+
+    Raises SettingsError when the file cannot be read or names a setting that does not exist.
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise SettingsError(f"settings file {path}: {error.strerror or error}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise SettingsError(f"settings file {path}: {error}") from error
+    settings = _build(ServeSettings, table, "")
+    settings = dataclasses.replace(settings, **{name: value for name, value in overrides.items() if value is not None})
+    settings.validate()
+    return settings
+
+
+def _build(kind: type, table: dict[str, Any], prefix: str) -> Any:
+    hints = get_type_hints(kind)
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        wanted = hints.get(name)
+        if wanted is None:
+            raise SettingsError(f"{prefix}{name}: there is no such setting; there are {', '.join(sorted(hints))}")
+        if isinstance(wanted, type) and dataclasses.is_dataclass(wanted):
+            if not isinstance(value, dict):
+                raise SettingsError(f"{prefix}{name} = {value!r}: must be a table")
+            values[name] = _build(wanted, value, f"{prefix}{name}.")
+        elif wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            values[name] = float(value)
+        elif not isinstance(value, wanted) or isinstance(value, bool):
+            raise SettingsError(f"{prefix}{name} = {value!r}: must be of type {wanted.__name__}")
+        else:
+            values[name] = value
+    return kind(**values)
+
+
+def threads_of(wanted: int, sharers: int = 1) -> int:
+    """A thread count for this machine: `wanted`, or for 0 the cores divided by those who share them."""
+    return wanted or max(1, (os.cpu_count() or 1) // sharers)

@@ -1,0 +1,117 @@
+"""The search path against a ledger and shards that change at chosen moments; the real ones are in the integration tests."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from shoal.cluster.gateway.backends import Backends
+from shoal.cluster.gateway.deadlines import Deadline
+from shoal.cluster.gateway.ledger_reads import LedgerReads
+from shoal.cluster.gateway.search import Searcher
+from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, LiveDocument, ShardCut
+from shoal.cluster.limits import Limits
+from shoal.cluster.merging import Candidate, ShardAnswer
+from shoal.cluster.routing import ModelId, ShardId
+from shoal.v1 import search_pb2
+
+GENERATION = GenerationRecord(11, 1, "papers", 3, "active", "m", "f", 1, "flat", "dot", 1)
+COLLECTION = CollectionRecord(1, "papers", CollectionSettings("m", 1, "flat", "dot", 1), 9, 0, GENERATION)
+CUT = Cut(COLLECTION, GENERATION, [ShardCut(0, "w", 3, 5, 0, 0, 0)], 0, 0, None, False)
+
+
+class Ledger:
+    """Cuts in the order they are read (the last one again and again), and documents with their content versions."""
+
+    def __init__(self, cuts: Sequence[Cut], versions: dict[str, int]) -> None:
+        self.cuts = list(cuts)
+        self.versions = versions
+        self.reads = 0
+
+    async def cut(self, name: str, sequence: int | None = None) -> Cut:
+        self.reads += 1
+        await asyncio.sleep(0)
+        return self.cuts.pop(0) if len(self.cuts) > 1 else self.cuts[0]
+
+    async def hydrate(self, collection_id: int, generation_id: int, ids: Sequence[str], include_text: bool) -> Any:
+        return {one: LiveDocument(self.versions[one], self.versions[one], "{}", None, False, False) for one in ids}
+
+
+class Shards:
+    """One shard with rows at version 1, best first; remembers what it was asked."""
+
+    def __init__(self, *ids: str) -> None:
+        self.rows = tuple(Candidate(one, 1, 1.0 - n) for n, one in enumerate(ids))
+        self.asked: list[int] = []
+        self.encoded: list[ModelId] = []
+        self.searched: list[bytes] = []
+
+    async def search_shard(
+        self, shard: ShardId, vector: bytes, k: int, min_ordinal: int, deadline: Deadline, patience: Deadline | None
+    ) -> ShardAnswer:
+        self.asked.append(k)
+        self.searched.append(vector)
+        return ShardAnswer(self.rows[:k], exhausted=len(self.rows) < k)
+
+    async def encode_query(self, model: ModelId, text: str, deadline: Deadline) -> bytes:
+        self.encoded.append(model)
+        return model.fingerprint.encode()
+
+
+class Clock:
+    """Every look at it takes 20 ms."""
+
+    def __init__(self) -> None:
+        self.now = 1000
+
+    def __call__(self) -> int:
+        self.now += 20
+        return self.now
+
+
+def searched(ledger: Ledger, shards: Shards, k: int, times: int = 1) -> search_pb2.SearchResponse:
+    async def scenario() -> search_pb2.SearchResponse:
+        searcher = Searcher(cast(LedgerReads, ledger), cast(Backends, shards), Limits(), Clock())
+        request = search_pb2.SearchRequest(collection="papers", text="words", k=k)
+        for _ in range(times - 1):
+            await searcher.search(request, Deadline.within(5))
+        return await searcher.search(request, Deadline.within(5))
+
+    return asyncio.run(scenario())
+
+
+def test_an_edit_after_the_cut_counts_as_pending() -> None:
+    shards = Shards("a", "b", "c")
+    response = searched(Ledger([CUT], {"a": 2, "b": 1, "c": 1}), shards, k=2)
+    assert [hit.id for hit in response.hits] == ["b", "c"]
+    assert shards.asked == [2, 4]
+    # Embedded again before the second cut, so neither cut knows of it; still this answer did not show it.
+    assert response.coverage.pending == 1 and response.coverage.lag_ms > 0
+
+
+def test_the_worse_of_both_cuts_is_told() -> None:
+    later = replace(CUT, pending=4, oldest_changed_at_ms=10)
+    response = searched(Ledger([CUT, later], {"a": 2, "b": 1, "c": 1}), Shards("a", "b", "c"), k=2)
+    assert response.coverage.pending == 4 and response.coverage.lag_ms > 900
+
+
+def test_without_stale_hits_the_first_cut_is_enough() -> None:
+    ledger = Ledger([CUT, replace(CUT, pending=4)], {"a": 1, "b": 1, "c": 1})
+    assert searched(ledger, Shards("a", "b", "c"), k=2).coverage.pending == 0
+    assert ledger.reads == 1
+
+
+def test_a_query_encoded_ahead_by_a_former_model_is_encoded_anew() -> None:
+    changed = replace(CUT, generation=replace(GENERATION, model="n", fingerprint="g"))
+    shards = Shards("a")
+    searched(Ledger([CUT, changed], {"a": 1}), shards, k=1, times=2)
+    assert shards.encoded == [ModelId("m", "f"), ModelId("m", "f"), ModelId("n", "g")]
+    assert shards.searched == [b"f", b"g"]
+
+
+def test_a_query_encoded_ahead_is_used_when_the_model_still_stands() -> None:
+    shards = Shards("a")
+    searched(Ledger([CUT], {"a": 1}), shards, k=1, times=3)
+    assert len(shards.encoded) == 3 and shards.searched == [b"f"] * 3
