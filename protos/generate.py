@@ -20,18 +20,21 @@ GENERATED = ("*_pb2.py", "*_pb2.pyi", "*_pb2_grpc.py", "*_pb2_grpc.pyi")
 
 def generate(target: Path) -> None:
     """Writes the stubs of every .proto under ROOT below `target`, at the same relative paths."""
-    sources = [str(path.relative_to(ROOT)) for package in PACKAGES for path in sorted((ROOT / package).glob("*.proto"))]
+    found = [path for package in PACKAGES for path in sorted((ROOT / package).glob("*.proto"))]
+    sources = [str(path.relative_to(ROOT)) for path in found]
     plugins = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I", str(ROOT)]
     command += [f"--{kind}_out={target}" for kind in ("python", "grpc_python")]
     command += [f"--{kind}_out=quiet:{target}" for kind in ("mypy", "mypy_grpc")]
-    subprocess.run([*command, *sources], check=True, env={**os.environ, "PATH": plugins, "PYTHONWARNINGS": "ignore"}, cwd=ROOT)
+    subprocess.run(
+        [*command, *sources], check=True, env={**os.environ, "PATH": plugins, "PYTHONWARNINGS": "ignore"}, cwd=ROOT
+    )
 
 
 def stubs(folder: Path) -> set[str]:
-    return {
-        str(path.relative_to(folder)) for package in PACKAGES for glob in GENERATED for path in (folder / package).glob(glob)
-    }
+    """Relative paths of the stubs below `folder`."""
+    found = [path for package in PACKAGES for glob in GENERATED for path in (folder / package).glob(glob)]
+    return {str(path.relative_to(folder)) for path in found}
 
 
 def floors_differ() -> list[str]:
@@ -43,6 +46,7 @@ def floors_differ() -> list[str]:
 
 
 def main() -> int:
+    """Makes or checks the stubs; 1 when a check fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="compare with the committed stubs, change nothing")
     arguments = parser.parse_args()

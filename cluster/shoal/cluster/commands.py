@@ -27,16 +27,16 @@ from shoal.cluster.settings import SettingsError, read_settings
     "--listen", metavar="HOST:PORT", help="Where clients connect; port 0 takes a free one.  [default: 127.0.0.1:50051]"
 )
 @click.option(
-    "--ledger", metavar="URL", help="Ledger database, such as postgresql://user@host/shoal.  [default: SQLite in --data]"
+    "--ledger", metavar="URL", help="Ledger database, such as postgresql://user@host/db.  [default: SQLite in --data]"
 )
 @click.option(
-    "--storage", metavar="URI", help="Where vectors are kept, such as s3://bucket/folder.  [default: a folder in --data]"
+    "--storage", metavar="URI", help="Where vectors are kept, such as s3://bucket/x.  [default: a folder in --data]"
 )
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
 def serve(
     config: Path | None, data: str | None, listen: str | None, ledger: str | None, storage: str | None, as_json: bool
 ) -> None:
-    """Run a cluster: joins Ray at RAY_ADDRESS, or starts it here. Ends on Ctrl-C or SIGTERM, when calls in flight are done."""
+    """Run a cluster: joins Ray at RAY_ADDRESS or starts it here. Ctrl-C or SIGTERM ends it after the calls in flight."""
     # Set before Ray is imported: nothing is reported to anybody, and a worker's start is not slowed by a prompt.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

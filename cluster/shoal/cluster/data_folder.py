@@ -41,7 +41,7 @@ class DataFolder:
             holder = self._lock.read().strip() or "unknown"
             self._lock.close()
             raise DataFolderError(
-                f"data folder {self.path} is in use by another shoal serve (process {holder}); stop it or give another --data"
+                f"data folder {self.path}: in use by another shoal serve (process {holder}); stop it or give another --data"
             ) from None
         self._lock.truncate(0)
         self._lock.write(str(os.getpid()))

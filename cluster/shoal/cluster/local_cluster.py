@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+from ray.util import list_named_actors
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import shoal
 from shoal.cluster.coordinator.actor import CoordinatorActor
@@ -41,8 +42,8 @@ class LocalCluster:
         """
         self.settings = settings
         self._own_ray = "RAY_ADDRESS" not in os.environ
-        self._gateway: ActorHandle[Any] | None = None
-        self._coordinator: ActorHandle[Any] | None = None
+        self._gateway: Any = None
+        self._coordinator: Any = None
         self.folder = DataFolder(Path(settings.data))
         try:
             self.listen = _free(settings.listen)
@@ -70,9 +71,10 @@ class LocalCluster:
             with contextlib.suppress(RayError):
                 ray.get(self._coordinator.stop.remote(), timeout=10)
         if ray.is_initialized():
-            for name in [one["name"] for one in ray.util.list_named_actors(all_namespaces=True) if self._is_ours(one)]:
+            # Of this cluster's namespace: other clusters on the same Ray are left alone.
+            for name in list_named_actors():
                 with contextlib.suppress(ValueError, RayError):
-                    ray.kill(ray.get_actor(name, namespace=self.folder.name), no_restart=True)
+                    ray.kill(ray.get_actor(str(name)), no_restart=True)
             ray.shutdown()
         self.folder.close()
 
@@ -80,11 +82,8 @@ class LocalCluster:
     def _ledger_url(self) -> str:
         return self.settings.ledger or self.folder.ledger_url
 
-    def _is_ours(self, actor: dict[str, str]) -> bool:
-        return actor["namespace"] == self.folder.name
-
     def _start_ray(self) -> None:
-        shared: dict[str, Any] = {"namespace": self.folder.name, "log_to_driver": False, "logging_level": logging.WARNING}
+        shared: dict[str, Any] = {"namespace": self.folder.name, "log_to_driver": False, "logging_level": logging.ERROR}
         try:
             if self._own_ray:
                 # Models, shards and sealing share few cores: reservations order them, they are not meant to refuse them.
@@ -104,9 +103,7 @@ class LocalCluster:
             holder=self.folder.name,
             serve=self.settings,
         )
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=False
-        )
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         shared: dict[str, Any] = {
             "namespace": self.folder.name,
             "lifetime": "detached",
@@ -125,7 +122,7 @@ class LocalCluster:
         _up(self._gateway, "the gateway")
 
 
-def _up(actor: ActorHandle[Any], who: str) -> None:
+def _up(actor: Any, who: str) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     try:
         ray.get(actor.address.remote(), timeout=deadline - time.monotonic())

@@ -41,10 +41,10 @@ class _SecretGuard(grpc.aio.ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
-        handler = await continuation(handler_call_details)
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        handler: Any = await continuation(handler_call_details)
         sent = next((value for key, value in handler_call_details.invocation_metadata or () if key == SECRET_KEY), "")
         sent_bytes = sent if isinstance(sent, bytes) else sent.encode()
         if hmac.compare_digest(sent_bytes, self._secret):

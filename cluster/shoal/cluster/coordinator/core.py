@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -243,7 +244,7 @@ class Coordinator:
         if model not in {embedder.generation.model for embedder, _ in self._embedders.values()}:
             for one in self._supervisor.encoders(model):
                 await self._supervisor.remove(one.member.name)
-        raise InvalidModel(reason, field="model", value=model)
+        raise InvalidModel(f"model {model!r}: {reason}", field="model", value=model)
 
     async def _open(self, generation: GenerationRecord) -> None:
         serve = self._settings.serve
@@ -300,7 +301,7 @@ class Coordinator:
         for shard in self._keeper.shards:
             if self._keeper.ready(shard):
                 message.shards.add(key=shard.id.key(), address=shard.shown_by[0], state=shard.state)
-        message.workers.add(kind="coordinator", name="coordinator", address=self._address, state="ready")
+        message.workers.add(kind="coordinator", name="coordinator", address=self._address, state="ready", pid=os.getpid())
         for one in self._supervisor.members:
             if one.ready and one.member.kind == "encoder":
                 message.encoders.add(model=one.member.model, fingerprint=one.fingerprint, address=one.address)

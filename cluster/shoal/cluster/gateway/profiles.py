@@ -33,11 +33,11 @@ def profile_of(record: CollectionRecord) -> Profile:
     )
 
 
-def settings_message(settings: CollectionSettings) -> collections_pb2.CollectionSettings:
-    """A collection's settings as they travel."""
+def settings_message(settings: CollectionSettings, dimension: int) -> collections_pb2.CollectionSettings:
+    """A collection's settings as they travel; `dimension` is its generation's, which the user need not have given."""
     return collections_pb2.CollectionSettings(
         model=settings.model,
-        dimension=settings.dimension,
+        dimension=dimension,
         index=_INDEXES[settings.index],
         metric=_METRICS[settings.metric],
         shards=settings.shards,
@@ -50,7 +50,7 @@ def collection_message(cut: Cut, table: RoutingTable, now_ms: int) -> collection
     freshness = Freshness.of(cut, now_ms)
     message = collections_pb2.Collection(
         name=cut.collection.name,
-        settings=settings_message(cut.collection.settings),
+        settings=settings_message(cut.collection.settings, cut.generation.dimension),
         generation=cut.generation.number,
         fingerprint=cut.generation.fingerprint,
         documents=sum(shard.documents for shard in cut.shards),

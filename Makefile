@@ -1,0 +1,57 @@
+# Every verb sets up what it needs. Python 3.11 or newer, a C++ compiler (hnswlib is compiled) and make are enough.
+PYTHON ?= python3
+# A pinned torch: an open range takes the registry's newest, with gigabytes of CUDA. Give TORCH="torch>=2.6" on a GPU machine.
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+# Groups of pyproject.toml, read by pip itself (25.1 or newer).
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: help setup demo test test-slow check format protos bench clean
+
+help:             ## What there is
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+setup: $(VENV)/ready   ## Environment with everything, in .venv
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(INSTALL) '$(TORCH)'
+	$(INSTALL) --editable '.[cluster,postgresql,minilm]' --group test --group check
+	touch $@
+
+demo: setup       ## Local cluster, 1,200 real documents, three questions, one edit, and out
+	$(BIN)/shoal demo
+
+test: setup       ## All tests but the slow ones
+	$(BIN)/python -m pytest
+
+test-slow: setup  ## Whole retrieval sets with the real model; minutes
+	$(BIN)/python -m pytest -m slow
+
+check: setup .venv-protos/ready   ## Format, lint, types, import rules, wire types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/buf lint protos
+	.venv-protos/bin/python protos/generate.py --check
+
+format: setup     ## Format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protos: .venv-protos/ready   ## Make the stubs anew
+	.venv-protos/bin/python protos/generate.py
+
+.venv-protos/ready: protos/requirements.txt
+	$(PYTHON) -m venv .venv-protos
+	.venv-protos/bin/python -m pip install --quiet --disable-pip-version-check --requirement protos/requirements.txt
+	touch $@
+
+bench: setup      ## Figures of docs/benchmarks.md
+	$(BIN)/python benchmarks/search_path.py
+
+clean:            ## Remove the environments
+	rm -rf $(VENV) .venv-protos
