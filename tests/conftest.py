@@ -1,0 +1,29 @@
+"""Fixtures for tests of the whole cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from cluster_process import ClusterProcess
+from shoal.client import Client
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterProcess]:
+    """A running cluster that the tests of one module share; it must end in order and leave no process."""
+    running = ClusterProcess(tmp_path_factory.mktemp("cluster") / "data")
+    try:
+        yield running
+        assert running.stop() == 0
+        assert running.leftovers() == []
+    finally:
+        running.close()
+
+
+@pytest.fixture(scope="module")
+def client(cluster: ClusterProcess) -> Iterator[Client]:
+    """A client of that cluster."""
+    with cluster.client() as connected:
+        yield connected
