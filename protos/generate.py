@@ -47,7 +47,7 @@ def floors_differ() -> list[str]:
 
 def main() -> int:
     """Makes or checks the stubs; 1 when a check fails."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Makes the Python stubs beside the .proto files.")
     parser.add_argument("--check", action="store_true", help="compare with the committed stubs, change nothing")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -139,6 +139,7 @@ class Collection(google.protobuf.message.Message):
     fingerprint: builtins.str
     """Fingerprint of that generation's model; empty without a model."""
     documents: builtins.int
+    """Documents that search should find: one that was stored without text is not among them."""
     pending: builtins.int
     """Documents whose newest version is not searchable yet."""
     failed: builtins.int

@@ -107,7 +107,7 @@ class Coverage(google.protobuf.message.Message):
     SHARDS_FIELD_NUMBER: builtins.int
     SHARDS_REACHED_FIELD_NUMBER: builtins.int
     known: builtins.int
-    """Documents of the collection, and how many of them were searched in their newest version."""
+    """Documents that search should find, and how many of them were searched in their newest version."""
     reachable: builtins.int
     pending: builtins.int
     """Documents, deleted ones included, whose newest version search did not show yet, and the age of the oldest such change."""
