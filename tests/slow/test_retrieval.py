@@ -9,12 +9,13 @@ import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cluster_process import ClusterProcess
 
+from cluster_process import ClusterProcess
 from shared_data import shared_data
 from shoal.client import Client
 
@@ -72,7 +73,7 @@ def exact_rankings(folder: Path, queries: Mapping[str, str]) -> Ranking:
 def test_answers_are_as_good_as_exact_search_with_the_same_model(name: str, tmp_path: Path) -> None:
     folder = shared_data(f"retrieval/{name}")
     queries, judged = read_queries(folder)
-    with ClusterProcess(tmp_path / "data") as cluster, Client(cluster.address, timeout=120) as shoal:
+    with closing(ClusterProcess(tmp_path / "data")) as cluster, Client(cluster.address, timeout=120) as shoal:
         shoal.create_collection(name, model=MODEL)
         command = [sys.executable, "-m", "shoal.client.cli", "--address", cluster.address, "--timeout", "3000"]
         added = subprocess.run(

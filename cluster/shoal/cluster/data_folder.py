@@ -59,9 +59,12 @@ class DataFolder:
 
     @property
     def storage_root(self) -> str:
-        """Folder of segments and sealed indexes."""
+        """Folder of segments and sealed indexes; raises DataFolderError when it cannot be made."""
         vectors = self.path / VECTORS
-        vectors.mkdir(exist_ok=True)
+        try:
+            vectors.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataFolderError(f"data folder {self.path}: {VECTORS}: {error.strerror or error}") from error
         return str(vectors)
 
     def close(self) -> None:

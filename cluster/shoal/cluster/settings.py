@@ -99,6 +99,7 @@ class ServeSettings:
             ("encoder.gpus", self.encoder.gpus, 0, 64),
             ("encoder.batch_documents", self.encoder.batch_documents, 1, 4096),
             ("encoder.batch_bytes", self.encoder.batch_bytes, 1024, 64 * 1024 * 1024),
+            ("encoder.idle_s", self.encoder.idle_s, 0, 2_592_000),
             ("index.workers", self.index.workers, 1, 1024),
             ("index.threads", self.index.threads, 0, 1024),
             ("index.cpus", self.index.cpus, 0, 1024),
@@ -106,6 +107,7 @@ class ServeSettings:
             ("index.seal_delta_rows", self.index.seal_delta_rows, 1, 10_000_000),
             ("index.seal_segments", self.index.seal_segments, 1, 100_000),
             ("index.seal_dead_share", self.index.seal_dead_share, 0.01, 1.0),
+            ("index.file_grace_s", self.index.file_grace_s, 0, 86_400),
             ("retry.attempts", self.retry.attempts, 1, 1000),
             ("retry.first_pause_s", self.retry.first_pause_s, 0.001, 3600),
             ("retry.longest_pause_s", self.retry.longest_pause_s, self.retry.first_pause_s, 86_400),
@@ -121,7 +123,8 @@ class ServeSettings:
 def split_listen(listen: str) -> tuple[str, int]:
     """Splits "HOST:PORT"; raises SettingsError when it is not that or the port is not 0 to 65535."""
     host, colon, port = listen.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
+    digits = port.isascii() and port.isdigit() and len(port) <= 5
+    if not colon or not host or not digits or int(port) > 65535:
         raise SettingsError(f"listen = {listen!r}: must be HOST:PORT with a port from 0 to 65535")
     return host.strip("[]"), int(port)
 
@@ -137,7 +140,8 @@ def read_settings(path: Path | None, overrides: dict[str, Any]) -> ServeSettings
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise SettingsError(f"settings file {path}: {error.strerror or error}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except ValueError as error:
+            # Not TOML, not UTF-8, or a number of thousands of digits.
             raise SettingsError(f"settings file {path}: {error}") from error
     settings = _build(ServeSettings, table, "")
     settings = dataclasses.replace(settings, **{name: value for name, value in overrides.items() if value is not None})
@@ -157,7 +161,10 @@ def _build(kind: type, table: dict[str, Any], prefix: str) -> Any:
                 raise SettingsError(f"{prefix}{name} = {value!r}: must be a table")
             values[name] = _build(wanted, value, f"{prefix}{name}.")
         elif wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            values[name] = float(value)
+            try:
+                values[name] = float(value)
+            except OverflowError:
+                raise SettingsError(f"{prefix}{name}: a whole number too large for this setting") from None
         elif not isinstance(value, wanted) or isinstance(value, bool):
             raise SettingsError(f"{prefix}{name} = {value!r}: must be of type {wanted.__name__}")
         else:

@@ -15,12 +15,14 @@ from shoal.cluster.ledger.records import Applied, SegmentCommit
 log = logging.getLogger(__name__)
 
 ROWS_PER_COMMIT = 4096
+PAUSE_S = 0.5
+"""So that documents which a worker refuses, with its disk full for one, are not embedded again and again at once."""
 
 
 class Applier:
     """Applies rows of one generation, in rounds: what arrives during a round goes together in the next.
 
-    `settled` is told the ids of every round, applied or not: what was not is still pending in the ledger.
+    `settled` is told the ids of every round, applied or not: what was not is still pending in the ledger, and told late.
     """
 
     def __init__(
@@ -52,12 +54,18 @@ class Applier:
             rows, self._rows = self._rows[:ROWS_PER_COMMIT], self._rows[ROWS_PER_COMMIT:]
             if not self._rows:
                 self._some.clear()
+            whole = False
             try:
-                await self._round(rows)
+                whole = await self._round(rows)
             finally:
-                self._settled([row.document.id for row in rows])
+                ids = [row.document.id for row in rows]
+                if whole:
+                    self._settled(ids)
+                else:
+                    asyncio.get_running_loop().call_later(PAUSE_S, self._settled, ids)
 
-    async def _round(self, rows: Sequence[Row]) -> None:
+    async def _round(self, rows: Sequence[Row]) -> bool:
+        """Applies rows as far as their shards can take them; False when some could not be applied."""
         by_shard: dict[int, list[Row]] = defaultdict(list)
         for row in rows:
             by_shard[row.document.shard].append(row)
@@ -69,7 +77,7 @@ class Applier:
             staged = await asyncio.gather(*(self._stage(shard, by_shard[shard.number]) for shard in shards))
             commits = [commit for commit in staged if commit is not None]
             if not commits:
-                return
+                return False
             try:
                 await self._threads.write(self._progress.commit_segments, commits)
             except OrdinalTaken:
@@ -83,8 +91,10 @@ class Applier:
                 if shard.number in done:
                     shard.next_ordinal += 1
             await asyncio.gather(*(self._show(shard) for shard in shards if shard.number in done))
+            return len(commits) == len(by_shard)
         except OrdinalTaken as error:
             log.warning("%s", error)
+            return False
         finally:
             for shard in shards:
                 shard.lock.release()

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
 from shoal.cluster.coordinator.models import RetainedModels, encoder_members
 from shoal.cluster.coordinator.shards import ShardKeeper
 from shoal.cluster.coordinator.supervision import Supervisor, Watched
+from shoal.cluster.coordinator.turns import EncoderTurns
 from shoal.cluster.errors import DimensionMismatch, InvalidModel, Overloaded, Unavailable
 from shoal.cluster.gathering import Gathering
 from shoal.cluster.ledger.connection import migrate, open_engine
@@ -66,12 +68,13 @@ class Coordinator:
         self._storage = Storage(settings.storage_root)
         self._threads = LedgerThreads(deposed)
         self._channels = Channels()
+        self._turns = EncoderTurns()
         self._retained = RetainedModels(settings.serve.encoder.idle_s)
         self._writes: Gathering[WriteBatch, WriteOutcome | LedgerError] = Gathering(self._commit, BATCHES_PER_COMMIT)
         self._waiting_documents = 0
         self._embedders: dict[int, tuple[Embedder, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._provisioning: set[str] = set()
+        self._provisioning: Counter[str] = Counter()
         self.board = RoutingBoard()
         self.epoch = 0
 
@@ -104,6 +107,7 @@ class Coordinator:
         self._spawn(self._keeper.mend())
         self._spawn(self._keep_lease())
         self._spawn(self._keep_models())
+        self._spawn(self._tidy_leftovers())
         self._publish()
         log.info("coordinator of epoch %d at %s", self.epoch, address)
 
@@ -114,6 +118,7 @@ class Coordinator:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         if self.epoch:
+            await self._keeper.stop()
             await self._supervisor.close()
             await self._threads.write(release_lease, self._engine, self.epoch)
         await self._channels.close_all()
@@ -146,7 +151,7 @@ class Coordinator:
         """Loads the model, makes the collection and waits for its shards; raises LedgerError or InvalidModel."""
         self._need_lease()
         fingerprint, dimension = "", settings.dimension
-        self._provisioning.add(settings.model)
+        self._provisioning[settings.model] += 1
         try:
             if settings.model:
                 encoder = await self._encoder(settings.model)
@@ -164,7 +169,7 @@ class Coordinator:
             )
             await self._open(record.generation)
         finally:
-            self._provisioning.discard(settings.model)
+            self._provisioning[settings.model] -= 1
         generation = record.generation.id
         async with asyncio.timeout(60):
             await self._supervisor.wait_until(lambda: len(self._keeper.shards_ready(generation)) == settings.shards)
@@ -241,7 +246,8 @@ class Coordinator:
                 return one
         reason = next(one.detail for one in self._supervisor.encoders(model) if one.state == "failed")
         # Nobody may be using it: the next one who names it starts afresh and gets today's answer.
-        if model not in {embedder.generation.model for embedder, _ in self._embedders.values()}:
+        used = {embedder.generation.model for embedder, _ in self._embedders.values()}
+        if model not in used and self._provisioning[model] <= 1:
             for one in self._supervisor.encoders(model):
                 await self._supervisor.remove(one.member.name)
         raise InvalidModel(f"model {model!r}: {reason}", field="model", value=model)
@@ -256,6 +262,7 @@ class Coordinator:
             progress=self._progress,
             supervisor=self._supervisor,
             channels=self._channels,
+            turns=self._turns,
             secret=self._settings.secret,
             limits=BatchLimits(serve.encoder.batch_documents, serve.encoder.batch_bytes),
             retry=RetryPolicy(serve.retry.attempts, serve.retry.first_pause_s, serve.retry.longest_pause_s),
@@ -273,7 +280,7 @@ class Coordinator:
     def _look_at_models(self) -> list[str]:
         """Adds encoders that are wanted and returns the names of those that are not any more."""
         used = [embedder.generation.model for embedder, _ in self._embedders.values()]
-        wanted = self._retained.wanted([*used, *self._provisioning], time.monotonic())
+        wanted = self._retained.wanted([*used, *+self._provisioning], time.monotonic())
         members = [one for model in wanted for one in encoder_members(model, self._settings.serve.encoder.replicas)]
         for member in members:
             self._supervisor.add(member)
@@ -332,6 +339,19 @@ class Coordinator:
             await asyncio.to_thread(collect, self._storage, generation, named, time.time(), 0.0 if gone else grace_s)
         except OSError as error:
             log.warning("files of generation %d could not be cleared away: %s", generation, error)
+
+    async def _tidy_leftovers(self) -> None:
+        """Clears away what earlier coordinators left when they ended: files staged or replaced, collections dropped."""
+        live = {str(generation) for generation in self._embedders}
+        try:
+            found = await asyncio.to_thread(self._storage.folders)
+        except OSError as error:
+            log.warning("the storage could not be looked through: %s", error)
+            return
+        for name in found:
+            # Whatever else lies under the root is somebody else's.
+            if name.isdigit():
+                await self._tidy(int(name), gone=name not in live)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

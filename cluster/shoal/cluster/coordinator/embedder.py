@@ -14,9 +14,11 @@ import grpc.aio
 
 from shoal.cluster.channels import Channels
 from shoal.cluster.coordinator.applier import Applier
+from shoal.cluster.coordinator.calls import call
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
 from shoal.cluster.coordinator.shards import ShardKeeper
 from shoal.cluster.coordinator.supervision import Supervisor, Watched
+from shoal.cluster.coordinator.turns import EncoderTurns, Suspicion
 from shoal.cluster.coordinator.wire import Row
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import Failure, GenerationRecord, PendingDocument
@@ -50,6 +52,9 @@ _FAILURES = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: EncodeFailure.BUSY,
     # The replica has another fingerprint or has only begun to load: it is the wrong one, not the documents.
     grpc.StatusCode.FAILED_PRECONDITION: EncodeFailure.BUSY,
+    # Somebody else listens at the address of a replica that is gone.
+    grpc.StatusCode.UNAUTHENTICATED: EncodeFailure.BUSY,
+    grpc.StatusCode.UNIMPLEMENTED: EncodeFailure.BUSY,
 }
 
 
@@ -65,6 +70,7 @@ class Embedder:
         progress: LedgerProgress,
         supervisor: Supervisor,
         channels: Channels,
+        turns: EncoderTurns,
         secret: str,
         limits: BatchLimits,
         retry: RetryPolicy,
@@ -75,12 +81,12 @@ class Embedder:
         self._progress = progress
         self._supervisor = supervisor
         self._channels = channels
+        self._turns = turns
         self._metadata = secret_metadata(secret)
         self._limits = limits
         self._retry = retry
         self._applier = Applier(generation.id, keeper, threads, progress, self._settle)
         self._in_flight: set[str] = set()
-        self._busy: dict[str, int] = {}
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -105,7 +111,9 @@ class Embedder:
                     applying = asyncio.create_task(self._applier.run(), name=f"apply {self.generation.id}")
                 if not started:
                     try:
-                        await asyncio.wait_for(self._wake.wait(), POLL_S)
+                        # Not wait_for: on Python 3.11 it loses a cancellation that comes with the event.
+                        async with asyncio.timeout(POLL_S):
+                            await self._wake.wait()
                     except TimeoutError:
                         pass
         finally:
@@ -117,14 +125,19 @@ class Embedder:
         """Starts what there is room for; False when there was nothing to start."""
         lanes = LANES_PER_ENCODER * len(self._encoders())
         room = (lanes * self._limits.documents if self.generation.model else APPLY_AT_ONCE) - len(self._in_flight)
-        # Removals and users' vectors go on while the model is away, but never by way of a busy loop.
-        limit = max(room, 0 if self._in_flight else self._limits.documents)
+        # Removals and users' vectors go on while the model is away, whatever waits for it.
+        limit = room if lanes or not self.generation.model else self._limits.documents
         if limit <= 0:
             return False
+        ready = self._keeper.shards_ready(self.generation.id)
+        if not ready:
+            return False
+        # With every shard up, as nearly always, the ledger answers from its index alone.
+        shards = None if len(ready) == self.generation.shards else ready
         pending = await self._threads.read(
-            self._progress.pending, self.generation.id, limit, now_ms(), frozenset(self._in_flight)
+            self._progress.pending, self.generation.id, limit, now_ms(), frozenset(self._in_flight), shards
         )
-        work = plan(pending, self._limits, self._keeper.shards_ready(self.generation.id))
+        work = plan(pending, self._limits, ready)
         self._in_flight.update(document.id for document in work.apply)
         self._applier.put([Row(document, b"" if document.removal else document.vector) for document in work.apply])
         if lanes:
@@ -151,35 +164,50 @@ class Embedder:
 
     async def _encode(self, batch: Batch[PendingDocument], pause_s: float) -> None:
         ids = [document.id for document in batch.documents]
-        name = ""
         try:
             await asyncio.sleep(pause_s)
-            await self._supervisor.wait_until(lambda: bool(self._encoders()))
-            encoder = min(self._encoders(), key=lambda one: self._busy.get(one.member.name, 0))
-            name = encoder.member.name
-            self._busy[name] = self._busy.get(name, 0) + 1
             try:
-                reply = await encoder_pb2_grpc.EncoderServiceStub(self._channels.get(encoder.address)).Encode(
-                    encoder_pb2.EncodeRequest(
-                        texts=[document.text for document in batch.documents],
-                        role=encoder_pb2.ENCODE_ROLE_DOCUMENT,
-                        fingerprint=self.generation.fingerprint,
-                    ),
-                    metadata=self._metadata,
-                    timeout=ENCODE_TIMEOUT_S,
-                )
-            finally:
-                self._busy[name] -= 1
-        except grpc.aio.AioRpcError as error:
-            self._supervisor.suspect(name)
-            await self._fail(batch, error)
+                reply = await self._call(batch)
+            except grpc.aio.AioRpcError as error:
+                await self._fail(batch, error)
+            else:
+                await self._take(batch, reply)
         except Exception:
             # Whatever it was, the documents are pending in the ledger: let them be fetched again.
             log.exception("generation %d: a batch of %d documents", self.generation.id, len(ids))
             await asyncio.sleep(POLL_S)
             self._settle(ids)
-        else:
-            await self._take(batch, reply)
+
+    async def _call(self, batch: Batch[PendingDocument]) -> encoder_pb2.EncodeResponse:
+        """Waits for a turn at a replica and asks it; raises AioRpcError."""
+        suspicion = Suspicion() if batch.strikes else None
+        name = ""
+
+        def take() -> bool:
+            nonlocal name
+            name = self._turns.take([one.member.name for one in self._encoders()], suspicion)
+            return bool(name)
+
+        try:
+            await self._supervisor.wait_until(take)
+            address = next(one.address for one in self._encoders() if one.member.name == name)
+            request = encoder_pb2.EncodeRequest(
+                texts=[document.text for document in batch.documents],
+                role=encoder_pb2.ENCODE_ROLE_DOCUMENT,
+                fingerprint=self.generation.fingerprint,
+            )
+            stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(address))
+            return await call(stub.Encode, request, self._metadata, ENCODE_TIMEOUT_S)
+        except grpc.aio.AioRpcError:
+            self._supervisor.suspect(name)
+            raise
+        finally:
+            if name:
+                self._turns.end(name)
+            if suspicion is not None:
+                self._turns.drop(suspicion)
+            if suspicion is not None or self._turns.waited_for:
+                await self._supervisor.announce()
 
     async def _take(self, batch: Batch[PendingDocument], reply: encoder_pb2.EncodeResponse) -> None:
         width = 4 * reply.dimension

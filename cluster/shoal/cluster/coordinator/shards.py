@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 
 from shoal.cluster.channels import Channels
+from shoal.cluster.coordinator.calls import call
 from shoal.cluster.coordinator.fleet import Fleet, FleetError
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.supervision import Supervisor, Watched
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 SYNC_TIMEOUT_S = 300.0
 STAGE_TIMEOUT_S = 60.0
+RELEASE_TIMEOUT_S = 10.0
 MEND_S = 1.0
 LOST_WORKER_S = 30.0
 SEAL_PAUSE_S = 10.0
@@ -132,10 +134,19 @@ class ShardKeeper:
                 shard.sealing.cancel()
             try:
                 request = index_pb2.ReleaseRequest(epoch=self._epoch, key=shard.id.key())
-                await self._stub(shard).Release(request, metadata=self._metadata, timeout=10.0)
+                # Not beside a sync that is on its way: that would open the shard again.
+                async with shard.lock:
+                    await call(self._stub(shard).Release, request, self._metadata, RELEASE_TIMEOUT_S)
             except (grpc.aio.AioRpcError, ShardUnreachable) as error:
                 # A worker that is down has nothing open any more.
                 log.info("shard %s could not be released: %s", shard.id, error)
+
+    async def stop(self) -> None:
+        """Ends sealing that is under way; the shards stay open at their workers."""
+        tasks = [shard.sealing for shard in self.shards if shard.sealing is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def wake(self, _watched: Watched | None = None) -> None:
         """A worker has come, gone or moved: look at the shards at once."""
@@ -145,11 +156,16 @@ class ShardKeeper:
         """Runs for ever: places shards, and syncs those that their worker does not show."""
         while True:
             self._news.clear()
-            await self._place()
-            behind = [shard for shard in self.shards if self._open_here(shard) and not self.ready(shard)]
-            await asyncio.gather(*(self._mend_one(shard) for shard in behind))
             try:
-                await asyncio.wait_for(self._news.wait(), MEND_S)
+                await self._place()
+                behind = [shard for shard in self.shards if self._open_here(shard) and not self.ready(shard)]
+                await asyncio.gather(*(self._mend_one(shard) for shard in behind))
+            except Exception:
+                # The ledger may be away for a while (PostgreSQL restarts); this loop must outlive it.
+                log.exception("shards could not be mended")
+            try:
+                async with asyncio.timeout(MEND_S):
+                    await self._news.wait()
             except TimeoutError:
                 pass
 
@@ -166,7 +182,7 @@ class ShardKeeper:
             rows=rows,
         )
         try:
-            reply = await self._stub(shard).Stage(request, metadata=self._metadata, timeout=STAGE_TIMEOUT_S)
+            reply = await call(self._stub(shard).Stage, request, self._metadata, STAGE_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
             self._supervisor.suspect(shard.worker)
             raise ShardUnreachable(f"shard {shard.id} at {shard.worker}: {error.details() or error.code().name}") from error
@@ -182,7 +198,7 @@ class ShardKeeper:
             manifest = await self._manifest(shard)
             request = index_pb2.SyncRequest(epoch=self._epoch, manifest=manifest_message(manifest))
             try:
-                reply = await self._stub(shard).Sync(request, metadata=self._metadata, timeout=SYNC_TIMEOUT_S)
+                reply = await call(self._stub(shard).Sync, request, self._metadata, SYNC_TIMEOUT_S)
             except grpc.aio.AioRpcError as error:
                 self._supervisor.suspect(shard.worker)
                 raise ShardUnreachable(

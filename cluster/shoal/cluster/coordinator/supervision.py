@@ -15,6 +15,7 @@ from typing import TypeVar
 import grpc.aio
 
 from shoal.cluster.channels import Channels
+from shoal.cluster.coordinator.calls import call
 from shoal.cluster.coordinator.fleet import Fleet, FleetError, Located, Member
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc, index_pb2, index_pb2_grpc
 from shoal.workers.serving import secret_metadata
@@ -26,6 +27,7 @@ Answer = TypeVar("Answer")
 PROBE_S = 0.5
 PROBE_TIMEOUT_S = 5.0
 LOCATE_PAUSE_S = 0.2
+TRIES_PER_START = 50
 FAILED_MODEL_PAUSE_S = 15.0
 
 
@@ -120,31 +122,39 @@ class Supervisor:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _blocking(self, call: Callable[[Member], Answer], member: Member) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, member)
+    async def _blocking(self, ask: Callable[[Member], Answer], member: Member) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, ask, member)
 
     async def _tell(self, watched: Watched) -> None:
         self._changed(watched)
         await self.announce()
 
     async def _watch(self, watched: Watched) -> None:
-        started = False
+        tries = 0
         while True:
             try:
-                if not started:
+                # What is there is kept, so starting again now and then only matters when the fleet has lost it for good.
+                if tries % TRIES_PER_START == 0:
                     await self._blocking(self._fleet.start, watched.member)
-                    started = True
+                tries += 1
                 located = await self._blocking(self._fleet.locate, watched.member)
             except FleetError as error:
                 log.info("%s: %s", watched.member.name, error)
                 await self._set(watched, "unreachable" if watched.address else "starting", str(error))
                 await asyncio.sleep(LOCATE_PAUSE_S)
                 continue
+            except Exception:
+                # A defect of the fleet must not leave the member unwatched for ever.
+                log.exception("%s could not be started or found", watched.member.name)
+                await asyncio.sleep(LOCATE_PAUSE_S)
+                continue
             if await self._probe_until_lost(watched, located):
                 # A model that cannot be loaded may load later (a folder that was not mounted yet): try afresh.
                 await asyncio.sleep(FAILED_MODEL_PAUSE_S)
                 await self._blocking(self._fleet.stop, watched.member)
-                started = False
+                tries = 0
+            else:
+                tries = 1
 
     async def _probe_until_lost(self, watched: Watched, located: Located) -> bool:
         """Probes until the process is lost (False) or its model has failed to load (True)."""
@@ -163,20 +173,19 @@ class Supervisor:
                 return True
             pause = PROBE_S if state == "ready" else LOCATE_PAUSE_S
             try:
-                await asyncio.wait_for(watched.suspected.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await watched.suspected.wait()
             except TimeoutError:
                 pass
 
     async def _probe(self, watched: Watched, address: str) -> tuple[str, str]:
         channel = self._channels.get(address)
         if watched.member.kind == "index":
-            await index_pb2_grpc.IndexServiceStub(channel).DescribeShards(
-                index_pb2.DescribeShardsRequest(), metadata=self._metadata, timeout=PROBE_TIMEOUT_S
-            )
+            describe = index_pb2_grpc.IndexServiceStub(channel).DescribeShards
+            await call(describe, index_pb2.DescribeShardsRequest(), self._metadata, PROBE_TIMEOUT_S)
             return "ready", ""
-        reply = await encoder_pb2_grpc.EncoderServiceStub(channel).DescribeModel(
-            encoder_pb2.DescribeModelRequest(), metadata=self._metadata, timeout=PROBE_TIMEOUT_S
-        )
+        describe = encoder_pb2_grpc.EncoderServiceStub(channel).DescribeModel
+        reply = await call(describe, encoder_pb2.DescribeModelRequest(), self._metadata, PROBE_TIMEOUT_S)
         if reply.state == encoder_pb2.ENCODER_STATE_READY:
             watched.fingerprint, watched.dimension = reply.fingerprint, reply.dimension
             return "ready", watched.member.model

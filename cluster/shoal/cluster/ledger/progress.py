@@ -27,11 +27,17 @@ class LedgerProgress:
             return catalog.live_generations(connection)
 
     def pending(
-        self, generation_id: int, limit: int, now_ms: int, exclude_ids: Collection[str] = ()
+        self,
+        generation_id: int,
+        limit: int,
+        now_ms: int,
+        exclude_ids: Collection[str] = (),
+        shards: Collection[int] | None = None,
     ) -> list[PendingDocument]:
         """The most urgent pending documents that are due, at most `limit`, with the content of the version to apply.
 
-        `exclude_ids` names those already being worked on.
+        `exclude_ids` names those already being worked on. With `shards`, only documents of these are looked at: those of a
+        shard that nobody serves now must not keep the others from being seen.
         """
         excluded = frozenset(exclude_ids)
         columns = [_entry.c[name] for name in ("document_id", "shard", "wanted_version", "sequence", "priority", "removal")]
@@ -42,6 +48,8 @@ class LedgerProgress:
             # Documents being worked on are mostly the most urgent: reading past them is cheaper than naming them all.
             .limit(limit + len(excluded))
         )
+        if shards is not None:
+            due = due.where(_entry.c.shard.in_(sorted(shards)))
         with reading(self._engine) as connection:
             rows = [row for row in connection.execute(due) if row.document_id not in excluded][:limit]
             contents: dict[str, tuple[str, bytes]] = {}

@@ -109,6 +109,11 @@ class Storage:
         ]
         return sorted(files, key=lambda file: file.path)
 
+    def folders(self) -> list[str]:
+        """Names of the folders directly under the root, in order."""
+        selector = fs.FileSelector(self._base, allow_not_found=True)
+        return sorted(info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.Directory)
+
     def _place(self, path: str) -> str:
         if not path or path.startswith("/") or ".." in path.split("/"):
             raise ValueError(f"path {path!r} is not a path below the storage root")

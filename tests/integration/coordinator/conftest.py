@@ -1,0 +1,31 @@
+"""A world with a coordinator that runs, one for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from integration.coordinator.world import World
+from shoal.cluster.coordinator import supervision
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Nothing runs in it yet."""
+    # Workers start at once here, so nobody need wait for them.
+    monkeypatch.setattr(supervision, "LOCATE_PAUSE_S", 0.02)
+    world = World(tmp_path)
+    try:
+        yield world
+    finally:
+        world.close()
+
+
+@pytest.fixture
+def running(world: World) -> World:
+    """A world whose coordinator has started and whose collection exists."""
+    world.start()
+    world.create()
+    return world

@@ -1,0 +1,156 @@
+"""A Fleet of plain objects: every worker is a gRPC server of this process that can be killed, held down and poisoned."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from integration.gateway.small_cluster import SECRET, stop
+from shoal.cluster.coordinator.fleet import FleetError, Located, Member
+from shoal.internal.v1 import encoder_pb2
+from shoal.workers.encoding.engine import EncoderEngine
+from shoal.workers.encoding.hashing_model import HashingModel
+from shoal.workers.encoding.model import ModelError
+from shoal.workers.encoding.service import EncoderService
+from shoal.workers.indexing.host import ShardHost
+from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
+from shoal.workers.indexing.sealing import seal
+from shoal.workers.indexing.service import IndexServicer
+from shoal.workers.indexing.storage import Storage
+from shoal.workers.serving import InternalServer
+
+ENCODE_S = 0.02
+PIDS = itertools.count(1000)
+
+
+@dataclass
+class Running:
+    """One life of a worker."""
+
+    server: InternalServer
+    close: Callable[[], None]
+    host: ShardHost | None = None
+    pid: int = field(default_factory=lambda: next(PIDS))
+    address: str = ""
+
+
+class FragileEncoder(EncoderService):
+    """An encoder on which some texts do harm."""
+
+    def __init__(self, engine: EncoderEngine, name: str, fleet: LocalFleet) -> None:
+        super().__init__(engine)
+        self._name = name
+        self._fleet = fleet
+
+    async def Encode(self, request: encoder_pb2.EncodeRequest, context: Any) -> encoder_pb2.EncodeResponse:
+        self._fleet.encoded.append(list(request.texts))
+        whole = " ".join(request.texts)
+        if any(word in whole for word in self._fleet.refused):
+            await context.abort(self._fleet.refusal, "this batch cannot be done")
+        if any(word in whole for word in self._fleet.deadly):
+            await asyncio.sleep(ENCODE_S / 2)
+            self._fleet.deaths += 1
+            threading.Thread(target=self._fleet.kill, args=(self._name,), daemon=True).start()
+            await asyncio.sleep(60)
+        # Long enough for the calls beside a deadly one to be lost with it.
+        await asyncio.sleep(ENCODE_S)
+        return await super().Encode(request, context)
+
+
+class LocalFleet:
+    """What dies comes back at its next `locate`, at another address, unless it is held down."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.refused: set[str] = set()
+        self.refusal = grpc.StatusCode.INTERNAL
+        self.deadly: set[str] = set()
+        self.deaths = 0
+        self.held_down: set[str] = set()
+        self.defects: list[Exception] = []
+        self.encoded: list[list[str]] = []
+        self.seals = 0
+        self._wanted: dict[str, Member] = {}
+        self._running: dict[str, Running] = {}
+        self._lock = threading.RLock()
+
+    def start(self, member: Member) -> None:
+        with self._lock:
+            self._wanted.setdefault(member.name, member)
+
+    def locate(self, member: Member) -> Located:
+        with self._lock:
+            if self.defects:
+                raise self.defects.pop()
+            if member.name in self.held_down or member.name not in self._wanted:
+                raise FleetError(f"{member.name} is down")
+            running = self._running.get(member.name)
+            if running is None:
+                running = self._running[member.name] = self._launch(member)
+            return Located(running.address, running.pid, "here")
+
+    def stop(self, member: Member) -> None:
+        with self._lock:
+            self._wanted.pop(member.name, None)
+        self.kill(member.name)
+
+    def seal(self, manifest: ManifestInfo) -> SealedInfo:
+        self.seals += 1
+        return seal(str(self.root), manifest)
+
+    def kill(self, name: str, hold_down: bool = False) -> None:
+        """Ends a worker without a word to anybody."""
+        with self._lock:
+            if hold_down:
+                self.held_down.add(name)
+            running = self._running.pop(name, None)
+        if running is not None:
+            stop(running.server)
+            running.close()
+
+    def release(self, name: str) -> None:
+        """Lets a worker that was held down come back."""
+        self.held_down.discard(name)
+
+    def names(self, kind: str) -> list[str]:
+        with self._lock:
+            return sorted(name for name, member in self._wanted.items() if member.kind == kind)
+
+    def host_at(self, address: str) -> ShardHost:
+        with self._lock:
+            return next(one.host for one in self._running.values() if one.address == address and one.host is not None)
+
+    def hosts(self) -> list[ShardHost]:
+        with self._lock:
+            return [one.host for one in self._running.values() if one.host is not None]
+
+    def close(self) -> None:
+        for name in list(self._running):
+            self.kill(name, hold_down=True)
+
+    def _launch(self, member: Member) -> Running:
+        if member.kind == "index":
+            host = ShardHost(Storage(str(self.root)))
+            service = IndexServicer(host, threads=1)
+            running = Running(InternalServer(service.register, SECRET), service.close, host)
+        else:
+            engine = EncoderEngine(member.model, load=lambda: _load(member.model))
+            engine.start()
+            fragile = FragileEncoder(engine, member.name, self)
+            running = Running(InternalServer(fragile.register, SECRET), engine.close)
+        running.address = running.server.start()
+        return running
+
+
+def _load(model: str) -> HashingModel:
+    kind, _, dimension = model.partition(":")
+    if kind != "hashing":
+        raise ModelError(model, "there is no such folder")
+    return HashingModel(int(dimension), name=model)

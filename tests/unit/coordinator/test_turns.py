@@ -1,0 +1,74 @@
+"""Who may call an encoder: the least busy first, and a suspected batch with nothing beside it."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from shoal.cluster.coordinator.turns import EncoderTurns, Suspicion
+
+
+def test_the_least_busy_replica_is_called() -> None:
+    turns = EncoderTurns()
+    assert [turns.take(["a", "b"]) for _ in range(4)] == ["a", "b", "a", "b"]
+    turns.end("b")
+    assert turns.take(["a", "b"]) == "b"
+    assert turns.take([]) == ""
+
+
+def test_a_suspicion_waits_until_it_is_alone_and_keeps_others_out() -> None:
+    turns, suspicion = EncoderTurns(), Suspicion()
+    turns.take(["a"])
+    assert turns.take(["a"], suspicion) == "" and turns.waited_for
+    assert turns.take(["a"]) == ""
+    turns.end("a")
+    assert turns.take(["a"], suspicion) == "a"
+    assert turns.take(["a"]) == ""
+    turns.end("a")
+    turns.drop(suspicion)
+    assert turns.take(["a"]) == "a" and not turns.waited_for
+
+
+def test_one_replica_at_a_time_is_kept_free() -> None:
+    turns, first, second = EncoderTurns(), Suspicion(), Suspicion()
+    assert turns.take(["a", "b"], first) == "a"
+    assert turns.take(["a", "b"], second) == ""
+    assert [turns.take(["a", "b"]) for _ in range(2)] == ["b", "b"]
+    # Another model's replicas are another matter.
+    assert turns.take(["c"], second) == "c"
+
+
+def test_a_kept_replica_that_goes_away_is_let_go() -> None:
+    turns, suspicion = EncoderTurns(), Suspicion()
+    turns.take(["a"])
+    turns.take(["a", "b"])
+    assert turns.take(["a"], suspicion) == ""
+    assert turns.take([], suspicion) == "" and not turns.waited_for
+    turns.end("b")
+    assert turns.take(["b"], suspicion) == "b"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_suspicion_is_never_beside_another_call_and_everyone_gets_a_turn(seed: int) -> None:
+    chance = random.Random(seed)
+    turns = EncoderTurns()
+    waiting = [Suspicion() if chance.random() < 0.4 else None for _ in range(40)]
+    calls: list[tuple[str, Suspicion | None]] = []
+    for _ in range(2000):
+        if not waiting and not calls:
+            break
+        ready = chance.sample(["a", "b"], chance.randint(1, 2))
+        if waiting and chance.random() < 0.6:
+            place = chance.randrange(len(waiting))
+            replica = turns.take(ready, waiting[place])
+            if replica:
+                calls.append((replica, waiting.pop(place)))
+        elif calls:
+            replica, suspicion = calls.pop(chance.randrange(len(calls)))
+            turns.end(replica)
+            if suspicion is not None:
+                turns.drop(suspicion)
+        for replica in {replica for replica, suspicion in calls if suspicion is not None}:
+            assert [one for one, _ in calls].count(replica) == 1
+    assert not waiting and not calls and not turns.waited_for

@@ -1,0 +1,61 @@
+"""Promises about the tree: one namespace in four portions, typed, in small modules, with light imports."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import shoal
+
+ROOT = Path(__file__).parents[2]
+PORTIONS = ("protos", "workers", "cluster", "client")
+LONGEST_MODULE = 400
+HEAVY = ("ray", "torch", "transformers", "pyarrow", "sqlalchemy", "faiss", "hnswlib")
+
+
+def imported(module: str) -> set[str]:
+    """The top-level packages in memory after a fresh process has imported `module`."""
+    code = f"import sys, {module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return set(found.stdout.split())
+
+
+@pytest.mark.parametrize("portion", PORTIONS)
+def test_the_namespace_has_no_init_file_of_its_own(portion: str) -> None:
+    assert (ROOT / portion / "shoal").is_dir()
+    assert not (ROOT / portion / "shoal" / "__init__.py").exists()
+
+
+def test_the_namespace_has_four_roots() -> None:
+    assert {Path(path).resolve() for path in shoal.__path__} == {ROOT / portion / "shoal" for portion in PORTIONS}
+
+
+@pytest.mark.parametrize("package", ["shoal.v1", "shoal.internal", "shoal.workers", "shoal.cluster", "shoal.client"])
+def test_packages_are_typed(package: str) -> None:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None and spec.submodule_search_locations
+    assert (Path(spec.submodule_search_locations[0]) / "py.typed").is_file()
+
+
+def test_no_module_is_long() -> None:
+    modules = [path for top in (*PORTIONS, "tests") for path in (ROOT / top).rglob("*.py") if "_pb2" not in path.name]
+    assert len(modules) > 100
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in modules}
+    assert {path: length for path, length in lengths.items() if length > LONGEST_MODULE} == {}
+
+
+def test_the_client_is_light() -> None:
+    assert imported("shoal.client").isdisjoint(HEAVY)
+
+
+@pytest.mark.parametrize("module", ["admission", "gathering", "limits", "merging", "placement", "reconcile"])
+def test_deciding_modules_know_no_machinery(module: str) -> None:
+    assert imported(f"shoal.cluster.{module}").isdisjoint({*HEAVY, "grpc", "numpy"})
+
+
+def test_routing_knows_messages_but_no_machinery() -> None:
+    assert imported("shoal.cluster.routing").isdisjoint(HEAVY)

@@ -1,0 +1,172 @@
+"""Planning, failing, pausing and sealing: every decision of the reconcile loop, without the loop."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.cluster.reconcile import (
+    BUSY_PAUSE_S,
+    LOSSES_BEFORE_BISECTING,
+    MIN_ROWS_FOR_DEAD_SHARE,
+    Batch,
+    BatchLimits,
+    CountAttempt,
+    EncodeFailure,
+    RetryBatch,
+    RetryPolicy,
+    SealPolicy,
+    ShardFigures,
+    after_failure,
+    next_attempt,
+    plan,
+    should_seal,
+)
+
+
+@dataclass(frozen=True)
+class Document:
+    id: str
+    text: str = "text"
+    vector: bytes | None = None
+    removal: bool = False
+    shard: int = 0
+    attempts: int = 0
+
+
+documents = st.lists(
+    st.builds(
+        Document,
+        id=st.uuids().map(str),
+        text=st.text(max_size=30),
+        vector=st.sampled_from([None, b"", b"\0\0\0\0"]),
+        removal=st.booleans(),
+        shard=st.integers(0, 3),
+        attempts=st.sampled_from([0, 0, 0, 1, 4]),
+    ),
+    max_size=40,
+)
+limits = st.builds(BatchLimits, documents=st.integers(1, 8), text_bytes=st.integers(1, 120))
+
+
+@given(pending=documents, limits=limits, ready=st.frozensets(st.integers(0, 3)))
+def test_a_plan_has_every_document_of_ready_shards_once_and_in_order(
+    pending: list[Document], limits: BatchLimits, ready: frozenset[int]
+) -> None:
+    work = plan(pending, limits, ready)
+    there = [one for one in pending if one.shard in ready]
+    assert list(work.apply) == [one for one in there if one.removal or one.vector]
+    to_encode = [one for one in there if not one.removal and not one.vector]
+    fresh = [one for batch in work.encode for one in batch.documents if not one.attempts]
+    again = [one for batch in work.encode for one in batch.documents if one.attempts]
+    assert fresh == [one for one in to_encode if not one.attempts]
+    assert again == [one for one in to_encode if one.attempts]
+
+
+@given(pending=documents, limits=limits)
+def test_batches_keep_the_limits_and_are_no_smaller_than_they_need_be(pending: list[Document], limits: BatchLimits) -> None:
+    batches = [batch.documents for batch in plan(pending, limits, frozenset(range(4))).encode]
+    mixed = [batch for batch in batches if not batch[0].attempts]
+    sizes = [sum(len(one.text.encode()) for one in batch) for batch in mixed]
+    for batch, size in zip(mixed, sizes, strict=True):
+        assert 1 <= len(batch) <= limits.documents
+        # One text alone may pass the limit: it has to go somehow.
+        assert len(batch) == 1 or size <= limits.text_bytes
+    for batch, size, following in zip(mixed, sizes, mixed[1:], strict=False):
+        assert len(batch) == limits.documents or size + len(following[0].text.encode()) > limits.text_bytes
+
+
+@given(pending=documents, limits=limits)
+def test_who_failed_before_goes_alone_and_under_suspicion(pending: list[Document], limits: BatchLimits) -> None:
+    for batch in plan(pending, limits, frozenset(range(4))).encode:
+        if any(one.attempts for one in batch.documents):
+            assert len(batch.documents) == 1
+            # The first loss counts: there is nobody else to blame.
+            assert after_failure(batch, EncodeFailure.LOST) == (CountAttempt(batch.documents[0]),)
+        else:
+            assert batch.strikes == 0
+
+
+@given(
+    size=st.integers(1, 64),
+    poison=st.sets(st.integers(0, 63), min_size=1, max_size=3),
+    failure=st.sampled_from([EncodeFailure.LOST, EncodeFailure.REJECTED]),
+    busy_first=st.integers(0, 3),
+)
+def test_exactly_the_poison_is_counted_in_a_bounded_number_of_calls(
+    size: int, poison: set[int], failure: EncodeFailure, busy_first: int
+) -> None:
+    whole = Batch(tuple(Document(str(number)) for number in range(size)))
+    bad = {str(number) for number in poison if number < size}
+    waiting, counted, encoded = deque([whole]), list[str](), list[str]()
+    calls = 0
+    while waiting:
+        batch = waiting.popleft()
+        calls += 1
+        assert calls < 200, "does not end"
+        if calls <= busy_first:
+            outcome = EncodeFailure.BUSY
+        elif any(one.id in bad for one in batch.documents):
+            outcome = failure
+        else:
+            encoded += [one.id for one in batch.documents]
+            continue
+        for effect in after_failure(batch, outcome):
+            match effect:
+                case RetryBatch(again, pause_s):
+                    assert pause_s >= 0
+                    waiting.append(again)
+                case CountAttempt(document):
+                    counted.append(document.id)
+    assert sorted(counted) == sorted(bad)
+    assert sorted(encoded) == sorted(one.id for one in whole.documents if one.id not in bad)
+    # Each poison costs two calls at each halving; the first loss is forgiven.
+    assert calls <= busy_first + 2 + max(1, len(bad)) * 2 * math.ceil(math.log2(max(2, size)))
+
+
+@given(size=st.integers(1, 10), strikes=st.integers(0, 5))
+def test_a_busy_encoder_says_nothing_about_documents(size: int, strikes: int) -> None:
+    batch = Batch(tuple(Document(str(number)) for number in range(size)), strikes)
+    assert after_failure(batch, EncodeFailure.BUSY) == (RetryBatch(batch, BUSY_PAUSE_S),)
+
+
+def test_the_first_loss_is_forgiven_and_the_next_bisects() -> None:
+    batch = Batch((Document("a"), Document("b"), Document("c")))
+    (again,) = after_failure(batch, EncodeFailure.LOST)
+    assert again == RetryBatch(Batch(batch.documents, 1), BUSY_PAUSE_S)
+    halves = after_failure(Batch(batch.documents, 1), EncodeFailure.LOST)
+    assert halves == (
+        RetryBatch(Batch((Document("a"),), LOSSES_BEFORE_BISECTING - 1), 0.0),
+        RetryBatch(Batch((Document("b"), Document("c")), LOSSES_BEFORE_BISECTING - 1), 0.0),
+    )
+
+
+@pytest.mark.parametrize(("attempts", "pause"), [(1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (5, None), (6, None)])
+def test_pauses_double_up_to_the_longest_and_then_end(attempts: int, pause: float | None) -> None:
+    assert next_attempt(attempts, RetryPolicy(5, 1.0, 5.0)) == pause
+
+
+def test_many_attempts_do_not_overflow() -> None:
+    assert next_attempt(100_000, RetryPolicy(1_000_000, 0.001, 300.0)) == 300.0
+
+
+@pytest.mark.parametrize(
+    ("figures", "wanted"),
+    [
+        (ShardFigures(), False),
+        (ShardFigures(delta_rows=100, segments=10), False),
+        (ShardFigures(delta_rows=101), True),
+        (ShardFigures(segments=11), True),
+        (ShardFigures(sealed_rows=1000, sealed_dead=200), False),
+        (ShardFigures(sealed_rows=1000, sealed_dead=201), True),
+        (ShardFigures(sealed_rows=MIN_ROWS_FOR_DEAD_SHARE - 1, sealed_dead=MIN_ROWS_FOR_DEAD_SHARE - 1), False),
+        (ShardFigures(sealed_rows=MIN_ROWS_FOR_DEAD_SHARE, sealed_dead=MIN_ROWS_FOR_DEAD_SHARE), True),
+    ],
+)
+def test_when_a_shard_is_sealed(figures: ShardFigures, wanted: bool) -> None:
+    assert should_seal(figures, SealPolicy(delta_rows=100, segments=10, dead_share=0.2)) is wanted

@@ -1,0 +1,142 @@
+"""Settings from file and command line: what is taken, and the one line that says what is wrong."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shoal.cluster import settings as settings_module
+from shoal.cluster.settings import ServeSettings, SettingsError, read_settings, split_listen, threads_of
+
+UNCOMMENTED = {"encoder", "index", "retry", "longest_pause_s"}
+
+
+def read(tmp_path: Path, toml: str, **overrides: Any) -> ServeSettings:
+    path = tmp_path / "shoal.toml"
+    path.write_text(toml, encoding="utf-8")
+    return read_settings(path, overrides)
+
+
+def wrong(tmp_path: Path, toml: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        read(tmp_path, toml)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_defaults_are_valid() -> None:
+    assert read_settings(None, {}) == ServeSettings()
+
+
+def test_file_then_overrides(tmp_path: Path) -> None:
+    toml = 'data = "there"\nlease_s = 20\n[encoder]\nreplicas = 3\ncpus = 1\n[index]\nseal_dead_share = 0.5\n'
+    settings = read(tmp_path, toml, data="elsewhere", listen=None, ledger="")
+    assert (settings.data, settings.listen, settings.lease_s) == ("elsewhere", "127.0.0.1:50051", 20.0)
+    assert (settings.encoder.replicas, settings.encoder.cpus, settings.index.seal_dead_share) == (3, 1.0, 0.5)
+    assert isinstance(settings.encoder.cpus, float) and isinstance(settings.lease_s, float)
+    assert settings.retry == ServeSettings().retry
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("dat = 1", "dat: there is no such setting; there are data, drain_s, encoder, index, "),
+        ("[encoder]\nreplica = 1", "encoder.replica: there is no such setting; there are batch_bytes, "),
+        ("data = 7", "data = 7: must be of type str"),
+        ("lease_s = true", "lease_s = True: must be of type float"),
+        ("[encoder]\nreplicas = true", "encoder.replicas = True: must be of type int"),
+        ("[encoder]\nreplicas = 1.5", "encoder.replicas = 1.5: must be of type int"),
+        ('[index]\nworkers = "2"', "index.workers = '2': must be of type int"),
+        ("encoder = 3", "encoder = 3: must be a table"),
+        ("lease_s = 1" + 400 * "0", "lease_s: a whole number too large for this setting"),
+    ],
+)
+def test_what_is_unknown_or_of_the_wrong_type_is_named(tmp_path: Path, toml: str, said: str) -> None:
+    assert wrong(tmp_path, toml).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("lease_s = 0.5", "lease_s = 0.5: must be between 1 and 3600"),
+        ("lease_s = nan", "lease_s = nan: must be between 1 and 3600"),
+        ("drain_s = -1", "drain_s = -1.0: must be between 0 and 3600"),
+        ("[encoder]\nreplicas = 0", "encoder.replicas = 0: must be between 1 and 1024"),
+        ("[encoder]\nbatch_documents = 5000", "encoder.batch_documents = 5000: must be between 1 and 4096"),
+        ("[encoder]\nidle_s = -1", "encoder.idle_s = -1.0: must be between 0 and 2592000"),
+        ("[index]\nshards = 257", "index.shards = 257: must be between 1 and 256"),
+        ("[index]\nseal_dead_share = 0", "index.seal_dead_share = 0.0: must be between 0.01 and 1.0"),
+        ("[index]\nfile_grace_s = -0.1", "index.file_grace_s = -0.1: must be between 0 and 86400"),
+        ("[retry]\nfirst_pause_s = 5\nlongest_pause_s = 4", "retry.longest_pause_s = 4.0: must be between 5.0 and 86400"),
+    ],
+)
+def test_what_is_out_of_range_is_named(tmp_path: Path, toml: str, said: str) -> None:
+    assert wrong(tmp_path, toml) == said
+
+
+@pytest.mark.parametrize(
+    "name", [field.name for field in dataclasses.fields(ServeSettings) if field.type is float or field.type == "float"]
+)
+def test_every_number_at_the_top_has_bounds(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        dataclasses.replace(ServeSettings(), **{name: float("inf")}).validate()
+
+
+@pytest.mark.parametrize("group", ["encoder", "index", "retry"])
+def test_every_number_of_a_group_has_bounds(group: str) -> None:
+    whole = ServeSettings()
+    part = getattr(whole, group)
+    for field in dataclasses.fields(part):
+        bad = dataclasses.replace(part, **{field.name: -1})
+        with pytest.raises(SettingsError, match=rf"^{group}\.{field.name} = -1: must be between"):
+            dataclasses.replace(whole, **{group: bad}).validate()
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"^settings file .*nothing\.toml: No such file or directory$"):
+        read_settings(tmp_path / "nothing.toml", {})
+    with pytest.raises(SettingsError, match="Is a directory"):
+        read_settings(tmp_path, {})
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match=r"binary\.toml: "):
+        read_settings(tmp_path / "binary.toml", {})
+
+
+@pytest.mark.parametrize("toml", ["data = ", "lease_s = 1" + 5000 * "0"])
+def test_a_file_that_is_not_toml(tmp_path: Path, toml: str) -> None:
+    assert wrong(tmp_path, toml).startswith(f"settings file {tmp_path / 'shoal.toml'}: ")
+
+
+@pytest.mark.parametrize(
+    ("listen", "parts"), [("127.0.0.1:0", ("127.0.0.1", 0)), ("[::1]:65535", ("::1", 65535)), ("host:080", ("host", 80))]
+)
+def test_listen_is_host_and_port(listen: str, parts: tuple[str, int]) -> None:
+    assert split_listen(listen) == parts
+
+
+@pytest.mark.parametrize(
+    "listen", ["", "host", ":1", "host:", "host:x", "host:65536", "host:-1", "host:²", "host:" + 5000 * "1"]
+)
+def test_listen_that_is_not(tmp_path: Path, listen: str) -> None:
+    with pytest.raises(SettingsError, match=r"must be HOST:PORT with a port from 0 to 65535$"):
+        read_settings(None, {"listen": listen})
+
+
+def test_threads_for_this_machine() -> None:
+    cores = os.cpu_count() or 1
+    assert (threads_of(3, 9), threads_of(0), threads_of(0, 10 * cores)) == (3, cores, 1)
+
+
+def test_every_setting_says_what_it_is() -> None:
+    tree = ast.parse(inspect.getsource(settings_module))
+    for part in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Settings")):
+        for field, following in zip(part.body, [*part.body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                told = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+                assert told or field.target.id in UNCOMMENTED, f"{part.name}.{field.target.id}"
