@@ -250,7 +250,7 @@ def test_the_actor_serves_its_model_and_stops() -> None:
     ray = pytest.importorskip("ray")
     from shoal.workers.encoding.actor import EncoderActor
 
-    ray.init(num_cpus=1, include_dashboard=False, configure_logging=False, log_to_driver=False)
+    ray.init(address="local", num_cpus=1, include_dashboard=False, configure_logging=False, log_to_driver=False)
     try:
         actor = EncoderActor.options(num_cpus=1).remote("hashing:64", SECRET, 1)
         address = ray.get(actor.address.remote(), timeout=60)
