@@ -54,7 +54,7 @@ def check_searchable(client: Client, collection: str, acknowledged: dict[str, Ac
 def test_kill_during_upload(cluster: ClusterProcess, client: Client, victim: str) -> None:
     collection = f"kill-{victim}"
     client.create_collection(collection, model=f"hashing:{DIMENSION}", shards=2, index="hnsw")
-    upload = Upload(cluster, collection, VICTIMS.index(victim))
+    upload = Upload(cluster, collection, VICTIMS.index(victim), DIMENSION)
     upload.writer.start()
     upload.searcher.start()
     try:

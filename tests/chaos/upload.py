@@ -7,8 +7,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from cluster_process import ClusterProcess
 from shoal.client import DeadlineExceeded, Document, RetryPolicy, SearchResult, ShoalError, Unavailable
+from shoal.workers.encoding.hashing_model import HashingModel
+from shoal.workers.encoding.model import Role
 
 DOCUMENTS = 2_000
 BATCH = 20
@@ -34,8 +38,9 @@ def text_of(document_id: str, edition: int) -> str:
 class Upload:
     """Writes and searches one collection from two threads, and keeps the books on both."""
 
-    def __init__(self, cluster: ClusterProcess, collection: str, seed: int) -> None:
+    def __init__(self, cluster: ClusterProcess, collection: str, seed: int, dimension: int) -> None:
         self._cluster = cluster
+        self._model = HashingModel(dimension, name=f"hashing:{dimension}")
         self._collection = collection
         self._lock = threading.Lock()
         self._draw = random.Random(seed)
@@ -95,25 +100,29 @@ class Upload:
                 wanted = draw.choice(list(floor)[-200:])
                 written = floor[wanted]
                 token = written.token if draw.random() < 0.5 else None
+                # Asked for by what it said before, an edited document is found first if its old vector is still about.
+                asked = text_of(wanted, max(1, written.edition - 1) if token is None else written.edition)
                 try:
-                    answer = client.search(
-                        self._collection, text_of(wanted, written.edition), k=20, token=token, include_text=True
-                    )
+                    answer = client.search(self._collection, asked, k=20, token=token, include_text=True)
                 except (Unavailable, DeadlineExceeded) as error:
                     self.refusals.append(error)
                     self.stop_searching.wait(0.02)
                     continue
                 with self._lock:
                     untouched = self._attempted[wanted] == written.edition
-                self._check(answer, floor)
+                self._check(asked, answer, floor)
                 if token is not None:
                     self.answers_with_token += 1
                     # Unless a newer edition is on its way, the token's own write must be there.
                     assert not untouched or wanted in {hit.id for hit in answer}, f"{wanted} is missing with token {token}"
                 self.answers += 1
 
-    def _check(self, answer: SearchResult, floor: dict[str, Acknowledged]) -> None:
-        """No document twice, none whose text, payload and version disagree, none older than acknowledged before."""
+    def _check(self, asked: str, answer: SearchResult, floor: dict[str, Acknowledged]) -> None:
+        """No document twice, none older than acknowledged before; text, payload, version and vector agree in each hit."""
+        if answer:
+            vectors = self._model.encode([asked, *(hit.text for hit in answer)], Role.DOCUMENT).vectors
+            # A score that is not that of the hit's own text is a score of some other version's vector.
+            np.testing.assert_allclose([hit.score for hit in answer], vectors[1:] @ vectors[0], atol=1e-4)
         ids = [hit.id for hit in answer]
         assert len(set(ids)) == len(ids), f"twice in one answer: {ids}"
         for hit in answer:
