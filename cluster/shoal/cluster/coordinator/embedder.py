@@ -12,9 +12,9 @@ from collections.abc import Sequence
 import grpc
 import grpc.aio
 
+from shoal.cluster.calls import call
 from shoal.cluster.channels import Channels
 from shoal.cluster.coordinator.applier import Applier
-from shoal.cluster.coordinator.calls import call
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
 from shoal.cluster.coordinator.shards import ShardKeeper
 from shoal.cluster.coordinator.supervision import Supervisor, Watched
@@ -198,8 +198,9 @@ class Embedder:
             )
             stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(address))
             return await call(stub.Encode, request, self._metadata, ENCODE_TIMEOUT_S)
-        except grpc.aio.AioRpcError:
-            self._supervisor.suspect(name)
+        except grpc.aio.AioRpcError as error:
+            if _FAILURES.get(error.code()) is EncodeFailure.LOST:
+                self._supervisor.suspect(name)
             raise
         finally:
             if name:

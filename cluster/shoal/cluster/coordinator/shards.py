@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import grpc
 import grpc.aio
 
+from shoal.cluster.calls import call
 from shoal.cluster.channels import Channels
-from shoal.cluster.coordinator.calls import call
 from shoal.cluster.coordinator.fleet import Fleet, FleetError
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.supervision import Supervisor, Watched
@@ -184,7 +184,7 @@ class ShardKeeper:
         try:
             reply = await call(self._stub(shard).Stage, request, self._metadata, STAGE_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
-            self._supervisor.suspect(shard.worker)
+            self._suspect(shard, error)
             raise ShardUnreachable(f"shard {shard.id} at {shard.worker}: {error.details() or error.code().name}") from error
         return segment_of(reply.segment)
 
@@ -200,7 +200,7 @@ class ShardKeeper:
             try:
                 reply = await call(self._stub(shard).Sync, request, self._metadata, SYNC_TIMEOUT_S)
             except grpc.aio.AioRpcError as error:
-                self._supervisor.suspect(shard.worker)
+                self._suspect(shard, error)
                 raise ShardUnreachable(
                     f"shard {shard.id} at {shard.worker}: {error.details() or error.code().name}"
                 ) from error
@@ -216,6 +216,10 @@ class ShardKeeper:
         if watched is None or not watched.ready:
             raise ShardUnreachable(f"shard {shard.id}: {shard.worker or 'no worker'} is not up")
         return index_pb2_grpc.IndexServiceStub(self._channels.get(watched.address))
+
+    def _suspect(self, shard: ServedShard, error: grpc.aio.AioRpcError) -> None:
+        if error.code() is grpc.StatusCode.UNAVAILABLE:
+            self._supervisor.suspect(shard.worker)
 
     def _open_here(self, shard: ServedShard) -> bool:
         watched = self._supervisor.get(shard.worker)

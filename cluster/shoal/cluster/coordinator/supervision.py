@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import grpc.aio
 
+from shoal.cluster.calls import call
 from shoal.cluster.channels import Channels
-from shoal.cluster.coordinator.calls import call
 from shoal.cluster.coordinator.fleet import Fleet, FleetError, Located, Member
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc, index_pb2, index_pb2_grpc
 from shoal.workers.serving import secret_metadata
@@ -99,9 +99,14 @@ class Supervisor:
         await self._tell(watched)
 
     def suspect(self, name: str) -> None:
-        """Someone's call failed: look at once instead of at the next probe."""
+        """Someone's call found nobody: until a probe has looked, which it does at once, the member counts as unreachable.
+
+        Else the next ones would call where nobody is, and take that for a loss of their own making.
+        """
         watched = self._watched.get(name)
         if watched is not None:
+            if watched.ready:
+                watched.state, watched.detail = "unreachable", "a call found nobody there"
             watched.suspected.set()
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:

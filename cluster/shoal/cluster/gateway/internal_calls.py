@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from shoal.cluster import calls
 from shoal.cluster.errors import DeadlineExceeded, Unavailable, from_rpc
 from shoal.cluster.gateway.deadlines import Deadline
 from shoal.cluster.gateway.routing_view import RoutingView
@@ -36,19 +37,11 @@ async def call(
     is Unavailable. Cancelling the caller cancels the call.
     """
     try:
-        return await method(request, timeout=deadline.timeout_s, metadata=metadata)
+        return await calls.call(method, request, metadata, deadline.timeout_s)
     except grpc.aio.AioRpcError as error:
         if error.code() in absent:
             raise Unavailable(f"{peer}: {error.details()}") from error
         raise from_rpc(error, peer) from error
-    except asyncio.CancelledError:
-        # A closed channel ends its calls in the same way as a cancelled caller does.
-        task = asyncio.current_task()
-        if task is not None and task.cancelling():
-            raise
-        raise Unavailable(f"{peer}: the connection was closed") from None
-    except grpc.aio.UsageError as error:
-        raise Unavailable(f"{peer}: the connection was closed") from error
 
 
 async def persist(

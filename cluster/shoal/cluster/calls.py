@@ -1,4 +1,4 @@
-"""One call of the coordinator to a worker, whose every failure is an AioRpcError. What follows from one is the caller's."""
+"""One call inside the cluster, whose every failure is an AioRpcError. What follows from one is the caller's."""
 
 from __future__ import annotations
 
