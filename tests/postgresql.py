@@ -58,10 +58,22 @@ def private_server(folder: Path) -> Iterator[str]:
     user = account()
     if user is not None:
         shutil.chown(folder, user)
+    # By a command and not by subprocess's `user`: that forks, and the child of a process with gRPC threads may hang.
+    as_user = ["setpriv", f"--reuid={user}", f"--regid={pwd.getpwnam(user).pw_gid}", "--clear-groups"] if user else []
     data, log = folder / "data", folder / "log"
     subprocess.run(
-        [bin_folder / "initdb", "-D", data, "-U", "shoal", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"],
-        user=user,
+        [
+            *as_user,
+            bin_folder / "initdb",
+            "-D",
+            data,
+            "-U",
+            "shoal",
+            "--auth=trust",
+            "--encoding=UTF8",
+            "--locale=C",
+            "--no-sync",
+        ],
         cwd=folder,
         check=True,
         capture_output=True,
@@ -72,8 +84,7 @@ def private_server(folder: Path) -> Iterator[str]:
     options = [f"-cunix_socket_directories={folder}", "-clisten_addresses=127.0.0.1", "-cfsync=off", "-cshared_buffers=32MB"]
     with open(log, "wb") as output:
         server = subprocess.Popen(
-            [bin_folder / "postgres", "-D", data, "-p", str(port), *options],
-            user=user,
+            [*as_user, bin_folder / "postgres", "-D", data, "-p", str(port), *options],
             cwd=folder,
             stdout=output,
             stderr=subprocess.STDOUT,
