@@ -342,7 +342,6 @@ class Coordinator:
 
     async def _tidy_leftovers(self) -> None:
         """Clears away what earlier coordinators left when they ended: files staged or replaced, collections dropped."""
-        live = {str(generation) for generation in self._embedders}
         try:
             found = await asyncio.to_thread(self._storage.folders)
         except OSError as error:
@@ -351,7 +350,8 @@ class Coordinator:
         for name in found:
             # Whatever else lies under the root is somebody else's.
             if name.isdigit():
-                await self._tidy(int(name), gone=name not in live)
+                # Asked after the listing: whatever had a folder by then and lives is in care here.
+                await self._tidy(int(name), gone=int(name) not in self._embedders)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

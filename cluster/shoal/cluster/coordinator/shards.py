@@ -17,7 +17,7 @@ from shoal.cluster.calls import call
 from shoal.cluster.channels import Channels
 from shoal.cluster.coordinator.fleet import Fleet, FleetError
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
-from shoal.cluster.coordinator.supervision import Supervisor, Watched
+from shoal.cluster.coordinator.supervision import Supervisor
 from shoal.cluster.coordinator.wire import figures
 from shoal.cluster.ledger.errors import ShardNotFound
 from shoal.cluster.ledger.progress import LedgerProgress
@@ -148,7 +148,7 @@ class ShardKeeper:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def wake(self, _watched: Watched | None = None) -> None:
+    def wake(self) -> None:
         """A worker has come, gone or moved: look at the shards at once."""
         self._news.set()
 
