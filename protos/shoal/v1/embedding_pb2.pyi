@@ -38,6 +38,50 @@ ROLE_DOCUMENT: Role.ValueType  # 1
 ROLE_QUERY: Role.ValueType  # 2
 Global___Role: typing_extensions.TypeAlias = Role
 
+class _Truncation:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _TruncationEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Truncation.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    TRUNCATION_UNSPECIFIED: _Truncation.ValueType  # 0
+    """As TRUNCATION_END."""
+    TRUNCATION_END: _Truncation.ValueType  # 1
+    TRUNCATION_START: _Truncation.ValueType  # 2
+    TRUNCATION_REFUSE: _Truncation.ValueType  # 3
+    """It is an error of that text; the others are answered."""
+
+class Truncation(_Truncation, metaclass=_TruncationEnumTypeWrapper):
+    """What becomes of a text that is longer than the model reads."""
+
+TRUNCATION_UNSPECIFIED: Truncation.ValueType  # 0
+"""As TRUNCATION_END."""
+TRUNCATION_END: Truncation.ValueType  # 1
+TRUNCATION_START: Truncation.ValueType  # 2
+TRUNCATION_REFUSE: Truncation.ValueType  # 3
+"""It is an error of that text; the others are answered."""
+Global___Truncation: typing_extensions.TypeAlias = Truncation
+
+class _VectorType:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _VectorTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_VectorType.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    VECTOR_TYPE_UNSPECIFIED: _VectorType.ValueType  # 0
+    """As VECTOR_TYPE_FLOAT32."""
+    VECTOR_TYPE_FLOAT32: _VectorType.ValueType  # 1
+    VECTOR_TYPE_FLOAT16: _VectorType.ValueType  # 2
+
+class VectorType(_VectorType, metaclass=_VectorTypeEnumTypeWrapper):
+    """The numbers of a vector, little-endian."""
+
+VECTOR_TYPE_UNSPECIFIED: VectorType.ValueType  # 0
+"""As VECTOR_TYPE_FLOAT32."""
+VECTOR_TYPE_FLOAT32: VectorType.ValueType  # 1
+VECTOR_TYPE_FLOAT16: VectorType.ValueType  # 2
+Global___VectorType: typing_extensions.TypeAlias = VectorType
+
 @typing.final
 class EmbedRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -45,8 +89,21 @@ class EmbedRequest(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     TEXTS_FIELD_NUMBER: builtins.int
     ROLE_FIELD_NUMBER: builtins.int
+    PROMPT_FIELD_NUMBER: builtins.int
+    DIMENSIONS_FIELD_NUMBER: builtins.int
+    NORMALIZE_FIELD_NUMBER: builtins.int
+    TRUNCATION_FIELD_NUMBER: builtins.int
+    VECTOR_TYPE_FIELD_NUMBER: builtins.int
     model: builtins.str
     role: Global___Role.ValueType
+    prompt: builtins.str
+    """Put before each text in place of the role's own prompt; empty puts nothing, absent takes the role's."""
+    dimensions: builtins.int
+    """Leading places of each vector to keep (Matryoshka), of unit length again if the model's are; 0 keeps all."""
+    normalize: builtins.bool
+    """Whether vectors have unit length; absent, as the model's files say."""
+    truncation: Global___Truncation.ValueType
+    vector_type: Global___VectorType.ValueType
     @property
     def texts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
@@ -55,8 +112,18 @@ class EmbedRequest(google.protobuf.message.Message):
         model: builtins.str = ...,
         texts: collections.abc.Iterable[builtins.str] | None = ...,
         role: Global___Role.ValueType = ...,
+        prompt: builtins.str | None = ...,
+        dimensions: builtins.int = ...,
+        normalize: builtins.bool | None = ...,
+        truncation: Global___Truncation.ValueType = ...,
+        vector_type: Global___VectorType.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["model", b"model", "role", b"role", "texts", b"texts"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_normalize", b"_normalize", "_prompt", b"_prompt", "normalize", b"normalize", "prompt", b"prompt"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_normalize", b"_normalize", "_prompt", b"_prompt", "dimensions", b"dimensions", "model", b"model", "normalize", b"normalize", "prompt", b"prompt", "role", b"role", "texts", b"texts", "truncation", b"truncation", "vector_type", b"vector_type"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_normalize", b"_normalize"]) -> typing.Literal["normalize"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_prompt", b"_prompt"]) -> typing.Literal["prompt"] | None: ...
 
 Global___EmbedRequest: typing_extensions.TypeAlias = EmbedRequest
 
@@ -86,6 +153,34 @@ class EmbedItem(google.protobuf.message.Message):
 Global___EmbedItem: typing_extensions.TypeAlias = EmbedItem
 
 @typing.final
+class EmbedTiming(google.protobuf.message.Message):
+    """Where the time of a request went, in microseconds. Parts of a request that were encoded side by side overlap: of those
+    the longest counts.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TOTAL_US_FIELD_NUMBER: builtins.int
+    TOKENIZE_US_FIELD_NUMBER: builtins.int
+    QUEUE_US_FIELD_NUMBER: builtins.int
+    INFER_US_FIELD_NUMBER: builtins.int
+    total_us: builtins.int
+    tokenize_us: builtins.int
+    queue_us: builtins.int
+    infer_us: builtins.int
+    def __init__(
+        self,
+        *,
+        total_us: builtins.int = ...,
+        tokenize_us: builtins.int = ...,
+        queue_us: builtins.int = ...,
+        infer_us: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["infer_us", b"infer_us", "queue_us", b"queue_us", "tokenize_us", b"tokenize_us", "total_us", b"total_us"]) -> None: ...
+
+Global___EmbedTiming: typing_extensions.TypeAlias = EmbedTiming
+
+@typing.final
 class EmbedResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -93,12 +188,20 @@ class EmbedResponse(google.protobuf.message.Message):
     DIMENSION_FIELD_NUMBER: builtins.int
     VECTORS_FIELD_NUMBER: builtins.int
     ITEMS_FIELD_NUMBER: builtins.int
+    VECTOR_TYPE_FIELD_NUMBER: builtins.int
+    TOKENS_FIELD_NUMBER: builtins.int
+    TIMING_FIELD_NUMBER: builtins.int
     fingerprint: builtins.str
     dimension: builtins.int
     vectors: builtins.bytes
-    """One row for each text, packed little-endian float32."""
+    """One matrix: a row of `dimension` packed little-endian numbers of `vector_type` for each text."""
+    vector_type: Global___VectorType.ValueType
+    tokens: builtins.int
+    """Of all texts together."""
     @property
     def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EmbedItem]: ...
+    @property
+    def timing(self) -> Global___EmbedTiming: ...
     def __init__(
         self,
         *,
@@ -106,7 +209,61 @@ class EmbedResponse(google.protobuf.message.Message):
         dimension: builtins.int = ...,
         vectors: builtins.bytes = ...,
         items: collections.abc.Iterable[Global___EmbedItem] | None = ...,
+        vector_type: Global___VectorType.ValueType = ...,
+        tokens: builtins.int = ...,
+        timing: Global___EmbedTiming | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dimension", b"dimension", "fingerprint", b"fingerprint", "items", b"items", "vectors", b"vectors"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["timing", b"timing"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["dimension", b"dimension", "fingerprint", b"fingerprint", "items", b"items", "timing", b"timing", "tokens", b"tokens", "vector_type", b"vector_type", "vectors", b"vectors"]) -> None: ...
 
 Global___EmbedResponse: typing_extensions.TypeAlias = EmbedResponse
+
+@typing.final
+class EmbedStreamRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    EMBED_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    """Told back with the answer."""
+    @property
+    def embed(self) -> Global___EmbedRequest: ...
+    def __init__(
+        self,
+        *,
+        id: builtins.int = ...,
+        embed: Global___EmbedRequest | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["embed", b"embed"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["embed", b"embed", "id", b"id"]) -> None: ...
+
+Global___EmbedStreamRequest: typing_extensions.TypeAlias = EmbedStreamRequest
+
+@typing.final
+class EmbedStreamResponse(google.protobuf.message.Message):
+    """Answers come as they are ready, which need not be the order of the requests."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    EMBED_FIELD_NUMBER: builtins.int
+    ERROR_FIELD_NUMBER: builtins.int
+    id: builtins.int
+    @property
+    def embed(self) -> Global___EmbedResponse: ...
+    @property
+    def error(self) -> shoal.v1.errors_pb2.ErrorDetail:
+        """Why this request as a whole was refused; the stream goes on."""
+
+    def __init__(
+        self,
+        *,
+        id: builtins.int = ...,
+        embed: Global___EmbedResponse | None = ...,
+        error: shoal.v1.errors_pb2.ErrorDetail | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["embed", b"embed", "error", b"error", "outcome", b"outcome"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["embed", b"embed", "error", b"error", "id", b"id", "outcome", b"outcome"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["outcome", b"outcome"]) -> typing.Literal["embed", "error"] | None: ...
+
+Global___EmbedStreamResponse: typing_extensions.TypeAlias = EmbedStreamResponse

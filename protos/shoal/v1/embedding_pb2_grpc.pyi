@@ -41,12 +41,32 @@ _EmbeddingServiceEmbedType = typing_extensions.TypeVar(
     ],
 )
 
-class EmbeddingServiceStub(typing.Generic[_EmbeddingServiceEmbedType]):
+_EmbeddingServiceEmbedStreamType = typing_extensions.TypeVar(
+    '_EmbeddingServiceEmbedStreamType',
+    grpc.StreamStreamMultiCallable[
+        shoal.v1.embedding_pb2.EmbedStreamRequest,
+        shoal.v1.embedding_pb2.EmbedStreamResponse,
+    ],
+    grpc.aio.StreamStreamMultiCallable[
+        shoal.v1.embedding_pb2.EmbedStreamRequest,
+        shoal.v1.embedding_pb2.EmbedStreamResponse,
+    ],
+    default=grpc.StreamStreamMultiCallable[
+        shoal.v1.embedding_pb2.EmbedStreamRequest,
+        shoal.v1.embedding_pb2.EmbedStreamResponse,
+    ],
+)
+
+class EmbeddingServiceStub(typing.Generic[_EmbeddingServiceEmbedType, _EmbeddingServiceEmbedStreamType]):
     @typing.overload
     def __init__(self: EmbeddingServiceStub[
         grpc.UnaryUnaryMultiCallable[
             shoal.v1.embedding_pb2.EmbedRequest,
             shoal.v1.embedding_pb2.EmbedResponse,
+        ],
+        grpc.StreamStreamMultiCallable[
+            shoal.v1.embedding_pb2.EmbedStreamRequest,
+            shoal.v1.embedding_pb2.EmbedStreamResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -56,14 +76,25 @@ class EmbeddingServiceStub(typing.Generic[_EmbeddingServiceEmbedType]):
             shoal.v1.embedding_pb2.EmbedRequest,
             shoal.v1.embedding_pb2.EmbedResponse,
         ],
+        grpc.aio.StreamStreamMultiCallable[
+            shoal.v1.embedding_pb2.EmbedStreamRequest,
+            shoal.v1.embedding_pb2.EmbedStreamResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Embed: _EmbeddingServiceEmbedType
+
+    EmbedStream: _EmbeddingServiceEmbedStreamType
+    """The server sets the pace: it reads on while few requests of the stream are unanswered."""
 
 EmbeddingServiceAsyncStub: typing_extensions.TypeAlias = EmbeddingServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         shoal.v1.embedding_pb2.EmbedRequest,
         shoal.v1.embedding_pb2.EmbedResponse,
+    ],
+    grpc.aio.StreamStreamMultiCallable[
+        shoal.v1.embedding_pb2.EmbedStreamRequest,
+        shoal.v1.embedding_pb2.EmbedStreamResponse,
     ],
 ]
 
@@ -74,5 +105,13 @@ class EmbeddingServiceServicer(metaclass=abc.ABCMeta):
         request: shoal.v1.embedding_pb2.EmbedRequest,
         context: _ServicerContext,
     ) -> typing.Union[shoal.v1.embedding_pb2.EmbedResponse, collections.abc.Awaitable[shoal.v1.embedding_pb2.EmbedResponse]]: ...
+
+    @abc.abstractmethod
+    def EmbedStream(
+        self,
+        request_iterator: _MaybeAsyncIterator[shoal.v1.embedding_pb2.EmbedStreamRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[shoal.v1.embedding_pb2.EmbedStreamResponse], collections.abc.AsyncIterator[shoal.v1.embedding_pb2.EmbedStreamResponse]]:
+        """The server sets the pace: it reads on while few requests of the stream are unanswered."""
 
 def add_EmbeddingServiceServicer_to_server(servicer: EmbeddingServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -55,6 +55,52 @@ ENCODER_STATE_READY: EncoderState.ValueType  # 2
 ENCODER_STATE_FAILED: EncoderState.ValueType  # 3
 Global___EncoderState: typing_extensions.TypeAlias = EncoderState
 
+class _EncodePriority:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _EncodePriorityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_EncodePriority.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ENCODE_PRIORITY_UNSPECIFIED: _EncodePriority.ValueType  # 0
+    """Queries as ENCODE_PRIORITY_QUERY, documents as ENCODE_PRIORITY_LIVE."""
+    ENCODE_PRIORITY_QUERY: _EncodePriority.ValueType  # 1
+    ENCODE_PRIORITY_LIVE: _EncodePriority.ValueType  # 2
+    ENCODE_PRIORITY_BACKFILL: _EncodePriority.ValueType  # 3
+
+class EncodePriority(_EncodePriority, metaclass=_EncodePriorityEnumTypeWrapper):
+    """What is served first when there is more than can be served at once."""
+
+ENCODE_PRIORITY_UNSPECIFIED: EncodePriority.ValueType  # 0
+"""Queries as ENCODE_PRIORITY_QUERY, documents as ENCODE_PRIORITY_LIVE."""
+ENCODE_PRIORITY_QUERY: EncodePriority.ValueType  # 1
+ENCODE_PRIORITY_LIVE: EncodePriority.ValueType  # 2
+ENCODE_PRIORITY_BACKFILL: EncodePriority.ValueType  # 3
+Global___EncodePriority: typing_extensions.TypeAlias = EncodePriority
+
+class _EncodeTruncation:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _EncodeTruncationEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_EncodeTruncation.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    ENCODE_TRUNCATION_UNSPECIFIED: _EncodeTruncation.ValueType  # 0
+    """As ENCODE_TRUNCATION_END."""
+    ENCODE_TRUNCATION_END: _EncodeTruncation.ValueType  # 1
+    ENCODE_TRUNCATION_START: _EncodeTruncation.ValueType  # 2
+    ENCODE_TRUNCATION_REFUSE: _EncodeTruncation.ValueType  # 3
+    """It is an error of that text."""
+
+class EncodeTruncation(_EncodeTruncation, metaclass=_EncodeTruncationEnumTypeWrapper):
+    """What becomes of a text that is longer than the model reads."""
+
+ENCODE_TRUNCATION_UNSPECIFIED: EncodeTruncation.ValueType  # 0
+"""As ENCODE_TRUNCATION_END."""
+ENCODE_TRUNCATION_END: EncodeTruncation.ValueType  # 1
+ENCODE_TRUNCATION_START: EncodeTruncation.ValueType  # 2
+ENCODE_TRUNCATION_REFUSE: EncodeTruncation.ValueType  # 3
+"""It is an error of that text."""
+Global___EncodeTruncation: typing_extensions.TypeAlias = EncodeTruncation
+
 @typing.final
 class EncodeRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -62,9 +108,22 @@ class EncodeRequest(google.protobuf.message.Message):
     TEXTS_FIELD_NUMBER: builtins.int
     ROLE_FIELD_NUMBER: builtins.int
     FINGERPRINT_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    PROMPT_FIELD_NUMBER: builtins.int
+    DIMENSIONS_FIELD_NUMBER: builtins.int
+    NORMALIZE_FIELD_NUMBER: builtins.int
+    TRUNCATION_FIELD_NUMBER: builtins.int
     role: Global___EncodeRole.ValueType
     fingerprint: builtins.str
     """The call fails with FAILED_PRECONDITION unless the model has this fingerprint; empty skips the check."""
+    priority: Global___EncodePriority.ValueType
+    prompt: builtins.str
+    """In place of the role's own prompt."""
+    dimensions: builtins.int
+    """Leading places of each vector to keep; 0 keeps all."""
+    normalize: builtins.bool
+    """Whether vectors have unit length; absent, as the model's files say."""
+    truncation: Global___EncodeTruncation.ValueType
     @property
     def texts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
@@ -73,8 +132,18 @@ class EncodeRequest(google.protobuf.message.Message):
         texts: collections.abc.Iterable[builtins.str] | None = ...,
         role: Global___EncodeRole.ValueType = ...,
         fingerprint: builtins.str = ...,
+        priority: Global___EncodePriority.ValueType = ...,
+        prompt: builtins.str | None = ...,
+        dimensions: builtins.int = ...,
+        normalize: builtins.bool | None = ...,
+        truncation: Global___EncodeTruncation.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["fingerprint", b"fingerprint", "role", b"role", "texts", b"texts"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_normalize", b"_normalize", "_prompt", b"_prompt", "normalize", b"normalize", "prompt", b"prompt"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_normalize", b"_normalize", "_prompt", b"_prompt", "dimensions", b"dimensions", "fingerprint", b"fingerprint", "normalize", b"normalize", "priority", b"priority", "prompt", b"prompt", "role", b"role", "texts", b"texts", "truncation", b"truncation"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_normalize", b"_normalize"]) -> typing.Literal["normalize"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_prompt", b"_prompt"]) -> typing.Literal["prompt"] | None: ...
 
 Global___EncodeRequest: typing_extensions.TypeAlias = EncodeRequest
 
@@ -112,12 +181,16 @@ class EncodeResponse(google.protobuf.message.Message):
     ITEMS_FIELD_NUMBER: builtins.int
     QUEUE_US_FIELD_NUMBER: builtins.int
     INFER_US_FIELD_NUMBER: builtins.int
+    TOKENIZE_US_FIELD_NUMBER: builtins.int
     fingerprint: builtins.str
     dimension: builtins.int
     vectors: builtins.bytes
     """Rows of packed little-endian float32, one for each text."""
     queue_us: builtins.int
+    """Waiting, from arrival to the first batch, tokenising not counted."""
     infer_us: builtins.int
+    """In which the model worked on batches with texts of this request."""
+    tokenize_us: builtins.int
     @property
     def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EncodedItem]: ...
     def __init__(
@@ -129,8 +202,9 @@ class EncodeResponse(google.protobuf.message.Message):
         items: collections.abc.Iterable[Global___EncodedItem] | None = ...,
         queue_us: builtins.int = ...,
         infer_us: builtins.int = ...,
+        tokenize_us: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dimension", b"dimension", "fingerprint", b"fingerprint", "infer_us", b"infer_us", "items", b"items", "queue_us", b"queue_us", "vectors", b"vectors"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dimension", b"dimension", "fingerprint", b"fingerprint", "infer_us", b"infer_us", "items", b"items", "queue_us", b"queue_us", "tokenize_us", b"tokenize_us", "vectors", b"vectors"]) -> None: ...
 
 Global___EncodeResponse: typing_extensions.TypeAlias = EncodeResponse
 
@@ -155,6 +229,9 @@ class DescribeModelResponse(google.protobuf.message.Message):
     MAX_TOKENS_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     PID_FIELD_NUMBER: builtins.int
+    PROGRESS_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    LOAD_FIELD_NUMBER: builtins.int
     state: Global___EncoderState.ValueType
     model: builtins.str
     fingerprint: builtins.str
@@ -163,6 +240,12 @@ class DescribeModelResponse(google.protobuf.message.Message):
     error: builtins.str
     """Why loading failed, in one line."""
     pid: builtins.int
+    progress: builtins.str
+    """While it loads: what it is at, in a few words for people to read ("reading weights", "warming up")."""
+    device: builtins.str
+    """Device and precision, for people to read ("cpu bfloat16, 2 lanes")."""
+    @property
+    def load(self) -> Global___EncoderLoad: ...
     def __init__(
         self,
         *,
@@ -173,7 +256,57 @@ class DescribeModelResponse(google.protobuf.message.Message):
         max_tokens: builtins.int = ...,
         error: builtins.str = ...,
         pid: builtins.int = ...,
+        progress: builtins.str = ...,
+        device: builtins.str = ...,
+        load: Global___EncoderLoad | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dimension", b"dimension", "error", b"error", "fingerprint", b"fingerprint", "max_tokens", b"max_tokens", "model", b"model", "pid", b"pid", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["load", b"load"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "dimension", b"dimension", "error", b"error", "fingerprint", b"fingerprint", "load", b"load", "max_tokens", b"max_tokens", "model", b"model", "pid", b"pid", "progress", b"progress", "state", b"state"]) -> None: ...
 
 Global___DescribeModelResponse: typing_extensions.TypeAlias = DescribeModelResponse
+
+@typing.final
+class EncoderLoad(google.protobuf.message.Message):
+    """What an encoder has to do and has done. Counts begin at 0 with its process."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WAITING_TEXTS_FIELD_NUMBER: builtins.int
+    WAITING_TOKENS_FIELD_NUMBER: builtins.int
+    OLDEST_MS_FIELD_NUMBER: builtins.int
+    TEXTS_FIELD_NUMBER: builtins.int
+    TOKENS_FIELD_NUMBER: builtins.int
+    BATCHES_FIELD_NUMBER: builtins.int
+    FAILED_TEXTS_FIELD_NUMBER: builtins.int
+    BUSY_MS_FIELD_NUMBER: builtins.int
+    LANES_FIELD_NUMBER: builtins.int
+    waiting_texts: builtins.int
+    """Texts and tokens that wait or are being worked on."""
+    waiting_tokens: builtins.int
+    oldest_ms: builtins.int
+    """How long the oldest of them has waited."""
+    texts: builtins.int
+    """Finished."""
+    tokens: builtins.int
+    batches: builtins.int
+    failed_texts: builtins.int
+    busy_ms: builtins.int
+    """Time that the model computed, summed over its lanes."""
+    lanes: builtins.int
+    """How many batches it computes at once."""
+    def __init__(
+        self,
+        *,
+        waiting_texts: builtins.int = ...,
+        waiting_tokens: builtins.int = ...,
+        oldest_ms: builtins.int = ...,
+        texts: builtins.int = ...,
+        tokens: builtins.int = ...,
+        batches: builtins.int = ...,
+        failed_texts: builtins.int = ...,
+        busy_ms: builtins.int = ...,
+        lanes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batches", b"batches", "busy_ms", b"busy_ms", "failed_texts", b"failed_texts", "lanes", b"lanes", "oldest_ms", b"oldest_ms", "texts", b"texts", "tokens", b"tokens", "waiting_texts", b"waiting_texts", "waiting_tokens", b"waiting_tokens"]) -> None: ...
+
+Global___EncoderLoad: typing_extensions.TypeAlias = EncoderLoad
