@@ -7,14 +7,25 @@ import hashlib
 import math
 import re
 import unicodedata
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import islice, pairwise
 
 import numpy as np
 
-from shoal.workers.encoding.model import EMPTY_TEXT, Encoded, ModelError, Role, checked
+from shoal.workers.encoding.batching import BatchBounds
+from shoal.workers.encoding.model import (
+    EMPTY_TEXT,
+    EmbeddingModel,
+    EncodeOptions,
+    ModelError,
+    Tokenized,
+    Truncation,
+    Vectors,
+    shortened,
+    too_long,
+)
 
 DEFAULT_DIMENSION = 256
 MIN_DIMENSION = 8
@@ -49,10 +60,10 @@ def _features(words: Sequence[str]) -> Iterator[tuple[str, int]]:
             yield feature, weight if count == 1 else round(weight * (1.0 + math.log(count)))
 
 
-class HashingModel:
+class HashingModel(EmbeddingModel):
     """Embeds a text by hashing its features into `dimension` signed, sublinear, L2-normalised places."""
 
-    batch_tokens = 16_384
+    bounds = BatchBounds(tokens=16_384)
 
     def __init__(self, dimension: int = DEFAULT_DIMENSION, name: str | None = None) -> None:
         """Raises ModelError unless 8 <= dimension <= 4096."""
@@ -63,24 +74,34 @@ class HashingModel:
         self.max_tokens = MAX_WORDS
         self.fingerprint = hashlib.blake2b(f"shoal hashing {_REVISION} {dimension}".encode(), digest_size=16).hexdigest()
 
-    def encode(self, texts: Sequence[str], role: Role) -> Encoded:
-        """See `EmbeddingModel.encode`. Both roles give the same vectors; a token is a word."""
-        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
-        tokens = [0] * len(texts)
-        truncated = [False] * len(texts)
-        errors = [""] * len(texts)
-        for row, text in enumerate(texts):
+    def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
+        """See `EmbeddingModel.tokenize`. A token is a word; the roles have no prompts."""
+        return [self._tokenized(text, options) for text in texts]
+
+    def forward(self, batch: Sequence[Tokenized]) -> Vectors:
+        """See `EmbeddingModel.forward`."""
+        return np.array([self._vector(text.content) for text in batch], dtype=np.float32)
+
+    def finish(self, vectors: Vectors, options: EncodeOptions) -> Vectors:
+        """See `EmbeddingModel.finish`."""
+        return shortened(vectors, options.dimensions, options.normalize is not False and bool(options.dimensions))
+
+    def _tokenized(self, text: str, options: EncodeOptions) -> Tokenized:
+        if not text.strip():
+            return Tokenized(0, error=EMPTY_TEXT)
+        found = _WORD.finditer(unicodedata.normalize("NFC", (options.prompt or "") + text).lower())
+        if options.truncation is Truncation.START:
+            words = [match.group() for match in deque(found, MAX_WORDS + 1)]
+        else:
             # One word more than is read tells whether the text was cut, and a huge text is not read to its end.
-            found = _WORD.finditer(unicodedata.normalize("NFC", text).lower())
             words = [match.group() for match in islice(found, MAX_WORDS + 1)]
-            if not words:
-                errors[row] = EMPTY_TEXT
-                continue
-            truncated[row] = len(words) > MAX_WORDS
-            del words[MAX_WORDS:]
-            tokens[row] = len(words)
-            vectors[row] = self._vector(words)
-        return checked(vectors, tokens, truncated, errors)
+        if not words:
+            return Tokenized(0, error=EMPTY_TEXT)
+        truncated = len(words) > MAX_WORDS
+        if truncated and options.truncation is Truncation.REFUSE:
+            return Tokenized(0, error=too_long(MAX_WORDS))
+        kept = words[-MAX_WORDS:] if options.truncation is Truncation.START else words[:MAX_WORDS]
+        return Tokenized(len(kept), truncated, content=kept)
 
     def _vector(self, words: Sequence[str]) -> np.ndarray:
         sums = [0] * self.dimension

@@ -5,17 +5,25 @@ The models themselves live elsewhere.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from shoal.workers.encoding.batching import BatchBounds, plan_batches, run_isolated
+
 Vectors = npt.NDArray[np.float32]
 
 EMPTY_TEXT = "text is empty or only whitespace"
+
+
+def too_long(limit: int) -> str:
+    """The error of a text that `Truncation.REFUSE` refuses."""
+    return f"text is longer than the {limit} tokens that the model reads"
 
 
 class ModelError(Exception):
@@ -33,6 +41,52 @@ class Role(Enum):
     QUERY = "query"
 
 
+class DeviceLost(ModelError):
+    """The device no longer computes in this process (an illegal access on a GPU, say); only a new process helps."""
+
+
+class Truncation(Enum):
+    """What becomes of a text that is longer than the model reads."""
+
+    END = "end"
+    """Its end is cut off."""
+    START = "start"
+    """Its start is cut off."""
+    REFUSE = "refuse"
+    """It is an error of that text."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodeOptions:
+    """How the texts of one call are to be encoded. Equal options give equal vectors."""
+
+    role: Role = Role.DOCUMENT
+    prompt: str | None = None
+    """Put before each text in place of the role's own prompt; None takes that one, "" puts nothing."""
+    dimensions: int = 0
+    """Keep only so many leading places of each vector (Matryoshka), normalised again if vectors are; 0 keeps all."""
+    normalize: bool | None = None
+    """Vectors of unit length (L2) or as they come; None does as the model's files say."""
+    truncation: Truncation = Truncation.END
+
+
+AS_DOCUMENT = EncodeOptions()
+AS_QUERY = EncodeOptions(role=Role.QUERY)
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """One text as a model reads it."""
+
+    count: int
+    """Tokens, special ones and prompts included; 0 where there is an error."""
+    truncated: bool = False
+    error: str = ""
+    """One line; such a text is never given to `forward`."""
+    content: Any = None
+    """The model's own: token ids, words, table rows."""
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """The answer to one call of `encode`, in the order of its texts."""
@@ -47,40 +101,84 @@ class Encoded:
     """One line for each text, empty where its vector is good."""
 
 
-class EmbeddingModel(Protocol):
-    """Maps texts to vectors. One thread at a time may call `encode`; attributes never change."""
+class EmbeddingModel(ABC):
+    """Maps texts to vectors in three steps, so that the first can go on in other threads while the second computes.
 
-    @property
-    def name(self) -> str:
-        """The model as its user wrote it."""
-        ...
+    The attributes never change, but for `bounds`, which may shrink when memory turns out to be short.
+    """
 
-    @property
-    def fingerprint(self) -> str:
-        """Hex digest of all that decides the vectors; vectors compare only if fingerprints are equal."""
-        ...
+    name: str
+    """The model as its user wrote it."""
+    fingerprint: str
+    """Hex digest of all that decides the vectors; vectors compare only if fingerprints are equal."""
+    dimension: int
+    """Length of a vector, unless fewer `dimensions` are asked for."""
+    max_tokens: int
+    """Tokens that are read of a text; what comes after them is cut."""
+    bounds: BatchBounds
+    """What one call of `forward` computes well at once: larger calls gain nothing and hold up others."""
+    lanes: int = 1
+    """How many threads may be in `forward` at once."""
+    precision: str = "float32"
+    """In what the model computes, and why if that is not what was asked for; for people to read."""
 
-    @property
-    def dimension(self) -> int:
-        """Length of a vector."""
-        ...
+    @abstractmethod
+    def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
+        """One entry for each text, in order; a text that breaks has an error. Any number of threads may call this."""
 
-    @property
-    def max_tokens(self) -> int:
-        """Tokens that are read of a text; what comes after them is cut."""
-        ...
+    def enter_lane(self) -> None:
+        """Called once in each thread that will call `forward`, before its first call."""
+        return
 
-    @property
-    def batch_tokens(self) -> int:
-        """Tokens that one call of `encode` computes well at once: larger calls gain nothing and hold up others."""
-        ...
+    @abstractmethod
+    def forward(self, batch: Sequence[Tokenized]) -> Vectors:
+        """Vectors (n, dimension) float32, as pooled: neither shortened nor normalised.
 
-    def encode(self, texts: Sequence[str], role: Role) -> Encoded:
-        """Vectors for `texts`. A text that breaks has an error; the others are answered all the same.
+        Texts of any options may share a batch, and none changes another's vector. Raises what the computation raises, for
+        the whole batch, and ModelError when the model as a whole has become unusable.
+        """
+
+    @abstractmethod
+    def finish(self, vectors: Vectors, options: EncodeOptions) -> Vectors:
+        """Rows of `forward`, (n, dimension) float32, shortened to `options.dimensions` and normalised as asked."""
+
+    def encode(self, texts: Sequence[str], options: EncodeOptions = AS_DOCUMENT) -> Encoded:
+        """Vectors for `texts`, all in the calling thread. A text that breaks has an error; the others are answered.
 
         Raises ModelError when the model as a whole has become unusable.
         """
-        ...
+        tokenized = self.tokenize(texts, options)
+        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        errors = [text.error for text in tokenized]
+        good = [row for row, error in enumerate(errors) if not error]
+        for places in plan_batches([tokenized[row].count for row in good], self.bounds):
+            rows = [good[place] for place in places]
+            results = run_isolated([tokenized[row] for row in rows], self._vectors, fatal=ModelError)
+            for row, result in zip(rows, results, strict=True):
+                if isinstance(result, Exception):
+                    errors[row] = f"the model failed: {one_line(result)}"
+                else:
+                    vectors[row] = result
+        counts, cuts = [text.count for text in tokenized], [text.truncated for text in tokenized]
+        return checked(self.finish(vectors, options), counts, cuts, errors)
+
+    def _vectors(self, batch: Sequence[Tokenized]) -> list[Vectors]:
+        return list(self.forward(batch))
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and message of an error as one line of bounded length."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
+
+
+def shortened(vectors: Vectors, dimensions: int, normalize: bool) -> Vectors:
+    """The first `dimensions` places of each row (0 for all), of unit length if `normalize`; a row of zeros stays."""
+    if dimensions:
+        vectors = vectors[:, :dimensions]
+    if normalize:
+        norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+        vectors = (vectors / np.where(norms == 0.0, 1.0, norms)).astype(np.float32)
+    return np.ascontiguousarray(vectors, dtype=np.float32)
 
 
 def checked(vectors: Vectors, tokens: Sequence[int], truncated: Sequence[bool], errors: Sequence[str]) -> Encoded:

@@ -1,4 +1,6 @@
-"""One vector from the token vectors of each text: the pooling modes of sentence-transformers, in torch and float32."""
+"""One vector from the token vectors of each text: the pooling modes of sentence-transformers, on flat tokens, in float32."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 
@@ -6,41 +8,55 @@ import torch
 from torch import Tensor
 
 
-def pool(hidden: Tensor, mask: Tensor, modes: Sequence[str]) -> Tensor:
-    """Vectors (n, hidden size times number of modes) float32 from token vectors.
+def pool(hidden: Tensor, lengths: Tensor, modes: Sequence[str], skipped: Tensor | None = None) -> Tensor:
+    """Vectors (texts, hidden size times number of modes) float32 from token vectors.
 
-    `hidden` is (n, length, hidden size) of any float type, `mask` (n, length) with 1 for tokens and 0 for padding, at
-    either end; each text has a token. Raises ValueError for an unknown mode (see `sentence_config.POOLING_MODES`).
+    `hidden` is (tokens, hidden size) of any float type, the texts end to end; `lengths` (texts,) int64 is how many tokens
+    each has, at least 1. `skipped` (texts,) int64 is how many leading tokens (of a prompt) do not count for what is summed
+    over tokens; fewer than the length. Raises ValueError for an unknown mode (see `sentence_config.POOLING_MODES`).
     """
     hidden = hidden.float()
-    present = mask.bool()
-    # Whatever the model computed for padding, NaN included, must not reach a sum.
-    hidden = hidden.masked_fill(~present.unsqueeze(-1), 0.0)
-    return torch.cat([_pool(hidden, present, mode) for mode in modes], dim=1)
+    ends = lengths.cumsum(0)
+    return torch.cat([_pool(hidden, lengths, ends, mode, skipped) for mode in modes], dim=1)
 
 
-def normalized(vectors: Tensor) -> Tensor:
-    """Rows of unit length (L2); a row of zeros stays as it is, for its text is in error."""
-    return torch.nn.functional.normalize(vectors.float(), p=2, dim=1, eps=1e-30)
-
-
-def _pool(hidden: Tensor, present: Tensor, mode: str) -> Tensor:
-    positions = torch.arange(hidden.shape[1], device=hidden.device)
-    rows = torch.arange(hidden.shape[0], device=hidden.device)
+def _pool(hidden: Tensor, lengths: Tensor, ends: Tensor, mode: str, skipped: Tensor | None) -> Tensor:
     match mode:
         case "cls":
-            return hidden[rows, present.int().argmax(dim=1)]
+            return hidden[ends - lengths]
         case "lasttoken":
-            return hidden[rows, torch.where(present, positions, -1).argmax(dim=1)]
+            return hidden[ends - 1]
         case "max":
-            return hidden.masked_fill(~present.unsqueeze(-1), float("-inf")).amax(dim=1)
+            return torch.segment_reduce(_counted(hidden, lengths, ends, skipped, float("-inf")), "max", lengths=lengths)
         case "mean":
-            return hidden.sum(dim=1) / present.sum(dim=1, keepdim=True)
+            return _sums(_counted(hidden, lengths, ends, skipped, 0.0), lengths) / _counts(lengths, skipped)
         case "mean_sqrt_len_tokens":
-            return hidden.sum(dim=1) / present.sum(dim=1, keepdim=True).sqrt()
+            return _sums(_counted(hidden, lengths, ends, skipped, 0.0), lengths) / _counts(lengths, skipped).sqrt()
         case "weightedmean":
             # A token weighs its place in the text, from 1.
-            weights = present.cumsum(dim=1) * present
-            return (hidden * weights.unsqueeze(-1)).sum(dim=1) / weights.sum(dim=1, keepdim=True)
+            weights = (_places(lengths, ends) + 1).float().unsqueeze(1)
+            weights = _counted(weights, lengths, ends, skipped, 0.0)
+            return _sums(hidden * weights, lengths) / _sums(weights, lengths)
         case _:
             raise ValueError(f"pooling mode {mode!r} is not known")
+
+
+def _sums(values: Tensor, lengths: Tensor) -> Tensor:
+    return torch.segment_reduce(values, "sum", lengths=lengths)
+
+
+def _counts(lengths: Tensor, skipped: Tensor | None) -> Tensor:
+    return (lengths if skipped is None else lengths - skipped).unsqueeze(1).float()
+
+
+def _places(lengths: Tensor, ends: Tensor) -> Tensor:
+    """Place of each token in its text, from 0."""
+    starts = torch.repeat_interleave(ends - lengths, lengths)
+    return torch.arange(len(starts), device=lengths.device) - starts
+
+
+def _counted(values: Tensor, lengths: Tensor, ends: Tensor, skipped: Tensor | None, instead: float) -> Tensor:
+    if skipped is None:
+        return values
+    left_out = _places(lengths, ends) < torch.repeat_interleave(skipped, lengths)
+    return values.masked_fill(left_out.unsqueeze(1), instead)
