@@ -12,7 +12,7 @@ import numpy as np
 from cluster_process import ClusterProcess
 from shoal.client import DeadlineExceeded, Document, RetryPolicy, SearchResult, ShoalError, Unavailable
 from shoal.workers.encoding.hashing_model import HashingModel
-from shoal.workers.encoding.model import Role
+from shoal.workers.encoding.model import AS_DOCUMENT
 
 DOCUMENTS = 2_000
 BATCH = 20
@@ -120,7 +120,7 @@ class Upload:
     def _check(self, asked: str, answer: SearchResult, floor: dict[str, Acknowledged]) -> None:
         """No document twice, none older than acknowledged before; text, payload, version and vector agree in each hit."""
         if answer:
-            vectors = self._model.encode([asked, *(hit.text for hit in answer)], Role.DOCUMENT).vectors
+            vectors = self._model.encode([asked, *(hit.text for hit in answer)], AS_DOCUMENT).vectors
             # A score that is not that of the hit's own text is a score of some other version's vector.
             np.testing.assert_allclose([hit.score for hit in answer], vectors[1:] @ vectors[0], atol=1e-4)
         ids = [hit.id for hit in answer]

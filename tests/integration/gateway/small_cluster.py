@@ -35,7 +35,7 @@ from shoal.v1.search_pb2_grpc import SearchServiceStub
 from shoal.v1.status_pb2_grpc import StatusServiceStub
 from shoal.workers.encoding.engine import EncoderEngine, EngineState
 from shoal.workers.encoding.hashing_model import HashingModel
-from shoal.workers.encoding.model import Role
+from shoal.workers.encoding.model import AS_DOCUMENT
 from shoal.workers.encoding.service import EncoderService
 from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.messages import state_message
@@ -257,7 +257,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
                     vectors = [
                         np.frombuffer(document.vector, "<f4")
                         if document.vector
-                        else self.model.encode([document.text], Role.DOCUMENT).vectors[0]
+                        else self.model.encode([document.text], AS_DOCUMENT).vectors[0]
                         for document in live
                     ]
                     rows = Rows(

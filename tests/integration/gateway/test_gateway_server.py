@@ -23,7 +23,7 @@ from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.limits import Limits
 from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, errors_pb2, search_pb2, status_pb2
 from shoal.workers.encoding.hashing_model import HashingModel
-from shoal.workers.encoding.model import Role
+from shoal.workers.encoding.model import AS_DOCUMENT
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -190,7 +190,7 @@ def test_embed(cluster: SmallCluster) -> None:
     response = cluster.embedding.Embed(embedding_pb2.EmbedRequest(model=MODEL, texts=texts), timeout=10)
     vectors = np.frombuffer(response.vectors, "<f4").reshape(150, response.dimension)
     good = [n for n in range(150) if n != 70]
-    wanted = HashingModel(DIMENSION).encode([texts[n] for n in good], Role.DOCUMENT).vectors
+    wanted = HashingModel(DIMENSION).encode([texts[n] for n in good], AS_DOCUMENT).vectors
     np.testing.assert_allclose(vectors[good], wanted, atol=1e-6)
     assert not vectors[70].any()
     assert [n for n, item in enumerate(response.items) if item.HasField("error")] == [70]

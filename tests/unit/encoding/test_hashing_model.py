@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.workers.encoding.hashing_model import HashingModel
-from shoal.workers.encoding.model import EMPTY_TEXT, ModelError, Role
+from shoal.workers.encoding.model import AS_DOCUMENT, EMPTY_TEXT, ModelError
 
 
 def vector(text: str, dimension: int = 256) -> np.ndarray:
-    encoded = HashingModel(dimension).encode([text], Role.DOCUMENT)
+    encoded = HashingModel(dimension).encode([text], AS_DOCUMENT)
     assert encoded.errors == [""]
     return encoded.vectors[0]
 
@@ -26,8 +26,9 @@ def test_vectors_are_these_on_every_machine() -> None:
 def test_another_process_with_another_hash_seed_agrees() -> None:
     code = (
         "import sys\n"
-        "from shoal.workers.encoding.hashing_model import HashingModel, Role\n"
-        "encoded = HashingModel().encode(['tidal locking of moons'], Role.QUERY)\n"
+        "from shoal.workers.encoding.hashing_model import HashingModel\n"
+        "from shoal.workers.encoding.model import AS_QUERY\n"
+        "encoded = HashingModel().encode(['tidal locking of moons'], AS_QUERY)\n"
         "sys.stdout.write(encoded.vectors.tobytes().hex())\n"
         "assert 'torch' not in sys.modules\n"
     )
@@ -43,7 +44,7 @@ def test_another_process_with_another_hash_seed_agrees() -> None:
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), st.sampled_from([8, 64, 256]))
 def test_any_text_gives_a_unit_vector_or_is_called_empty(text: str, dimension: int) -> None:
-    encoded = HashingModel(dimension).encode([text], Role.DOCUMENT)
+    encoded = HashingModel(dimension).encode([text], AS_DOCUMENT)
     if encoded.errors[0]:
         assert encoded.errors == [EMPTY_TEXT]
         assert not encoded.vectors.any()
@@ -68,14 +69,14 @@ def test_composed_and_decomposed_letters_are_the_same() -> None:
 
 def test_words_after_the_limit_are_cut() -> None:
     words = [f"word{number}" for number in range(600)]
-    encoded = HashingModel().encode([" ".join(words), " ".join(words[:512])], Role.DOCUMENT)
+    encoded = HashingModel().encode([" ".join(words), " ".join(words[:512])], AS_DOCUMENT)
     assert encoded.truncated == [True, False]
     assert encoded.tokens == [512, 512]
     assert np.array_equal(encoded.vectors[0], encoded.vectors[1])
 
 
 def test_a_huge_word_is_cut_like_many_words() -> None:
-    encoded = HashingModel().encode(["x" * 2_000_000], Role.DOCUMENT)
+    encoded = HashingModel().encode(["x" * 2_000_000], AS_DOCUMENT)
     assert (encoded.tokens, encoded.truncated, encoded.errors) == ([512], [True], [""])
 
 
