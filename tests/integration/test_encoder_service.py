@@ -114,15 +114,15 @@ def gated() -> Iterator[GatedModel]:
     model.gate.set()
 
 
-def test_texts_come_back_as_packed_vectors_with_an_item_each(hashing: Stub) -> None:
+def test_texts_come_back_as_packed_vectors_with_tokens_and_errors(hashing: Stub) -> None:
     texts = ["tidal locking", "", "word " * 600, "moons"]
     response = hashing.Encode(request(*texts, role=QUERY), metadata=METADATA)
     vectors = np.frombuffer(response.vectors, dtype="<f4").reshape(len(texts), response.dimension)
     expected = HashingModel(64).encode(texts, Role.QUERY)
     np.testing.assert_array_equal(vectors, expected.vectors)
-    assert [item.tokens for item in response.items] == [2, 0, 512, 1]
-    assert [item.truncated for item in response.items] == [False, False, True, False]
-    assert [item.error for item in response.items] == ["", "text is empty or only whitespace", "", ""]
+    assert list(response.tokens) == [2, 0, 512, 1]
+    assert list(response.truncated) == [2]
+    assert [(one.position, one.error) for one in response.errors] == [(1, "text is empty or only whitespace")]
     assert response.fingerprint == HashingModel(64).fingerprint
     assert response.infer_us > 0
     assert response.queue_us >= 0

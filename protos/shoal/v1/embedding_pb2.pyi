@@ -128,34 +128,32 @@ class EmbedRequest(google.protobuf.message.Message):
 Global___EmbedRequest: typing_extensions.TypeAlias = EmbedRequest
 
 @typing.final
-class EmbedItem(google.protobuf.message.Message):
+class EmbedError(google.protobuf.message.Message):
+    """A text without a vector: its row is zero, its tokens are 0, and the other texts are answered."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    TOKENS_FIELD_NUMBER: builtins.int
-    TRUNCATED_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
-    tokens: builtins.int
-    truncated: builtins.bool
+    position: builtins.int
+    """Place of the text in the request, from 0."""
     @property
-    def error(self) -> shoal.v1.errors_pb2.ErrorDetail:
-        """Set where this text has no vector; its row is zero."""
-
+    def error(self) -> shoal.v1.errors_pb2.ErrorDetail: ...
     def __init__(
         self,
         *,
-        tokens: builtins.int = ...,
-        truncated: builtins.bool = ...,
+        position: builtins.int = ...,
         error: shoal.v1.errors_pb2.ErrorDetail | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["error", b"error"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["error", b"error", "tokens", b"tokens", "truncated", b"truncated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "position", b"position"]) -> None: ...
 
-Global___EmbedItem: typing_extensions.TypeAlias = EmbedItem
+Global___EmbedError: typing_extensions.TypeAlias = EmbedError
 
 @typing.final
 class EmbedTiming(google.protobuf.message.Message):
     """Where the time of a request went, in microseconds. Parts of a request that were encoded side by side overlap: of those
-    the longest counts.
+    the longest counts. Vectors that the query cache held took only `total_us`.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -187,19 +185,28 @@ class EmbedResponse(google.protobuf.message.Message):
     FINGERPRINT_FIELD_NUMBER: builtins.int
     DIMENSION_FIELD_NUMBER: builtins.int
     VECTORS_FIELD_NUMBER: builtins.int
-    ITEMS_FIELD_NUMBER: builtins.int
     VECTOR_TYPE_FIELD_NUMBER: builtins.int
     TOKENS_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
     TIMING_FIELD_NUMBER: builtins.int
     fingerprint: builtins.str
     dimension: builtins.int
     vectors: builtins.bytes
     """One matrix: a row of `dimension` packed little-endian numbers of `vector_type` for each text."""
     vector_type: Global___VectorType.ValueType
-    tokens: builtins.int
-    """Of all texts together."""
     @property
-    def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EmbedItem]: ...
+    def tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of each text: what the model read, special tokens and prompts included."""
+
+    @property
+    def truncated(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Places of the texts that were longer than the model reads, ascending."""
+
+    @property
+    def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EmbedError]:
+        """Ascending by position; empty when every text has a vector."""
+
     @property
     def timing(self) -> Global___EmbedTiming: ...
     def __init__(
@@ -208,13 +215,14 @@ class EmbedResponse(google.protobuf.message.Message):
         fingerprint: builtins.str = ...,
         dimension: builtins.int = ...,
         vectors: builtins.bytes = ...,
-        items: collections.abc.Iterable[Global___EmbedItem] | None = ...,
         vector_type: Global___VectorType.ValueType = ...,
-        tokens: builtins.int = ...,
+        tokens: collections.abc.Iterable[builtins.int] | None = ...,
+        truncated: collections.abc.Iterable[builtins.int] | None = ...,
+        errors: collections.abc.Iterable[Global___EmbedError] | None = ...,
         timing: Global___EmbedTiming | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["timing", b"timing"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dimension", b"dimension", "fingerprint", b"fingerprint", "items", b"items", "timing", b"timing", "tokens", b"tokens", "vector_type", b"vector_type", "vectors", b"vectors"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dimension", b"dimension", "errors", b"errors", "fingerprint", b"fingerprint", "timing", b"timing", "tokens", b"tokens", "truncated", b"truncated", "vector_type", b"vector_type", "vectors", b"vectors"]) -> None: ...
 
 Global___EmbedResponse: typing_extensions.TypeAlias = EmbedResponse
 

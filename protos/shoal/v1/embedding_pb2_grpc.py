@@ -50,13 +50,15 @@ class EmbeddingServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Embed(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Texts with the role of a query are served first, those of documents as live edits are.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EmbedStream(self, request_iterator, context):
-        """The server sets the pace: it reads on while few requests of the stream are unanswered.
+        """For bulk: its texts are served after those of all other calls. The server sets the pace: it reads on while few requests
+        of the stream are unanswered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -83,9 +83,12 @@ class EmbeddingServiceStub(typing.Generic[_EmbeddingServiceEmbedType, _Embedding
     ], channel: grpc.aio.Channel) -> None: ...
 
     Embed: _EmbeddingServiceEmbedType
+    """Texts with the role of a query are served first, those of documents as live edits are."""
 
     EmbedStream: _EmbeddingServiceEmbedStreamType
-    """The server sets the pace: it reads on while few requests of the stream are unanswered."""
+    """For bulk: its texts are served after those of all other calls. The server sets the pace: it reads on while few requests
+    of the stream are unanswered.
+    """
 
 EmbeddingServiceAsyncStub: typing_extensions.TypeAlias = EmbeddingServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -104,7 +107,8 @@ class EmbeddingServiceServicer(metaclass=abc.ABCMeta):
         self,
         request: shoal.v1.embedding_pb2.EmbedRequest,
         context: _ServicerContext,
-    ) -> typing.Union[shoal.v1.embedding_pb2.EmbedResponse, collections.abc.Awaitable[shoal.v1.embedding_pb2.EmbedResponse]]: ...
+    ) -> typing.Union[shoal.v1.embedding_pb2.EmbedResponse, collections.abc.Awaitable[shoal.v1.embedding_pb2.EmbedResponse]]:
+        """Texts with the role of a query are served first, those of documents as live edits are."""
 
     @abc.abstractmethod
     def EmbedStream(
@@ -112,6 +116,8 @@ class EmbeddingServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[shoal.v1.embedding_pb2.EmbedStreamRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[shoal.v1.embedding_pb2.EmbedStreamResponse], collections.abc.AsyncIterator[shoal.v1.embedding_pb2.EmbedStreamResponse]]:
-        """The server sets the pace: it reads on while few requests of the stream are unanswered."""
+        """For bulk: its texts are served after those of all other calls. The server sets the pace: it reads on while few requests
+        of the stream are unanswered.
+        """
 
 def add_EmbeddingServiceServicer_to_server(servicer: EmbeddingServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -156,6 +156,42 @@ class Worker(google.protobuf.message.Message):
 Global___Worker: typing_extensions.TypeAlias = Worker
 
 @typing.final
+class QueryCache(google.protobuf.message.Message):
+    """Vectors of query texts that the gateway keeps, so that a repeated query is not encoded again. Counts begin at 0 with the
+    gateway's process.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HITS_FIELD_NUMBER: builtins.int
+    MISSES_FIELD_NUMBER: builtins.int
+    JOINED_FIELD_NUMBER: builtins.int
+    ENTRIES_FIELD_NUMBER: builtins.int
+    BYTES_FIELD_NUMBER: builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: builtins.int
+    hits: builtins.int
+    misses: builtins.int
+    joined: builtins.int
+    """Of the misses: those that waited for the encoding of an equal text which was already under way."""
+    entries: builtins.int
+    bytes: builtins.int
+    limit_bytes: builtins.int
+    """0 is a cache that is switched off."""
+    def __init__(
+        self,
+        *,
+        hits: builtins.int = ...,
+        misses: builtins.int = ...,
+        joined: builtins.int = ...,
+        entries: builtins.int = ...,
+        bytes: builtins.int = ...,
+        limit_bytes: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["bytes", b"bytes", "entries", b"entries", "hits", b"hits", "joined", b"joined", "limit_bytes", b"limit_bytes", "misses", b"misses"]) -> None: ...
+
+Global___QueryCache: typing_extensions.TypeAlias = QueryCache
+
+@typing.final
 class StatusResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -163,12 +199,15 @@ class StatusResponse(google.protobuf.message.Message):
     WORKERS_FIELD_NUMBER: builtins.int
     COORDINATOR_EPOCH_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
+    QUERY_CACHE_FIELD_NUMBER: builtins.int
     coordinator_epoch: builtins.int
     version: builtins.str
     @property
     def collections(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.collections_pb2.Collection]: ...
     @property
     def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Worker]: ...
+    @property
+    def query_cache(self) -> Global___QueryCache: ...
     def __init__(
         self,
         *,
@@ -176,7 +215,9 @@ class StatusResponse(google.protobuf.message.Message):
         workers: collections.abc.Iterable[Global___Worker] | None = ...,
         coordinator_epoch: builtins.int = ...,
         version: builtins.str = ...,
+        query_cache: Global___QueryCache | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["collections", b"collections", "coordinator_epoch", b"coordinator_epoch", "version", b"version", "workers", b"workers"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["query_cache", b"query_cache"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["collections", b"collections", "coordinator_epoch", b"coordinator_epoch", "query_cache", b"query_cache", "version", b"version", "workers", b"workers"]) -> None: ...
 
 Global___StatusResponse: typing_extensions.TypeAlias = StatusResponse

@@ -214,11 +214,13 @@ class Embedder:
         width = 4 * reply.dimension
         rows: list[Row] = []
         spoilt: list[tuple[PendingDocument, str]] = []
-        for number, (document, item) in enumerate(zip(batch.documents, reply.items, strict=True)):
-            if item.error:
-                spoilt.append((document, item.error))
+        errors = {one.position: one.error for one in reply.errors}
+        truncated = set(reply.truncated)
+        for number, (document, _) in enumerate(zip(batch.documents, reply.tokens, strict=True)):
+            if number in errors:
+                spoilt.append((document, errors[number]))
             else:
-                rows.append(Row(document, reply.vectors[number * width : (number + 1) * width], item.truncated))
+                rows.append(Row(document, reply.vectors[number * width : (number + 1) * width], number in truncated))
         self._applier.put(rows)
         await self._count(spoilt)
 

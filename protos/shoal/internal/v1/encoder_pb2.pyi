@@ -148,28 +148,25 @@ class EncodeRequest(google.protobuf.message.Message):
 Global___EncodeRequest: typing_extensions.TypeAlias = EncodeRequest
 
 @typing.final
-class EncodedItem(google.protobuf.message.Message):
-    """One entry for each text."""
+class EncodeError(google.protobuf.message.Message):
+    """A text without a vector: its row is zero and its tokens are 0."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    TOKENS_FIELD_NUMBER: builtins.int
-    TRUNCATED_FIELD_NUMBER: builtins.int
+    POSITION_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
-    tokens: builtins.int
-    truncated: builtins.bool
+    position: builtins.int
+    """Place of the text in the request, from 0."""
     error: builtins.str
-    """Not empty: this text has no vector and its row is zero."""
     def __init__(
         self,
         *,
-        tokens: builtins.int = ...,
-        truncated: builtins.bool = ...,
+        position: builtins.int = ...,
         error: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["error", b"error", "tokens", b"tokens", "truncated", b"truncated"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "position", b"position"]) -> None: ...
 
-Global___EncodedItem: typing_extensions.TypeAlias = EncodedItem
+Global___EncodeError: typing_extensions.TypeAlias = EncodeError
 
 @typing.final
 class EncodeResponse(google.protobuf.message.Message):
@@ -178,7 +175,9 @@ class EncodeResponse(google.protobuf.message.Message):
     FINGERPRINT_FIELD_NUMBER: builtins.int
     DIMENSION_FIELD_NUMBER: builtins.int
     VECTORS_FIELD_NUMBER: builtins.int
-    ITEMS_FIELD_NUMBER: builtins.int
+    TOKENS_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
+    ERRORS_FIELD_NUMBER: builtins.int
     QUEUE_US_FIELD_NUMBER: builtins.int
     INFER_US_FIELD_NUMBER: builtins.int
     TOKENIZE_US_FIELD_NUMBER: builtins.int
@@ -192,19 +191,31 @@ class EncodeResponse(google.protobuf.message.Message):
     """In which the model worked on batches with texts of this request."""
     tokenize_us: builtins.int
     @property
-    def items(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EncodedItem]: ...
+    def tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Of each text."""
+
+    @property
+    def truncated(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Places of the texts that were longer than the model reads, ascending."""
+
+    @property
+    def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EncodeError]:
+        """Ascending by position."""
+
     def __init__(
         self,
         *,
         fingerprint: builtins.str = ...,
         dimension: builtins.int = ...,
         vectors: builtins.bytes = ...,
-        items: collections.abc.Iterable[Global___EncodedItem] | None = ...,
+        tokens: collections.abc.Iterable[builtins.int] | None = ...,
+        truncated: collections.abc.Iterable[builtins.int] | None = ...,
+        errors: collections.abc.Iterable[Global___EncodeError] | None = ...,
         queue_us: builtins.int = ...,
         infer_us: builtins.int = ...,
         tokenize_us: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dimension", b"dimension", "fingerprint", b"fingerprint", "infer_us", b"infer_us", "items", b"items", "queue_us", b"queue_us", "tokenize_us", b"tokenize_us", "vectors", b"vectors"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dimension", b"dimension", "errors", b"errors", "fingerprint", b"fingerprint", "infer_us", b"infer_us", "queue_us", b"queue_us", "tokenize_us", b"tokenize_us", "tokens", b"tokens", "truncated", b"truncated", "vectors", b"vectors"]) -> None: ...
 
 Global___EncodeResponse: typing_extensions.TypeAlias = EncodeResponse
 

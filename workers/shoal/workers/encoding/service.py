@@ -92,9 +92,12 @@ def _response(answer: Answer) -> encoder_pb2.EncodeResponse:
         fingerprint=answer.fingerprint,
         dimension=encoded.vectors.shape[1],
         vectors=encoded.vectors.astype(np.dtype("<f4"), copy=False).tobytes(),
-        items=[
-            encoder_pb2.EncodedItem(tokens=tokens, truncated=truncated, error=error)
-            for tokens, truncated, error in zip(encoded.tokens, encoded.truncated, encoded.errors, strict=True)
+        tokens=encoded.tokens,
+        truncated=[position for position, cut in enumerate(encoded.truncated) if cut],
+        errors=[
+            encoder_pb2.EncodeError(position=position, error=error)
+            for position, error in enumerate(encoded.errors)
+            if error
         ],
         queue_us=round(answer.queue_s * 1e6),
         infer_us=round(answer.infer_s * 1e6),
