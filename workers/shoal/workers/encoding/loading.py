@@ -2,13 +2,15 @@
 
 from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import EmbeddingModel, ModelError
+from shoal.workers.encoding.precision import Precision
 from shoal.workers.encoding.sources import HashingSpec, locate, parse_spec
 
 
-def load_model(model: str, threads: int) -> EmbeddingModel:
-    """Loads the model that `model` names (see `sources.parse_spec`) for use in the calling thread.
+def load_model(model: str, threads: int, precision: Precision | None = None) -> EmbeddingModel:
+    """Loads the model that `model` names (see `sources.parse_spec`).
 
-    `threads` is how many CPU cores the model may use. Blocks until weights are read, and downloaded if need be.
+    `threads` is how many CPU cores the model may use; `precision` None takes the fastest number type of the hardware whose
+    vectors are close enough to float32's. Blocks until weights are read, and downloaded if need be.
     Raises ModelError with a one-line reason.
     """
     if threads < 1:
@@ -21,4 +23,4 @@ def load_model(model: str, threads: int) -> EmbeddingModel:
         from shoal.workers.encoding.transformer_model import TransformerModel
     except ImportError as error:
         raise ModelError(model, f"needs torch and transformers (pip install 'shoal[cluster]'): {error}") from None
-    return TransformerModel(folder, name=model, threads=threads)
+    return TransformerModel(folder, name=model, threads=threads, precision=precision)

@@ -12,6 +12,7 @@ import torch
 from shoal.workers.encoding.batching import run_isolated
 from shoal.workers.encoding.fingerprint import folder_fingerprint
 from shoal.workers.encoding.model import (
+    AS_DOCUMENT,
     EMPTY_TEXT,
     DeviceLost,
     EmbeddingModel,
@@ -23,8 +24,9 @@ from shoal.workers.encoding.model import (
     shortened,
 )
 from shoal.workers.encoding.network import FlatBatch, Network
-from shoal.workers.encoding.padded_network import PaddedNetwork
+from shoal.workers.encoding.network_building import build_network
 from shoal.workers.encoding.pooling import pool
+from shoal.workers.encoding.precision import PROBE_TEXTS, Precision
 from shoal.workers.encoding.sentence_config import SentenceConfig, read_sentence_config
 from shoal.workers.encoding.tokenization import TokenizedText, Tokenizer
 
@@ -35,29 +37,43 @@ _DEFAULT_MAX_TOKENS = 512
 class TransformerModel(EmbeddingModel):
     """A transformer with its pooling, from Hugging Face safetensors."""
 
-    def __init__(self, folder: Path, name: str, threads: int, device: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, name: str, threads: int, device: str | None = None, precision: Precision | None = None
+    ) -> None:
         """Reads the model in `folder`; `threads` bounds the CPU cores used, `device` is torch's name for one.
 
+        `precision` None takes the fastest that the device has; any but float32 must pass the gate of `precision.choose`.
         Raises ModelError when files are missing or malformed, or ask for what is not supported.
         """
         self.name = name
         self._config = read_sentence_config(folder, name)
         inner = folder / self._config.transformer
         self._tokenizer = Tokenizer(inner, name)
-        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self._network: Network = PaddedNetwork(inner, name, chosen, torch.float32, lanes=threads)
+        self._place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        built = build_network(inner, name, self._place, precision, threads, self._probe)
+        self._network = built.built
+        self._limit(self._network)
         self.bounds = self._network.bounds
         self.lanes = self._network.lanes
-        self.precision = self._network.precision
-        self.max_tokens = _max_tokens(self._config, self._tokenizer, self._network)
-        if self.max_tokens <= self._tokenizer.special_tokens:
-            raise ModelError(name, f"reads {self.max_tokens} tokens, of which {self._tokenizer.special_tokens} are special")
-        self._tokenizer.limit(self.max_tokens)
+        self.precision = built.precision.value + (f" ({built.note})" if built.note else "")
         self.dimension = self._network.hidden_size * len(self._config.pooling)
         try:
             self.fingerprint = folder_fingerprint(inner, {**self._config.settings(), "max_tokens": self.max_tokens})
         except (OSError, ValueError) as error:
             raise ModelError(name, error) from error
+
+    def _limit(self, network: Network) -> None:
+        self.max_tokens = _max_tokens(self._config, self._tokenizer, network)
+        if self.max_tokens <= self._tokenizer.special_tokens:
+            special = self._tokenizer.special_tokens
+            raise ModelError(self.name, f"reads {self.max_tokens} tokens, of which {special} are special")
+        self._tokenizer.limit(self.max_tokens)
+
+    def _probe(self, network: Network) -> Vectors:
+        """The vectors of the probe texts as `network` gives them."""
+        self._limit(network)
+        texts = self.tokenize(PROBE_TEXTS, AS_DOCUMENT)
+        return np.concatenate([self._pooled([text.content], network) for text in texts if not text.error])
 
     def enter_lane(self) -> None:
         """See `EmbeddingModel.enter_lane`."""
@@ -80,7 +96,7 @@ class TransformerModel(EmbeddingModel):
     def forward(self, batch: Sequence[Tokenized]) -> Vectors:
         """See `EmbeddingModel.forward`."""
         try:
-            return self._pooled([text.content for text in batch])
+            return self._pooled([text.content for text in batch], self._network)
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise
@@ -89,18 +105,18 @@ class TransformerModel(EmbeddingModel):
             raise
         # Outside the handler, whose exception still holds the tensors of the attempt.
         self.bounds = replace(self.bounds, tokens=max(1, min(self.bounds.tokens, sum(text.count for text in batch)) // 2))
-        if self._network.device.type == "cuda":
+        if self._place.type == "cuda":
             torch.cuda.empty_cache()
         half = len(batch) // 2
         return np.concatenate([self.forward(batch[:half]), self.forward(batch[half:])])
 
-    def _pooled(self, read: Sequence[TokenizedText]) -> Vectors:
+    def _pooled(self, read: Sequence[TokenizedText], network: Network) -> Vectors:
         flat = FlatBatch.of(
             [np.asarray(text.ids, dtype=np.int32) for text in read],
             [np.asarray(text.type_ids, dtype=np.int32) if any(text.type_ids) else None for text in read],
         )
         with torch.inference_mode():
-            hidden = self._network.hidden(flat)
+            hidden = network.hidden(flat)
             lengths = torch.tensor(flat.lengths, device=hidden.device)
             return pool(hidden, lengths, self._config.pooling).cpu().numpy()
 
@@ -115,12 +131,11 @@ class TransformerModel(EmbeddingModel):
 
     def _check_device(self, failure: Exception) -> None:
         """Some GPU errors stay for the life of the process; no text is to blame for those."""
-        device = self._network.device
-        if device.type != "cuda":
+        if self._place.type != "cuda":
             return
         try:
-            torch.zeros(1, device=device).add_(1)
-            torch.cuda.synchronize(device)
+            torch.zeros(1, device=self._place).add_(1)
+            torch.cuda.synchronize(self._place)
         except Exception:
             raise DeviceLost(self.name, f"the GPU no longer answers: {one_line(failure)}") from failure
 
