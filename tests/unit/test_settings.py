@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from shoal.cluster import settings as settings_module
-from shoal.cluster.settings import ServeSettings, SettingsError, read_settings, split_listen, threads_of
+from shoal.cluster.scaling import PoolBounds
+from shoal.cluster.settings import EncoderSettings, ServeSettings, SettingsError, read_settings, split_listen, threads_of
 
 UNCOMMENTED = {"encoder", "index", "retry", "longest_pause_s"}
 
@@ -67,7 +68,15 @@ def test_what_is_unknown_or_of_the_wrong_type_is_named(tmp_path: Path, toml: str
         ("lease_s = 0.5", "lease_s = 0.5: must be between 1 and 3600"),
         ("lease_s = nan", "lease_s = nan: must be between 1 and 3600"),
         ("drain_s = -1", "drain_s = -1.0: must be between 0 and 3600"),
-        ("[encoder]\nreplicas = 0", "encoder.replicas = 0: must be between 1 and 1024"),
+        ("[encoder]\nreplicas = -1", "encoder.replicas = -1: must be between 0 and 1024"),
+        ("[encoder]\nmin_replicas = 0", "encoder.min_replicas = 0: must be between 1 and 1024"),
+        ("[encoder]\nmin_replicas = 3", "encoder.max_replicas = 1: must be between 3 and 1024"),
+        ("[encoder]\nscale_up_s = 0", "encoder.scale_up_s = 0.0: must be between 0.1 and 3600"),
+        ("[encoder]\nscale_down_s = 0.5", "encoder.scale_down_s = 0.5: must be between 1 and 86400"),
+        (
+            "[encoder]\nreplicas = 2\nmax_replicas = 4",
+            "encoder.replicas = 2: is a fixed number; leave it out with encoder.min_replicas and encoder.max_replicas",
+        ),
         ("[encoder]\nbatch_documents = 5000", "encoder.batch_documents = 5000: must be between 1 and 4096"),
         ("[encoder]\nidle_s = -1", "encoder.idle_s = -1.0: must be between 0 and 2592000"),
         ("[index]\nshards = 257", "index.shards = 257: must be between 1 and 256"),
@@ -78,6 +87,27 @@ def test_what_is_unknown_or_of_the_wrong_type_is_named(tmp_path: Path, toml: str
 )
 def test_what_is_out_of_range_is_named(tmp_path: Path, toml: str, said: str) -> None:
     assert wrong(tmp_path, toml) == said
+
+
+@pytest.mark.parametrize(
+    ("toml", "pool"),
+    [
+        ("", PoolBounds(1, 1)),
+        ("replicas = 3", PoolBounds(3, 3)),
+        ("max_replicas = 4", PoolBounds(1, 4)),
+        ("min_replicas = 2\nmax_replicas = 2", PoolBounds(2, 2)),
+    ],
+)
+def test_the_size_of_a_pool(tmp_path: Path, toml: str, pool: PoolBounds) -> None:
+    assert read(tmp_path, f"[encoder]\n{toml}").encoder.pool == pool
+
+
+def test_threads_follow_the_share_that_is_reserved() -> None:
+    cores = threads_of(0)
+    assert EncoderSettings().threads_per_replica == cores
+    assert EncoderSettings(max_replicas=cores).threads_per_replica == 1
+    assert EncoderSettings(max_replicas=cores, cpus=3.5).threads_per_replica == 3
+    assert EncoderSettings(cpus=3.5, threads=7).threads_per_replica == 7
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ class RayFleet:
                 )
             else:
                 EncoderActor.options(**shared, num_cpus=serve.encoder.cpus, num_gpus=serve.encoder.gpus).remote(
-                    member.model, secret, threads_of(serve.encoder.threads, serve.encoder.replicas)
+                    member.model, secret, serve.encoder.threads_per_replica
                 )
         except RayError as error:
             raise FleetError(f"{member.name} cannot be started: {_line(error)}") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from shoal.cluster.limits import Limits
+from shoal.cluster.scaling import PoolBounds
 
 
 class SettingsError(Exception):
@@ -21,20 +22,40 @@ class SettingsError(Exception):
 class EncoderSettings:
     """How models are served."""
 
-    replicas: int = 1
-    """Encoder replicas per model."""
+    replicas: int = 0
+    """A fixed number of encoder replicas per model, short for equal `min_replicas` and `max_replicas`; 0 goes by those."""
+    min_replicas: int = 1
+    """Encoder replicas that each model has at least."""
+    max_replicas: int = 1
+    """... and at most: between the two it goes by the work that waits."""
+    scale_up_s: float = 5.0
+    """Work that would take a model's replicas longer than this brings more of them, up to `max_replicas`."""
+    scale_down_s: float = 120.0
+    """How long fewer must have sufficed before a replica is ended; it finishes what it has first."""
     threads: int = 0
-    """Compute threads of a replica on the CPU; 0 takes the machine's cores divided by `replicas`."""
+    """Compute threads of a replica on the CPU; 0 takes `cpus` if that is 1 or more, else the machine's cores divided by the
+    most replicas that there may be."""
     cpus: float = 0.5
-    """CPU share that Ray reserves for a replica: small, so that several models fit on a laptop."""
+    """CPU share that Ray reserves for a replica: small, so that several models fit on a laptop. In a cluster give the cores
+    that a replica is to use."""
     gpus: float = 0.0
-    """GPU share that Ray reserves for a replica; 0 runs it on the CPU."""
+    """GPU share that Ray reserves for a replica, such as 0.5 for two on one GPU; 0 runs it on the CPU."""
     batch_documents: int = 64
     """Documents in one call to a replica. Larger batches use the hardware better, smaller ones show edits sooner."""
     batch_bytes: int = 128 * 1024
     """Text in one call; a batch closes at whichever comes first."""
     idle_s: float = 600.0
     """How long a model that no collection uses stays loaded after its last embedding call."""
+
+    @property
+    def pool(self) -> PoolBounds:
+        """How many replicas a model may have; raises ValueError where `validate` would complain."""
+        return PoolBounds(self.replicas or self.min_replicas, self.replicas or self.max_replicas)
+
+    @property
+    def threads_per_replica(self) -> int:
+        """Compute threads of one replica on a machine like this one."""
+        return self.threads or (int(self.cpus) if self.cpus >= 1 else threads_of(0, self.pool.most))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +114,11 @@ class ServeSettings:
     def validate(self) -> None:
         """Raises SettingsError naming the first setting that is out of range."""
         checks = [
-            ("encoder.replicas", self.encoder.replicas, 1, 1024),
+            ("encoder.replicas", self.encoder.replicas, 0, 1024),
+            ("encoder.min_replicas", self.encoder.min_replicas, 1, 1024),
+            ("encoder.max_replicas", self.encoder.max_replicas, self.encoder.min_replicas, 1024),
+            ("encoder.scale_up_s", self.encoder.scale_up_s, 0.1, 3600),
+            ("encoder.scale_down_s", self.encoder.scale_down_s, 1, 86_400),
             ("encoder.threads", self.encoder.threads, 0, 1024),
             ("encoder.cpus", self.encoder.cpus, 0, 1024),
             ("encoder.gpus", self.encoder.gpus, 0, 64),
@@ -117,6 +142,11 @@ class ServeSettings:
         for name, value, low, high in checks:
             if not low <= value <= high:
                 raise SettingsError(f"{name} = {value}: must be between {low} and {high}")
+        if self.encoder.replicas and (self.encoder.min_replicas, self.encoder.max_replicas) != (1, 1):
+            raise SettingsError(
+                f"encoder.replicas = {self.encoder.replicas}: is a fixed number; "
+                "leave it out with encoder.min_replicas and encoder.max_replicas"
+            )
         split_listen(self.listen)
 
 

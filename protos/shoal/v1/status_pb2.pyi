@@ -130,16 +130,28 @@ class Worker(google.protobuf.message.Message):
     DETAIL_FIELD_NUMBER: builtins.int
     PID_FIELD_NUMBER: builtins.int
     NODE_FIELD_NUMBER: builtins.int
+    MODEL_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    LOAD_FIELD_NUMBER: builtins.int
+    RESTARTS_FIELD_NUMBER: builtins.int
     kind: builtins.str
     """"coordinator", "encoder", "index" or "gateway" """
     name: builtins.str
     address: builtins.str
     state: builtins.str
-    """"starting", "loading", "ready", "unreachable" or "failed" """
+    """"waiting" (for resources), "starting", "loading", "ready", "draining", "unreachable" or "failed" """
     detail: builtins.str
-    """The model of an encoder; a reason where the state is "failed"."""
+    """More about the state, for people to read: what a loading model is at, or a reason."""
     pid: builtins.int
     node: builtins.str
+    model: builtins.str
+    """The rest is of encoders alone."""
+    device: builtins.str
+    """Device and precision, for people to read."""
+    restarts: builtins.int
+    """How often its process was replaced while this coordinator watched it."""
+    @property
+    def load(self) -> Global___WorkerLoad: ...
     def __init__(
         self,
         *,
@@ -150,10 +162,79 @@ class Worker(google.protobuf.message.Message):
         detail: builtins.str = ...,
         pid: builtins.int = ...,
         node: builtins.str = ...,
+        model: builtins.str = ...,
+        device: builtins.str = ...,
+        load: Global___WorkerLoad | None = ...,
+        restarts: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "detail", b"detail", "kind", b"kind", "name", b"name", "node", b"node", "pid", b"pid", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["load", b"load"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "detail", b"detail", "device", b"device", "kind", b"kind", "load", b"load", "model", b"model", "name", b"name", "node", b"node", "pid", b"pid", "restarts", b"restarts", "state", b"state"]) -> None: ...
 
 Global___Worker: typing_extensions.TypeAlias = Worker
+
+@typing.final
+class WorkerLoad(google.protobuf.message.Message):
+    """What an encoder has to do, and how fast it has been lately."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    WAITING_TEXTS_FIELD_NUMBER: builtins.int
+    WAITING_TOKENS_FIELD_NUMBER: builtins.int
+    OLDEST_MS_FIELD_NUMBER: builtins.int
+    TEXTS_PER_S_FIELD_NUMBER: builtins.int
+    TOKENS_PER_S_FIELD_NUMBER: builtins.int
+    BUSY_FIELD_NUMBER: builtins.int
+    waiting_texts: builtins.int
+    waiting_tokens: builtins.int
+    oldest_ms: builtins.int
+    """How long the oldest of them has waited."""
+    texts_per_s: builtins.float
+    tokens_per_s: builtins.float
+    busy: builtins.float
+    """Share of the last seconds in which it computed, 0 to 1."""
+    def __init__(
+        self,
+        *,
+        waiting_texts: builtins.int = ...,
+        waiting_tokens: builtins.int = ...,
+        oldest_ms: builtins.int = ...,
+        texts_per_s: builtins.float = ...,
+        tokens_per_s: builtins.float = ...,
+        busy: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["busy", b"busy", "oldest_ms", b"oldest_ms", "texts_per_s", b"texts_per_s", "tokens_per_s", b"tokens_per_s", "waiting_texts", b"waiting_texts", "waiting_tokens", b"waiting_tokens"]) -> None: ...
+
+Global___WorkerLoad: typing_extensions.TypeAlias = WorkerLoad
+
+@typing.final
+class Pool(google.protobuf.message.Message):
+    """The replicas of one model."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    MIN_REPLICAS_FIELD_NUMBER: builtins.int
+    MAX_REPLICAS_FIELD_NUMBER: builtins.int
+    WANTED_FIELD_NUMBER: builtins.int
+    READY_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    min_replicas: builtins.int
+    max_replicas: builtins.int
+    wanted: builtins.int
+    """How many there should be now."""
+    ready: builtins.int
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        min_replicas: builtins.int = ...,
+        max_replicas: builtins.int = ...,
+        wanted: builtins.int = ...,
+        ready: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "model", b"model", "ready", b"ready", "wanted", b"wanted"]) -> None: ...
+
+Global___Pool: typing_extensions.TypeAlias = Pool
 
 @typing.final
 class QueryCache(google.protobuf.message.Message):

@@ -211,6 +211,7 @@ class WatchRoutingResponse(google.protobuf.message.Message):
     SHARDS_FIELD_NUMBER: builtins.int
     ENCODERS_FIELD_NUMBER: builtins.int
     WORKERS_FIELD_NUMBER: builtins.int
+    POOLS_FIELD_NUMBER: builtins.int
     epoch: builtins.int
     revision: builtins.int
     """Grows with each change within an epoch."""
@@ -220,6 +221,8 @@ class WatchRoutingResponse(google.protobuf.message.Message):
     def encoders(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EncoderRoute]: ...
     @property
     def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.status_pb2.Worker]: ...
+    @property
+    def pools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.status_pb2.Pool]: ...
     def __init__(
         self,
         *,
@@ -228,8 +231,9 @@ class WatchRoutingResponse(google.protobuf.message.Message):
         shards: collections.abc.Iterable[Global___ShardRoute] | None = ...,
         encoders: collections.abc.Iterable[Global___EncoderRoute] | None = ...,
         workers: collections.abc.Iterable[shoal.v1.status_pb2.Worker] | None = ...,
+        pools: collections.abc.Iterable[shoal.v1.status_pb2.Pool] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "epoch", b"epoch", "revision", b"revision", "shards", b"shards", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "epoch", b"epoch", "pools", b"pools", "revision", b"revision", "shards", b"shards", "workers", b"workers"]) -> None: ...
 
 Global___WatchRoutingResponse: typing_extensions.TypeAlias = WatchRoutingResponse
 
@@ -264,16 +268,20 @@ class EncoderRoute(google.protobuf.message.Message):
     MODEL_FIELD_NUMBER: builtins.int
     FINGERPRINT_FIELD_NUMBER: builtins.int
     ADDRESS_FIELD_NUMBER: builtins.int
+    DRAINING_FIELD_NUMBER: builtins.int
     model: builtins.str
     fingerprint: builtins.str
     address: builtins.str
+    draining: builtins.bool
+    """It finishes what it has; new work goes to others."""
     def __init__(
         self,
         *,
         model: builtins.str = ...,
         fingerprint: builtins.str = ...,
         address: builtins.str = ...,
+        draining: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "fingerprint", b"fingerprint", "model", b"model"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "draining", b"draining", "fingerprint", b"fingerprint", "model", b"model"]) -> None: ...
 
 Global___EncoderRoute: typing_extensions.TypeAlias = EncoderRoute
