@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
+from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.engine import EncoderEngine
 from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.loading import load_model
-from shoal.workers.encoding.model import EmbeddingModel, Encoded, Role
-from shoal.workers.encoding.request_queue import QueueLimits
+from shoal.workers.encoding.model import AS_QUERY, EmbeddingModel, Tokenized, Vectors
+from shoal.workers.encoding.scheduler import QueueLimits
 from shoal.workers.encoding.service import EncoderService
 from shoal.workers.serving import InternalServer, internal_options, secret_metadata
 
@@ -36,7 +37,7 @@ def serve() -> Iterator[Serve]:
     ends: list[Callable[[], None]] = []
 
     def server(load: Callable[[], EmbeddingModel], model: str = "hashing:64", limits: QueueLimits | None = None) -> Stub:
-        engine = EncoderEngine(model, load, limits)
+        engine = EncoderEngine(model, lambda _: load(), limits)
         internal = InternalServer(EncoderService(engine).register, SECRET)
         channel = grpc.insecure_channel(internal.start(), options=internal_options())
         engine.start()
@@ -91,7 +92,7 @@ def refusal(stub: Stub, sent: encoder_pb2.EncodeRequest, timeout: float = WAIT_S
 class GatedModel(HashingModel):
     """Encodes texts only once the gate is open; the engine's own first text passes."""
 
-    batch_tokens = 16
+    bounds = BatchBounds(16)
 
     def __init__(self) -> None:
         super().__init__(64)
@@ -99,12 +100,12 @@ class GatedModel(HashingModel):
         self.entered = threading.Event()
         self.texts: list[str] = []
 
-    def encode(self, texts: Sequence[str], role: Role) -> Encoded:
+    def forward(self, batch: Sequence[Tokenized]) -> Vectors:
         if self.texts:
             self.entered.set()
             assert self.gate.wait(WAIT_S)
-        self.texts.extend(texts)
-        return super().encode(texts, role)
+        self.texts.extend(" ".join(text.content) for text in batch)
+        return super().forward(batch)
 
 
 @pytest.fixture
@@ -118,7 +119,7 @@ def test_texts_come_back_as_packed_vectors_with_tokens_and_errors(hashing: Stub)
     texts = ["tidal locking", "", "word " * 600, "moons"]
     response = hashing.Encode(request(*texts, role=QUERY), metadata=METADATA)
     vectors = np.frombuffer(response.vectors, dtype="<f4").reshape(len(texts), response.dimension)
-    expected = HashingModel(64).encode(texts, Role.QUERY)
+    expected = HashingModel(64).encode(texts, AS_QUERY)
     np.testing.assert_array_equal(vectors, expected.vectors)
     assert list(response.tokens) == [2, 0, 512, 1]
     assert list(response.truncated) == [2]
@@ -209,14 +210,14 @@ def test_a_cancelled_call_leaves_the_queue(serve: Serve, gated: GatedModel) -> N
     described(stub, encoder_pb2.ENCODER_STATE_READY)
     busy = stub.Encode.future(request("busy"), metadata=METADATA, timeout=WAIT_S)
     assert gated.entered.wait(WAIT_S)
-    unwanted = stub.Encode.future(request("unwanted" * 2), metadata=METADATA, timeout=WAIT_S)
+    unwanted = stub.Encode.future(request("unwanted " * 7), metadata=METADATA, timeout=WAIT_S)
     await_code(stub, grpc.StatusCode.RESOURCE_EXHAUSTED)
     unwanted.cancel()
     # Room shows that the work is gone: what was refused is now taken.
     await_code(stub, grpc.StatusCode.DEADLINE_EXCEEDED)
     gated.gate.set()
     assert busy.result(WAIT_S).dimension == 64
-    assert "unwanted" * 2 not in gated.texts
+    assert not any("unwanted" in text for text in gated.texts)
 
 
 def await_code(stub: Stub, code: grpc.StatusCode) -> None:
@@ -234,12 +235,12 @@ def test_a_full_queue_is_told_at_once(serve: Serve, gated: GatedModel) -> None:
     described(stub, encoder_pb2.ENCODER_STATE_READY)
     calls = [stub.Encode.future(request("busy"), metadata=METADATA, timeout=WAIT_S)]
     assert gated.entered.wait(WAIT_S)
-    calls.append(stub.Encode.future(request("x" * 20), metadata=METADATA, timeout=WAIT_S))
+    calls.append(stub.Encode.future(request("x " * 7), metadata=METADATA, timeout=WAIT_S))
     await_code(stub, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    code, detail = refusal(stub, request("x" * 20))
+    code, detail = refusal(stub, request("x " * 7))
     assert (code, detail) == (
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        "document queue holds 7 tokens; 7 more would pass its limit of 8",
+        "live queue holds 7 tokens; 5 more would pass its limit of 8",
     )
     gated.gate.set()
     assert [call.result(WAIT_S).dimension for call in calls] == [64, 64]

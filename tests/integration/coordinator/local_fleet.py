@@ -141,7 +141,7 @@ class LocalFleet:
             service = IndexServicer(host, threads=1)
             running = Running(InternalServer(service.register, SECRET), service.close, host)
         else:
-            engine = EncoderEngine(member.model, load=lambda: _load(member.model))
+            engine = EncoderEngine(member.model, load=lambda _: _load(member.model))
             engine.start()
             fragile = FragileEncoder(engine, member.name, self)
             running = Running(InternalServer(fragile.register, SECRET), engine.close)

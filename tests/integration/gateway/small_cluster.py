@@ -290,7 +290,7 @@ class SmallCluster:
     def __init__(self, folder: Path, limits: Limits | None = None) -> None:
         self.url = sqlite_url(folder / "ledger.sqlite")
         self.workers = [Worker(folder / "vectors"), Worker(folder / "vectors")]
-        self.engine = EncoderEngine(MODEL, load=lambda: HashingModel(DIMENSION, name=MODEL))
+        self.engine = EncoderEngine(MODEL, load=lambda _: HashingModel(DIMENSION, name=MODEL))
         self.engine.start()
         self.encoder = InternalServer(EncoderService(self.engine).register, SECRET)
         self.coordinator = Coordinator(self.url, folder, self.workers, self.encoder.start())

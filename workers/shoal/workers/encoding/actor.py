@@ -1,28 +1,47 @@
 """The Ray actor around one encoder replica: it starts the engine and its gRPC server, and says where they are."""
 
+from __future__ import annotations
+
 import os
+import sys
+from typing import NoReturn
 
 import ray
 import ray.util
 
-from shoal.workers.encoding.engine import EncoderEngine
+from shoal.workers.encoding.engine import EncoderEngine, Progress
 from shoal.workers.encoding.loading import load_model
+from shoal.workers.encoding.model import EmbeddingModel
 from shoal.workers.encoding.service import EncoderService
 from shoal.workers.serving import InternalServer
+
+LOST_EXIT_CODE = 70
+
+
+def end_process(reason: str) -> NoReturn:
+    """Ends this process at once, without answering anything, so that Ray puts a new one in its place."""
+    sys.stderr.write(f"encoder replica ends: {reason}\n")
+    sys.stderr.flush()
+    # Not sys.exit: a thread that never comes back, or a device that is gone, would keep the process.
+    os._exit(LOST_EXIT_CODE)
 
 
 @ray.remote
 class EncoderActor:
     """Holds one model. Create it through `options`, with as many CPUs as `threads`.
 
-    The model works in a thread of the engine, so methods are answered at once whatever it does; only `stop` waits.
+    The model works in threads of the engine, so methods are answered at once whatever it does; only `stop` waits.
     """
 
     def __init__(self, model: str, secret: str, threads: int) -> None:
         """Serves at once and loads `model` meanwhile; a model that cannot be loaded shows in DescribeModel."""
         # Tokenizers run on a thread pool of their own, which would take every core of the node.
         os.environ["RAYON_NUM_THREADS"] = str(threads)
-        self._engine = EncoderEngine(model, load=lambda: load_model(model, threads))
+
+        def load(progress: Progress) -> EmbeddingModel:
+            return load_model(model, threads, progress=progress)
+
+        self._engine = EncoderEngine(model, load, readers=max(1, threads // 4), on_lost=end_process)
         service = EncoderService(self._engine)
         self._server = InternalServer(service.register, secret, host=ray.util.get_node_ip_address())
         self._address = self._server.start()

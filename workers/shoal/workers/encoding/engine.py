@@ -1,9 +1,10 @@
-"""One thread that owns a model and serves waiting requests slice by slice. What comes next is the queue's decision;
-how requests arrive is the service's."""
+"""The threads around a model: its lanes compute batches, readers prepare texts with its tokenizer, and a watchdog looks on.
+
+What they do next is the workload's and its scheduler's decision; how requests arrive is the service's.
+"""
 
 from __future__ import annotations
 
-import itertools
 import math
 import threading
 import time
@@ -12,13 +13,30 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
 
-import numpy as np
+from shoal.workers.encoding.batching import run_isolated
+from shoal.workers.encoding.isolation import forward_isolated
+from shoal.workers.encoding.model import (
+    AS_DOCUMENT,
+    DeviceLost,
+    EmbeddingModel,
+    EncodeOptions,
+    ModelError,
+    Role,
+    Tokenized,
+    one_line,
+)
+from shoal.workers.encoding.open_request import Answer
+from shoal.workers.encoding.scheduler import Priority, QueueLimits
+from shoal.workers.encoding.watchdog import StallLimits
+from shoal.workers.encoding.workload import Batch, Load, Reading, Workload
 
-from shoal.workers.encoding.model import EmbeddingModel, Encoded, ModelError, Role
-from shoal.workers.encoding.request_queue import Piece, QueuedRequest, QueueLimits, RequestQueue
+Progress = Callable[[str], None]
+"""Told what loading is at, in a few words for people to read."""
 
 _PROBE_TEXT = "Is this model fit to answer?"
-_CHARACTERS_PER_TOKEN = 4
+# What may wait is at least so many batches, whatever the size of a batch.
+_WAITING_BATCHES = 16
+_CHECKS_PER_STALL = 10
 
 
 class EngineState(Enum):
@@ -30,11 +48,7 @@ class EngineState(Enum):
 
 
 class EngineUnavailable(Exception):
-    """The model is still loading, or the engine was closed: another replica, or a later attempt, may answer."""
-
-
-class DeadlineExpired(Exception):
-    """The deadline passed before all of a request was encoded."""
+    """Another replica, or a later attempt, may answer: the model is still loading, or the engine was closed or lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,223 +61,210 @@ class Description:
     dimension: int = 0
     max_tokens: int = 0
     error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a request was waiting for."""
-
-    encoded: Encoded
-    fingerprint: str
-    queue_s: float
-    """Seconds from arrival to the start of its first slice."""
-    infer_s: float
-    """Seconds in which the model worked on slices with texts of this request."""
-
-
-@dataclass(slots=True)
-class _Open:
-    """A request that was submitted and not answered. `order` is the order in which its texts are served."""
-
-    texts: Sequence[str]
-    order: Sequence[int]
-    future: Future[Answer]
-    arrived: float
-    parts: list[Encoded]
-    """Results of the texts at the first places of `order`."""
-    done: int = 0
-    started: float | None = None
-    infer_s: float = 0.0
-
-
-def estimated_tokens(text: str, most: int) -> int:
-    """Tokens that a text will roughly have, at least 1, at most `most`, without a tokenizer.
-
-    English has about four characters to a token; text outside ASCII may have one character to a token.
-    """
-    return min(most, 2 + (len(text) // _CHARACTERS_PER_TOKEN if text.isascii() else len(text)))
+    progress: str = ""
+    """What loading is at."""
+    device: str = ""
+    """Where and in what precision the model computes, for people to read."""
 
 
 class EncoderEngine:
-    """Loads a model in a thread of its own and encodes there what `submit` brings. All methods are thread-safe."""
+    """Loads a model in a thread of its own and encodes what `submit` brings. All methods are thread-safe."""
 
     def __init__(
         self,
         model: str,
-        load: Callable[[], EmbeddingModel],
+        load: Callable[[Progress], EmbeddingModel],
         limits: QueueLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        readers: int = 1,
+        stall_limits: StallLimits | None = None,
+        on_lost: Callable[[str], None] | None = None,
     ) -> None:
-        """`model` is the name to show while `load` runs; `load` is called once, in the engine's thread."""
-        self._load = load
+        """`model` is the name to show while `load` runs; `load` is called once, in a thread of the engine.
+
+        `readers` threads read texts while the lanes compute. `on_lost` is called with the reason when only a new process
+        helps, for the device was lost or a batch does not end; nothing has been answered then.
+        """
+        self._name = model
+        self._load_model = load
+        self._limits = limits
         self._clock = clock
-        self._changed = threading.Condition()
-        self._queue = RequestQueue(limits or QueueLimits())
-        self._open: dict[int, _Open] = {}
-        self._ids = itertools.count()
+        self._readers = readers
+        self._stall_limits = stall_limits or StallLimits()
+        self._on_lost = on_lost
+        self._state = threading.Lock()
+        self._ended = threading.Event()
         self._description = Description(EngineState.LOADING, model)
-        self._closed = False
-        self._thread = threading.Thread(target=self._run, name="shoal-encoder", daemon=True)
+        self._failure: Callable[[], Exception] | None = None
+        self._workload: Workload | None = None
+        self._threads = [threading.Thread(target=self._run, name="shoal-encoder-lane-0", daemon=True)]
 
     def start(self) -> None:
         """Begins to load the model; returns at once."""
-        self._thread.start()
+        self._threads[0].start()
 
     def describe(self) -> Description:
         """The model and its state, without waiting for anything."""
         return self._description
 
-    def submit(self, texts: Sequence[str], role: Role, timeout_s: float = math.inf) -> Future[Answer]:
+    def load(self) -> Load:
+        """What there is to do and what was done; zeros until the model is ready."""
+        return Load() if self._workload is None else self._workload.load()
+
+    def submit(
+        self,
+        texts: Sequence[str],
+        options: EncodeOptions = AS_DOCUMENT,
+        priority: Priority | None = None,
+        timeout_s: float = math.inf,
+    ) -> Future[Answer]:
         """Queues texts; cancelling the future drops those not yet encoded.
 
-        The future raises DeadlineExpired after `timeout_s`, EngineUnavailable when the engine closes, ModelError when
-        the model breaks. Raises EngineUnavailable while the model loads, ModelError when it failed to load, QueueFull
-        when too much waits, ValueError when there are no texts.
+        `priority` None is QUERY for queries and LIVE for documents. The future raises DeadlineExpired after `timeout_s`,
+        EngineUnavailable when the engine is closed or lost, ModelError when the model breaks. Raises EngineUnavailable
+        while the model loads, ModelError when it failed to load, QueueFull when too much waits, ValueError when there
+        are no texts.
         """
         if not texts:
             raise ValueError("texts is empty, the least is 1")
-        description = self._description
-        costs = [estimated_tokens(text, max(1, description.max_tokens)) for text in texts]
-        # Alike lengths side by side: a slice is then padded little, however the request mixes them.
-        order = sorted(range(len(texts)), key=lambda index: (-costs[index], index))
-        future: Future[Answer] = Future()
-        with self._changed:
-            self._refuse_unless_ready()
-            request_id, now = next(self._ids), self._clock()
-            characters = sum(len(text) for text in texts)
-            self._queue.add(QueuedRequest(request_id, role, [costs[i] for i in order], characters, now + timeout_s))
-            self._open[request_id] = _Open(texts, order, future, arrived=now, parts=[])
-            self._changed.notify()
-        future.add_done_callback(lambda done: self._forget(request_id) if done.cancelled() else None)
+        if self._failure is not None:
+            raise self._failure()
+        if self._workload is None:
+            raise EngineUnavailable(f"model {self._name!r} is loading")
+        if priority is None:
+            priority = Priority.QUERY if options.role is Role.QUERY else Priority.LIVE
+        future = self._workload.submit(texts, options, priority, timeout_s)
+        if future is None:
+            raise self._failure() if self._failure is not None else self._closed()
         return future
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Fails what waits and ends the thread; waits at most `timeout_s` for the slice in progress, or for loading."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
-        self._fail_all(EngineUnavailable(f"the encoder of model {self._description.model!r} was closed"))
+        """Fails what waits and ends the threads; waits at most `timeout_s` for batches in progress, or for loading."""
+        self._end(self._closed)
+        until = time.monotonic() + timeout_s
+        for thread in list(self._threads):
+            if thread.is_alive():
+                thread.join(max(0.0, until - time.monotonic()))
+        if self._workload is not None:
+            self._workload.fail_all(self._closed())
 
-    def _refuse_unless_ready(self) -> None:
-        description = self._description
-        if self._closed:
-            raise EngineUnavailable(f"the encoder of model {description.model!r} was closed")
-        if description.state is EngineState.LOADING:
-            raise EngineUnavailable(f"model {description.model!r} is loading")
-        if description.state is EngineState.FAILED:
-            raise ModelError(description.model, description.error)
+    def _closed(self) -> Exception:
+        return EngineUnavailable(f"the encoder of model {self._name!r} was closed")
 
-    def _forget(self, request_id: int) -> _Open | None:
-        with self._changed:
-            self._queue.drop(request_id)
-            return self._open.pop(request_id, None)
+    def _end(self, failure: Callable[[], Exception]) -> None:
+        with self._state:
+            self._failure = self._failure or failure
+            self._ended.set()
+        if self._workload is not None:
+            self._workload.end()
 
     def _run(self) -> None:
-        name = self._description.model
+        """Loads the model, then is its first lane: some libraries want the thread that loaded."""
         try:
-            model = self._load()
-            probe = model.encode([_PROBE_TEXT], Role.DOCUMENT)
-            if probe.errors[0]:
-                raise ModelError(name, f"a first text failed: {probe.errors[0]}")
+            model = self._load_model(self._show)
+            self._show("warming up")
+            model.enter_lane()
+            workload = self._warmed(model)
+        except DeviceLost as error:
+            self._lose(error.reason)
+            return
         except Exception as error:
-            self._fail(_reason(error))
+            self._fail(error.reason if isinstance(error, ModelError) else one_line(error))
             return
-        self._description = Description(
-            EngineState.READY, name, fingerprint=model.fingerprint, dimension=model.dimension, max_tokens=model.max_tokens
-        )
-        while slice_ := self._next_slice(model.batch_tokens):
-            role, pieces = slice_
-            try:
-                self._encode(model, role, pieces)
-            except ModelError as error:
-                self._fail(_reason(error))
+        with self._state:
+            if self._ended.is_set():
                 return
-            except Exception as error:
-                # Models answer for each text; what still escapes is a fault of ours, and the next slice deserves its chance.
-                for piece in pieces:
-                    self._settle(piece.id, error)
+            self._workload = workload
+            self._description = Description(
+                EngineState.READY,
+                self._name,
+                fingerprint=model.fingerprint,
+                dimension=model.dimension,
+                max_tokens=model.max_tokens,
+                device=f"{model.device} {model.precision}, {model.lanes} {'lane' if model.lanes == 1 else 'lanes'}",
+            )
+            for number in range(1, model.lanes):
+                self._begin(f"lane-{number}", lambda: self._enter_lane(model, workload))
+            for number in range(self._readers):
+                self._begin(f"reader-{number}", lambda: self._read_on(model, workload))
+            self._begin("watchdog", lambda: self._watch(workload))
+        self._work(model, workload)
 
-    def _next_slice(self, token_budget: int) -> tuple[Role, list[Piece]] | None:
-        """Waits for work; None when the engine was closed."""
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._closed or len(self._queue) > 0)
-                if self._closed:
-                    return None
-                expired = self._queue.drop_expired(self._clock())
-                slice_ = self._queue.take(token_budget)
-            for request_id in expired:
-                self._settle(request_id, DeadlineExpired("the deadline passed before the texts were encoded"))
-            if slice_ is not None:
-                return slice_
-
-    def _encode(self, model: EmbeddingModel, role: Role, pieces: Sequence[Piece]) -> None:
-        with self._changed:
-            # A request that was cancelled since it was taken is not worked on.
-            work = [(piece, self._open[piece.id]) for piece in pieces if piece.id in self._open]
-        texts = [request.texts[index] for piece, request in work for index in request.order[piece.start : piece.stop]]
-        if not texts:
-            return
+    def _warmed(self, model: EmbeddingModel) -> Workload:
         began = self._clock()
-        encoded = model.encode(texts, role)
+        probe = model.encode([_PROBE_TEXT])
+        if probe.errors[0]:
+            raise ModelError(self._name, f"a first text failed: {probe.errors[0]}")
         spent = self._clock() - began
-        offset = 0
-        for piece, request in work:
-            count = piece.stop - piece.start
-            request.parts.append(_rows(encoded, slice(offset, offset + count)))
-            offset += count
-            request.done += count
-            request.infer_s += spent
-            if request.started is None:
-                request.started = began
-            if request.done == len(request.texts):
-                queue_s = request.started - request.arrived
-                self._settle(piece.id, Answer(_joined(request), model.fingerprint, queue_s, request.infer_s))
+        least = max(QueueLimits().tokens, _WAITING_BATCHES * model.bounds.tokens)
+        limits = self._limits or QueueLimits(tokens=least)
+        return Workload(model, limits, self._stall_limits, self._clock, spent / max(1, probe.tokens[0]))
 
-    def _settle(self, request_id: int, outcome: Answer | Exception) -> None:
-        request = self._forget(request_id)
-        # The future may be cancelled at any moment; only once it is marked as running is that ruled out.
-        if request is None or not request.future.set_running_or_notify_cancel():
-            return
-        if isinstance(outcome, Exception):
-            request.future.set_exception(outcome)
-        else:
-            request.future.set_result(outcome)
+    def _begin(self, name: str, target: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=f"shoal-encoder-{name}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _show(self, progress: str) -> None:
+        self._description = Description(EngineState.LOADING, self._name, progress=progress)
+
+    def _enter_lane(self, model: EmbeddingModel, workload: Workload) -> None:
+        model.enter_lane()
+        self._work(model, workload)
+
+    def _work(self, model: EmbeddingModel, workload: Workload) -> None:
+        while (work := workload.next_for_lane()) is not None:
+            if isinstance(work, Reading):
+                self._read(model, workload, work, by_lane=True)
+            else:
+                self._compute(model, workload, work)
+
+    def _compute(self, model: EmbeddingModel, workload: Workload, batch: Batch) -> None:
+        try:
+            vectors, failed = forward_isolated(model, batch.texts)
+            workload.end_batch(batch, vectors, failed)
+        except DeviceLost as error:
+            self._lose(error.reason)
+        except ModelError as error:
+            self._fail(error.reason)
+        except Exception as error:
+            # What no single text is to blame for is a fault of ours, and the next batch deserves its chance.
+            workload.fail_batch(batch, error)
+
+    def _read_on(self, model: EmbeddingModel, workload: Workload) -> None:
+        while (reading := workload.next_for_reader()) is not None:
+            self._read(model, workload, reading, by_lane=False)
+
+    def _read(self, model: EmbeddingModel, workload: Workload, reading: Reading, by_lane: bool) -> None:
+        def tokenize(texts: Sequence[str]) -> list[Tokenized]:
+            return model.tokenize(texts, reading.request.options)
+
+        try:
+            read = [
+                Tokenized(0, error=f"the tokenizer failed: {one_line(text)}") if isinstance(text, Exception) else text
+                for text in run_isolated(reading.texts, tokenize, fatal=ModelError)
+            ]
+            workload.end_reading(reading, read, by_lane)
+        except ModelError as error:
+            self._fail(error.reason)
 
     def _fail(self, reason: str) -> None:
-        with self._changed:
-            self._description = Description(EngineState.FAILED, self._description.model, error=reason)
-        self._fail_all(ModelError(self._description.model, reason))
+        self._break(reason, lambda: ModelError(self._name, reason))
 
-    def _fail_all(self, error: Exception) -> None:
-        with self._changed:
-            waiting = list(self._open)
-        for request_id in waiting:
-            self._settle(request_id, error)
+    def _lose(self, reason: str) -> None:
+        self._break(reason, lambda: EngineUnavailable(f"model {self._name!r}: {reason}"), self._on_lost)
 
+    def _break(self, reason: str, failure: Callable[[], Exception], on_lost: Callable[[str], None] | None = None) -> None:
+        self._description = Description(EngineState.FAILED, self._name, error=reason)
+        self._end(failure)
+        if on_lost is not None:
+            # Before any call fails: callers of a process that has gone go elsewhere.
+            on_lost(reason)
+        if self._workload is not None:
+            self._workload.fail_all(failure())
 
-def _rows(encoded: Encoded, rows: slice) -> Encoded:
-    return Encoded(encoded.vectors[rows], encoded.tokens[rows], encoded.truncated[rows], encoded.errors[rows])
-
-
-def _joined(request: _Open) -> Encoded:
-    """The parts of a request put together, in the order of its texts."""
-    served = np.concatenate([part.vectors for part in request.parts])
-    places = np.argsort(np.asarray(request.order), kind="stable")
-    tokens = [count for part in request.parts for count in part.tokens]
-    truncated = [cut for part in request.parts for cut in part.truncated]
-    errors = [error for part in request.parts for error in part.errors]
-    return Encoded(
-        vectors=np.ascontiguousarray(served[places]),
-        tokens=[tokens[place] for place in places],
-        truncated=[truncated[place] for place in places],
-        errors=[errors[place] for place in places],
-    )
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, ModelError):
-        return error.reason
-    return " ".join(f"{type(error).__name__}: {error}".split())
+    def _watch(self, workload: Workload) -> None:
+        while not self._ended.wait(self._stall_limits.seconds / _CHECKS_PER_STALL):
+            if reason := workload.stalled():
+                self._lose(reason)

@@ -1,26 +1,32 @@
 """From the name of a model to a model that answers. The heavy libraries are imported only for models that need them."""
 
+from collections.abc import Callable
+
 from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import EmbeddingModel, ModelError
 from shoal.workers.encoding.precision import Precision
 from shoal.workers.encoding.sources import HashingSpec, locate, parse_spec
 
 
-def load_model(model: str, threads: int, precision: Precision | None = None) -> EmbeddingModel:
+def load_model(
+    model: str, threads: int, precision: Precision | None = None, progress: Callable[[str], None] = lambda _: None
+) -> EmbeddingModel:
     """Loads the model that `model` names (see `sources.parse_spec`).
 
     `threads` is how many CPU cores the model may use; `precision` None takes the fastest number type of the hardware whose
-    vectors are close enough to float32's. Blocks until weights are read, and downloaded if need be.
-    Raises ModelError with a one-line reason.
+    vectors are close enough to float32's; `progress` is told what loading is at, in a few words for people to read.
+    Blocks until weights are read, and downloaded if need be. Raises ModelError with a one-line reason.
     """
     if threads < 1:
         raise ModelError(model, f"threads is {threads}, the least is 1")
     spec = parse_spec(model)
     if isinstance(spec, HashingSpec):
         return HashingModel(spec.dimension, name=model)
+    progress("finding the model")
     folder = locate(model, spec)
     try:
         from shoal.workers.encoding.transformer_model import TransformerModel
     except ImportError as error:
         raise ModelError(model, f"needs torch and transformers (pip install 'shoal[cluster]'): {error}") from None
+    progress("reading weights")
     return TransformerModel(folder, name=model, threads=threads, precision=precision)

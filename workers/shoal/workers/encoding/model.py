@@ -19,6 +19,8 @@ from shoal.workers.encoding.batching import BatchBounds, plan_batches, run_isola
 Vectors = npt.NDArray[np.float32]
 
 EMPTY_TEXT = "text is empty or only whitespace"
+_NOT_FINITE = "the model gave a vector with NaN or infinity"
+_ZEROS = "the model gave a vector of zeros"
 
 
 def too_long(limit: int) -> str:
@@ -119,6 +121,8 @@ class EmbeddingModel(ABC):
     """What one call of `forward` computes well at once: larger calls gain nothing and hold up others."""
     lanes: int = 1
     """How many threads may be in `forward` at once."""
+    device: str = "cpu"
+    """Where the model computes; for people to read."""
     precision: str = "float32"
     """In what the model computes, and why if that is not what was asked for; for people to read."""
 
@@ -187,20 +191,15 @@ def checked(vectors: Vectors, tokens: Sequence[int], truncated: Sequence[bool], 
     `vectors` is (n, dimension) float32; the other arguments have n entries.
     """
     rows: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    reasons = [error or _flaw(row) for error, row in zip(errors, rows, strict=True)]
-    failed = np.array([reason != "" for reason in reasons], dtype=bool)
-    if failed.any():
+    finite, filled = np.isfinite(rows).all(axis=1), rows.any(axis=1)
+    reasons = list(errors)
+    for row in np.flatnonzero(~(finite & filled)).tolist():
+        reasons[row] = reasons[row] or (_ZEROS if finite[row] else _NOT_FINITE)
+    failed = [row for row, reason in enumerate(reasons) if reason]
+    counts, cuts = [int(count) for count in tokens], [bool(cut) for cut in truncated]
+    if failed:
         rows = rows.copy()
         rows[failed] = 0.0
-    return Encoded(
-        vectors=rows,
-        tokens=[0 if bad else int(count) for count, bad in zip(tokens, failed, strict=True)],
-        truncated=[bool(cut) and not bad for cut, bad in zip(truncated, failed, strict=True)],
-        errors=reasons,
-    )
-
-
-def _flaw(row: Vectors) -> str:
-    if not np.isfinite(row).all():
-        return "the model gave a vector with NaN or infinity"
-    return "" if row.any() else "the model gave a vector of zeros"
+    for row in failed:
+        counts[row], cuts[row] = 0, False
+    return Encoded(rows, counts, cuts, reasons)

@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import math
+from collections import Counter, deque
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoal.workers.encoding.batching import BatchBounds
+from shoal.workers.encoding.scheduler import PATIENCE, Priority, QueuedRequest, QueueFull, QueueLimits, Scheduler
+from shoal.workers.encoding.window import Item
+
+ROOMY = QueueLimits(tokens=10**9, characters=10**9)
+COSTS = st.lists(st.integers(1, 500), min_size=1, max_size=40)
+REQUESTS = st.lists(st.tuples(st.sampled_from(Priority), COSTS), max_size=20)
+BOUNDS = st.builds(BatchBounds, tokens=st.integers(1, 1500), rows=st.integers(1, 40), padded=st.booleans())
+THOUSANDS = settings(max_examples=1000, deadline=None)
+
+
+def request(
+    id: int, priority: Priority, costs: Sequence[int], characters: int = 0, deadline: float = math.inf
+) -> QueuedRequest:
+    return QueuedRequest(id, priority, costs, characters, deadline)
+
+
+def admitted(scheduler: Scheduler, id: int, priority: Priority, costs: Sequence[int], **others: float) -> None:
+    scheduler.admit(QueuedRequest(id, priority, costs, 0, **others))
+    scheduler.make_ready(id, 0, costs)
+
+
+def filled(requests: Sequence[tuple[Priority, Sequence[int]]]) -> Scheduler:
+    scheduler = Scheduler(ROOMY)
+    for id, (priority, costs) in enumerate(requests):
+        admitted(scheduler, id, priority, costs)
+    return scheduler
+
+
+def drained(scheduler: Scheduler, bounds: BatchBounds) -> list[list[Item]]:
+    batches = []
+    while batch := scheduler.next_batch(bounds):
+        batches.append(batch)
+    return batches
+
+
+def cost(batch: Sequence[Item], bounds: BatchBounds) -> int:
+    lengths = [item.tokens for item in batch]
+    return max(lengths) * len(lengths) if bounds.padded else sum(lengths)
+
+
+@THOUSANDS
+@given(REQUESTS, BOUNDS)
+def test_every_item_is_served_exactly_once_within_the_bounds(
+    requests: list[tuple[Priority, list[int]]], bounds: BatchBounds
+) -> None:
+    scheduler = filled(requests)
+    batches = drained(scheduler, bounds)
+    served = Counter(item for batch in batches for item in batch)
+    assert served == Counter(
+        Item(tokens, id, place) for id, (_, costs) in enumerate(requests) for place, tokens in enumerate(costs)
+    )
+    for batch in batches:
+        assert len(batch) <= bounds.rows
+        assert cost(batch, bounds) <= bounds.tokens or len(batch) == 1
+    assert scheduler.ready == 0
+    assert [scheduler.tokens(priority) for priority in Priority] == [0, 0, 0]
+
+
+@THOUSANDS
+@given(REQUESTS, BOUNDS, st.data())
+def test_items_that_become_ready_little_by_little_are_served_once(
+    requests: list[tuple[Priority, list[int]]], bounds: BatchBounds, data: st.DataObject
+) -> None:
+    scheduler = Scheduler(ROOMY)
+    unread = {id: 0 for id in range(len(requests))}
+    for id, (priority, costs) in enumerate(requests):
+        # The estimate is wrong for every item.
+        scheduler.admit(request(id, priority, [cost + 3 for cost in costs]))
+    served: list[Item] = []
+    while unread:
+        id = data.draw(st.sampled_from(sorted(unread)))
+        costs, start = requests[id][1], unread[id]
+        stop = data.draw(st.integers(start + 1, len(costs)))
+        # Each fifth text turns out to be broken.
+        scheduler.make_ready(id, start, [0 if place % 5 == 4 else costs[place] for place in range(start, stop)])
+        unread[id] = stop
+        if stop == len(costs):
+            del unread[id]
+        if data.draw(st.booleans()):
+            served += scheduler.next_batch(bounds)
+    served += [item for batch in drained(scheduler, bounds) for item in batch]
+    assert sorted(served) == sorted(
+        Item(tokens, id, place)
+        for id, (_, costs) in enumerate(requests)
+        for place, tokens in enumerate(costs)
+        if place % 5 != 4
+    )
+    assert [scheduler.tokens(priority) for priority in Priority] == [0, 0, 0]
+    assert [scheduler.characters(priority) for priority in Priority] == [0, 0, 0]
+
+
+@THOUSANDS
+@given(REQUESTS, BOUNDS)
+def test_higher_priorities_lead_unless_one_was_passed_over(
+    requests: list[tuple[Priority, list[int]]], bounds: BatchBounds
+) -> None:
+    scheduler = filled(requests)
+    waiting = Counter(priority for priority, costs in requests for _ in costs)
+    passed_over = dict.fromkeys(Priority, 0)
+    for batch in drained(scheduler, bounds):
+        present = [priority for priority in Priority if waiting[priority]]
+        served = {requests[item.request][0] for item in batch}
+        patient = [priority for priority in present if passed_over[priority] >= PATIENCE]
+        assert requests[batch[0].request][0] is (patient or present)[0]
+        for priority in present:
+            passed_over[priority] = 0 if priority in served else passed_over[priority] + 1
+            # With three priorities two can lose patience at once.
+            assert passed_over[priority] <= PATIENCE + 1
+        waiting -= Counter(requests[item.request][0] for item in batch)
+
+
+@given(COSTS, st.integers(1, 50), st.booleans())
+def test_endless_queries_leave_documents_a_share(documents: list[int], query: int, padded: bool) -> None:
+    bounds = BatchBounds(tokens=600, padded=padded)
+    scheduler = filled([(Priority.LIVE, documents)])
+    pending, batches = set(range(len(documents))), 0
+    while pending:
+        for _ in range(600 // query):
+            batches_id = 1000 + batches * 1000 + _
+            admitted(scheduler, batches_id, Priority.QUERY, [query])
+        batches += 1
+        pending -= {item.place for item in scheduler.next_batch(bounds) if item.request == 0}
+        assert batches <= (PATIENCE + 1) * (len(documents) + 1)
+
+
+def test_what_queries_leave_is_filled_a_little_and_what_documents_leave_wholly() -> None:
+    scheduler = filled([(Priority.QUERY, [20]), (Priority.LIVE, [30] * 20), (Priority.BACKFILL, [10] * 100)])
+    first, second = scheduler.next_batch(BatchBounds(800)), scheduler.next_batch(BatchBounds(800))
+    assert [item.tokens for item in first] == [20, 30, 30, 10, 10]
+    assert [item.tokens for item in second] == [30] * 18 + [10] * 26
+
+
+@given(st.lists(st.integers(1, 120), min_size=1, max_size=8), st.integers(500, 3000), st.integers(0, 30), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_a_small_request_behind_a_huge_one_is_soon_served(small: list[int], huge: int, taken: int, padded: bool) -> None:
+    bounds = BatchBounds(tokens=1024, padded=padded)
+    scheduler = filled([(Priority.LIVE, [1 + (place * 37) % 200 for place in range(huge)])])
+    for _ in range(taken):
+        scheduler.next_batch(bounds)
+    admitted(scheduler, 1, Priority.LIVE, small)
+    left, batches = len(small), 0
+    while left:
+        left -= sum(item.request == 1 for item in scheduler.next_batch(bounds))
+        batches += 1
+    # Its first turn is a quarter of a batch, the rest is less than one batch in turn with the huge one's window.
+    assert batches <= (4 if sum(small) <= 256 else 24)
+
+
+@given(st.integers(500, 3000), st.integers(1, 60))
+@settings(max_examples=100, deadline=None)
+def test_a_huge_request_is_served_behind_endless_small_ones(huge: int, small: int) -> None:
+    bounds = BatchBounds(tokens=1024)
+    scheduler = filled([(Priority.LIVE, [20] * huge)])
+    left, batches = huge, 0
+    while left:
+        for number in range(1024 // small + 1):
+            admitted(scheduler, 1 + batches * 2000 + number, Priority.LIVE, [small])
+        left -= sum(item.request == 0 for item in scheduler.next_batch(bounds))
+        batches += 1
+    # Every other batch is its own.
+    assert batches <= 2 * (huge * 20 // 1020 + 2)
+
+
+@given(st.lists(st.integers(1, 500), min_size=200, max_size=2000), BOUNDS, st.integers(1, 8))
+@settings(max_examples=300, deadline=None)
+def test_no_item_waits_longer_than_two_windows(lengths: list[int], bounds: BatchBounds, requests: int) -> None:
+    """However odd its length, what is in a window is served before later items are drawn."""
+    bounds = BatchBounds(max(bounds.tokens, 64), bounds.rows, bounds.padded)
+    scheduler = Scheduler(ROOMY)
+    for id in range(requests):
+        admitted(scheduler, id, Priority.BACKFILL, lengths[id::requests])
+    drawn_before: dict[tuple[int, int], int] = {}
+    served: set[tuple[int, int]] = set()
+    order = [deque((id, place) for place in range(len(lengths[id::requests]))) for id in range(requests)]
+    for number, batch in enumerate(drained(scheduler, bounds)):
+        served.update((item.request, item.place) for item in batch)
+        for line in order:
+            while line and line[0] in served:
+                line.popleft()
+            if line:
+                drawn_before.setdefault(line[0], number)
+                # The oldest of each request: a window of 8 batches, with what padding and odd lengths cost, and the turns of others.
+                assert number - drawn_before[line[0]] <= 2 * (2 * 8 + 10) * (1 + requests * 500 // bounds.tokens)
+
+
+@pytest.mark.parametrize("shortest, longest", [(4, 16), (8, 32), (25, 32)])
+def test_of_64_callers_with_one_query_none_waits_longer_than_three_batches(shortest: int, longest: int) -> None:
+    """Each asks again as soon as it is answered; a wait begins while a batch is computed, which is counted."""
+    bounds = BatchBounds(tokens=1024)
+    scheduler = Scheduler(ROOMY)
+    asked: dict[int, int] = {}
+    ids = iter(range(10**6))
+
+    def ask(now: int, count: int) -> None:
+        for _ in range(count):
+            id = next(ids)
+            asked[id] = now
+            admitted(scheduler, id, Priority.QUERY, [shortest + id * 7 % (longest - shortest + 1)])
+
+    ask(0, 64)
+    longest_wait = 0
+    computing = scheduler.next_batch(bounds)
+    for now in range(1, 200):
+        following = scheduler.next_batch(bounds)
+        longest_wait = max([longest_wait, *(now - asked.pop(item.request) for item in computing)])
+        ask(now, len(computing))
+        computing = following or scheduler.next_batch(bounds)
+    assert longest_wait <= 3
+
+
+def test_of_64_callers_beside_a_backlog_none_waits_longer_than_four_batches() -> None:
+    bounds = BatchBounds(tokens=1024)
+    scheduler = filled([(Priority.BACKFILL, [100] * 5000)])
+    waits: list[int] = []
+    for round in range(100):
+        for number in range(64):
+            admitted(scheduler, 1 + round * 64 + number, Priority.QUERY, [30])
+        left, batches = 64, 1
+        while left:
+            left -= sum(item.request > 0 for item in scheduler.next_batch(bounds))
+            batches += 1
+        waits.append(batches)
+    assert max(waits) <= 4
+    assert sorted(waits)[len(waits) // 2] == 3
+
+
+@THOUSANDS
+@given(REQUESTS, st.sets(st.integers(0, 19)), BOUNDS, st.integers(0, 8))
+def test_dropped_requests_are_not_served_again(
+    requests: list[tuple[Priority, list[int]]], dropped: set[int], bounds: BatchBounds, before: int
+) -> None:
+    scheduler = filled(requests)
+    for _ in range(before):
+        scheduler.next_batch(bounds)
+    for id in dropped:
+        scheduler.drop(id)
+    later = {item.request for batch in drained(scheduler, bounds) for item in batch}
+    assert not later & dropped
+    assert [scheduler.tokens(priority) for priority in Priority] == [0, 0, 0]
+    assert scheduler.ready == 0
+
+
+@given(st.lists(st.tuples(st.sampled_from(Priority), COSTS, st.integers(0, 300)), max_size=40))
+def test_what_waits_stays_within_the_limits(requests: list[tuple[Priority, list[int], int]]) -> None:
+    limits = QueueLimits(tokens=1000, characters=500)
+    scheduler = Scheduler(limits)
+    waiting: dict[Priority, list[tuple[int, int]]] = {priority: [] for priority in Priority}
+    for id, (priority, costs, characters) in enumerate(requests):
+        held = waiting[priority]
+        tokens_fit = sum(cost for cost, _ in held) + sum(costs) <= limits.tokens
+        characters_fit = sum(size for _, size in held) + characters <= limits.characters
+        if held and not (tokens_fit and characters_fit):
+            with pytest.raises(QueueFull, match=rf"{priority.value} queue .* limit of"):
+                scheduler.admit(request(id, priority, costs, characters))
+        else:
+            scheduler.admit(request(id, priority, costs, characters))
+            held.append((sum(costs), characters))
+        assert scheduler.tokens(priority) == sum(cost for cost, _ in held)
+
+
+def test_a_full_document_queue_still_takes_queries() -> None:
+    scheduler = Scheduler(QueueLimits(tokens=100, characters=50))
+    scheduler.admit(request(1, Priority.LIVE, [90], characters=10))
+    with pytest.raises(QueueFull, match="live queue holds 90 tokens; 20 more would pass its limit of 100"):
+        scheduler.admit(request(2, Priority.LIVE, [20]))
+    with pytest.raises(QueueFull, match="live queue holds 10 characters; 41 more would pass its limit of 50"):
+        scheduler.admit(request(2, Priority.LIVE, [2], characters=41))
+    admitted(scheduler, 3, Priority.QUERY, [20])
+    assert scheduler.next_batch(BatchBounds(1000)) == [Item(20, 3, 0)]
+
+
+def test_room_comes_back_as_items_are_served() -> None:
+    scheduler = Scheduler(QueueLimits(tokens=100))
+    admitted(scheduler, 1, Priority.LIVE, [40, 40])
+    assert scheduler.next_batch(BatchBounds(50)) == [Item(40, 1, 0)]
+    scheduler.admit(request(2, Priority.LIVE, [60]))
+    assert scheduler.tokens(Priority.LIVE) == 100
+
+
+def test_expired_requests_are_named_and_gone() -> None:
+    scheduler = Scheduler(ROOMY)
+    admitted(scheduler, 1, Priority.LIVE, [10, 10], deadline=5.0)
+    admitted(scheduler, 2, Priority.LIVE, [10], deadline=6.0)
+    scheduler.next_batch(BatchBounds(10))
+    assert scheduler.drop_expired(4.9) == []
+    assert scheduler.drop_expired(5.0) == [1]
+    assert drained(scheduler, BatchBounds(100)) == [[Item(10, 2, 0)]]
+    admitted(scheduler, 3, Priority.QUERY, [10], deadline=7.0)
+    assert scheduler.drop_expired(7.0) == [3]
+
+
+def test_requests_without_items_and_known_ids_are_refused() -> None:
+    scheduler = Scheduler(ROOMY)
+    with pytest.raises(ValueError, match="request 1 has no items"):
+        scheduler.admit(request(1, Priority.QUERY, []))
+    scheduler.admit(request(1, Priority.QUERY, [1]))
+    with pytest.raises(ValueError, match="request 1 already waits"):
+        scheduler.admit(request(1, Priority.LIVE, [1]))
+
+
+def test_a_batch_holds_texts_of_alike_length() -> None:
+    """What the window is for: little padding, though long and short texts come mixed."""
+    lengths = [1 + (place * 7919) % 256 for place in range(4000)]
+    bounds = BatchBounds(tokens=2048, padded=True)
+    batches = drained(filled([(Priority.BACKFILL, lengths)]), bounds)
+    padded = sum(cost(batch, bounds) for batch in batches)
+    assert padded < 1.15 * sum(lengths)
