@@ -49,3 +49,13 @@ def test_each_file_that_decides_vectors_counts(folder: Path, change: str) -> Non
 def test_settings_count(folder: Path) -> None:
     assert folder_fingerprint(folder, SETTINGS) != folder_fingerprint(folder, {**SETTINGS, "max_tokens": 128})
     assert folder_fingerprint(folder, SETTINGS) == folder_fingerprint(folder, dict(reversed(SETTINGS.items())))
+
+
+def test_weights_outside_the_folder_count(folder: Path, tmp_path: Path) -> None:
+    dense = tmp_path / "2_Dense" / "model.safetensors"
+    dense.parent.mkdir()
+    seen = [folder_fingerprint(folder, SETTINGS)]
+    for content in (b"one", b"two"):
+        dense.write_bytes(content)
+        seen.append(folder_fingerprint(folder, SETTINGS, [dense]))
+    assert len(set(seen)) == 3

@@ -5,7 +5,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from shoal.workers.encoding.pooling import normalized, pool  # noqa: E402
-from shoal.workers.encoding.sentence_config import POOLING_MODES  # noqa: E402
+from shoal.workers.encoding.sentence_files import POOLING_MODES  # noqa: E402
 
 Array = npt.NDArray[np.float32]
 HIDDEN, LENGTH = 6, 9

@@ -19,9 +19,21 @@ def write(folder: Path, files: dict[str, Any]) -> Path:
     return folder
 
 
+NEEDED = "needed are Transformer, Pooling[, Dense, LayerNorm, Normalize], or StaticEmbedding[, Normalize]"
+
+
 def modules(*kinds: str, prefix: str = OLD, transformer: str = "") -> list[dict[str, str]]:
     paths = {"Transformer": transformer, "Pooling": "1_Pooling", "Normalize": "2_Normalize"}
     return [{"type": prefix + kind, "path": paths.get(kind, f"9_{kind}")} for kind in kinds]
+
+
+def dense(config: dict[str, Any], weights: bool = True) -> dict[str, Any]:
+    """A model with a dense layer, whose config has these fields in place of good ones."""
+    return {
+        "modules.json": modules("Transformer", "Pooling", "Dense", "Normalize"),
+        "1_Pooling/config.json": {"pooling_mode": "mean"},
+        "9_Dense/config.json": {"in_features": 32, "out_features": 16, **config},
+    } | ({"9_Dense/model.safetensors": ""} if weights else {})
 
 
 def test_a_plain_folder_is_mean_pooled_and_normalised(tmp_path: Path) -> None:
@@ -52,6 +64,46 @@ def test_files_of_version_six_are_read(tmp_path: Path) -> None:
     assert (config.pooling, config.normalize, config.max_tokens) == (("lasttoken", "mean"), False, None)
 
 
+def test_a_plain_language_model_is_pooled_by_its_last_token(tmp_path: Path) -> None:
+    config = {"architectures": ["Qwen3ForCausalLM"]}
+    assert read_sentence_config(write(tmp_path, {"config.json": config}), "m").pooling == ("lasttoken",)
+    both_ways = {**config, "is_causal": False}
+    assert read_sentence_config(write(tmp_path, {"config.json": both_ways}), "m").pooling == ("mean",)
+
+
+def test_what_stands_after_pooling_is_read_in_order(tmp_path: Path) -> None:
+    kinds = modules("Transformer", "Pooling", "Dropout", "Normalize", "Dense", "LayerNorm", "Normalize")
+    layer = {"9_LayerNorm/config.json": {"dimension": 16}, "9_LayerNorm/model.safetensors": ""}
+    files = dense({"use_residual": True, "bias": False}) | layer | {"modules.json": kinds}
+    config = read_sentence_config(write(tmp_path, files), "m")
+    assert config.normalize
+    assert [module.settings() for module in config.modules] == [
+        ["Normalize", 0, 0, True, "Identity", False],
+        ["Dense", 32, 16, False, "Tanh", True],
+        ["LayerNorm", 16, 16, True, "Identity", False],
+    ]
+
+
+def test_each_setting_that_decides_vectors_is_among_the_settings(tmp_path: Path) -> None:
+    pooled = {"modules.json": modules("Transformer", "Pooling", "Normalize")}
+    variants: list[dict[str, Any]] = [
+        {},
+        {"1_Pooling/config.json": {"pooling_mode": "mean", "include_prompt": False}},
+        {"config_sentence_transformers.json": {"prompts": {"query": "Q: "}}},
+        {"config_sentence_transformers.json": {"truncate_dim": 8}},
+        {"sentence_bert_config.json": {"do_lower_case": True}},
+        dense({}),
+        dense({"activation_function": "torch.nn.modules.linear.Identity"}),
+    ]
+    seen = []
+    for number, variant in enumerate(variants):
+        files = pooled | {"1_Pooling/config.json": {"pooling_mode": "mean"}} | variant
+        seen.append(json.dumps(read_sentence_config(write(tmp_path / str(number), files), "m").settings()))
+    assert len(set(seen)) == len(variants)
+    # Fingerprints of models that use none of what was learned later stay as they were.
+    assert set(json.loads(seen[0])) == {"pooling", "normalize", "lower_case", "document_prompt", "query_prompt"}
+
+
 @pytest.mark.parametrize(
     ("saved", "document", "query"),
     [
@@ -73,14 +125,14 @@ def test_prompts_are_found_by_role(tmp_path: Path, saved: dict[str, Any], docume
     ("files", "reason"),
     [
         (
-            {"modules.json": modules("Transformer", "Pooling", "Dense")},
-            "module 'Dense' (9_Dense) of modules.json is not supported",
+            {"modules.json": modules("Transformer", "Pooling", "CNN")},
+            "module 'CNN' (9_CNN) of modules.json is not supported",
         ),
         (
             {"modules.json": modules("Transformer")},
-            "modules.json lists Transformer; needed are Transformer, Pooling[, Normalize]",
+            "modules.json lists Transformer; " + NEEDED,
         ),
-        ({"modules.json": "[]"}, "modules.json lists nothing; needed are Transformer, Pooling[, Normalize]"),
+        ({"modules.json": "[]"}, "modules.json lists nothing; " + NEEDED),
         ({"modules.json": "{}"}, "modules.json holds dict, not a list"),
         ({"modules.json": [{"type": 3}]}, "modules.json has an entry without type and path: {'type': 3}"),
         ({"modules.json": "["}, "modules.json cannot be read: Expecting value: line 1 column 2 (char 1)"),
@@ -94,12 +146,28 @@ def test_prompts_are_found_by_role(tmp_path: Path, saved: dict[str, Any], docume
             "pooling mode 'median' of 1_Pooling/config.json is not supported",
         ),
         (
-            {
-                "modules.json": modules("Transformer", "Pooling"),
-                "1_Pooling/config.json": {"pooling_mode": "mean", "include_prompt": False},
-                "config_sentence_transformers.json": {"prompts": {"query": "Q"}},
-            },
-            "include_prompt=false of 1_Pooling/config.json is not supported",
+            {"modules.json": modules("Transformer", "Dense", "Pooling")},
+            "modules.json lists Transformer, Dense, Pooling; " + NEEDED,
+        ),
+        ({"modules.json": modules("StaticEmbedding", "Pooling")}, "modules.json lists StaticEmbedding, Pooling; " + NEEDED),
+        (dense({"in_features": 0}), "in_features of 9_Dense/config.json is 0, the least is 1"),
+        (dense({"out_features": None}), "out_features of 9_Dense/config.json is None, the least is 1"),
+        (
+            dense({"activation_function": "mine.Swish"}),
+            "activation_function 'mine.Swish' of 9_Dense/config.json is not supported",
+        ),
+        (
+            dense({"module_input_name": "token_embeddings"}),
+            "module_input_name of 9_Dense/config.json is 'token_embeddings', only 'sentence_embedding' is supported",
+        ),
+        (dense({}, weights=False), "9_Dense/model.safetensors is missing"),
+        (
+            dense({}) | {"modules.json": modules("StaticEmbedding", "Dense")},
+            "9_Dense of modules.json is not supported after StaticEmbedding",
+        ),
+        (
+            {"config_sentence_transformers.json": {"truncate_dim": -1}},
+            "truncate_dim of config_sentence_transformers.json is -1, the least is 1",
         ),
         ({"sentence_bert_config.json": {"max_seq_length": 0}}, "max_seq_length is 0, the least is 1"),
         (

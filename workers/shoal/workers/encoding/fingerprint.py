@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +26,19 @@ _CONFIG_PROVENANCE = ("_name_or_path", "transformers_version")
 _CHUNK_BYTES = 1 << 20
 
 
-def folder_fingerprint(folder: Path, settings: Mapping[str, Any]) -> str:
-    """Hex digest (32 characters) over the weights, tokenizer and config of a Hugging Face folder, and `settings`.
+def folder_fingerprint(folder: Path, settings: Mapping[str, Any], more: Sequence[Path] = ()) -> str:
+    """Hex digest (32 characters) over the weights, tokenizer and config of a Hugging Face folder, `settings`, and the files
+    of `more` in their order.
 
     `settings` holds what is decided outside that folder (pooling, prompts, limits) as JSON values. File names count,
-    the folder's own path does not. Raises OSError when a file cannot be read and ValueError when config.json is no JSON.
+    folders do not. Raises OSError when a file cannot be read and ValueError when config.json is no JSON.
     """
     digest = hashlib.blake2b(digest_size=16)
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config_file = folder / "config.json"
+    config = json.loads(config_file.read_text(encoding="utf-8")) if config_file.is_file() else {}
     kept = {key: value for key, value in config.items() if key not in _CONFIG_PROVENANCE}
     _add(digest, "settings", {"revision": PREPROCESSING_REVISION, "config": kept, **settings})
-    files = sorted(folder.glob("*.safetensors")) + [folder / name for name in _TOKENIZER_FILES]
+    files = [*sorted(folder.glob("*.safetensors")), *(folder / name for name in _TOKENIZER_FILES), *more]
     for path in files:
         if path.is_file():
             _add(digest, "file", {"name": path.name, "bytes": path.stat().st_size})

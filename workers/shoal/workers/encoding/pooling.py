@@ -12,8 +12,8 @@ def pool(hidden: Tensor, lengths: Tensor, modes: Sequence[str], skipped: Tensor 
     """Vectors (texts, hidden size times number of modes) float32 from token vectors.
 
     `hidden` is (tokens, hidden size) of any float type, the texts end to end; `lengths` (texts,) int64 is how many tokens
-    each has, at least 1. `skipped` (texts,) int64 is how many leading tokens (of a prompt) do not count for what is summed
-    over tokens; fewer than the length. Raises ValueError for an unknown mode (see `sentence_config.POOLING_MODES`).
+    each has, at least 1. `skipped` (texts,) int64 is how many leading tokens (of a prompt) are left out; fewer than the
+    length. Raises ValueError for an unknown mode (see `sentence_files.POOLING_MODES`).
     """
     hidden = hidden.float()
     ends = lengths.cumsum(0)
@@ -23,7 +23,7 @@ def pool(hidden: Tensor, lengths: Tensor, modes: Sequence[str], skipped: Tensor 
 def _pool(hidden: Tensor, lengths: Tensor, ends: Tensor, mode: str, skipped: Tensor | None) -> Tensor:
     match mode:
         case "cls":
-            return hidden[ends - lengths]
+            return hidden[ends - lengths if skipped is None else ends - lengths + skipped]
         case "lasttoken":
             return hidden[ends - 1]
         case "max":

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from shoal.workers.encoding.hashing_model import DEFAULT_DIMENSION
 from shoal.workers.encoding.model import ModelError
-from shoal.workers.encoding.sentence_config import MODULES_FILE, read_sentence_config
+from shoal.workers.encoding.sentence_config import read_sentence_config
+from shoal.workers.encoding.sentence_files import MODULES_FILE
 
 # Bare names are taken from the organisation that publishes the sentence-transformers models.
 DEFAULT_ORGANISATION = "sentence-transformers"

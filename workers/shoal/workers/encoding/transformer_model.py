@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from shoal.workers.encoding.batching import run_isolated
 from shoal.workers.encoding.fingerprint import folder_fingerprint
@@ -19,16 +20,19 @@ from shoal.workers.encoding.model import (
     EncodeOptions,
     ModelError,
     Tokenized,
+    Truncation,
     Vectors,
     one_line,
     shortened,
+    too_long,
 )
+from shoal.workers.encoding.modules import Modules
 from shoal.workers.encoding.network import FlatBatch, Network
 from shoal.workers.encoding.network_building import build_network
 from shoal.workers.encoding.pooling import pool
 from shoal.workers.encoding.precision import PROBE_TEXTS, Precision
 from shoal.workers.encoding.sentence_config import SentenceConfig, read_sentence_config
-from shoal.workers.encoding.tokenization import TokenizedText, Tokenizer
+from shoal.workers.encoding.tokenization import PromptTooLong, TokenizedText, Tokenizer, transformer_tokenizer
 
 # For models whose files state no limit at all.
 _DEFAULT_MAX_TOKENS = 512
@@ -46,23 +50,35 @@ class TransformerModel(EmbeddingModel):
         Raises ModelError when files are missing or malformed, or ask for what is not supported.
         """
         self.name = name
+        self._folder = folder
         self._config = read_sentence_config(folder, name)
+        self._modules: Modules | None = None
         inner = folder / self._config.transformer
-        self._tokenizer = Tokenizer(inner, name)
+        self._tokenizer = transformer_tokenizer(inner, name, self._config.lower_case)
         self._place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         built = build_network(inner, name, self._place, precision, threads, self._probe)
         self._network = built.built
-        self._limit(self._network)
+        self._fit(self._network)
         self.bounds = self._network.bounds
         self.lanes = self._network.lanes
+        self.device = self._place.type
         self.precision = built.precision.value + (f" ({built.note})" if built.note else "")
-        self.dimension = self._network.hidden_size * len(self._config.pooling)
+        settings = {**self._config.settings(), "max_tokens": self.max_tokens}
+        if built.precision is Precision.INT8:
+            settings["precision"] = built.precision.value
+        weights = [folder / module.weights for module in self._config.modules if module.kind != "Normalize"]
         try:
-            self.fingerprint = folder_fingerprint(inner, {**self._config.settings(), "max_tokens": self.max_tokens})
+            self.fingerprint = folder_fingerprint(inner, settings, weights)
         except (OSError, ValueError) as error:
             raise ModelError(name, error) from error
 
-    def _limit(self, network: Network) -> None:
+    def _fit(self, network: Network) -> None:
+        """Sets what depends on the network: what stands after it, and how much of a text it is given."""
+        pooled = network.hidden_size * len(self._config.pooling)
+        if self._modules is None:
+            self._modules = Modules(self._folder, self._config.modules, self.name, pooled, self._place)
+        whole = self._modules.dimension
+        self.dimension = min(self._config.dimensions or whole, whole)
         self.max_tokens = _max_tokens(self._config, self._tokenizer, network)
         if self.max_tokens <= self._tokenizer.special_tokens:
             special = self._tokenizer.special_tokens
@@ -71,7 +87,7 @@ class TransformerModel(EmbeddingModel):
 
     def _probe(self, network: Network) -> Vectors:
         """The vectors of the probe texts as `network` gives them."""
-        self._limit(network)
+        self._fit(network)
         texts = self.tokenize(PROBE_TEXTS, AS_DOCUMENT)
         return np.concatenate([self._pooled([text.content], network) for text in texts if not text.error])
 
@@ -81,17 +97,31 @@ class TransformerModel(EmbeddingModel):
 
     def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
         """See `EmbeddingModel.tokenize`."""
-        readable = [row for row, text in enumerate(texts) if text.strip()]
-        prepared = [self._prepared(texts[row], options) for row in readable]
+        prompt = self._config.prompt(options.role) if options.prompt is None else options.prompt
+        readable = [row for row, text in enumerate(texts) if text and not text.isspace()]
         answers = [Tokenized(0, error=EMPTY_TEXT)] * len(texts)
-        for row, text in zip(readable, run_isolated(prepared, self._tokenizer.tokenize), strict=True):
-            if isinstance(text, Exception):
-                answers[row] = Tokenized(0, error=f"the tokenizer failed: {one_line(text)}")
-            elif len(text.ids) <= self._tokenizer.special_tokens:
-                answers[row] = Tokenized(0, error="the tokenizer finds nothing to read in the text")
-            else:
-                answers[row] = Tokenized(len(text.ids), text.truncated, content=text)
+
+        def read(some: Sequence[str]) -> list[TokenizedText]:
+            return self._tokenizer.tokenize(some, prompt, options.truncation)
+
+        try:
+            results = run_isolated([texts[row] for row in readable], read, fatal=PromptTooLong)
+        except PromptTooLong as error:
+            results = [error] * len(readable)
+        for row, text in zip(readable, results, strict=True):
+            answers[row] = self._judged(text, options.truncation)
         return answers
+
+    def _judged(self, text: TokenizedText | Exception, truncation: Truncation) -> Tokenized:
+        if isinstance(text, PromptTooLong):
+            return Tokenized(0, error=str(text))
+        if isinstance(text, Exception):
+            return Tokenized(0, error=f"the tokenizer failed: {one_line(text)}")
+        if len(text.ids) <= self._tokenizer.special_tokens:
+            return Tokenized(0, error="the tokenizer finds nothing to read in the text")
+        if text.truncated and truncation is Truncation.REFUSE:
+            return Tokenized(0, error=too_long(self.max_tokens))
+        return Tokenized(len(text.ids), text.truncated, content=text)
 
     def forward(self, batch: Sequence[Tokenized]) -> Vectors:
         """See `EmbeddingModel.forward`."""
@@ -111,23 +141,24 @@ class TransformerModel(EmbeddingModel):
         return np.concatenate([self.forward(batch[:half]), self.forward(batch[half:])])
 
     def _pooled(self, read: Sequence[TokenizedText], network: Network) -> Vectors:
-        flat = FlatBatch.of(
-            [np.asarray(text.ids, dtype=np.int32) for text in read],
-            [np.asarray(text.type_ids, dtype=np.int32) if any(text.type_ids) else None for text in read],
-        )
+        flat = FlatBatch.of([text.ids for text in read], [text.type_ids for text in read])
         with torch.inference_mode():
             hidden = network.hidden(flat)
             lengths = torch.tensor(flat.lengths, device=hidden.device)
-            return pool(hidden, lengths, self._config.pooling).cpu().numpy()
+            pooled = pool(hidden, lengths, self._config.pooling, self._skipped(read, hidden.device))
+            assert self._modules is not None
+            return self._modules.apply(pooled)[:, : self.dimension].cpu().numpy()
+
+    def _skipped(self, read: Sequence[TokenizedText], device: torch.device) -> Tensor | None:
+        if self._config.include_prompt or not any(text.prompt_tokens for text in read):
+            return None
+        # The joint of prompt and text may make fewer tokens than the prompt alone, but one is always left to pool.
+        return torch.tensor([min(text.prompt_tokens, len(text.ids) - 1) for text in read], device=device)
 
     def finish(self, vectors: Vectors, options: EncodeOptions) -> Vectors:
         """See `EmbeddingModel.finish`."""
         normalize = self._config.normalize if options.normalize is None else options.normalize
         return shortened(vectors, options.dimensions, normalize)
-
-    def _prepared(self, text: str, options: EncodeOptions) -> str:
-        prompt = self._config.prompt(options.role) if options.prompt is None else options.prompt
-        return (prompt + text).lower() if self._config.lower_case else prompt + text
 
     def _check_device(self, failure: Exception) -> None:
         """Some GPU errors stay for the life of the process; no text is to blame for those."""
