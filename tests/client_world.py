@@ -67,6 +67,7 @@ class World:
             texts_per_embed=256,
             ids_per_get=1000,
             failed_per_list=100,
+            prompt_characters=4096,
         )
         # Looks at a collection that still find changes pending, and how old they say the oldest is.
         self.pending_looks = 0

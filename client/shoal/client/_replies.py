@@ -217,6 +217,7 @@ def read_server(reply: status_pb2.DescribeResponse) -> types.ServerInfo:
             texts_per_embed=limits.texts_per_embed,
             ids_per_get=limits.ids_per_get,
             failed_per_list=limits.failed_per_list,
+            prompt_characters=limits.prompt_characters,
         ),
     )
 

@@ -298,6 +298,7 @@ class Limits:
     texts_per_embed: int
     ids_per_get: int
     failed_per_list: int
+    prompt_characters: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ class Limits:
     ids_per_get: int = 1000
     """Also the ids of one delete or retry."""
     failed_per_list: int = 1000
+    prompt_characters: int = 4096
+    """Of a prompt that an embedding request brings along."""
     stream_window: int = 8
-    """Batches of one upsert stream that are worked on at once; not part of Describe."""
+    """Messages of one upsert or embedding stream that are worked on at once; not part of Describe."""
     queries_per_call: int = 256
     """Queries that travel together to a shard or an encoder; not part of Describe."""

@@ -47,6 +47,7 @@ class Limits(google.protobuf.message.Message):
     TEXTS_PER_EMBED_FIELD_NUMBER: builtins.int
     IDS_PER_GET_FIELD_NUMBER: builtins.int
     FAILED_PER_LIST_FIELD_NUMBER: builtins.int
+    PROMPT_CHARACTERS_FIELD_NUMBER: builtins.int
     message_bytes: builtins.int
     documents_per_write: builtins.int
     id_bytes: builtins.int
@@ -59,6 +60,7 @@ class Limits(google.protobuf.message.Message):
     texts_per_embed: builtins.int
     ids_per_get: builtins.int
     failed_per_list: builtins.int
+    prompt_characters: builtins.int
     def __init__(
         self,
         *,
@@ -74,8 +76,9 @@ class Limits(google.protobuf.message.Message):
         texts_per_embed: builtins.int = ...,
         ids_per_get: builtins.int = ...,
         failed_per_list: builtins.int = ...,
+        prompt_characters: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["collection_name_bytes", b"collection_name_bytes", "dimension", b"dimension", "documents_per_write", b"documents_per_write", "failed_per_list", b"failed_per_list", "id_bytes", b"id_bytes", "ids_per_get", b"ids_per_get", "k", b"k", "message_bytes", b"message_bytes", "payload_bytes", b"payload_bytes", "shards", b"shards", "text_bytes", b"text_bytes", "texts_per_embed", b"texts_per_embed"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection_name_bytes", b"collection_name_bytes", "dimension", b"dimension", "documents_per_write", b"documents_per_write", "failed_per_list", b"failed_per_list", "id_bytes", b"id_bytes", "ids_per_get", b"ids_per_get", "k", b"k", "message_bytes", b"message_bytes", "payload_bytes", b"payload_bytes", "prompt_characters", b"prompt_characters", "shards", b"shards", "text_bytes", b"text_bytes", "texts_per_embed", b"texts_per_embed"]) -> None: ...
 
 Global___Limits: typing_extensions.TypeAlias = Limits
 
@@ -281,6 +284,7 @@ class StatusResponse(google.protobuf.message.Message):
     COORDINATOR_EPOCH_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     QUERY_CACHE_FIELD_NUMBER: builtins.int
+    POOLS_FIELD_NUMBER: builtins.int
     coordinator_epoch: builtins.int
     version: builtins.str
     @property
@@ -289,6 +293,8 @@ class StatusResponse(google.protobuf.message.Message):
     def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Worker]: ...
     @property
     def query_cache(self) -> Global___QueryCache: ...
+    @property
+    def pools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Pool]: ...
     def __init__(
         self,
         *,
@@ -297,8 +303,9 @@ class StatusResponse(google.protobuf.message.Message):
         coordinator_epoch: builtins.int = ...,
         version: builtins.str = ...,
         query_cache: Global___QueryCache | None = ...,
+        pools: collections.abc.Iterable[Global___Pool] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["query_cache", b"query_cache"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collections", b"collections", "coordinator_epoch", b"coordinator_epoch", "query_cache", b"query_cache", "version", b"version", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collections", b"collections", "coordinator_epoch", b"coordinator_epoch", "pools", b"pools", "query_cache", b"query_cache", "version", b"version", "workers", b"workers"]) -> None: ...
 
 Global___StatusResponse: typing_extensions.TypeAlias = StatusResponse

@@ -10,20 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from integration.gateway.small_cluster import DIMENSION, MODEL, SECRET, SmallCluster, eventually, packed, refused
+from integration.gateway.small_cluster import DIMENSION, SECRET, SmallCluster, eventually, packed, refused
 from shoal.cluster.errors import ListenError
 from shoal.cluster.gateway.server import SERVICES, GatewayServer, GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.limits import Limits
-from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, errors_pb2, search_pb2, status_pb2
-from shoal.workers.encoding.hashing_model import HashingModel
-from shoal.workers.encoding.model import AS_DOCUMENT
+from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, search_pb2, status_pb2
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -182,27 +179,6 @@ def test_a_search_right_after_a_drop_and_a_new_start_uses_the_new_collection(clu
     assert refused(lambda: cluster.searches.Search(by_vector))[1].field == "token"
     by_vector.token = ""
     assert not cluster.searches.Search(by_vector).hits
-
-
-def test_embed(cluster: SmallCluster) -> None:
-    texts = [f"text number {n}" for n in range(150)]
-    texts[70] = " "
-    response = cluster.embedding.Embed(embedding_pb2.EmbedRequest(model=MODEL, texts=texts), timeout=10)
-    vectors = np.frombuffer(response.vectors, "<f4").reshape(150, response.dimension)
-    good = [n for n in range(150) if n != 70]
-    wanted = HashingModel(DIMENSION).encode([texts[n] for n in good], AS_DOCUMENT).vectors
-    np.testing.assert_allclose(vectors[good], wanted, atol=1e-6)
-    assert not vectors[70].any()
-    assert [n for n, item in enumerate(response.items) if item.HasField("error")] == [70]
-    assert response.items[70].error.field == "texts[70]"
-    assert response.fingerprint == cluster.coordinator.model.fingerprint
-    for request, field in (
-        (embedding_pb2.EmbedRequest(model="", texts=["a"]), "model"),
-        (embedding_pb2.EmbedRequest(model="other", texts=["a"]), "model"),
-        (embedding_pb2.EmbedRequest(model=MODEL), "texts"),
-        (embedding_pb2.EmbedRequest(model=MODEL, texts=["a"], role=9), "role"),  # pyright: ignore[reportArgumentType]
-    ):
-        assert refused(lambda request=request: cluster.embedding.Embed(request))[1].field == field
 
 
 def test_describe_and_status(cluster: SmallCluster) -> None:

@@ -9,13 +9,17 @@ from typing import Any, cast
 
 from shoal.cluster.gateway.backends import Backends
 from shoal.cluster.gateway.deadlines import Deadline
+from shoal.cluster.gateway.encoders import Encoders
+from shoal.cluster.gateway.encoding_messages import QueryAnswer
 from shoal.cluster.gateway.ledger_reads import LedgerReads
+from shoal.cluster.gateway.query_cache import EncodedText
 from shoal.cluster.gateway.search import Searcher
 from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, LiveDocument, ShardCut
 from shoal.cluster.limits import Limits
 from shoal.cluster.merging import Candidate, ShardAnswer
 from shoal.cluster.routing import ModelId, ShardId
 from shoal.v1 import search_pb2
+from shoal.workers.encoding.model import AS_QUERY, EncodeOptions
 
 GENERATION = GenerationRecord(11, 1, "papers", 3, "active", "m", "f", 1, "flat", "dot", 1)
 COLLECTION = CollectionRecord(1, "papers", CollectionSettings("m", 1, "flat", "dot", 1), 9, 0, GENERATION)
@@ -55,9 +59,10 @@ class Shards:
         self.searched.append(vector)
         return ShardAnswer(self.rows[:k], exhausted=len(self.rows) < k)
 
-    async def encode_query(self, model: ModelId, text: str, deadline: Deadline) -> bytes:
+    async def query(self, model: ModelId, text: str, options: EncodeOptions, deadline: Deadline) -> QueryAnswer:
+        assert options == AS_QUERY
         self.encoded.append(model)
-        return model.fingerprint.encode()
+        return QueryAnswer(EncodedText(model.fingerprint.encode(), 1, False), 1)
 
 
 class Clock:
@@ -73,7 +78,7 @@ class Clock:
 
 def searched(ledger: Ledger, shards: Shards, k: int, times: int = 1) -> search_pb2.SearchResponse:
     async def scenario() -> search_pb2.SearchResponse:
-        searcher = Searcher(cast(LedgerReads, ledger), cast(Backends, shards), Limits(), Clock())
+        searcher = Searcher(cast(LedgerReads, ledger), cast(Backends, shards), cast(Encoders, shards), Limits(), Clock())
         request = search_pb2.SearchRequest(collection="papers", text="words", k=k)
         for _ in range(times - 1):
             await searcher.search(request, Deadline.within(5))

@@ -82,10 +82,15 @@ def test_texts() -> None:
     assert long.message == "documents[3].text: 12 bytes, the limit is 10"
     assert refusal(validation.check_text, "a\0b", LIMITS, "text").field == "text"
     assert refusal(validation.check_query_text, " \n", LIMITS).field == "text"
-    validation.check_embed_texts(["", "a"], LIMITS)
     assert refusal(validation.check_embed_texts, [], LIMITS).field == "texts"
     assert refusal(validation.check_embed_texts, ["a", "b", "c"], LIMITS).limit == 2
-    assert refusal(validation.check_embed_texts, ["a", "x" * 11], LIMITS).field == "texts[1]"
+    # A text that is too long is refused alone.
+    assert validation.check_embed_texts(["", "a\0b"], LIMITS) == {}
+    refused = validation.check_embed_texts(["a", "é" * 6], LIMITS)
+    assert {place: (error.field, error.value, error.limit) for place, error in refused.items()} == {
+        1: ("texts[1]", "12", 10)
+    }
+    assert validation.check_embed_texts(["x" * 10, "é" * 5], LIMITS) == {}
 
 
 def test_list_limits() -> None:

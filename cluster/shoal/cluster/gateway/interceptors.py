@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from shoal.cluster.errors import (
     refuse,
     shortened,
 )
+from shoal.cluster.gateway.counts import GatewayCounts
 from shoal.cluster.ledger.errors import LedgerError
 
 log = logging.getLogger(__name__)
@@ -30,17 +32,20 @@ PUBLIC_PREFIX = "/shoal.v1."
 class CallsInFlight:
     """Counts public calls, so that a drain knows when the last one has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: GatewayCounts) -> None:
+        self.counts = counts
         self._count = 0
         self._none = asyncio.Event()
         self._none.set()
 
     def __enter__(self) -> None:
         self._count += 1
+        self.counts.in_flight = self._count
         self._none.clear()
 
     def __exit__(self, *_: object) -> None:
         self._count -= 1
+        self.counts.in_flight = self._count
         if not self._count:
             self._none.set()
 
@@ -59,6 +64,25 @@ def meaning(error: Exception, method: str) -> ClusterError:
         return DeadlineExceeded(f"{method.rpartition('/')[2]} did not end in time")
     log.error("%s failed", method, exc_info=error)
     return InternalDefect(f"a defect in Shoal: {type(error).__name__}: {shortened(error)}")
+
+
+class _Call:
+    """Counts one public call when it ends."""
+
+    __slots__ = ("_began", "_counts", "_method", "status")
+
+    def __init__(self, counts: GatewayCounts, method: str) -> None:
+        self._counts = counts
+        self._method = method.rpartition("/")[2]
+        # Unless something else is noted, the caller went away, or its deadline passed, before there was an answer.
+        self.status = grpc.StatusCode.CANCELLED
+        self._began = time.perf_counter()
+
+    def __enter__(self) -> _Call:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._counts.ended(self._method, self.status.name, time.perf_counter() - self._began)
 
 
 class PublicCalls(grpc.aio.ServerInterceptor):
@@ -88,7 +112,7 @@ class PublicCalls(grpc.aio.ServerInterceptor):
 
     def _unary(self, behaviour: Callable[..., Awaitable[Any]], method: str) -> Callable[..., Awaitable[Any]]:
         async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            with self._in_flight:
+            with self._in_flight, _Call(self._in_flight.counts, method) as call:
                 try:
                     remaining = context.time_remaining()
                     limit = self._default_deadline_s if remaining is None else remaining
@@ -103,23 +127,29 @@ class PublicCalls(grpc.aio.ServerInterceptor):
                             value=str(size),
                             limit=self._reply_bytes,
                         )
+                    call.status = grpc.StatusCode.OK
                     return reply
                 except grpc.aio.AbortError:
                     raise
                 except Exception as error:
-                    await refuse(context, meaning(error, method))
+                    told = meaning(error, method)
+                    call.status = told.status
+                    await refuse(context, told)
 
         return answer
 
     def _stream(self, behaviour: Callable[..., AsyncIterator[Any]], method: str) -> Callable[..., AsyncIterator[Any]]:
         async def answer(requests: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            with self._in_flight:
+            with self._in_flight, _Call(self._in_flight.counts, method) as call:
                 try:
                     async for reply in behaviour(requests, context):
                         yield reply
+                    call.status = grpc.StatusCode.OK
                 except grpc.aio.AbortError:
                     raise
                 except Exception as error:
-                    await refuse(context, meaning(error, method))
+                    told = meaning(error, method)
+                    call.status = told.status
+                    await refuse(context, told)
 
         return answer

@@ -12,6 +12,7 @@ from shoal.cluster.gateway.backends import Backends
 from shoal.cluster.gateway.coverage import Freshness, coverage_of, shortfall
 from shoal.cluster.gateway.deadlines import Deadline
 from shoal.cluster.gateway.documents_validation import check_vector
+from shoal.cluster.gateway.encoders import Encoders
 from shoal.cluster.gateway.ledger_reads import LedgerReads
 from shoal.cluster.gateway.profiles import profile_of
 from shoal.cluster.gateway.validation import (
@@ -28,6 +29,7 @@ from shoal.cluster.limits import Limits
 from shoal.cluster.merging import Candidate, ShardAnswer, settled
 from shoal.cluster.routing import ModelId, ShardId
 from shoal.v1 import search_pb2
+from shoal.workers.encoding.model import AS_QUERY
 
 PARTIAL_PATIENCE_S = 1.0
 """How long a search that can live with less waits for a shard that nobody serves."""
@@ -62,9 +64,12 @@ class _Validated:
 class Searcher:
     """Answers searches. `now_ms` is the wall clock that the ledger's times are of."""
 
-    def __init__(self, reads: LedgerReads, backends: Backends, limits: Limits, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, reads: LedgerReads, backends: Backends, encoders: Encoders, limits: Limits, now_ms: Callable[[], int]
+    ) -> None:
         self._reads = reads
         self._backends = backends
+        self._encoders = encoders
         self._limits = limits
         self._now_ms = now_ms
         self._models: dict[str, ModelId] = {}
@@ -152,8 +157,10 @@ class Searcher:
     async def _encode(self, model: ModelId, text: str, deadline: Deadline) -> tuple[bytes, float]:
         clock = asyncio.get_running_loop().time
         began = clock()
-        vector = await self._backends.encode_query(model, text, deadline)
-        return vector, clock() - began
+        answer = await self._encoders.query(model, text, AS_QUERY, deadline)
+        if answer.encoded is None:
+            raise InvalidRequest(f"text: {answer.error}", field="text")
+        return answer.encoded.vector, clock() - began
 
     async def _until_full(self, run: _Run) -> _Validated:
         """Asks for more and more until k live hits are certain or no shard has any more."""

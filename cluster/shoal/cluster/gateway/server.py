@@ -17,14 +17,20 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from shoal.cluster.channels import Channels
 from shoal.cluster.errors import ListenError
 from shoal.cluster.gateway.backends import Backends
 from shoal.cluster.gateway.collections_service import CollectionService, CollectionShelf
 from shoal.cluster.gateway.coordinator_link import CoordinatorLink
+from shoal.cluster.gateway.counts import GatewayCounts
 from shoal.cluster.gateway.documents_service import DocumentService
+from shoal.cluster.gateway.embedding import Embedder
 from shoal.cluster.gateway.embedding_service import EmbeddingService
+from shoal.cluster.gateway.encoders import Encoders
 from shoal.cluster.gateway.interceptors import CallsInFlight, PublicCalls
 from shoal.cluster.gateway.ledger_reads import LedgerReads
+from shoal.cluster.gateway.models import Models
+from shoal.cluster.gateway.query_cache import QueryCache
 from shoal.cluster.gateway.routing_view import RoutingView
 from shoal.cluster.gateway.search import Searcher
 from shoal.cluster.gateway.search_service import SearchService
@@ -72,6 +78,12 @@ class GatewaySettings:
     limits: Limits = field(default_factory=Limits)
     default_deadline_s: float = 60.0
     """For calls that come without a deadline, and for each batch of a stream."""
+    query_cache_bytes: int = 64 * 1024 * 1024
+    query_cache_entries: int = 100_000
+    retain_every_s: float = 10.0
+    """How often the coordinator is told that a model is in use; well below its `encoder.idle_s`."""
+    metrics_listen: str = ""
+    """HOST:PORT for Prometheus; empty serves none."""
 
 
 def wall_clock_ms() -> int:
@@ -147,9 +159,23 @@ class _Running:
         self._reads = reads
         self._now_ms = now_ms
         self._view = RoutingView()
-        self._backends = Backends(self._view, settings.secret, settings.limits.queries_per_call)
+        self._channels = Channels()
+        self._counts = GatewayCounts()
+        self._cache = QueryCache(settings.query_cache_bytes, settings.query_cache_entries)
+        queries = settings.limits.queries_per_call
+        self._backends = Backends(self._view, self._channels, settings.secret, queries, self._counts)
+        self._encoders = Encoders(
+            self._view,
+            self._channels,
+            settings.secret,
+            self._cache,
+            self._counts,
+            queries,
+            settings.default_deadline_s,
+        )
         self._link = CoordinatorLink(reads, self._view, settings.secret, settings.name, self._routed)
-        self._in_flight = CallsInFlight()
+        self._models = Models(self._link, self._view, settings.retain_every_s)
+        self._in_flight = CallsInFlight(self._counts)
         self._draining = asyncio.Event()
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
         calls = PublicCalls(self._in_flight, settings.default_deadline_s, settings.limits.message_bytes)
@@ -186,7 +212,8 @@ class _Running:
         reads, link, view, backends = self._reads, self._link, self._view, self._backends
         shelf = CollectionShelf(reads, view, self._now_ms)
         path = WritePath(reads, link, backends, view, limits)
-        searcher = Searcher(reads, backends, limits, self._now_ms)
+        searcher = Searcher(reads, backends, self._encoders, limits, self._now_ms)
+        embedder = Embedder(self._models, self._encoders, view, limits, self._counts)
         collections_pb2_grpc.add_CollectionServiceServicer_to_server(
             CollectionService(shelf, link, limits, default_s), self._server
         )
@@ -195,16 +222,16 @@ class _Running:
         )
         search_pb2_grpc.add_SearchServiceServicer_to_server(SearchService(searcher, default_s), self._server)
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(
-            EmbeddingService(link, backends, view, limits, default_s), self._server
+            EmbeddingService(embedder, limits.stream_window, default_s, self._draining), self._server
         )
         status_pb2_grpc.add_StatusServiceServicer_to_server(
-            StatusService(shelf, view, limits, settings.name, self.address), self._server
+            StatusService(shelf, view, self._cache, limits, settings.name, self.address), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
 
     async def _routed(self) -> None:
-        await self._backends.keep_routed()
+        await self._channels.keep(set(self._view.table.addresses()))
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
 
@@ -221,8 +248,9 @@ class _Running:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
+        await self._models.close()
         await self._link.close()
-        await self._backends.close()
+        await self._channels.close_all()
         await asyncio.get_running_loop().run_in_executor(None, self._reads.close)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import grpc.aio
 
 from shoal.cluster.gateway.collections_service import CollectionShelf
+from shoal.cluster.gateway.query_cache import QueryCache
 from shoal.cluster.gateway.routing_view import RoutingView
 from shoal.cluster.limits import Limits
 from shoal.v1 import status_pb2, status_pb2_grpc
@@ -32,9 +33,12 @@ def limits_message(limits: Limits) -> status_pb2.Limits:
 class StatusService(status_pb2_grpc.StatusServiceServicer):
     """Answers from what this gateway knows, also while the coordinator restarts."""
 
-    def __init__(self, shelf: CollectionShelf, view: RoutingView, limits: Limits, name: str, address: str) -> None:
+    def __init__(
+        self, shelf: CollectionShelf, view: RoutingView, cache: QueryCache, limits: Limits, name: str, address: str
+    ) -> None:
         self._shelf = shelf
         self._view = view
+        self._cache = cache
         self._limits = limits
         self._name = name
         self._address = address
@@ -63,9 +67,18 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
                     kind="gateway", name=self._name, address=self._address, state=state, pid=os.getpid(), node=node
                 )
             )
+        cache = self._cache.figures()
         return status_pb2.StatusResponse(
             collections=await self._shelf.show_all(),
             workers=workers,
             coordinator_epoch=table.epoch,
             version=installed("shoal"),
+            query_cache=status_pb2.QueryCache(
+                hits=cache.hits,
+                misses=cache.misses,
+                joined=cache.joined,
+                entries=cache.entries,
+                bytes=cache.bytes,
+                limit_bytes=cache.limit_bytes,
+            ),
         )

@@ -97,14 +97,22 @@ def check_query_text(text: str, limits: Limits) -> None:
         raise InvalidRequest("text: a query must not be empty", field="text", value=shortened(repr(text)))
 
 
-def check_embed_texts(texts: Sequence[str], limits: Limits) -> None:
-    """Texts to embed; a blank one is answered item by item, not refused here."""
+def check_embed_texts(texts: Sequence[str], limits: Limits) -> dict[int, InvalidRequest]:
+    """The texts of one embedding request that are too long, by place: each is answered with an error of its own.
+
+    Raises InvalidRequest for no texts, or too many.
+    """
     if not texts:
         raise InvalidRequest("texts: at least one text is needed", field="texts", limit=limits.texts_per_embed)
     if len(texts) > limits.texts_per_embed:
         raise out_of_limit("texts", len(texts), limits.texts_per_embed, "texts")
-    for position, text in enumerate(texts):
-        check_text(text, limits, f"texts[{position}]")
+    # A character has at most four bytes, so most texts need not be encoded to be measured.
+    sizes = ((place, len(text.encode())) for place, text in enumerate(texts) if 4 * len(text) > limits.text_bytes)
+    return {
+        place: out_of_limit(f"texts[{place}]", size, limits.text_bytes, "bytes")
+        for place, size in sizes
+        if size > limits.text_bytes
+    }
 
 
 def list_limit(asked: int, limits: Limits) -> int:
