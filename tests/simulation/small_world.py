@@ -78,6 +78,7 @@ class Work:
     removal: bool
     shard: int
     attempts: int
+    priority: int
     vector: bytes = b""
 
 
@@ -181,7 +182,7 @@ class SmallWorld:
     def _work(self, key: str) -> Work:
         record = self.records[key]
         shard = shard_of(key, len(self.shards))
-        return Work(key, record.wanted, record.text, record.removal, shard, record.attempts)
+        return Work(key, record.wanted, record.text, record.removal, shard, record.attempts, record.priority)
 
     def encode(self, accident: EncodeFailure | None = None) -> None:
         """Carries out one call; an accident hits a batch at most once, a poison always."""

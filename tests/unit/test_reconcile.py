@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.cluster.admission import PRIORITY_BACKFILL, PRIORITY_EDIT, PRIORITY_NEW, is_live
 from shoal.cluster.reconcile import (
     BUSY_PAUSE_S,
     LOSSES_BEFORE_BISECTING,
@@ -37,6 +38,7 @@ class Document:
     removal: bool = False
     shard: int = 0
     attempts: int = 0
+    priority: int = PRIORITY_NEW
 
 
 documents = st.lists(
@@ -48,6 +50,7 @@ documents = st.lists(
         removal=st.booleans(),
         shard=st.integers(0, 3),
         attempts=st.sampled_from([0, 0, 0, 1, 4]),
+        priority=st.sampled_from([PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_BACKFILL]),
     ),
     max_size=40,
 )
@@ -77,8 +80,10 @@ def test_batches_keep_the_limits_and_are_no_smaller_than_they_need_be(pending: l
         assert 1 <= len(batch) <= limits.documents
         # One text alone may pass the limit: it has to go somehow.
         assert len(batch) == 1 or size <= limits.text_bytes
+        assert len({is_live(one.priority) for one in batch}) == 1
     for batch, size, following in zip(mixed, sizes, mixed[1:], strict=False):
-        assert len(batch) == limits.documents or size + len(following[0].text.encode()) > limits.text_bytes
+        full = len(batch) == limits.documents or size + len(following[0].text.encode()) > limits.text_bytes
+        assert full or is_live(batch[0].priority) != is_live(following[0].priority)
 
 
 @given(pending=documents, limits=limits)
@@ -133,6 +138,11 @@ def test_exactly_the_poison_is_counted_in_a_bounded_number_of_calls(
 def test_a_busy_encoder_says_nothing_about_documents(size: int, strikes: int) -> None:
     batch = Batch(tuple(Document(str(number)) for number in range(size)), strikes)
     assert after_failure(batch, EncodeFailure.BUSY) == (RetryBatch(batch, BUSY_PAUSE_S),)
+
+
+@pytest.mark.parametrize(("priority", "live"), [(PRIORITY_EDIT, True), (PRIORITY_NEW, False), (PRIORITY_BACKFILL, False)])
+def test_edits_of_what_searches_know_go_before_the_rest(priority: int, live: bool) -> None:
+    assert Batch((Document("a", priority=priority),)).live is live
 
 
 def test_the_first_loss_is_forgiven_and_the_next_bisects() -> None:

@@ -39,6 +39,11 @@ class Stored:
     """Some version of it answers searches now."""
 
 
+def is_live(priority: int) -> bool:
+    """Whether somebody may be waiting to see the change: an old text would be found, or is missing, until it is made."""
+    return priority <= PRIORITY_EDIT
+
+
 @dataclass(frozen=True, slots=True)
 class Admitted:
     """The document changes."""

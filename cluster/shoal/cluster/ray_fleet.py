@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.actor import ActorHandle
-from ray.exceptions import GetTimeoutError, RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util import list_named_actors
 
 from shoal.cluster.coordinator.core import CoordinatorSettings
-from shoal.cluster.coordinator.fleet import FleetError, Located, Member
+from shoal.cluster.coordinator.fleet import FleetError, Located, Member, NoRoom
 from shoal.cluster.settings import threads_of
 from shoal.workers.encoding.actor import EncoderActor
 from shoal.workers.indexing.actor import IndexWorkerActor
@@ -17,7 +21,9 @@ from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
 from shoal.workers.indexing.sealing import seal
 from shoal.workers.indexing.storage import DamagedFile
 
-LOCATE_TIMEOUT_S = 5.0
+LOCATE_TIMEOUT_S = 0.5
+START_S = 5.0
+"""How long an actor with room for it may take to start; before that, nothing is said about room."""
 STOP_TIMEOUT_S = 5.0
 SEAL_TIMEOUT_S = 3600.0
 
@@ -27,12 +33,22 @@ def _seal(storage_root: str, manifest: ManifestInfo) -> SealedInfo:
     return seal(storage_root, manifest)
 
 
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Calls of an actor for its address that have not been answered yet. Asked once: each call waits at the actor."""
+
+    refs: list[Any]
+    asked_s: float
+
+
 class RayFleet:
     """A Fleet on the Ray cluster that this process has joined. Actors are detached: they outlive the coordinator."""
 
     def __init__(self, settings: CoordinatorSettings, namespace: str) -> None:
         self._settings = settings
         self._namespace = namespace
+        self._questions: dict[str, _Question] = {}
+        self._lock = threading.Lock()
 
     def start(self, member: Member) -> None:
         """Makes sure that the member's actor exists; Ray restarts it whenever its process dies."""
@@ -45,32 +61,53 @@ class RayFleet:
             "max_restarts": -1,
             # So that an actor's address is told while another call waits.
             "max_concurrency": 4,
+            # Over the machines, so that one that is lost takes few along.
+            "scheduling_strategy": "SPREAD",
+            **self._resources(member),
         }
         try:
             if member.kind == "index":
-                IndexWorkerActor.options(**shared, num_cpus=serve.index.cpus).remote(
+                IndexWorkerActor.options(**shared).remote(
                     self._settings.storage_root, secret, threads_of(serve.index.threads)
                 )
             else:
-                EncoderActor.options(**shared, num_cpus=serve.encoder.cpus, num_gpus=serve.encoder.gpus).remote(
-                    member.model, secret, serve.encoder.threads_per_replica
-                )
+                EncoderActor.options(**shared).remote(member.model, secret, serve.encoder.threads_per_replica)
         except RayError as error:
             raise FleetError(f"{member.name} cannot be started: {_line(error)}") from error
 
     def locate(self, member: Member) -> Located:
-        """Asks the actor for its address; raises FleetError while Ray is (re)starting it."""
+        """Asks the actor for its address, without waiting long; the answer may come at a later call."""
         try:
-            handle = self._handle(member)
-            address, pid = ray.get([handle.address.remote(), handle.pid.remote()], timeout=LOCATE_TIMEOUT_S)
-        except GetTimeoutError as error:
-            raise FleetError(f"{member.name} has not started yet") from error
+            question = self._ask(member)
+            ready, _ = ray.wait(question.refs, num_returns=len(question.refs), timeout=LOCATE_TIMEOUT_S)
+            if len(ready) < len(question.refs):
+                self._check_room(member, question)
+                raise FleetError(f"{member.name} has not started yet")
+            self._forget(member)
+            address, pid = ray.get(question.refs)
         except (RayError, ValueError) as error:
+            self._forget(member)
             raise FleetError(f"{member.name} is down: {_line(error)}") from error
         return Located(address, pid, address.rpartition(":")[0])
 
+    def restart(self, member: Member) -> None:
+        """Kills the actor's process, also one that stands still; Ray starts another."""
+        self._forget(member)
+        try:
+            ray.kill(self._handle(member), no_restart=False)
+        except (RayError, ValueError) as error:
+            raise FleetError(_line(error)) from error
+
+    def existing(self) -> list[str]:
+        """Names of all actors of this cluster that are not dead, coordinator and gateways among them."""
+        try:
+            return [str(name) for name in list_named_actors()]
+        except RayError as error:
+            raise FleetError(_line(error)) from error
+
     def stop(self, member: Member) -> None:
         """Lets the actor finish what is in flight, then ends it for good."""
+        self._forget(member)
         try:
             handle = self._handle(member)
         except ValueError:
@@ -91,6 +128,39 @@ class RayFleet:
             raise FleetError(_line(error.cause)) from error
         except RayError as error:
             raise FleetError(_line(error)) from error
+
+    def _ask(self, member: Member) -> _Question:
+        with self._lock:
+            question = self._questions.get(member.name)
+            if question is None:
+                handle = self._handle(member)
+                refs = [handle.address.remote(), handle.pid.remote()]
+                question = self._questions[member.name] = _Question(refs, time.monotonic())
+        return question
+
+    def _forget(self, member: Member) -> None:
+        with self._lock:
+            self._questions.pop(member.name, None)
+
+    def _resources(self, member: Member) -> dict[str, float]:
+        serve = self._settings.serve
+        if member.kind == "index":
+            return {"num_cpus": serve.index.cpus}
+        return {"num_cpus": serve.encoder.cpus, "num_gpus": serve.encoder.gpus}
+
+    def _check_room(self, member: Member, question: _Question) -> None:
+        """Raises NoRoom when the actor has not started because the cluster has nothing free for it.
+
+        An actor that is starting has its share already, so soon after it was asked for a lack would say nothing.
+        """
+        if time.monotonic() - question.asked_s < START_S:
+            return
+        needed = self._resources(member)
+        free, total = ray.available_resources(), ray.cluster_resources()
+        for name, kind in (("GPU", "num_gpus"), ("CPU", "num_cpus")):
+            amount = needed.get(kind, 0.0)
+            if free.get(name, 0.0) < amount:
+                raise NoRoom(f"for {amount:g} {name}: {free.get(name, 0.0):g} of {total.get(name, 0.0):g} are free")
 
     def _handle(self, member: Member) -> ActorHandle[Any]:
         """Raises ValueError when there is no such actor."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
+from shoal.cluster.admission import is_live
+
 
 class Pending(Protocol):
     """What a decision needs to know of a pending document."""
@@ -24,6 +26,8 @@ class Pending(Protocol):
     def shard(self) -> int: ...
     @property
     def attempts(self) -> int: ...
+    @property
+    def priority(self) -> int: ...
 
 
 P = TypeVar("P", bound=Pending)
@@ -48,6 +52,11 @@ class Batch(Generic[P]):
     strikes: int = 0
     """How often an encoder was lost while it worked on these documents."""
 
+    @property
+    def live(self) -> bool:
+        """Whether these are changes of documents that searches know: they go before backfill."""
+        return is_live(self.documents[0].priority)
+
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[P]):
@@ -61,7 +70,8 @@ class Plan(Generic[P]):
 def plan(pending: Sequence[P], limits: BatchLimits, shards_ready: frozenset[int]) -> Plan[P]:
     """Cuts pending documents into work, keeping their order.
 
-    Those of a shard that nobody serves now are left out; one that failed before goes alone.
+    Those of a shard that nobody serves now are left out; one that failed before goes alone. Live edits and backfill never
+    share a batch, or the edits would wait with the rest.
     """
     apply: list[P] = []
     batches: list[Batch[P]] = []
@@ -78,7 +88,8 @@ def plan(pending: Sequence[P], limits: BatchLimits, shards_ready: frozenset[int]
             batches.append(Batch((document,), LOSSES_BEFORE_BISECTING - 1))
             continue
         length = len(document.text.encode())
-        if batch and (len(batch) >= limits.documents or size + length > limits.text_bytes):
+        full = len(batch) >= limits.documents or size + length > limits.text_bytes
+        if batch and (full or is_live(document.priority) != is_live(batch[0].priority)):
             batches.append(Batch(tuple(batch)))
             batch, size = [], 0
         batch.append(document)

@@ -47,7 +47,10 @@ class RoutingTable:
     revision: int = 0
     shards: Mapping[ShardId, ShardPlace] = field(default_factory=lambda: MappingProxyType({}))
     encoders: Mapping[ModelId, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    draining: frozenset[str] = frozenset()
+    """Addresses of encoders that finish what they have and get nothing new."""
     workers: tuple[status_pb2.Worker, ...] = ()
+    pools: tuple[status_pb2.Pool, ...] = ()
 
     @classmethod
     def from_message(cls, message: coordinator_pb2.WatchRoutingResponse) -> "RoutingTable":
@@ -61,7 +64,7 @@ class RoutingTable:
         }
         encoders: dict[ModelId, tuple[str, ...]] = {}
         for route in message.encoders:
-            if route.address:
+            if route.address and not route.draining:
                 model = ModelId(route.model, route.fingerprint)
                 encoders[model] = (*encoders.get(model, ()), route.address)
         return cls(
@@ -69,7 +72,9 @@ class RoutingTable:
             revision=message.revision,
             shards=MappingProxyType(shards),
             encoders=MappingProxyType(encoders),
+            draining=frozenset(route.address for route in message.encoders if route.draining),
             workers=tuple(message.workers),
+            pools=tuple(message.pools),
         )
 
     @property
@@ -82,8 +87,8 @@ class RoutingTable:
         return other if other.age > self.age else self
 
     def addresses(self) -> frozenset[str]:
-        """Every address that a call may go to."""
-        found = {place.address for place in self.shards.values()}
+        """Every address that a call may go to, or may still be under way to."""
+        found = {place.address for place in self.shards.values()} | self.draining
         for replicas in self.encoders.values():
             found.update(replicas)
         return frozenset(found)

@@ -59,7 +59,7 @@ class PoolState:
 
     wanted: int
     needs: tuple[tuple[float, int], ...] = ()
-    """(time in seconds, replicas needed then), times rising and needs falling: what a later, larger one covers is left out."""
+    """(time in seconds, replicas needed then), times rising and needs falling: what a later, larger one covers is gone."""
 
 
 def scale(state: PoolState, load: PoolLoad, bounds: PoolBounds, policy: ScalingPolicy, now_s: float) -> PoolState:

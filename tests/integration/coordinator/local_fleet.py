@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 
 from integration.gateway.small_cluster import SECRET, stop
-from shoal.cluster.coordinator.fleet import FleetError, Located, Member
+from shoal.cluster.coordinator.fleet import FleetError, Located, Member, NoRoom
 from shoal.internal.v1 import encoder_pb2
 from shoal.workers.encoding.engine import EncoderEngine
 from shoal.workers.encoding.hashing_model import HashingModel
@@ -49,6 +49,13 @@ class FragileEncoder(EncoderService):
         self._name = name
         self._fleet = fleet
 
+    async def DescribeModel(
+        self, request: encoder_pb2.DescribeModelRequest, context: Any
+    ) -> encoder_pb2.DescribeModelResponse:
+        while self._name in self._fleet.still:
+            await asyncio.sleep(0.02)
+        return await super().DescribeModel(request, context)
+
     async def Encode(self, request: encoder_pb2.EncodeRequest, context: Any) -> encoder_pb2.EncodeResponse:
         self._fleet.encoded.append(list(request.texts))
         whole = " ".join(request.texts)
@@ -74,6 +81,10 @@ class LocalFleet:
         self.deadly: set[str] = set()
         self.deaths = 0
         self.held_down: set[str] = set()
+        self.no_room: set[str] = set()
+        self.still: set[str] = set()
+        """Encoders that answer nobody."""
+        self.restarted: list[str] = []
         self.defects: list[Exception] = []
         self.encoded: list[list[str]] = []
         self.seals = 0
@@ -89,12 +100,23 @@ class LocalFleet:
         with self._lock:
             if self.defects:
                 raise self.defects.pop()
+            if member.name in self.no_room:
+                raise NoRoom("for 1 GPU: 0 of 0 are free")
             if member.name in self.held_down or member.name not in self._wanted:
                 raise FleetError(f"{member.name} is down")
             running = self._running.get(member.name)
             if running is None:
                 running = self._running[member.name] = self._launch(member)
             return Located(running.address, running.pid, "here")
+
+    def restart(self, member: Member) -> None:
+        self.restarted.append(member.name)
+        self.still.discard(member.name)
+        self.kill(member.name)
+
+    def existing(self) -> list[str]:
+        with self._lock:
+            return sorted(self._wanted)
 
     def stop(self, member: Member) -> None:
         with self._lock:

@@ -6,20 +6,22 @@ import re
 
 import pytest
 
-from shoal.cluster.coordinator.models import RetainedModels, encoder_members
+from shoal.cluster.coordinator.models import RetainedModels, encoder_member, is_replica_of, replica_number
 
 
 @pytest.mark.parametrize("model", ["hashing:64", "/a folder/with ä/", "org/model-v1.5", "x" * 500, "///", "ключ"])
 def test_names_are_stable_safe_and_short(model: str) -> None:
-    members = encoder_members(model, 2)
-    assert members == encoder_members(model, 3)[:2]
-    assert [(member.kind, member.model) for member in members] == [("encoder", model)] * 2
-    for number, member in enumerate(members):
+    for number in (0, 1, 12):
+        member = encoder_member(model, number)
+        assert member == encoder_member(model, number)
+        assert (member.kind, member.model, replica_number(member)) == ("encoder", model, number)
         assert re.fullmatch(rf"encoder-[A-Za-z0-9.-]*-[0-9a-f]{{8}}-{number}", member.name) and len(member.name) < 70
+        assert is_replica_of(member.name, model) and not is_replica_of(member.name, model + "x")
+        assert not is_replica_of(member.name + "x", model)
 
 
 def test_models_of_the_same_last_name_have_different_encoders() -> None:
-    assert encoder_members("/one/model", 1)[0].name != encoder_members("/two/model", 1)[0].name
+    assert encoder_member("/one/model", 0).name != encoder_member("/two/model", 0).name
 
 
 def test_a_model_is_wanted_while_a_generation_uses_it_or_someone_asked_lately() -> None:

@@ -17,6 +17,19 @@ def test_the_least_busy_replica_is_called() -> None:
     assert turns.take([]) == ""
 
 
+def test_the_size_of_calls_counts_not_their_number() -> None:
+    turns = EncoderTurns()
+    assert turns.take(["a", "b"], size=1000) == "a"
+    assert [turns.take(["a", "b"], size=300) for _ in range(4)] == ["b"] * 4
+    assert turns.take(["a", "b"]) == "a"
+    turns.end("a", 1000)
+    assert turns.take(["a", "b"], size=500) == "a"
+    turns.end("a")
+    turns.end("a", 500)
+    suspicion = Suspicion()
+    assert turns.take(["a"], suspicion, size=7) == "a"
+
+
 def test_a_suspicion_waits_until_it_is_alone_and_keeps_others_out() -> None:
     turns, suspicion = EncoderTurns(), Suspicion()
     turns.take(["a"])

@@ -9,7 +9,6 @@ import asyncio
 import logging
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +18,12 @@ from shoal.cluster.coordinator.broadcast import RoutingBoard
 from shoal.cluster.coordinator.embedder import Embedder
 from shoal.cluster.coordinator.fleet import Fleet, Member
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
-from shoal.cluster.coordinator.models import RetainedModels, encoder_members
+from shoal.cluster.coordinator.pools import LOOK_S, EncoderPools
 from shoal.cluster.coordinator.shards import ShardKeeper
 from shoal.cluster.coordinator.supervision import Supervisor, Watched
 from shoal.cluster.coordinator.turns import EncoderTurns
-from shoal.cluster.errors import DimensionMismatch, InvalidModel, Overloaded, Unavailable
+from shoal.cluster.coordinator.wire import worker_message
+from shoal.cluster.errors import DimensionMismatch, Overloaded, Unavailable
 from shoal.cluster.gathering import Gathering
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ledger.errors import LeaseHeld, LedgerError
@@ -34,7 +34,6 @@ from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.cluster.reconcile import BatchLimits, RetryPolicy, SealPolicy
 from shoal.cluster.settings import ServeSettings
 from shoal.internal.v1 import coordinator_pb2
-from shoal.v1 import status_pb2
 from shoal.workers.indexing.collect import collect
 from shoal.workers.indexing.storage import Storage
 
@@ -42,7 +41,6 @@ log = logging.getLogger(__name__)
 
 BATCHES_PER_COMMIT = 256
 DOCUMENTS_WAITING = 20_000
-MODELS_LOOK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +67,10 @@ class Coordinator:
         self._threads = LedgerThreads(deposed)
         self._channels = Channels()
         self._turns = EncoderTurns()
-        self._retained = RetainedModels(settings.serve.encoder.idle_s)
         self._writes: Gathering[WriteBatch, WriteOutcome | LedgerError] = Gathering(self._commit, BATCHES_PER_COMMIT)
         self._waiting_documents = 0
         self._embedders: dict[int, tuple[Embedder, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._provisioning: Counter[str] = Counter()
         self.board = RoutingBoard()
         self.epoch = 0
 
@@ -99,14 +95,14 @@ class Coordinator:
             changed=self._publish,
             damaged=self._wake,
         )
+        self._pools = EncoderPools(serve.encoder, self._supervisor, self._fleet, self._models, self._backlog)
         for number in range(serve.index.workers):
             self._supervisor.add(Member(f"index-{number}", "index"))
         for generation in await self._threads.read(self._progress.generations):
             await self._open(generation)
-        self._look_at_models()
         self._spawn(self._keeper.mend())
         self._spawn(self._keep_lease())
-        self._spawn(self._keep_models())
+        self._spawn(self._keep_pools())
         self._spawn(self._tidy_leftovers())
         self._publish()
         log.info("coordinator of epoch %d at %s", self.epoch, address)
@@ -119,6 +115,7 @@ class Coordinator:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self.epoch:
             await self._keeper.stop()
+            await self._pools.close()
             await self._supervisor.close()
             await self._threads.write(release_lease, self._engine, self.epoch)
         await self._channels.close_all()
@@ -151,10 +148,9 @@ class Coordinator:
         """Loads the model, makes the collection and waits for its shards; raises LedgerError or InvalidModel."""
         self._need_lease()
         fingerprint, dimension = "", settings.dimension
-        self._provisioning[settings.model] += 1
-        try:
+        with self._pools.held(settings.model):
             if settings.model:
-                encoder = await self._encoder(settings.model)
+                encoder = await self._pools.ready(settings.model)
                 fingerprint = encoder.fingerprint
                 if dimension and dimension != encoder.dimension:
                     raise DimensionMismatch(
@@ -168,8 +164,6 @@ class Coordinator:
                 self._writer.create_collection, name, settings, fingerprint, dimension, now_ms()
             )
             await self._open(record.generation)
-        finally:
-            self._provisioning[settings.model] -= 1
         generation = record.generation.id
         async with asyncio.timeout(60):
             await self._supervisor.wait_until(lambda: len(self._keeper.shards_ready(generation)) == settings.shards)
@@ -197,14 +191,9 @@ class Coordinator:
         return retried
 
     async def retain(self, model: str) -> None:
-        """Makes sure that a model is loaded, and keeps it so for a while; raises InvalidModel."""
+        """Makes sure that a model is loaded, and keeps it so for a while; raises InvalidModel, Unavailable."""
         self._need_lease()
-        self._retained.use(model, time.monotonic())
-        try:
-            await self._encoder(model)
-        except InvalidModel:
-            self._retained.forget(model)
-            raise
+        await self._pools.retain(model)
 
     def _need_lease(self) -> None:
         if not self.epoch:
@@ -234,24 +223,6 @@ class Coordinator:
     async def _commit(self, batches: Sequence[WriteBatch], _deadline: float) -> Sequence[WriteOutcome | LedgerError]:
         return await self._threads.write(self._writer.write, batches, now_ms())
 
-    async def _encoder(self, model: str) -> Watched:
-        """A ready replica of the model, started if need be; raises InvalidModel when it cannot be loaded."""
-        for member in encoder_members(model, self._settings.serve.encoder.replicas):
-            self._supervisor.add(member)
-        await self._supervisor.wait_until(
-            lambda: any(one.ready or one.state == "failed" for one in self._supervisor.encoders(model))
-        )
-        for one in self._supervisor.encoders(model):
-            if one.ready:
-                return one
-        reason = next(one.detail for one in self._supervisor.encoders(model) if one.state == "failed")
-        # Nobody may be using it: the next one who names it starts afresh and gets today's answer.
-        used = {embedder.generation.model for embedder, _ in self._embedders.values()}
-        if model not in used and self._provisioning[model] <= 1:
-            for one in self._supervisor.encoders(model):
-                await self._supervisor.remove(one.member.name)
-        raise InvalidModel(f"model {model!r}: {reason}", field="model", value=model)
-
     async def _open(self, generation: GenerationRecord) -> None:
         serve = self._settings.serve
         await self._keeper.open(generation)
@@ -263,6 +234,7 @@ class Coordinator:
             supervisor=self._supervisor,
             channels=self._channels,
             turns=self._turns,
+            refused=self._pools.refused,
             secret=self._settings.secret,
             limits=BatchLimits(serve.encoder.batch_documents, serve.encoder.batch_bytes),
             retry=RetryPolicy(serve.retry.attempts, serve.retry.first_pause_s, serve.retry.longest_pause_s),
@@ -270,26 +242,25 @@ class Coordinator:
         task = asyncio.create_task(embedder.run(), name=f"embed {generation.id}")
         self._embedders[generation.id] = (embedder, task)
 
-    async def _keep_models(self) -> None:
+    async def _keep_pools(self) -> None:
+        await self._pools.adopt()
         while True:
-            await asyncio.sleep(MODELS_LOOK_S)
-            for name in self._look_at_models():
-                await self._supervisor.remove(name)
+            try:
+                await self._pools.look()
+            except Exception:
+                # The ledger may be away for a while; the pools stay as they are.
+                log.exception("the pools of encoders could not be looked at")
             await self._channels.keep({one.address for one in self._supervisor.members} | {self._address})
+            self._publish()
+            await asyncio.sleep(LOOK_S)
 
-    def _look_at_models(self) -> list[str]:
-        """Adds encoders that are wanted and returns the names of those that are not any more."""
-        used = [embedder.generation.model for embedder, _ in self._embedders.values()]
-        wanted = self._retained.wanted([*used, *+self._provisioning], time.monotonic())
-        members = [one for model in wanted for one in encoder_members(model, self._settings.serve.encoder.replicas)]
-        for member in members:
-            self._supervisor.add(member)
-        names = {member.name for member in members}
-        return [
-            one.member.name
-            for one in self._supervisor.members
-            if one.member.kind == "encoder" and one.member.name not in names
-        ]
+    def _models(self) -> list[str]:
+        return [embedder.generation.model for embedder, _ in self._embedders.values()]
+
+    async def _backlog(self, model: str, limit: int) -> int:
+        """How many documents wait to be embedded by a model, counted up to a limit."""
+        generations = [one.generation for one, _ in self._embedders.values() if one.generation.model == model]
+        return sum([await self._threads.read(self._progress.backlog, one.id, limit) for one in generations])
 
     def _member_changed(self, watched: Watched) -> None:
         log.info("%s is %s at %s %s", watched.member.name, watched.state, watched.address or "no address", watched.detail)
@@ -310,19 +281,12 @@ class Coordinator:
                 message.shards.add(key=shard.id.key(), address=shard.shown_by[0], state=shard.state)
         message.workers.add(kind="coordinator", name="coordinator", address=self._address, state="ready", pid=os.getpid())
         for one in self._supervisor.members:
-            if one.ready and one.member.kind == "encoder":
-                message.encoders.add(model=one.member.model, fingerprint=one.fingerprint, address=one.address)
-            message.workers.append(
-                status_pb2.Worker(
-                    kind=one.member.kind,
-                    name=one.member.name,
-                    address=one.address,
-                    state=one.state,
-                    detail=one.detail,
-                    pid=one.pid,
-                    node=one.node,
+            if one.member.kind == "encoder" and one.state == "ready":
+                message.encoders.add(
+                    model=one.member.model, fingerprint=one.fingerprint, address=one.address, draining=one.draining
                 )
-            )
+            message.workers.append(worker_message(one))
+        message.pools.extend(self._pools.shown())
         self.board.publish(message)
         self._spawn(self._supervisor.announce())
 

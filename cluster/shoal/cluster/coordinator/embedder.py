@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 import grpc.aio
@@ -71,6 +71,7 @@ class Embedder:
         supervisor: Supervisor,
         channels: Channels,
         turns: EncoderTurns,
+        refused: Callable[[str], None],
         secret: str,
         limits: BatchLimits,
         retry: RetryPolicy,
@@ -82,6 +83,7 @@ class Embedder:
         self._supervisor = supervisor
         self._channels = channels
         self._turns = turns
+        self._refused = refused
         self._metadata = secret_metadata(secret)
         self._limits = limits
         self._retry = retry
@@ -181,34 +183,45 @@ class Embedder:
     async def _call(self, batch: Batch[PendingDocument]) -> encoder_pb2.EncodeResponse:
         """Waits for a turn at a replica and asks it; raises AioRpcError."""
         suspicion = Suspicion() if batch.strikes else None
+        size = max(1, sum(len(document.text) for document in batch.documents))
         name = ""
+        done_before = 0
 
         def take() -> bool:
             nonlocal name
-            name = self._turns.take([one.member.name for one in self._encoders()], suspicion)
+            name = self._turns.take([one.member.name for one in self._encoders()], suspicion, size)
             return bool(name)
 
         try:
             await self._supervisor.wait_until(take)
-            address = next(one.address for one in self._encoders() if one.member.name == name)
+            encoder = next(one for one in self._encoders() if one.member.name == name)
+            done_before = encoder.load.texts
             request = encoder_pb2.EncodeRequest(
                 texts=[document.text for document in batch.documents],
                 role=encoder_pb2.ENCODE_ROLE_DOCUMENT,
                 fingerprint=self.generation.fingerprint,
+                priority=encoder_pb2.ENCODE_PRIORITY_LIVE if batch.live else encoder_pb2.ENCODE_PRIORITY_BACKFILL,
             )
-            stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(address))
+            stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(encoder.address))
             return await call(stub.Encode, request, self._metadata, ENCODE_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and self._went_on(name, done_before):
+                # Others went first, as queries do: the wait says nothing about these documents.
+                raise _slow(error) from error
             if _FAILURES.get(error.code()) is EncodeFailure.LOST:
                 self._supervisor.suspect(name)
             raise
         finally:
             if name:
-                self._turns.end(name)
+                self._turns.end(name, size)
             if suspicion is not None:
                 self._turns.drop(suspicion)
             if suspicion is not None or self._turns.waited_for:
                 await self._supervisor.announce()
+
+    def _went_on(self, name: str, done_before: int) -> bool:
+        """Whether a replica is up and has finished texts since a call began."""
+        return any(one.member.name == name and one.load.texts > done_before for one in self._encoders())
 
     async def _take(self, batch: Batch[PendingDocument], reply: encoder_pb2.EncodeResponse) -> None:
         width = 4 * reply.dimension
@@ -227,6 +240,8 @@ class Embedder:
     async def _fail(self, batch: Batch[PendingDocument], error: grpc.aio.AioRpcError) -> None:
         reason = error.details() or error.code().name
         failure = _FAILURES.get(error.code(), EncodeFailure.REJECTED)
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            self._refused(self.generation.model)
         log.info("generation %d: a batch of %d: %s: %s", self.generation.id, len(batch.documents), failure.value, reason)
         counted: list[tuple[PendingDocument, str]] = []
         for effect in after_failure(batch, failure):
@@ -261,3 +276,9 @@ class Embedder:
             await self._threads.write(self._progress.record_failures, failures, now_ms())
         finally:
             self._settle([document.id for document, _ in spoilt])
+
+
+def _slow(error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED, error.initial_metadata(), error.trailing_metadata(), details=error.details()
+    )

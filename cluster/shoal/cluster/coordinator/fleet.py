@@ -10,6 +10,10 @@ class FleetError(Exception):
     """A worker cannot be started or reached now; the message is one line."""
 
 
+class NoRoom(FleetError):
+    """The cluster has no resources free for a worker now; the message says which. It starts when there are."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A worker process that should exist."""
@@ -37,11 +41,19 @@ class Fleet(Protocol):
         ...
 
     def locate(self, member: Member) -> Located:
-        """Where the member is now; raises FleetError while it is down or starting."""
+        """Where the member is now; raises FleetError while it is down or starting, NoRoom while it waits for resources."""
+        ...
+
+    def restart(self, member: Member) -> None:
+        """Ends the member's process by force, whatever it is doing; another takes its place."""
         ...
 
     def stop(self, member: Member) -> None:
         """Ends the member for good; one that is gone already is fine."""
+        ...
+
+    def existing(self) -> list[str]:
+        """Names of all members that exist, whoever started them."""
         ...
 
     def seal(self, manifest: ManifestInfo) -> SealedInfo:

@@ -6,12 +6,29 @@ from collections.abc import Iterable
 
 from shoal.cluster.coordinator.fleet import Member
 
+ENCODER_PREFIX = "encoder-"
 
-def encoder_members(model: str, replicas: int) -> list[Member]:
-    """The encoder replicas of a model; names are stable, readable and safe for any model string."""
+
+def encoder_member(model: str, number: int) -> Member:
+    """A replica of a model, by its number from 0; names are stable, readable and safe for any model string."""
+    return Member(f"{_stem(model)}{number}", "encoder", model)
+
+
+def replica_number(member: Member) -> int:
+    """The number that `encoder_member` was given."""
+    return int(member.name.rpartition("-")[2])
+
+
+def is_replica_of(name: str, model: str) -> bool:
+    """Whether a member of that name is an encoder replica of the model."""
+    stem = _stem(model)
+    return name.startswith(stem) and name[len(stem) :].isdigit()
+
+
+def _stem(model: str) -> str:
     short = re.sub(r"[^A-Za-z0-9.-]+", "-", model.rstrip("/").rsplit("/", 1)[-1])[:40]
     digest = hashlib.blake2b(model.encode(), digest_size=4).hexdigest()
-    return [Member(f"encoder-{short}-{digest}-{number}", "encoder", model) for number in range(replicas)]
+    return f"{ENCODER_PREFIX}{short}-{digest}-"
 
 
 class RetainedModels:

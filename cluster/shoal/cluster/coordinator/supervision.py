@@ -16,7 +16,8 @@ import grpc.aio
 
 from shoal.cluster.calls import call
 from shoal.cluster.channels import Channels
-from shoal.cluster.coordinator.fleet import Fleet, FleetError, Located, Member
+from shoal.cluster.coordinator.fleet import Fleet, FleetError, Located, Member, NoRoom
+from shoal.cluster.load import Load, LoadMeter
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc, index_pb2, index_pb2_grpc
 from shoal.workers.serving import secret_metadata
 
@@ -29,6 +30,12 @@ PROBE_TIMEOUT_S = 5.0
 LOCATE_PAUSE_S = 0.2
 TRIES_PER_START = 50
 FAILED_MODEL_PAUSE_S = 15.0
+HUNG_S = 30.0
+"""An encoder that has worked and then answers no probe for so long is ended by force, and another takes its place."""
+HUNG_LOADING_S = 120.0
+"""... and one that has not worked yet: some steps of loading let nothing else run."""
+LOST_START_S = 300.0
+"""A member that Ray cannot reach for so long, though it has room for it, is begun anew."""
 
 
 @dataclass(slots=True)
@@ -37,13 +44,22 @@ class Watched:
 
     member: Member
     state: str = "starting"
-    """"starting", "loading", "ready", "unreachable" or "failed"."""
+    """"waiting" (for resources), "starting", "loading", "ready", "unreachable" or "failed"."""
     address: str = ""
     pid: int = 0
     node: str = ""
     detail: str = ""
     fingerprint: str = ""
     dimension: int = 0
+    device: str = ""
+    load: Load = field(default_factory=Load)
+    meter: LoadMeter = field(default_factory=LoadMeter)
+    draining: bool = False
+    """It is about to be ended: it finishes what it has and gets nothing new."""
+    restarts: int = 0
+    """How often another process has taken the place of its process."""
+    worked: bool = False
+    """Its process has been ready."""
     lost_at: float = 0.0
     """When it was last seen up, on the event loop's clock; what has never been up counts from when it was added."""
     suspected: asyncio.Event = field(default_factory=asyncio.Event)
@@ -51,8 +67,13 @@ class Watched:
 
     @property
     def ready(self) -> bool:
-        """True while it answers and can work."""
-        return self.state == "ready"
+        """True while it answers and may be given work."""
+        return self.state == "ready" and not self.draining
+
+    @property
+    def shown_state(self) -> str:
+        """The state as people are told."""
+        return "draining" if self.draining and self.state == "ready" else self.state
 
 
 class Supervisor:
@@ -88,6 +109,13 @@ class Supervisor:
             watched.task = asyncio.create_task(self._watch(watched), name=f"watch {member.name}")
         return watched
 
+    async def drain(self, name: str, draining: bool = True) -> None:
+        """Takes a member's work away, or lets it have work again."""
+        watched = self._watched.get(name)
+        if watched is not None and watched.draining != draining:
+            watched.draining = draining
+            await self._tell(watched)
+
     async def remove(self, name: str) -> None:
         """Ends a member for good."""
         watched = self._watched.pop(name, None)
@@ -105,9 +133,16 @@ class Supervisor:
         """
         watched = self._watched.get(name)
         if watched is not None:
-            if watched.ready:
+            if watched.state == "ready":
                 watched.state, watched.detail = "unreachable", "a call found nobody there"
             watched.suspected.set()
+
+    async def model_of(self, member: Member) -> str:
+        """The model that an encoder serves which is not watched yet; raises FleetError, AioRpcError."""
+        located = await self._blocking(self._fleet.locate, member)
+        describe = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(located.address)).DescribeModel
+        reply = await call(describe, encoder_pb2.DescribeModelRequest(), self._metadata, PROBE_TIMEOUT_S)
+        return reply.model
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         """Returns when `condition` holds; it is looked at after every change of any member."""
@@ -136,6 +171,7 @@ class Supervisor:
 
     async def _watch(self, watched: Watched) -> None:
         tries = 0
+        missed_since: float | None = None
         while True:
             try:
                 # What is there is kept, so starting again now and then only matters when the fleet has lost it for good.
@@ -143,9 +179,18 @@ class Supervisor:
                     await self._blocking(self._fleet.start, watched.member)
                 tries += 1
                 located = await self._blocking(self._fleet.locate, watched.member)
+            except NoRoom as error:
+                missed_since = None
+                await self._set(watched, "waiting", str(error))
+                await asyncio.sleep(LOCATE_PAUSE_S)
+                continue
             except FleetError as error:
                 log.info("%s: %s", watched.member.name, error)
                 await self._set(watched, "unreachable" if watched.address else "starting", str(error))
+                missed_since = missed_since or self._now
+                if self._now - missed_since > LOST_START_S:
+                    missed_since = None
+                    await self._replace(watched, f"it could not be reached for {LOST_START_S:.0f} s")
                 await asyncio.sleep(LOCATE_PAUSE_S)
                 continue
             except Exception:
@@ -153,6 +198,7 @@ class Supervisor:
                 log.exception("%s could not be started or found", watched.member.name)
                 await asyncio.sleep(LOCATE_PAUSE_S)
                 continue
+            missed_since = None
             if await self._probe_until_lost(watched, located):
                 # A model that cannot be loaded may load later (a folder that was not mounted yet): try afresh.
                 await asyncio.sleep(FAILED_MODEL_PAUSE_S)
@@ -163,15 +209,31 @@ class Supervisor:
 
     async def _probe_until_lost(self, watched: Watched, located: Located) -> bool:
         """Probes until the process is lost (False) or its model has failed to load (True)."""
+        answered_at = self._now
         while True:
             watched.suspected.clear()
             try:
                 state, detail = await self._probe(watched, located.address)
             except grpc.aio.AioRpcError as error:
-                await self._set(watched, "unreachable", error.details() or error.code().name)
+                silent = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+                await self._set(watched, "unreachable", "it does not answer" if silent else _said(error))
+                # Index workers may be silent while they read large files; an encoder answers whatever it does.
+                if silent and watched.member.kind == "encoder":
+                    # Its calls are left alone: it may only be slow.
+                    limit_s = HUNG_S if watched.worked else HUNG_LOADING_S
+                    if not await self._moved(watched.member, located):
+                        if self._now - answered_at < limit_s:
+                            continue
+                        await self._replace(watched, f"it did not answer for {limit_s:.0f} s")
                 await self._channels.close(located.address)
                 return False
+            answered_at = self._now
             moved = watched.address != located.address or watched.pid != located.pid
+            if moved and watched.pid:
+                watched.restarts += 1
+            if moved:
+                watched.worked = False
+            watched.worked = watched.worked or state == "ready"
             watched.address, watched.pid, watched.node = located.address, located.pid, located.node
             await self._set(watched, state, detail, force=moved)
             if state == "failed":
@@ -183,6 +245,26 @@ class Supervisor:
             except TimeoutError:
                 pass
 
+    async def _moved(self, member: Member, located: Located) -> bool:
+        """Whether another process has taken its place already, as when its machine is gone."""
+        try:
+            return await self._blocking(self._fleet.locate, member) != located
+        except FleetError:
+            return False
+
+    async def _replace(self, watched: Watched, reason: str) -> None:
+        """Has a process that does nothing any more ended by force."""
+        log.warning("%s is ended by force: %s", watched.member.name, reason)
+        await self._set(watched, "unreachable", f"its process was ended: {reason}")
+        try:
+            await self._blocking(self._fleet.restart, watched.member)
+        except FleetError as error:
+            log.warning("%s could not be ended: %s", watched.member.name, error)
+
+    @property
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
     async def _probe(self, watched: Watched, address: str) -> tuple[str, str]:
         channel = self._channels.get(address)
         if watched.member.kind == "index":
@@ -191,17 +273,24 @@ class Supervisor:
             return "ready", ""
         describe = encoder_pb2_grpc.EncoderServiceStub(channel).DescribeModel
         reply = await call(describe, encoder_pb2.DescribeModelRequest(), self._metadata, PROBE_TIMEOUT_S)
+        watched.device = reply.device
         if reply.state == encoder_pb2.ENCODER_STATE_READY:
             watched.fingerprint, watched.dimension = reply.fingerprint, reply.dimension
-            return "ready", watched.member.model
+            watched.load = watched.meter.take(reply.load, self._now)
+            return "ready", ""
+        watched.load = Load()
         if reply.state == encoder_pb2.ENCODER_STATE_FAILED:
             return "failed", reply.error
-        return "loading", watched.member.model
+        return "loading", reply.progress
 
     async def _set(self, watched: Watched, state: str, detail: str, force: bool = False) -> None:
-        if watched.ready:
-            watched.lost_at = asyncio.get_running_loop().time()
+        if watched.state == "ready":
+            watched.lost_at = self._now
         different = force or (state, detail) != (watched.state, watched.detail)
         watched.state, watched.detail = state, detail
         if different and self._watched.get(watched.member.name) is watched:
             await self._tell(watched)
+
+
+def _said(error: grpc.aio.AioRpcError) -> str:
+    return error.details() or error.code().name

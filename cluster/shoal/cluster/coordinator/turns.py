@@ -14,18 +14,20 @@ class Suspicion:
 
 
 class EncoderTurns:
-    """Counts calls in flight at each replica, over all generations.
+    """Knows how much is in flight at each replica, over all generations.
 
     A process that dies takes every call along, so a batch that may be to blame is tried with nothing beside it: else
     innocent documents would be counted as failed with it.
     """
 
     def __init__(self) -> None:
-        self._calls: dict[str, int] = {}
+        self._sizes: dict[str, int] = {}
         self._kept: dict[str, Suspicion] = {}
 
-    def take(self, ready: Sequence[str], suspicion: Suspicion | None = None) -> str:
+    def take(self, ready: Sequence[str], suspicion: Suspicion | None = None, size: int = 1) -> str:
         """Begins a call at the least busy of the replicas of a model that are `ready`; empty when it must wait.
+
+        `size`, at least 1, is what the call adds to the replica's work, in any unit that all callers share.
 
         Of those only one at a time is kept for a suspicion, so that the others work on.
         """
@@ -44,7 +46,7 @@ class EncoderTurns:
             chosen = suspicion.replica
             if self._load(chosen):
                 return ""
-        self._calls[chosen] = self._load(chosen) + 1
+        self._sizes[chosen] = self._load(chosen) + size
         return chosen
 
     @property
@@ -52,11 +54,11 @@ class EncoderTurns:
         """Whether somebody may be waiting for a call to end."""
         return bool(self._kept)
 
-    def end(self, replica: str) -> None:
-        """Ends a call."""
-        self._calls[replica] -= 1
-        if not self._calls[replica]:
-            del self._calls[replica]
+    def end(self, replica: str, size: int = 1) -> None:
+        """Ends a call that was begun with this `size`."""
+        self._sizes[replica] -= size
+        if not self._sizes[replica]:
+            del self._sizes[replica]
 
     def drop(self, suspicion: Suspicion) -> None:
         """Lets others have the replica that was kept."""
@@ -65,4 +67,4 @@ class EncoderTurns:
             suspicion.replica = ""
 
     def _load(self, replica: str) -> int:
-        return self._calls.get(replica, 0)
+        return self._sizes.get(replica, 0)

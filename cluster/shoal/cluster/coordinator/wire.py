@@ -1,11 +1,13 @@
-"""Rows on their way to a shard, and a shard's figures on their way back. Other messages are the worker's own."""
+"""Rows on their way to a shard, a shard's figures on their way back, and workers as gateways are told of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shoal.cluster.coordinator.supervision import Watched
 from shoal.cluster.ledger.records import PendingDocument
 from shoal.cluster.reconcile import ShardFigures
 from shoal.internal.v1 import index_pb2
+from shoal.v1 import status_pb2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,3 +33,26 @@ def rows_message(rows: Sequence[Row]) -> index_pb2.Rows:
 def figures(state: index_pb2.ShardState) -> ShardFigures:
     """A shard's figures as the sealing policy reads them."""
     return ShardFigures(state.live, state.sealed_rows, state.sealed_dead, state.delta_rows, state.segments)
+
+
+def worker_message(one: Watched) -> status_pb2.Worker:
+    """A worker as people are told of it. Rates are rounded: what has hardly changed is not sent again."""
+    message = status_pb2.Worker(
+        kind=one.member.kind,
+        name=one.member.name,
+        address=one.address,
+        state=one.shown_state,
+        detail=one.detail,
+        pid=one.pid,
+        node=one.node,
+        model=one.member.model,
+        device=one.device,
+        restarts=one.restarts,
+    )
+    if one.member.kind == "encoder":
+        load = one.load
+        message.load.waiting_texts, message.load.waiting_tokens = load.waiting_texts, load.waiting_tokens
+        message.load.oldest_ms = round(load.oldest_s * 1000)
+        message.load.texts_per_s, message.load.tokens_per_s = round(load.texts_per_s, 1), float(round(load.tokens_per_s))
+        message.load.busy = round(load.busy, 2)
+    return message

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import BigInteger, Boolean, Engine, and_, bindparam, case, literal, null, select, update
+from sqlalchemy import BigInteger, Boolean, Engine, and_, bindparam, case, func, literal, null, select, update
 
 from shoal.cluster.ledger import catalog, files, schema
 from shoal.cluster.ledger.connection import reading
@@ -74,6 +74,17 @@ class LedgerProgress:
             )
             for row in rows
         ]
+
+    def backlog(self, generation_id: int, limit: int) -> int:
+        """How many documents wait to be embedded in a generation, whenever they are due; counted up to `limit`."""
+        some = (
+            select(literal(1))
+            .where(_entry.c.generation_id == generation_id, schema.pending(), _entry.c.removal.is_(False))
+            .limit(limit)
+            .subquery()
+        )
+        with reading(self._engine) as connection:
+            return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
     def commit_segments(self, commits: Sequence[SegmentCommit]) -> list[str]:
         """Names segments and records what they hold, all in one transaction: from then on searches may see them.
