@@ -22,7 +22,10 @@ from shoal.client.errors import ShoalError
 
 ENTRY_POINTS = "shoal.commands"
 # Help must not import what a command needs, so the words for our own are here.
-SUMMARIES = {"serve": "Start a server, on this machine or on a Ray cluster."}
+SUMMARIES = {
+    "serve": "Start a server, on this machine or on a Ray cluster.",
+    "encode": "Turn whole corpora into Parquet files of vectors.",
+}
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 EPILOG = """\b

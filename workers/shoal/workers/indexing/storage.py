@@ -76,8 +76,8 @@ class Storage:
             self._fs.move(target, place)
         return checksum_of(data)
 
-    def read(self, path: str, checksum: str) -> pa.Buffer:
-        """The bytes of a file; raises DamagedFile when it is missing or its checksum is another."""
+    def read(self, path: str, checksum: str | None) -> pa.Buffer:
+        """The bytes of a file; raises DamagedFile when it is missing or, unless None, its checksum is another."""
         place = self._place(path)
         try:
             with self._fs.open_input_file(place) as file:
@@ -87,7 +87,7 @@ class Storage:
             if not self._objects and self._fs.get_file_info(self._base).type != fs.FileType.Directory:
                 raise OSError(f"storage root {self.root} is not there") from None
             raise DamagedFile(path, "missing") from None
-        if checksum_of(data) != checksum:
+        if checksum is not None and checksum_of(data) != checksum:
             raise DamagedFile(path, "checksum")
         return data
 
@@ -99,8 +99,8 @@ class Storage:
             pass
 
     def list(self, folder: str) -> list[StoredFile]:
-        """All files below `folder`, in order of path; none when there is no such folder."""
-        selector = fs.FileSelector(self._place(folder), allow_not_found=True, recursive=True)
+        """All files below `folder`, "" for the root, in order of path; none when there is no such folder."""
+        selector = fs.FileSelector(self._place(folder) if folder else self._base, allow_not_found=True, recursive=True)
         skip = len(self._base.rstrip("/")) + 1
         files = [
             StoredFile(info.path[skip:], info.size or 0, (info.mtime_ns or 0) / 1e9)

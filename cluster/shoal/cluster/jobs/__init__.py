@@ -1,0 +1,1 @@
+"""Work over whole corpora that runs beside the cluster: `shoal encode`."""

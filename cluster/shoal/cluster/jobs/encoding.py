@@ -1,0 +1,139 @@
+"""Encodes a shard and commits it: what an actor of a job does. Knows no Ray.
+
+A shard's texts make the same batches whenever it is encoded, so that its vectors come out the same bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from shoal.cluster.jobs.errors import JobError
+from shoal.cluster.jobs.job import Job, JobSettings
+from shoal.cluster.jobs.output import DATA, ERRORS, OutputFolder, ShardManifest
+from shoal.cluster.jobs.reading import Place, ShardRecords
+from shoal.cluster.jobs.rows import BadRow
+from shoal.cluster.jobs.table import EncodedRows, parquet_of
+from shoal.workers.encoding.batching import plan_batches, run_isolated
+from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions, ModelError, Tokenized, checked, one_line
+
+MOST_ATTEMPTS = 5
+TOLD_ROWS = 20
+"""Bad rows of a shard that are told at once; its errors file has all."""
+FLOAT16_RANGE = "the vector has numbers beyond the range of float16"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What became of a shard."""
+
+    manifest: ShardManifest
+    told: tuple[str, ...]
+    """The first bad rows, a line each."""
+
+
+class ShardEncoder:
+    """Holds the model of one actor. `encode` may be called by several threads: one tokenises while another's texts are
+    computed."""
+
+    def __init__(self, model: EmbeddingModel, job: Job, settings: JobSettings, output: OutputFolder) -> None:
+        """Raises JobError when the model or the folder is another one than the job's."""
+        if model.fingerprint != job.model_fingerprint:
+            raise JobError(
+                f"model {settings.model!r} has another fingerprint here ({model.fingerprint}) than when the job was begun"
+                f" ({job.model_fingerprint}): do all machines have the same files?"
+            )
+        output.check_same(job.id)
+        self._model = model
+        self._job = job
+        self._settings = settings
+        self._output = output
+        self._lanes = ThreadPoolExecutor(model.lanes, "shoal-lane", initializer=model.enter_lane)
+        # Shards are computed one after another: sharing the lanes would only make both late.
+        self._turn = threading.Lock()
+
+    def encode(self, shard: ShardRecords) -> ShardReport:
+        """Encodes, writes and commits a shard. Raises JobError or ModelError, and then nothing of it counts."""
+        if (attempt := self._output.attempt(shard.id)) > MOST_ATTEMPTS:
+            where = f"{shard.records[0][0].source}:{shard.records[0][0].line}" if shard.records else "an empty shard"
+            raise JobError(
+                f"{shard.id.name} (from {where} on): the encoder's process died {attempt - 1} times while it worked on it"
+            )
+        records = [record for _, record in shard.records]
+        encoded = self._encode([record.text for record in records], self._settings.options)
+        vectors, errors = _narrowed(encoded, self._settings.dtype)
+        good = [row for row, error in enumerate(errors) if not error]
+        bad = list(shard.bad)
+        for (place, record), error in zip(shard.records, errors, strict=True):
+            if error:
+                bad.append((place, BadRow(place.line, error, record.id)))
+        data = None
+        if good:
+            rows = EncodedRows(
+                [records[row] for row in good],
+                vectors[good],
+                [encoded.tokens[row] for row in good],
+                [encoded.truncated[row] for row in good],
+            )
+            data = self._output.put(shard.id.name + DATA, parquet_of(rows, self._job, self._settings.dtype))
+        bad.sort(key=lambda one: (one[0].source, one[0].line))
+        lines = [_error_line(place, row) for place, row in bad]
+        manifest = ShardManifest(
+            split=shard.id.split,
+            part=shard.id.part,
+            last=shard.last,
+            rows=len(good),
+            bad_rows=len(bad),
+            tokens=sum(encoded.tokens),
+            truncated=sum(encoded.truncated),
+            input_bytes=shard.input_bytes,
+            data=data,
+            errors=self._output.put(shard.id.name + ERRORS, "".join(lines).encode()) if lines else None,
+        )
+        self._output.commit(manifest)
+        return ShardReport(manifest, tuple(f"{place.source}:{row.line}: {row.reason}" for place, row in bad[:TOLD_ROWS]))
+
+    def _encode(self, texts: Sequence[str], options: EncodeOptions) -> Encoded:
+        """What `EmbeddingModel.encode` does, with the lanes computing and this thread doing the rest."""
+        model = self._model
+        tokenized = model.tokenize(texts, options)
+        vectors = np.zeros((len(texts), model.dimension), dtype=np.float32)
+        errors = [text.error for text in tokenized]
+        good = [row for row, error in enumerate(errors) if not error]
+
+        def compute(places: Sequence[int]) -> list[np.ndarray | Exception]:
+            batch = [tokenized[good[place]] for place in places]
+            return run_isolated(batch, self._vectors, fatal=ModelError)
+
+        with self._turn:
+            batches = plan_batches([tokenized[row].count for row in good], model.bounds)
+            for places, results in zip(batches, self._lanes.map(compute, batches), strict=True):
+                for place, result in zip(places, results, strict=True):
+                    if isinstance(result, Exception):
+                        errors[good[place]] = f"the model failed: {one_line(result)}"
+                    else:
+                        vectors[good[place]] = result
+        counts, cuts = [text.count for text in tokenized], [text.truncated for text in tokenized]
+        return checked(model.finish(vectors, options), counts, cuts, errors)
+
+    def _vectors(self, batch: Sequence[Tokenized]) -> list[np.ndarray]:
+        return list(self._model.forward(batch))
+
+
+def _narrowed(encoded: Encoded, dtype: str) -> tuple[np.ndarray, list[str]]:
+    if dtype == "float32":
+        return encoded.vectors, encoded.errors
+    with np.errstate(over="ignore"):
+        vectors = encoded.vectors.astype(np.float16)
+    fits = [bool(np.isfinite(vector).all()) for vector in vectors]
+    return vectors, [error or ("" if fit else FLOAT16_RANGE) for error, fit in zip(encoded.errors, fits, strict=True)]
+
+
+def _error_line(place: Place, row: BadRow) -> str:
+    values = {"source": place.source, "line": row.line, "id": row.id, "reason": row.reason}
+    return json.dumps(values, ensure_ascii=True) + "\n"

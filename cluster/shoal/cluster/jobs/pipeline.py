@@ -1,0 +1,236 @@
+"""The job as a Ray Data pipeline: splits → tasks that read → actors that encode and commit → reports. The one place in
+`jobs` that knows Ray; what tasks and actors do is `reading`'s and `encoding`'s.
+
+A row of the dataset is a whole shard, so that no block ever holds half of one: a shard that Ray runs twice writes the same
+files twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import pickle
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+from ray.exceptions import RayError
+
+import shoal
+from shoal.cluster.jobs.encoding import ShardEncoder, ShardReport
+from shoal.cluster.jobs.errors import JobError
+from shoal.cluster.jobs.job import Job, JobSettings, ModelIdentity
+from shoal.cluster.jobs.output import OutputFolder
+from shoal.cluster.jobs.reading import read_split
+from shoal.cluster.jobs.shards import Split
+from shoal.workers.encoding.loading import load_model
+from shoal.workers.encoding.model import DeviceLost, ModelError
+
+CALLS_PER_ACTOR = 2
+"""One shard is computed while the next is tokenised and the one before it is written."""
+READERS_PER_REPLICA = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """The actors that encode; 0 leaves a number to `placed`."""
+
+    count: int = 0
+    threads: int = 0
+    """CPU threads of each, and the CPUs that Ray reserves for it."""
+    gpus: float = 0.0
+    """GPU share of each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run of a job is to do."""
+
+    job: Job
+    settings: JobSettings
+    output: str
+    splits: Sequence[Split]
+    """Those of which something is left to do."""
+    skipped: Mapping[int, frozenset[int]]
+    """By split, the parts that are finished."""
+
+
+@contextlib.contextmanager
+def joined_ray(replicas: Replicas) -> Iterator[None]:
+    """Joins the Ray cluster at RAY_ADDRESS, or runs one here that ends with the block or with this process."""
+    shared: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        if "RAY_ADDRESS" in os.environ:
+            # Workers on other machines get this very code, unless the job's submitter has said what they get.
+            submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
+            shipped = {} if "py_modules" in submitted else {"py_modules": list(shoal.__path__)}
+            with _stderr_closed():
+                ray.init(runtime_env=shipped, **shared)
+        else:
+            cores = max(os.cpu_count() or 1, replicas.count * replicas.threads)
+            with _stderr_closed():
+                ray.init(address="local", num_cpus=cores, include_dashboard=False, **shared)
+    except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
+        raise JobError(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def placed(wanted: Replicas) -> Replicas:
+    """`wanted` with numbers in place of zeros, after what the Ray cluster has; raises JobError when it has too little."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    cores = max((int(node["CPU"]) for node in nodes), default=0)
+    if wanted.gpus > 0 and gpus < wanted.gpus:
+        raise JobError(f"--gpus {wanted.gpus:g}: the Ray cluster has {gpus:g}")
+    if max(1, wanted.threads) > cores:
+        raise JobError(f"--threads {max(1, wanted.threads)}: the largest node of the Ray cluster has {cores} CPUs")
+    count = wanted.count or max(1, int(gpus / wanted.gpus) if wanted.gpus > 0 else len(nodes))
+    free = int(ray.available_resources().get("CPU", 0))
+    # What other work on the cluster holds is not waited for.
+    threads = wanted.threads or max(1, min(cores, free // count))
+    total = sum(int(node["CPU"]) // threads for node in nodes)
+    if count > total:
+        raise JobError(f"--replicas {count}: with {threads} threads each, the Ray cluster has room for {total}")
+    return Replicas(count, threads, wanted.gpus)
+
+
+def describe_model(model: str, replicas: Replicas) -> ModelIdentity:
+    """What the model is where it will run; raises JobError when it cannot be loaded there."""
+    task = ray.remote(_describe).options(num_cpus=replicas.threads, num_gpus=replicas.gpus)
+    try:
+        answer = ray.get(task.remote(model, replicas.threads))
+    except RayError as error:
+        raise _job_error(error) from error
+    if isinstance(answer, str):
+        raise JobError(answer)
+    return answer
+
+
+def encode_shards(work: Work, replicas: Replicas) -> Iterator[ShardReport]:
+    """Runs the pipeline; a shard is committed when its report comes out. Raises JobError."""
+    _quieten()
+    rows = [{"split": pickle.dumps((split, work.skipped.get(split.number, frozenset())))} for split in work.splits]
+    # A block of its own for each, so that every split is read by a task of its own.
+    splits = ray.data.from_items(rows, override_num_blocks=len(rows))
+    shards = splits.map_batches(
+        cast(Any, _read_split),
+        batch_size=1,
+        # Not reserved: the encoders have every core, and would keep the readers from ever starting.
+        num_cpus=0,
+        compute=TaskPoolStrategy(size=READERS_PER_REPLICA * replicas.count),
+        fn_kwargs={"settings": work.settings},
+    )
+    reports = shards.map_batches(
+        _Encoder,
+        batch_size=1,
+        num_cpus=replicas.threads,
+        num_gpus=replicas.gpus or None,
+        compute=ActorPoolStrategy(
+            size=replicas.count,
+            max_tasks_in_flight_per_actor=2 * CALLS_PER_ACTOR,
+            max_concurrent_calls_per_actor=CALLS_PER_ACTOR,
+            enable_true_multi_threading=True,
+        ),
+        fn_constructor_kwargs={
+            "job": work.job,
+            "settings": work.settings,
+            "output": work.output,
+            "threads": replicas.threads,
+        },
+    )
+    try:
+        for row in reports.iter_rows():
+            yield pickle.loads(row["report"])
+    except Exception as error:
+        raise _job_error(error) from error
+
+
+class _Encoder:
+    """One actor of the pool: Ray Data calls it with shards, from several threads."""
+
+    def __init__(self, job: Job, settings: JobSettings, output: str, threads: int) -> None:
+        # Tokenizers run on a thread pool of their own, which would take every core of the node.
+        os.environ["RAYON_NUM_THREADS"] = str(threads)
+        try:
+            model = load_model(settings.model, threads)
+        except ModelError as error:
+            raise JobError(str(error)) from error
+        self._encoder = ShardEncoder(model, job, settings, OutputFolder(output))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        try:
+            return {"report": [pickle.dumps(self._encoder.encode(pickle.loads(shard))) for shard in batch["shard"]]}
+        except DeviceLost:
+            # Nothing in this process helps; Ray starts another one and runs the shard there.
+            os._exit(1)
+        except ModelError as error:
+            raise JobError(str(error)) from error
+
+
+def _read_split(batch: dict[str, Any], settings: JobSettings) -> Iterator[dict[str, list[bytes]]]:
+    for packed in batch["split"]:
+        split, finished = pickle.loads(packed)
+        for shard in read_split(split, settings.fields, settings.shard_rows):
+            if shard.id.part not in finished:
+                yield {"shard": [pickle.dumps(shard)]}
+
+
+def _describe(model: str, threads: int) -> ModelIdentity | str:
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    try:
+        loaded = load_model(model, threads)
+    except ModelError as error:
+        return str(error)
+    return ModelIdentity(loaded.fingerprint, loaded.dimension, loaded.max_tokens, loaded.precision)
+
+
+def _quieten() -> None:
+    """Progress and errors are told by the command itself."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Every row, which is a shard, becomes a block at once: it is not held until others have filled a larger one.
+    context.target_max_block_size = 1
+    for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"ray\..*")
+
+
+@contextlib.contextmanager
+def _stderr_closed() -> Iterator[None]:
+    """Ray's core tells on stderr how much it will log; what goes wrong it raises."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _job_error(error: BaseException) -> JobError:
+    """The JobError at the bottom of what Ray raises, or one with its first line."""
+    causes: list[BaseException] = []
+    at: BaseException | None = error
+    while at is not None and at not in causes:
+        causes.append(at)
+        at = getattr(at, "cause", None) or at.__cause__ or at.__context__
+    for cause in causes:
+        # Ray's own error passes for its cause, with a traceback for a message.
+        if isinstance(cause, JobError) and not isinstance(cause, RayError):
+            return cause
+    lines = [line for line in str(causes[-1]).splitlines() if line.strip()]
+    return JobError(f"the pipeline failed: {type(causes[-1]).__name__}: {lines[-1].strip() if lines else ''}")
