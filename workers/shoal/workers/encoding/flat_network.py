@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from shoal.workers.encoding import bfloat16_kernels as kernels
 from shoal.workers.encoding.attention import Attention, GroupedAttention, VarlenAttention
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.encoder_weights import Dense, EncoderWeights, LayerWeights, Norm
@@ -68,9 +69,9 @@ class FlatNetwork(Network):
         if self.device.type == "cuda":
             return self._compute(batch, VarlenAttention(_sent(batch.starts, self.device), max(batch.lengths)))
         if all(left >= right for left, right in zip(batch.lengths, batch.lengths[1:], strict=False)):
-            return self._compute(batch, GroupedAttention(batch.lengths))
+            return self._compute(batch, GroupedAttention(batch.lengths, self._dtype))
         ordered, back = _by_length(batch)
-        return self._compute(ordered, GroupedAttention(ordered.lengths))[back]
+        return self._compute(ordered, GroupedAttention(ordered.lengths, self._dtype))[back]
 
     @torch.inference_mode()
     def _compute(self, batch: FlatBatch, attend: Attention) -> Tensor:
@@ -177,10 +178,19 @@ def _scaled(qkv: Dense, size: int) -> Dense:
 
 
 def _moved(norm: Norm, device: torch.device, dtype: torch.dtype) -> Norm:
+    if device.type == "cpu" and dtype is torch.bfloat16:
+        # The compiled norm reads float32, and always a bias.
+        bias = torch.zeros_like(norm.weight) if norm.bias is None else norm.bias
+        return Norm(norm.weight.float().contiguous(), bias.float().contiguous(), norm.eps)
     return Norm(norm.weight.to(device, dtype), None if norm.bias is None else norm.bias.to(device, dtype), norm.eps)
 
 
 def _normed(x: Tensor, norm: Norm) -> Tensor:
+    if x.device.type == "cpu" and x.dtype is torch.bfloat16:
+        assert norm.bias is not None
+        y = torch.empty_like(x)
+        kernels.layer_norm(kernels.bits(x), norm.weight.numpy(), norm.bias.numpy(), norm.eps, kernels.bits(y))
+        return y
     return torch.nn.functional.layer_norm(x, norm.weight.shape, norm.weight, norm.bias, norm.eps)
 
 

@@ -5,6 +5,7 @@ Pure but for reading the CPU's flags; building networks is the caller's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -109,4 +110,4 @@ def least_cosine(vectors: Vectors, reference: Vectors) -> float:
 
 def _cut(cosine: float) -> float:
     """Cut, not rounded, so that a refused 0.99899 is not told as 0.999."""
-    return int(cosine * 1e5) / 1e5
+    return math.floor(cosine * 1e5 + 1e-6) / 1e5

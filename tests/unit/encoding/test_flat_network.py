@@ -1,0 +1,127 @@
+"""The flat network's parts: products, attention without cross-talk, and the order of a batch. Parity with references is the
+conformance suite's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from hypothesis import given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from shoal.workers.encoding.attention import GroupedAttention  # noqa: E402
+from shoal.workers.encoding.encoder_weights import Dense, encoder_weights  # noqa: E402
+from shoal.workers.encoding.flat_network import FlatNetwork  # noqa: E402
+from shoal.workers.encoding.linear import ACTIVATIONS, PackedLinear, PlainLinear, packing_works  # noqa: E402
+from shoal.workers.encoding.network import FlatBatch  # noqa: E402
+
+HEADS, SIZE = 4, 8
+TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03}
+
+
+def random(*shape: int, seed: int = 1, dtype: Any = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def random_heads(tokens: int, dtype: Any) -> Tensor:
+    """Queries (scaled), keys and values."""
+    qkv = random(tokens, 3, HEADS, SIZE)
+    qkv[:, 0] *= SIZE**-0.5
+    return qkv.to(dtype)
+
+
+def alone(qkv: Tensor, start: int, length: int, window: int | None) -> Tensor:
+    """What a text's attention is by the formula, in float64."""
+    q, k, v = qkv[start : start + length].double().permute(1, 2, 0, 3)
+    scores = q @ k.transpose(1, 2)
+    if window is not None:
+        places = torch.arange(length)
+        scores = scores.masked_fill((places[:, None] - places[None, :]).abs() > window, float("-inf"))
+    return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@settings(deadline=None, max_examples=60)
+@given(lengths=st.lists(st.integers(1, 150), min_size=1, max_size=9), window=st.sampled_from([None, 0, 1, 7, 64]))
+def test_no_text_sees_another(dtype: Any, lengths: list[int], window: int | None) -> None:
+    lengths = sorted(lengths, reverse=True)
+    qkv = random_heads(sum(lengths), dtype)
+    context = GroupedAttention(lengths, dtype)(qkv, window)
+    start = 0
+    for length in lengths:
+        wanted = alone(qkv, start, length, window)
+        torch.testing.assert_close(context[start : start + length].double(), wanted, atol=TOLERANCE[dtype], rtol=0.02)
+        start += length
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_text_too_long_for_the_direct_way_is_computed_blockwise(dtype: Any) -> None:
+    qkv = random_heads(700 + 520, dtype)
+    context = GroupedAttention([700, 520], dtype)(qkv, None)
+    for start, length in ((0, 700), (700, 520)):
+        wanted = alone(qkv, start, length, None)
+        torch.testing.assert_close(context[start : start + length].double(), wanted, atol=TOLERANCE[dtype], rtol=0.02)
+
+
+def test_a_wrong_attention_would_be_seen() -> None:
+    """The test of the tests above: one text's places seen by another change what it gets."""
+    lengths = [9, 9]
+    qkv = random_heads(18, torch.float32)
+    mixed = GroupedAttention([18], torch.float32)(qkv, None)
+    right = GroupedAttention(lengths, torch.float32)(qkv, None)
+    assert (mixed - right).abs().max() > 0.05
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_packed_products_equal_torchs(dtype: Any) -> None:
+    if not packing_works(dtype):
+        pytest.skip(f"this build of torch has no packed products of {dtype}")
+    for bias in (random(40, seed=3, dtype=dtype), None):
+        layer = Dense(random(40, 24, seed=2, dtype=dtype), bias)
+        for rows in (1, 7, 300):
+            x, residual = random(rows, 24, seed=4, dtype=dtype), random(rows, 40, seed=5, dtype=dtype)
+            near = {"atol": 1e-4, "rtol": 1e-4} if dtype is torch.float32 else {"atol": 0.06, "rtol": 0.02}
+            for name in ("", *ACTIVATIONS):
+                torch.testing.assert_close(PackedLinear(layer, name)(x), PlainLinear(layer, name)(x), **near)
+            packed, plain = PackedLinear(layer), PlainLinear(layer)
+            torch.testing.assert_close(packed.plus(x, residual), plain.plus(x, residual), **near)
+
+
+@pytest.fixture(scope="module")
+def network() -> FlatNetwork:
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(5)
+    config = BertConfig(
+        vocab_size=100,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=64,
+    )
+    weights = encoder_weights(BertModel(config).eval())
+    assert weights is not None
+    return FlatNetwork(weights, torch.device("cpu"), torch.float32, threads=1)
+
+
+@settings(deadline=None, max_examples=60)
+@given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12), seed=st.integers(0, 1000))
+def test_states_come_back_in_the_order_of_the_batch_whatever_its_lengths(
+    network: FlatNetwork, lengths: list[int], seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    texts = [rng.integers(0, 100, size=length).astype(np.int32) for length in lengths]
+    types = [rng.integers(0, 2, size=length).astype(np.int32) if rng.random() < 0.3 else None for length in lengths]
+    together = network.hidden(FlatBatch.of(texts, types))
+    start = 0
+    for text, kinds in zip(texts, types, strict=True):
+        by_itself = network.hidden(FlatBatch.of([text], [kinds]))
+        torch.testing.assert_close(together[start : start + len(text)], by_itself, atol=1e-5, rtol=0)
+        start += len(text)
