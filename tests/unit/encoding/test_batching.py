@@ -1,38 +1,44 @@
+import itertools
 from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.workers.encoding.batching import plan_batches, run_isolated
+from shoal.workers.encoding.batching import BatchBounds, plan_batches, run_isolated
 
 LENGTHS = st.lists(st.integers(0, 600), max_size=200)
+BOUNDS = st.builds(BatchBounds, tokens=st.integers(1, 2048), rows=st.integers(1, 64), padded=st.booleans())
 
 
-@given(LENGTHS, st.integers(1, 2048), st.integers(1, 64))
-def test_each_index_is_in_one_batch_and_no_batch_passes_its_limits(lengths: list[int], budget: int, max_rows: int) -> None:
-    batches = plan_batches(lengths, budget, max_rows)
+def cost(lengths: Sequence[int], bounds: BatchBounds) -> int:
+    counted = [max(1, length) for length in lengths]
+    return max(counted) * len(counted) if bounds.padded else sum(counted)
+
+
+@given(LENGTHS, BOUNDS)
+def test_each_index_is_in_one_batch_and_no_batch_passes_its_limits(lengths: list[int], bounds: BatchBounds) -> None:
+    batches = plan_batches(lengths, bounds)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
-        padded = max(lengths[index] for index in batch) * len(batch)
-        assert len(batch) <= max_rows
-        assert padded <= budget or len(batch) == 1
+        assert len(batch) <= bounds.rows
+        assert cost([lengths[index] for index in batch], bounds) <= bounds.tokens or len(batch) == 1
 
 
-@given(LENGTHS, st.integers(1, 2048), st.integers(1, 64))
-def test_batches_go_from_long_to_short_and_are_full(lengths: list[int], budget: int, max_rows: int) -> None:
-    batches = plan_batches(lengths, budget, max_rows)
+@given(LENGTHS, BOUNDS)
+def test_batches_go_from_long_to_short_and_are_full(lengths: list[int], bounds: BatchBounds) -> None:
+    batches = plan_batches(lengths, bounds)
     order = [lengths[index] for batch in batches for index in batch]
     assert order == sorted(lengths, reverse=True)
-    for batch in batches[:-1]:
-        longest = max(1, lengths[batch[0]])
-        assert len(batch) == max_rows or longest * (len(batch) + 1) > budget
+    for batch, following in itertools.pairwise(batches):
+        one_more = [lengths[index] for index in [*batch, following[0]]]
+        assert len(batch) == bounds.rows or cost(one_more, bounds) > bounds.tokens
 
 
-@pytest.mark.parametrize(("budget", "rows", "field"), [(0, 1, "token_budget is 0"), (1, 0, "max_rows is 0")])
-def test_limits_below_one_are_refused(budget: int, rows: int, field: str) -> None:
+@pytest.mark.parametrize(("tokens", "rows", "field"), [(0, 1, "tokens is 0"), (1, 0, "rows is 0")])
+def test_limits_below_one_are_refused(tokens: int, rows: int, field: str) -> None:
     with pytest.raises(ValueError, match=field):
-        plan_batches([1], budget, rows)
+        BatchBounds(tokens, rows)
 
 
 @given(st.lists(st.booleans(), max_size=80))

@@ -25,8 +25,6 @@ QUERY_FILL = 1 / 8
 _TURNS_PER_BATCH = 4
 # In batches. Where nothing is padded, small requests gain more by the order of arrival than the model by that of length.
 _RING_WINDOW, _OPENING_WINDOW, _FLAT_OPENING_WINDOW = 8, 2, 1
-# Until the first batch tells the bounds.
-_FIRST_TURN_TOKENS = 256
 
 
 class Priority(Enum):
@@ -61,6 +59,10 @@ class QueuedRequest:
     characters: int
     deadline: float = math.inf
     """Time, on the clock of `drop_expired`, after which nobody waits for the answer."""
+
+
+def _turn(bounds: BatchBounds) -> int:
+    return max(1, bounds.tokens // _TURNS_PER_BATCH)
 
 
 @dataclass(slots=True)
@@ -188,7 +190,7 @@ class _Level:
         tokens, rows = batches * bounds.tokens, batches * bounds.rows
         while self.ring and tokens > 0 and len(drawn) < rows:
             waiting = self.ring.popleft()
-            turn = max(1, bounds.tokens // _TURNS_PER_BATCH)
+            turn = _turn(bounds)
             while waiting.later and turn > 0 and tokens > 0 and len(drawn) < rows:
                 item = waiting.later.popleft()
                 drawn.append(item)
@@ -202,10 +204,11 @@ class _Level:
 class Scheduler:
     """Takes requests in, gives batches out."""
 
-    def __init__(self, limits: QueueLimits) -> None:
+    def __init__(self, limits: QueueLimits, bounds: BatchBounds) -> None:
+        """`bounds` hold until `next_batch` tells others."""
         self._limits = limits
         self._levels = {priority: _Level() for priority in Priority}
-        self._turn = _FIRST_TURN_TOKENS
+        self._turn = _turn(bounds)
         self._earliest = math.inf
 
     @property
@@ -282,7 +285,7 @@ class Scheduler:
 
     def next_batch(self, bounds: BatchBounds) -> list[Item]:
         """What to compute next, within `bounds`; empty when nothing is ready. An item that alone costs more stands alone."""
-        self._turn = max(1, bounds.tokens // _TURNS_PER_BATCH)
+        self._turn = _turn(bounds)
         waiting = [level for level in self._levels.values() if level.ready]
         if not waiting:
             return []

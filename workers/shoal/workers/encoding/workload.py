@@ -94,7 +94,7 @@ class Workload:
         self._for_readers = threading.Condition(self._lock)
         self._idle_lanes = 0
         self._ended = False
-        self._scheduler = Scheduler(limits)
+        self._scheduler = Scheduler(limits, model.bounds)
         self._chunks = ChunkQueue()
         self._open: dict[int, OpenRequest] = {}
         self._ids = itertools.count()

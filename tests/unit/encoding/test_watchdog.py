@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+
+from shoal.workers.encoding.watchdog import StallLimits, Watchdog
+
+
+@pytest.mark.parametrize(
+    ("expected_s", "now", "stalled"),
+    [
+        (0.5, 70.0, ""),
+        (0.5, 70.1, "a batch takes 60 s, 0.5 s were expected"),
+        (4.0, 90.0, ""),
+        (4.0, 90.1, "a batch takes 80 s, 4 s were expected"),
+    ],
+)
+def test_work_has_stalled_that_passes_both_limits(expected_s: float, now: float, stalled: str) -> None:
+    watchdog = Watchdog(StallLimits(seconds=60, times=20))
+    watchdog.begin(1, "a batch", 10.0, expected_s)
+    watchdog.begin(2, "another", now, 0.0)
+    assert watchdog.stalled(now) == stalled
+
+
+def test_what_has_ended_is_forgotten() -> None:
+    watchdog = Watchdog(StallLimits(seconds=1))
+    watchdog.begin(1, "a batch", 0.0, 0.0)
+    watchdog.end(1)
+    watchdog.end(1)
+    assert watchdog.stalled(1e9) == ""
