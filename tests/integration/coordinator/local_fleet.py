@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from shoal.cluster.coordinator.fleet import FleetError, Located, Member, NoRoom
 from shoal.internal.v1 import encoder_pb2
 from shoal.workers.encoding.engine import EncoderEngine
 from shoal.workers.encoding.hashing_model import HashingModel
-from shoal.workers.encoding.model import ModelError
+from shoal.workers.encoding.model import ModelError, Tokenized, Vectors
 from shoal.workers.encoding.service import EncoderService
 from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
@@ -57,8 +57,19 @@ class FragileEncoder(EncoderService):
         return await super().DescribeModel(request, context)
 
     async def Encode(self, request: encoder_pb2.EncodeRequest, context: Any) -> encoder_pb2.EncodeResponse:
+        try:
+            return await self._encode(request, context)
+        except asyncio.CancelledError:
+            self._fleet.cut_off += 1
+            raise
+
+    async def _encode(self, request: encoder_pb2.EncodeRequest, context: Any) -> encoder_pb2.EncodeResponse:
         self._fleet.encoded.append(list(request.texts))
+        self._fleet.priorities.append(request.priority)
         whole = " ".join(request.texts)
+        for word in [word for word, times in self._fleet.late.items() if times and word in whole]:
+            self._fleet.late[word] -= 1
+            await asyncio.sleep(60)
         if any(word in whole for word in self._fleet.refused):
             await context.abort(self._fleet.refusal, "this batch cannot be done")
         if any(word in whole for word in self._fleet.deadly):
@@ -86,7 +97,14 @@ class LocalFleet:
         """Encoders that answer nobody."""
         self.restarted: list[str] = []
         self.defects: list[Exception] = []
+        self.late: dict[str, int] = {}
+        """Words, and how many calls with them are not answered in time."""
+        self.pace_s = 0.0
+        """How long models compute for each text."""
         self.encoded: list[list[str]] = []
+        self.priorities: list[int] = []
+        self.cut_off = 0
+        """Calls that ended before they were answered."""
         self.seals = 0
         self._wanted: dict[str, Member] = {}
         self._running: dict[str, Running] = {}
@@ -163,7 +181,7 @@ class LocalFleet:
             service = IndexServicer(host, threads=1)
             running = Running(InternalServer(service.register, SECRET), service.close, host)
         else:
-            engine = EncoderEngine(member.model, load=lambda _: _load(member.model))
+            engine = EncoderEngine(member.model, load=lambda _: _load(member.model, self))
             engine.start()
             fragile = FragileEncoder(engine, member.name, self)
             running = Running(InternalServer(fragile.register, SECRET), engine.close)
@@ -171,8 +189,20 @@ class LocalFleet:
         return running
 
 
-def _load(model: str) -> HashingModel:
+class PacedModel(HashingModel):
+    """A model that takes its time."""
+
+    def __init__(self, dimension: int, name: str, fleet: LocalFleet) -> None:
+        super().__init__(dimension, name=name)
+        self._fleet = fleet
+
+    def forward(self, batch: Sequence[Tokenized]) -> Vectors:
+        threading.Event().wait(self._fleet.pace_s * len(batch))
+        return super().forward(batch)
+
+
+def _load(model: str, fleet: LocalFleet) -> HashingModel:
     kind, _, dimension = model.partition(":")
     if kind != "hashing":
         raise ModelError(model, "there is no such folder")
-    return HashingModel(int(dimension), name=model)
+    return PacedModel(int(dimension), model, fleet)

@@ -99,6 +99,8 @@ class EncoderPools:
                     return one
             failed = [one for one in replicas if one.state == "failed"]
             if not failed:
+                # It stays in line meanwhile, so that a cluster that can grow sees what is asked for.
+                self._retained.use(model, time.monotonic())
                 raise Unavailable(
                     f"model {model!r} waits for resources {replicas[0].detail}", retry_after_ms=NO_ROOM_RETRY_MS
                 )

@@ -1,0 +1,200 @@
+"""Pools of replicas: they grow with what waits, shrink without cutting anybody off, and outlive coordinators."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from typing import Any
+
+import grpc
+import pytest
+
+from integration.coordinator.world import MODEL, NAME, SETTINGS, World
+from integration.gateway.small_cluster import eventually, refused
+from shoal.cluster.coordinator import core, embedder, pools, supervision
+from shoal.cluster.coordinator.models import encoder_member
+from shoal.cluster.settings import ServeSettings
+from shoal.internal.v1 import encoder_pb2
+from shoal.v1 import errors_pb2, status_pb2
+
+LIVE, BACKFILL = encoder_pb2.ENCODE_PRIORITY_LIVE, encoder_pb2.ENCODE_PRIORITY_BACKFILL
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks often, so that nobody need wait."""
+    monkeypatch.setattr(core, "LOOK_S", 0.05)
+    monkeypatch.setattr(pools, "LOOK_S", 0.05)
+    monkeypatch.setattr(pools, "DRAIN_LOOK_S", 0.02)
+    monkeypatch.setattr(pools, "DRAIN_LEAST_S", 0.1)
+    monkeypatch.setattr(supervision, "PROBE_S", 0.05)
+
+
+def with_encoders(**settings: Any) -> ServeSettings:
+    return replace(SETTINGS, encoder=replace(SETTINGS.encoder, **settings))
+
+
+def encoders(world: World) -> dict[str, status_pb2.Worker]:
+    return {worker.name: worker for worker in world.routing().workers if worker.kind == "encoder"}
+
+
+def states(world: World) -> list[str]:
+    return sorted(worker.state for worker in encoders(world).values())
+
+
+def attempts(world: World, ids: list[str]) -> set[int]:
+    return {world.reader.explain(NAME, one).generations[0].attempts for one in ids}
+
+
+def name_of(number: int, model: str = MODEL) -> str:
+    return encoder_member(model, number).name
+
+
+def test_a_pool_grows_with_the_backlog_and_shrinks_when_it_is_gone(world: World) -> None:
+    world.fleet.pace_s = 0.005
+    world.start(with_encoders(max_replicas=3, scale_up_s=0.2, scale_down_s=1.0))
+    world.create()
+    assert states(world) == ["ready"]
+    (pool,) = world.routing().pools
+    assert (pool.model, pool.min_replicas, pool.max_replicas, pool.wanted, pool.ready) == (MODEL, 1, 3, 1, 1)
+    texts = {f"d{number:03}": f"text {number}" for number in range(600)}
+    world.write(texts)
+    eventually(lambda: states(world) == ["ready"] * 3)
+    assert world.routing().pools[0].wanted == 3
+    world.settles(dict.fromkeys(texts, 1))
+    # A trickle goes on while two of them are emptied and ended.
+    rounds = 0
+    while len(world.fleet.names("encoder")) > 1:
+        rounds += 1
+        assert rounds < 600
+        world.write({"trickle": f"drop {rounds}"})
+        threading.Event().wait(0.02)
+    assert world.fleet.names("encoder") == [name_of(0)]
+    world.settles({"trickle": rounds})
+    assert rounds > 1 and world.fleet.cut_off == 0
+    assert attempts(world, ["trickle", "d000", "d599"]) == {0} and world.cut().failed == 0
+    eventually(lambda: world.routing().pools[0].wanted == world.routing().pools[0].ready == 1)
+
+
+def test_a_replica_that_is_being_emptied_comes_back_when_there_is_work(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pools, "DRAIN_LEAST_S", 30.0)
+    world.fleet.pace_s = 0.005
+    world.start(with_encoders(max_replicas=2, scale_up_s=0.2, scale_down_s=0.5))
+    world.create()
+    texts = {f"d{number:03}": f"text {number}" for number in range(300)}
+    world.write(texts)
+    eventually(lambda: "draining" in states(world))
+    pids = {name: worker.pid for name, worker in encoders(world).items()}
+    (draining,) = [route for route in world.routing().encoders if route.draining]
+    assert draining.address == encoders(world)[name_of(1)].address
+    world.write({one: f"{text} again" for one, text in texts.items()})
+    eventually(lambda: states(world) == ["ready", "ready"])
+    assert {name: worker.pid for name, worker in encoders(world).items()} == pids
+    world.settles(dict.fromkeys(texts, 2))
+    assert world.fleet.cut_off == 0
+
+
+def test_a_replica_that_finds_no_room_says_so_and_holds_up_nobody(world: World) -> None:
+    world.fleet.no_room.add(name_of(1))
+    world.start(with_encoders(replicas=3))
+    world.create()
+    world.write({"a": "text"})
+    world.settles({"a": 1})
+    eventually(lambda: states(world) == ["ready", "ready", "waiting"])
+    assert encoders(world)[name_of(1)].detail == "for 1 GPU: 0 of 0 are free"
+    (pool,) = world.routing().pools
+    assert (pool.wanted, pool.ready) == (3, 2)
+    world.fleet.no_room.clear()
+    eventually(lambda: states(world) == ["ready"] * 3)
+
+
+def test_a_model_that_finds_no_room_at_all_is_told_with_the_reason(world: World) -> None:
+    world.fleet.no_room.add(name_of(0))
+    world.start()
+    code, detail = refused(world.create)
+    assert (code, detail.reason) == (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_UNAVAILABLE)
+    assert detail.message == f"model {MODEL!r} waits for resources for 1 GPU: 0 of 0 are free"
+    assert detail.retry_after_ms > 0
+    # It stays in line, so that whoever gives room to a cluster sees what is needed.
+    assert states(world) == ["waiting"]
+    world.fleet.no_room.clear()
+    eventually(lambda: states(world) == ["ready"])
+    world.create()
+
+
+def test_an_encoder_that_stands_still_is_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "HUNG_S", 0.6)
+    monkeypatch.setattr(supervision, "PROBE_TIMEOUT_S", 0.2)
+    world.start(with_encoders(replicas=2))
+    world.create()
+    eventually(lambda: states(world) == ["ready", "ready"])
+    before = encoders(world)[name_of(1)]
+    world.fleet.still.add(name_of(1))
+    eventually(lambda: [route.address for route in world.routing().encoders] == [encoders(world)[name_of(0)].address])
+    assert encoders(world)[name_of(1)].detail == "it does not answer"
+    # The other one works on meanwhile.
+    world.write({"a": "text"})
+    world.settles({"a": 1})
+    eventually(lambda: states(world) == ["ready", "ready"])
+    after = encoders(world)[name_of(1)]
+    assert (after.pid != before.pid, after.restarts, world.fleet.restarted) == (True, 1, [name_of(1)])
+    assert encoders(world)[name_of(0)].restarts == 0
+
+
+def test_a_slow_answer_to_one_probe_ends_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "PROBE_TIMEOUT_S", 0.1)
+    world.start()
+    world.create()
+    world.fleet.still.add(name_of(0))
+    eventually(lambda: states(world) == ["unreachable"])
+    world.fleet.still.clear()
+    eventually(lambda: states(world) == ["ready"])
+    assert world.fleet.restarted == [] and encoders(world)[name_of(0)].restarts == 0
+
+
+def test_the_next_coordinator_takes_in_what_is_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "ADOPTION_TRIES", 3)
+    world.start(with_encoders(replicas=2))
+    world.create()
+    world.retain("hashing:8")
+    eventually(lambda: states(world) == ["ready"] * 4)
+    pids = {name: worker.pid for name, worker in encoders(world).items()}
+    world.now.stop()
+    lost = encoder_member("hashing:4", 0)
+    world.fleet.start(lost)
+    world.fleet.held_down.add(lost.name)
+    world.start(with_encoders(max_replicas=3))
+    eventually(lambda: {name: worker.pid for name, worker in encoders(world).items()} == pids)
+    eventually(lambda: states(world) == ["ready"] * 4)
+    assert {worker.model for worker in encoders(world).values()} == {MODEL, "hashing:8"}
+    # Nobody can tell what that one was.
+    eventually(lambda: lost.name not in world.fleet.names("encoder"))
+    assert world.fleet.cut_off == 0
+
+
+def test_live_edits_go_before_what_is_new(running: World) -> None:
+    running.write({"a": "one", "b": "two"})
+    running.settles({"a": 1, "b": 1})
+    assert set(running.fleet.priorities) == {BACKFILL}
+    running.write({"a": "changed", "c": "three"})
+    running.settles({"a": 2, "b": 1, "c": 1})
+    sent = dict(zip(map(tuple, running.fleet.encoded), running.fleet.priorities, strict=True))
+    assert (sent[("changed",)], sent[("three",)]) == (LIVE, BACKFILL)
+
+
+def test_who_only_waited_behind_others_is_not_blamed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedder, "ENCODE_TIMEOUT_S", 0.5)
+    world.start(with_encoders(batch_documents=1))
+    world.create()
+    world.fleet.late["patient"] = 4
+    world.write({"a": "patient"})
+    rounds = 0
+    while world.fleet.late["patient"]:
+        rounds += 1
+        assert rounds < 600
+        world.write({"other": f"text {rounds}"})
+        threading.Event().wait(0.02)
+    world.settles({"a": 1, "other": rounds})
+    assert attempts(world, ["a"]) == {0} and world.cut().failed == 0
