@@ -13,6 +13,19 @@ PRIORITY_BACKFILL = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Precomputed:
+    """The vector of a text, made before. It is never stored: lost, it is only made again."""
+
+    vector: bytes
+    """Packed little-endian float32."""
+    fingerprint: str
+    """Of the model that made it."""
+    content_hash: bytes
+    """`content_hash` over the text that it was made of, and no vector."""
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Incoming:
     """A document as it was sent; already validated."""
 
@@ -24,6 +37,8 @@ class Incoming:
     """A canonical JSON object."""
     expected_version: int | None = None
     """Refuse the write unless this version is stored; 0 asks for a document that does not exist."""
+    precomputed: Precomputed | None = None
+    """Spares the encoder the work. It decides nothing about the write."""
 
 
 @dataclass(frozen=True, slots=True)

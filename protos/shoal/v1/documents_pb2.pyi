@@ -20,6 +20,36 @@ else:
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
+class Embedding(google.protobuf.message.Message):
+    """The vector of a document's text, made before by the collection's model, so that it need not be made again."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VECTOR_FIELD_NUMBER: builtins.int
+    FINGERPRINT_FIELD_NUMBER: builtins.int
+    CONTENT_HASH_FIELD_NUMBER: builtins.int
+    TRUNCATED_FIELD_NUMBER: builtins.int
+    vector: builtins.bytes
+    """Packed little-endian float32 of the collection's dimension."""
+    fingerprint: builtins.str
+    """Of the model; the write is refused unless it is that of the collection's generation."""
+    content_hash: builtins.bytes
+    """Of the text, BLAKE2b-256: shows that the vector is of this very text. See docs/design.md, "Bulk"."""
+    truncated: builtins.bool
+    """The text is longer than the model reads."""
+    def __init__(
+        self,
+        *,
+        vector: builtins.bytes = ...,
+        fingerprint: builtins.str = ...,
+        content_hash: builtins.bytes = ...,
+        truncated: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["content_hash", b"content_hash", "fingerprint", b"fingerprint", "truncated", b"truncated", "vector", b"vector"]) -> None: ...
+
+Global___Embedding: typing_extensions.TypeAlias = Embedding
+
+@typing.final
 class Document(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -28,6 +58,7 @@ class Document(google.protobuf.message.Message):
     VECTOR_FIELD_NUMBER: builtins.int
     PAYLOAD_FIELD_NUMBER: builtins.int
     EXPECTED_VERSION_FIELD_NUMBER: builtins.int
+    EMBEDDING_FIELD_NUMBER: builtins.int
     id: builtins.str
     text: builtins.str
     vector: builtins.bytes
@@ -36,6 +67,10 @@ class Document(google.protobuf.message.Message):
     """A JSON object; empty means {}."""
     expected_version: builtins.int
     """The write is refused unless the stored version is this one; 0 asks for a document that does not exist yet. Unset: no condition."""
+    @property
+    def embedding(self) -> Global___Embedding:
+        """Unset: the cluster makes the vector of the text. It is never stored as the user's own."""
+
     def __init__(
         self,
         *,
@@ -44,9 +79,10 @@ class Document(google.protobuf.message.Message):
         vector: builtins.bytes = ...,
         payload: builtins.str = ...,
         expected_version: builtins.int | None = ...,
+        embedding: Global___Embedding | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_expected_version", b"_expected_version", "expected_version", b"expected_version", "id", b"id", "payload", b"payload", "text", b"text", "vector", b"vector"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_expected_version", b"_expected_version", "embedding", b"embedding", "expected_version", b"expected_version"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_expected_version", b"_expected_version", "embedding", b"embedding", "expected_version", b"expected_version", "id", b"id", "payload", b"payload", "text", b"text", "vector", b"vector"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_expected_version", b"_expected_version"]) -> typing.Literal["expected_version"] | None: ...
 
 Global___Document: typing_extensions.TypeAlias = Document

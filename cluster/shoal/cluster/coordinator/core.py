@@ -19,6 +19,7 @@ from shoal.cluster.coordinator.embedder import Embedder
 from shoal.cluster.coordinator.fleet import Fleet, Member
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
 from shoal.cluster.coordinator.pools import LOOK_S, EncoderPools
+from shoal.cluster.coordinator.precomputed import Kept, PrecomputedVectors
 from shoal.cluster.coordinator.shards import ShardKeeper
 from shoal.cluster.coordinator.supervision import Supervisor, Watched
 from shoal.cluster.coordinator.turns import EncoderTurns
@@ -132,11 +133,17 @@ class Coordinator:
                 limit=DOCUMENTS_WAITING,
                 retry_after_ms=500,
             )
+        # Kept before the commit, or an encoder might be asked for a vector that is already here.
+        kept = self._keep_precomputed(batch)
         self._waiting_documents += size
+        committed = False
         try:
             outcome = await self._writes.submit(batch, asyncio.get_running_loop().time() + timeout_s)
+            committed = isinstance(outcome, WriteOutcome)
         finally:
             self._waiting_documents -= size
+            for vectors, added in kept:
+                (vectors.commit if committed else vectors.withdraw)(added)
         if isinstance(outcome, LedgerError):
             raise outcome
         for embedder, _ in self._embedders.values():
@@ -194,6 +201,20 @@ class Coordinator:
         """Makes sure that a model is loaded, and keeps it so for a while; raises InvalidModel, Unavailable."""
         self._need_lease()
         await self._pools.retain(model)
+
+    def _keep_precomputed(self, batch: WriteBatch) -> list[tuple[PrecomputedVectors, list[Kept]]]:
+        """Gives the vectors of a batch to the embedders whose model made them; raises Overloaded when they have too many."""
+        made_by = {one.precomputed.fingerprint for one in batch.upserts if one.precomputed is not None}
+        if not made_by:
+            return []
+        takers = [
+            embedder.precomputed
+            for embedder, _ in self._embedders.values()
+            if embedder.generation.collection == batch.collection and {embedder.generation.fingerprint} == made_by
+        ]
+        if any(vectors.full for vectors in takers):
+            raise Overloaded("too many vectors wait to be applied", retry_after_ms=100)
+        return [(vectors, vectors.put(batch.upserts)) for vectors in takers]
 
     def _need_lease(self) -> None:
         if not self.epoch:

@@ -16,6 +16,7 @@ from shoal.cluster.calls import call
 from shoal.cluster.channels import Channels
 from shoal.cluster.coordinator.applier import Applier
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
+from shoal.cluster.coordinator.precomputed import PrecomputedVectors
 from shoal.cluster.coordinator.shards import ShardKeeper
 from shoal.cluster.coordinator.supervision import Supervisor, Watched
 from shoal.cluster.coordinator.turns import EncoderTurns, Suspicion
@@ -88,7 +89,10 @@ class Embedder:
         self._limits = limits
         self._retry = retry
         self._applier = Applier(generation.id, keeper, threads, progress, self._settle)
+        self.precomputed = PrecomputedVectors()
         self._in_flight: set[str] = set()
+        self._encoded_before: set[str] = set()
+        """Those in flight that take no encoder's time."""
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -103,7 +107,8 @@ class Embedder:
             while True:
                 self._wake.clear()
                 try:
-                    started = await self._start_what_is_pending()
+                    started = await self._start_precomputed()
+                    started = await self._start_what_is_pending() or started
                 except Exception:
                     # The ledger may be away for a while (PostgreSQL restarts); this loop must outlive it.
                     log.exception("generation %d: pending documents could not be read", self.generation.id)
@@ -126,7 +131,8 @@ class Embedder:
     async def _start_what_is_pending(self) -> bool:
         """Starts what there is room for; False when there was nothing to start."""
         lanes = LANES_PER_ENCODER * len(self._encoders())
-        room = (lanes * self._limits.documents if self.generation.model else APPLY_AT_ONCE) - len(self._in_flight)
+        working = len(self._in_flight) - len(self._encoded_before)
+        room = (lanes * self._limits.documents if self.generation.model else APPLY_AT_ONCE) - working
         # Removals and users' vectors go on while the model is away, whatever waits for it.
         limit = room if lanes or not self.generation.model else self._limits.documents
         if limit <= 0:
@@ -136,9 +142,9 @@ class Embedder:
             return False
         # With every shard up, as nearly always, the ledger answers from its index alone.
         shards = None if len(ready) == self.generation.shards else ready
-        pending = await self._threads.read(
-            self._progress.pending, self.generation.id, limit, now_ms(), frozenset(self._in_flight), shards
-        )
+        # Those whose vector came with the write are not the encoders' business.
+        taken = frozenset(self._in_flight.union(self.precomputed.ids()))
+        pending = await self._threads.read(self._progress.pending, self.generation.id, limit, now_ms(), taken, shards)
         work = plan(pending, self._limits, ready)
         self._in_flight.update(document.id for document in work.apply)
         self._applier.put([Row(document, b"" if document.removal else document.vector) for document in work.apply])
@@ -147,8 +153,33 @@ class Embedder:
                 self._launch(batch)
         return bool(work.apply or (lanes and work.encode))
 
+    async def _start_precomputed(self) -> bool:
+        """Applies vectors that came with writes where their documents still wait for them; False when there were none."""
+        ready = self._keeper.shards_ready(self.generation.id)
+        room = APPLY_AT_ONCE - len(self._encoded_before)
+        if not ready or room <= 0:
+            return False
+        due = self.precomputed.due(room, frozenset(self._in_flight))
+        if not due:
+            return False
+        by_id = {kept.id: kept for kept in due}
+        pending = await self._threads.read(self._progress.pending_among, self.generation.id, list(by_id))
+        rows: list[Row] = []
+        for document, content_hash in pending:
+            precomputed = by_id[document.id].precomputed
+            # The text may have been written anew since; what is pending then is not what this vector is of.
+            if content_hash == precomputed.content_hash and document.shard in ready:
+                rows.append(Row(document, precomputed.vector, precomputed.truncated))
+        ids = [row.document.id for row in rows]
+        self._in_flight.update(ids)
+        self._encoded_before.update(ids)
+        self._applier.put(rows)
+        self.precomputed.withdraw(due)
+        return True
+
     def _settle(self, ids: Sequence[str]) -> None:
         self._in_flight.difference_update(ids)
+        self._encoded_before.difference_update(ids)
         self._wake.set()
 
     def _encoders(self) -> list[Watched]:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from shoal.cluster.admission import Incoming
+from shoal.cluster.admission import Incoming, Precomputed
 from shoal.cluster.coordinator.core import Coordinator
 from shoal.cluster.errors import ClusterError, DeadlineExceeded, VersionConflict, from_ledger, refuse
 from shoal.cluster.ledger.errors import LedgerError
@@ -57,11 +57,20 @@ def batch_of(request: coordinator_pb2.WriteRequest) -> WriteBatch:
                 vector=document.vector,
                 payload=document.payload or "{}",
                 expected_version=document.expected_version if document.HasField("expected_version") else None,
+                precomputed=precomputed_of(document),
             )
             for document in request.upserts
         ],
         deletes=list(request.deletes),
     )
+
+
+def precomputed_of(document: documents_pb2.Document) -> Precomputed | None:
+    """The vector that came with a document, if one did."""
+    if not document.HasField("embedding"):
+        return None
+    embedding = document.embedding
+    return Precomputed(embedding.vector, embedding.fingerprint, embedding.content_hash, embedding.truncated)
 
 
 def result_of(outcome: DocumentOutcome) -> documents_pb2.WriteResult:

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import numpy as np
 
+from shoal.cluster.admission import content_hash
 from shoal.cluster.errors import DimensionMismatch, InvalidRequest, shortened
 from shoal.cluster.gateway.validation import check_distinct, check_id, check_text, out_of_limit
 from shoal.cluster.limits import Limits
@@ -28,6 +29,8 @@ class Profile:
     """"cosine", "dot" or "l2"."""
     stores_empty: bool
     """True when a document with neither text nor vector is kept."""
+    fingerprint: str = ""
+    """Of the model; empty without one."""
 
 
 def check_documents(documents: Sequence[documents_pb2.Document], profile: Profile, limits: Limits) -> list[str]:
@@ -60,6 +63,8 @@ def _check_document(document: documents_pb2.Document, path: str, profile: Profil
             f"{path}.vector: collection {profile.name!r} has no model, so each document needs a vector",
             field=f"{path}.vector",
         )
+    if document.HasField("embedding"):
+        _check_embedding(document, f"{path}.embedding", profile)
     if document.HasField("expected_version") and document.expected_version < 0:
         raise InvalidRequest(
             f"{path}.expected_version: {document.expected_version} is below 0",
@@ -67,6 +72,26 @@ def _check_document(document: documents_pb2.Document, path: str, profile: Profil
             value=str(document.expected_version),
         )
     return canonical_payload(document.payload, limits, f"{path}.payload")
+
+
+def _check_embedding(document: documents_pb2.Document, path: str, profile: Profile) -> None:
+    """A vector that takes the place of the model's must be one that the model makes of this very text."""
+    embedding = document.embedding
+    if document.vector or not document.text.strip():
+        beside = "beside a vector of the user's own" if document.vector else "without a text"
+        raise InvalidRequest(f"{path}: document {shortened(document.id)!r} has an embedding {beside}", field=path)
+    if not profile.has_model or embedding.fingerprint != profile.fingerprint:
+        raise InvalidRequest(
+            f"{path}.fingerprint: {shortened(embedding.fingerprint) or 'none'}, but collection {profile.name!r} has "
+            f"{profile.fingerprint or 'no model'}",
+            field=f"{path}.fingerprint",
+            value=shortened(embedding.fingerprint),
+        )
+    check_vector(embedding.vector, profile, f"{path}.vector")
+    if not any(embedding.vector):
+        raise InvalidRequest(f"{path}.vector: zero, which no model answers", field=f"{path}.vector", value="0")
+    if embedding.content_hash != content_hash(document.text, b""):
+        raise InvalidRequest(f"{path}.content_hash: is not that of the document's text", field=f"{path}.content_hash")
 
 
 def check_vector(packed: bytes, profile: Profile, field: str) -> None:

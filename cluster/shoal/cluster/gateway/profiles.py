@@ -30,6 +30,7 @@ def profile_of(record: CollectionRecord) -> Profile:
         dimension=generation.dimension,
         metric=generation.metric,
         stores_empty=record.settings.empty_text == "store",
+        fingerprint=generation.fingerprint,
     )
 
 

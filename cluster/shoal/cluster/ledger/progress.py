@@ -86,6 +86,36 @@ class LedgerProgress:
         with reading(self._engine) as connection:
             return connection.execute(select(func.count()).select_from(some)).scalar_one()
 
+    def pending_among(self, generation_id: int, ids: Sequence[str]) -> list[tuple[PendingDocument, bytes]]:
+        """Those of the documents that are pending and not to be removed, without their text, each with its content hash."""
+        columns = [_entry.c[name] for name in ("document_id", "shard", "wanted_version", "sequence", "priority")]
+        statement = (
+            select(*columns, _entry.c.attempts, _document.c.content_hash)
+            .join(schema.generation, schema.generation.c.id == _entry.c.generation_id)
+            .join(
+                _document,
+                and_(_document.c.collection_id == schema.generation.c.collection_id, _document.c.id == _entry.c.document_id),
+            )
+            .where(_entry.c.generation_id == generation_id, schema.pending(), _entry.c.removal.is_(False))
+        )
+        found: list[tuple[PendingDocument, bytes]] = []
+        with reading(self._engine) as connection:
+            for some in chunks(ids):
+                for row in connection.execute(statement.where(_entry.c.document_id.in_(some))):
+                    document = PendingDocument(
+                        row.document_id,
+                        row.shard,
+                        row.wanted_version,
+                        row.sequence,
+                        row.priority,
+                        removal=False,
+                        text="",
+                        vector=b"",
+                        attempts=row.attempts,
+                    )
+                    found.append((document, row.content_hash))
+        return found
+
     def commit_segments(self, commits: Sequence[SegmentCommit]) -> list[str]:
         """Names segments and records what they hold, all in one transaction: from then on searches may see them.
 

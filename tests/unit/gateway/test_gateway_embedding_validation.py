@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from shoal.cluster.admission import content_hash
+from shoal.cluster.errors import DimensionMismatch, InvalidRequest
+from shoal.cluster.gateway.documents_validation import Profile, check_documents
+from shoal.cluster.limits import Limits
+from shoal.v1 import documents_pb2
+
+PROFILE = Profile("c", True, 3, "dot", False, fingerprint="f" * 32)
+
+
+def document(text: str = "text", vector: object = (1, 2, 3), fingerprint: str = PROFILE.fingerprint, **more: object):
+    packed = np.asarray(vector, dtype="<f4").tobytes()
+    embedding = documents_pb2.Embedding(
+        vector=packed, fingerprint=fingerprint, content_hash=content_hash(str(more.pop("made_of", text)), b"")
+    )
+    return documents_pb2.Document(id="a", text=text, embedding=embedding, **more)  # type: ignore[arg-type]
+
+
+def check(one: documents_pb2.Document, profile: Profile = PROFILE) -> None:
+    check_documents([one], profile, Limits())
+
+
+def test_a_good_one_passes():
+    check(document())
+
+
+@pytest.mark.parametrize(
+    ("one", "profile", "field", "told"),
+    [
+        (document(fingerprint="0" * 32), PROFILE, "fingerprint", f"{'0' * 32}, but collection 'c' has {'f' * 32}"),
+        (document(fingerprint=""), PROFILE, "fingerprint", "none, but"),
+        (document(vector=(1, float("nan"), 3)), PROFILE, "vector[1]", "not a finite number"),
+        (document(vector=(0, 0, 0)), PROFILE, "vector", "zero"),
+        (document(made_of="another"), PROFILE, "content_hash", "not that of the document's text"),
+    ],
+)
+def test_a_bad_one_is_refused_by_name(one: documents_pb2.Document, profile: Profile, field: str, told: str):
+    with pytest.raises(InvalidRequest, match=told.replace("[", r"\[")) as refusal:
+        check(one, profile)
+    assert refusal.value.field == f"documents[0].embedding.{field}"
+
+
+def test_the_dimension_is_told():
+    with pytest.raises(DimensionMismatch) as refusal:
+        check(document(vector=(1, 2)))
+    assert (refusal.value.field, refusal.value.value, refusal.value.limit) == ("documents[0].embedding.vector", "2", 3)
+
+
+def test_it_stands_neither_beside_a_users_own_vector_nor_without_a_text():
+    for one in (document(vector=(1, 2, 3)), document(text="")):
+        if one.text:
+            one.vector = np.asarray((1, 2, 3), dtype="<f4").tobytes()
+        with pytest.raises(InvalidRequest) as refusal:
+            check(one, Profile("c", True, 3, "dot", True, fingerprint="f" * 32))
+        assert refusal.value.field == "documents[0].embedding"
+
+
+def test_a_collection_without_a_model_takes_none():
+    with pytest.raises(InvalidRequest, match="no model"):
+        check(document(fingerprint=""), Profile("c", False, 3, "dot", False))
