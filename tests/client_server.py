@@ -236,14 +236,71 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
 class EmbeddingService(embedding_pb2_grpc.EmbeddingServiceServicer):
     def __init__(self, world: World) -> None:
         self._world = world
+        self.requests: list[embedding_pb2.EmbedRequest] = []
 
     def Embed(self, request: embedding_pb2.EmbedRequest, context: Any) -> embedding_pb2.EmbedResponse:
-        """Each row is the text's length, the role and a constant; an empty text has no vector."""
         self._world.enter("Embed", context)
-        vectors = np.array([[len(text), request.role, 0.5] for text in request.texts], dtype="<f4").reshape(-1, 3)
-        empty = errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_INVALID_ARGUMENT, message="text is empty")
-        items = [embedding_pb2.EmbedItem(tokens=len(text), error=None if text else empty) for text in request.texts]
-        return embedding_pb2.EmbedResponse(fingerprint="f" * 8, dimension=3, vectors=vectors.tobytes(), items=items)
+        self.requests.append(request)
+        return self._embedded(request)
+
+    def EmbedStream(
+        self, request_iterator: Iterator[embedding_pb2.EmbedStreamRequest], context: Any
+    ) -> Iterator[embedding_pb2.EmbedStreamResponse]:
+        world = self._world
+        world.enter("EmbedStream", context)
+        seen: list[int] = []
+        with world.lock:
+            world.batches.append(seen)
+            answers = world.break_after.pop(0) if world.break_after else -1
+        held: list[embedding_pb2.EmbedStreamRequest] = []
+
+        def answer(request: embedding_pb2.EmbedStreamRequest) -> embedding_pb2.EmbedStreamResponse:
+            while not world.batch_replies.acquire(timeout=0.05):
+                if not context.is_active():
+                    break
+            if world.batch_errors:
+                return embedding_pb2.EmbedStreamResponse(id=request.id, error=world.batch_errors.pop(0))
+            return embedding_pb2.EmbedStreamResponse(id=request.id, embed=self._embedded(request.embed))
+
+        def pairs() -> Iterator[embedding_pb2.EmbedStreamRequest]:
+            for request in request_iterator:
+                seen.append(request.id)
+                self.requests.append(request.embed)
+                if not world.in_pairs:
+                    yield request
+                    continue
+                held.append(request)
+                if len(held) == 2:
+                    yield held.pop()
+                    yield held.pop()
+
+        for request in pairs():
+            if answers == 0:
+                refuse(context, grpc.StatusCode.UNAVAILABLE, "stream broken by the test")
+            answers -= 1
+            yield answer(request)
+
+    def _embedded(self, request: embedding_pb2.EmbedRequest) -> embedding_pb2.EmbedResponse:
+        """Each row is the text's length, the role and a constant; an empty text has no vector, one above 99 is cut."""
+        half = request.vector_type == embedding_pb2.VECTOR_TYPE_FLOAT16
+        rows = [[len(text), request.role, 0.5] if text else [0, 0, 0] for text in request.texts]
+        vectors = np.array(rows, dtype="<f2" if half else "<f4").reshape(-1, 3)
+        response = embedding_pb2.EmbedResponse(
+            fingerprint="f" * 8,
+            dimension=3,
+            vectors=vectors.tobytes(),
+            vector_type=request.vector_type,
+            tokens=[min(len(text), 99) for text in request.texts],
+            truncated=[place for place, text in enumerate(request.texts) if len(text) > 99],
+            timing=embedding_pb2.EmbedTiming(total_us=4000, tokenize_us=500, queue_us=1000, infer_us=2000),
+        )
+        for place, text in enumerate(request.texts):
+            if not text:
+                message = f"texts[{place}]: text is empty"
+                response.errors.add(position=place).error.CopyFrom(
+                    errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_INVALID_ARGUMENT, message=message)
+                )
+        return response
 
 
 class StatusService(status_pb2_grpc.StatusServiceServicer):
@@ -259,13 +316,24 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
     def Status(self, request: object, context: Any) -> status_pb2.StatusResponse:
         self._world.enter("Status", context)
         worker = status_pb2.Worker(
-            kind="encoder", name="encoder-1", address="127.0.0.1:2", state="ready", detail="hashing", pid=7
+            kind="encoder",
+            name="encoder-1",
+            address="127.0.0.1:2",
+            state="ready",
+            pid=7,
+            model="hashing",
+            device="cpu float32",
+            load=status_pb2.WorkerLoad(waiting_texts=12, oldest_ms=1500, texts_per_s=250, busy=0.5),
+            restarts=2,
         )
+        loading = status_pb2.Worker(kind="encoder", name="encoder-2", state="loading", detail="reading weights")
         return status_pb2.StatusResponse(
             collections=map(self._world.describe, sorted(self._world.collections)),
-            workers=[worker],
+            workers=[worker, loading],
+            pools=[status_pb2.Pool(model="hashing", min_replicas=1, max_replicas=4, wanted=2, ready=1)],
             coordinator_epoch=3,
             version="0.1.0",
+            query_cache=status_pb2.QueryCache(hits=70, misses=30, joined=5, entries=20, bytes=3 << 20, limit_bytes=64 << 20),
         )
 
 
@@ -280,7 +348,8 @@ class FakeGateway:
         collections_pb2_grpc.add_CollectionServiceServicer_to_server(CollectionService(self.world), self._server)
         documents_pb2_grpc.add_DocumentServiceServicer_to_server(DocumentService(self.world), self._server)
         search_pb2_grpc.add_SearchServiceServicer_to_server(self.search, self._server)
-        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(EmbeddingService(self.world), self._server)
+        self.embedding = EmbeddingService(self.world)
+        embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(self.embedding, self._server)
         status_pb2_grpc.add_StatusServiceServicer_to_server(StatusService(self.world), self._server)
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
         self.address = f"127.0.0.1:{self.port}"

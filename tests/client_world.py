@@ -78,6 +78,8 @@ class World:
         self.break_after: list[int] = []
         self.batch_errors: list[errors_pb2.ErrorDetail] = []
         self.delay_s = 0.0
+        # Whether an embedding stream is answered two by two, each pair the wrong way round; a lone request is not answered.
+        self.in_pairs = False
 
     def enter(self, method: str, context: grpc.ServicerContext) -> None:
         """Counts a call, and fails it when the test ordered that."""

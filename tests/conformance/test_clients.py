@@ -26,8 +26,11 @@ from shoal.client import (
     Document,
     DocumentNotFound,
     InvalidArgument,
+    InvalidModel,
+    LoadInfo,
     MessageTooLarge,
     Overloaded,
+    PoolInfo,
     RetryPolicy,
     Unavailable,
     VersionConflict,
@@ -46,7 +49,19 @@ class Blocking:
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
+        if name == "embed_many":
+            return lambda *args, **options: self._iterate(method(*args, **options))
         return lambda *args, **options: self._runner.run(method(*args, **options))
+
+    def _iterate(self, items: Any) -> Iterator[Any]:
+        async def following() -> Any:
+            return await anext(items, None)
+
+        try:
+            while (item := self._runner.run(following())) is not None:
+                yield item
+        finally:
+            self._runner.run(items.aclose())
 
     def end(self) -> None:
         self._runner.run(self._client.close())
@@ -95,10 +110,11 @@ def test_both_have_the_same_methods_and_arguments():
         assert [(p.name, p.kind, p.default) for p in ours.parameters.values()] == [
             (p.name, p.kind, p.default) for p in theirs.parameters.values()
         ]
-        for parameter in set(ours.parameters) - {"documents"}:
+        iterates = name == "embed_many"
+        for parameter in set(ours.parameters) - {"documents", *(["texts"] if iterates else [])}:
             assert ours.parameters[parameter].annotation == theirs.parameters[parameter].annotation, (name, parameter)
-        assert ours.return_annotation == theirs.return_annotation
-        assert name == "__init__" or inspect.iscoroutinefunction(getattr(AsyncClient, name))
+        assert ours.return_annotation == theirs.return_annotation.replace("AsyncIterator", "Iterator")
+        assert name == "__init__" or inspect.iscoroutinefunction(getattr(AsyncClient, name)) != iterates
 
 
 def test_collections_come_and_go(connect: Callable[..., Any]):
@@ -167,12 +183,102 @@ def test_failed_documents_are_listed_and_retried(client: Any, gateway: FakeGatew
     assert client.retry_failed("c") == 2
 
 
-def test_embeddings_are_a_matrix(client: Any):
-    embeddings = client.embed("m", ["four", "", "sixsix"], role="query")
-    assert embeddings.vectors.dtype == np.float32
-    assert embeddings.vectors.tolist() == [[4, 2, 0.5], [0, 2, 0.5], [6, 2, 0.5]]
-    assert [type(item.error) for item in embeddings.items] == [type(None), InvalidArgument, type(None)]
+def test_embeddings_are_a_matrix(client: Any, gateway: FakeGateway):
+    embeddings = client.embed("m", ["four", "", "x" * 120], role="query")
+    assert embeddings.vectors.dtype == np.float32 and embeddings.vectors.flags.writeable
+    assert embeddings.vectors.tolist() == [[4, 2, 0.5], [0, 0, 0], [120, 2, 0.5]]
+    assert embeddings.tokens.tolist() == [4, 0, 99] and len(embeddings) == 3
+    assert embeddings.truncated == (2,)
+    assert {place: type(error) for place, error in embeddings.errors.items()} == {1: InvalidArgument}
+    timing = embeddings.timing
+    assert (timing.total_s, timing.tokenize_s, timing.queue_s, timing.infer_s) == (0.004, 0.0005, 0.001, 0.002)
     assert client.embed("m", []).vectors.shape == (0, 3)
+    sent = gateway.embedding.requests[0]
+    assert not sent.HasField("prompt") and not sent.HasField("normalize")
+
+
+def test_what_is_asked_of_an_embedding_is_sent(client: Any, gateway: FakeGateway):
+    options = {"prompt": "", "dimensions": 8, "normalize": False, "truncation": "refuse", "vector_type": "float16"}
+    assert client.embed("m", ["a"], **options).vectors.dtype == np.float16
+    assert [one.vectors.dtype for one in client.embed_many("m", ["a"], role="query", **options)] == [np.float16]
+    for sent, role in zip(gateway.embedding.requests, (1, 2), strict=True):
+        assert (sent.model, sent.role, sent.dimensions, sent.truncation, sent.vector_type) == ("m", role, 8, 3, 2)
+        assert sent.HasField("prompt") and sent.prompt == "" and sent.HasField("normalize") and not sent.normalize
+    for wrong in ({"truncation": "middle"}, {"dimensions": "8"}, {"normalize": 1}, {"role": "x"}, {"vector_type": "int8"}):
+        with pytest.raises(InvalidArgument) as caught:
+            client.embed("m", ["a"], **wrong)
+        assert [caught.value.field] == list(wrong)
+
+
+def texts(count: int) -> list[str]:
+    return ["x" * (1 + number % 50) for number in range(count)]
+
+
+def lengths(blocks: list[Any]) -> list[int]:
+    return [int(row[0]) for block in blocks for row in block.vectors]
+
+
+def test_many_texts_come_back_in_their_order(client: Any, gateway: FakeGateway):
+    told: list[Any] = []
+    gateway.world.in_pairs = True
+    blocks = list(client.embed_many("m", iter(texts(95)), batch_size=10, progress=told.append))
+    assert [block.start for block in blocks] == list(range(0, 95, 10))
+    assert lengths(blocks) == [len(text) for text in texts(95)]
+    assert [len(request.texts) for request in gateway.embedding.requests] == [10] * 9 + [5]
+    assert (told[-1].sent, told[-1].answered, told[-1].failed) == (95, 95, 0)
+    assert told[-1].tokens == sum(lengths(blocks))
+    gateway.world.in_pairs = False
+    assert list(client.embed_many("m", [])) == []
+
+
+def test_a_bad_text_among_many_is_told_with_its_place(client: Any, gateway: FakeGateway):
+    bad: list[Any] = ["a", 7, "", "\ud800", "y" * (1 << 20), "z" * (1 + (1 << 20)), "b"]
+    blocks = list(client.embed_many("m", bad, batch_size=4))
+    errors = {block.start + place: str(error) for block in blocks for place, error in block.errors.items()}
+    assert sorted(errors) == [1, 2, 3, 5]
+    assert errors[1] == "texts[1] must be a str, not int" and "lone surrogate" in errors[3]
+    assert errors[5] == "texts[5]: 1048577 bytes, the limit is 1048576"
+    assert lengths(blocks) == [1, 0, 0, 0, 1 << 20, 0, 1]
+
+
+def test_many_texts_go_on_after_their_stream_broke(client: Any, gateway: FakeGateway):
+    gateway.world.break_after = [3, 0, 2]
+    blocks = list(client.embed_many("m", texts(100), batch_size=10))
+    assert lengths(blocks) == [len(text) for text in texts(100)]
+    assert [block.start for block in blocks] == list(range(0, 100, 10))
+    # Each new stream begins with the first batch that had no answer.
+    assert [stream[0] for stream in gateway.world.batches if stream] == [0, 3, 3, 5]
+
+
+def test_a_request_that_found_no_room_is_sent_again_alone(client: Any, gateway: FakeGateway):
+    full = errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_OVERLOADED, message="full", retry_after_ms=20)
+    gateway.world.batch_errors = [full, full]
+    assert lengths(list(client.embed_many("m", texts(30), batch_size=10))) == [len(text) for text in texts(30)]
+    [stream] = gateway.world.batches
+    assert len(stream) == 5 and set(stream) == {0, 1, 2}
+
+
+def test_many_texts_end_with_what_a_retry_cannot_mend(client: Any, gateway: FakeGateway):
+    refused = errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_INVALID_MODEL, message="no such model", field="model")
+    gateway.world.batch_errors = [refused]
+    with pytest.raises(InvalidModel, match="no such model"):
+        list(client.embed_many("m", texts(30), batch_size=10))
+    gateway.world.batch_replies = threading.Semaphore(0)
+    with pytest.raises(DeadlineExceeded, match=r"no answer from .* for 0\.3 s"):
+        list(client.embed_many("m", texts(30), batch_size=10, timeout=0.3))
+    for wrong in ({"batch_size": 0}, {"batch_size": 257}, {"window": 0}):
+        with pytest.raises(InvalidArgument) as caught:
+            list(client.embed_many("m", ["a"], **wrong))
+        assert [caught.value.field] == list(wrong)
+    with pytest.raises(InvalidArgument, match="not one str"):
+        client.embed_many("m", "abc")
+
+
+def test_a_caller_may_stop_in_the_middle(client: Any, gateway: FakeGateway):
+    answers = client.embed_many("m", texts(1000), batch_size=10)
+    assert next(answers).start == 0
+    answers.close()
+    assert client.embed("m", ["four"]).tokens.tolist() == [4]
 
 
 def test_the_server_and_the_cluster_describe_themselves(client: Any):
@@ -180,6 +286,10 @@ def test_the_server_and_the_cluster_describe_themselves(client: Any):
     status = client.status()
     assert [info.name for info in status.collections] == ["c"]
     assert (status.workers[0].kind, status.workers[0].state, status.coordinator_epoch) == ("encoder", "ready", 3)
+    assert (status.query_cache.hits, status.query_cache.entries, status.query_cache.hit_rate) == (70, 20, 0.75)
+    assert status.workers[0].load == LoadInfo(12, 0, 1.5, 250.0, 0.0, 0.5)
+    assert (status.workers[0].model, status.workers[0].device, status.workers[0].restarts) == ("hashing", "cpu float32", 2)
+    assert status.pools == (PoolInfo("hashing", 1, 4, 2, 1),)
 
 
 def test_a_detail_reaches_the_caller(client: Any):

@@ -1,67 +1,19 @@
 """Carries out an upload over grpc.aio: one task reads replies, the caller's task does all else."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from random import Random
-from typing import Any
 
-import grpc
-import grpc.aio
-
+from shoal.client._async_stream import Connection, each
 from shoal.client._channel import Stubs
 from shoal.client._retry import RetryPolicy
 from shoal.client._upload import Upload, is_passing
-from shoal.client.errors import DeadlineExceeded, ShoalError, Unavailable, error_from_status
+from shoal.client.errors import DeadlineExceeded, ShoalError
 from shoal.client.types import Document, UploadProgress
 from shoal.v1 import documents_pb2
-
-_CLOSE_S = 1.0
-# What grpc.aio says, in place of the true status, of a stream that ends before its first message has left.
-_CORE_ERROR = "Internal error from Core"
-
-
-class _Connection:
-    """One stream. Replies, and at last the reason of its end, come out of `inbox`."""
-
-    def __init__(self, stubs: Stubs, address: str) -> None:
-        self._address = address
-        self._outbox: asyncio.Queue[documents_pb2.UpsertStreamRequest | None] = asyncio.Queue()
-        self.inbox: asyncio.Queue[documents_pb2.UpsertStreamResponse | ShoalError] = asyncio.Queue()
-        self._call: Any = stubs.documents.UpsertStream(self._messages())
-        self._reader = asyncio.create_task(self._read(), name="shoal-upload")
-
-    def send(self, message: documents_pb2.UpsertStreamRequest) -> None:
-        self._outbox.put_nowait(message)
-
-    async def close(self, *, kindly: bool) -> None:
-        """Ends the stream and its tasks; kindly: the server gets a moment to end its side first."""
-        self._outbox.put_nowait(None)
-        if kindly:
-            await asyncio.wait([self._reader], timeout=_CLOSE_S)
-        self._call.cancel()
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
-
-    async def _messages(self) -> AsyncIterator[documents_pb2.UpsertStreamRequest]:
-        while (message := await self._outbox.get()) is not None:
-            yield message
-
-    async def _read(self) -> None:
-        try:
-            async for reply in self._call:
-                self.inbox.put_nowait(reply)
-            self.inbox.put_nowait(Unavailable(f"the server at {self._address} ended the upload early"))
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.INTERNAL and error.details() == _CORE_ERROR:
-                self.inbox.put_nowait(Unavailable(f"the connection to {self._address} broke as the upload began"))
-                return
-            self.inbox.put_nowait(
-                error_from_status(error.code(), error.details() or "", error.trailing_metadata(), self._address)
-            )
 
 
 async def run_upload(
@@ -75,7 +27,11 @@ async def run_upload(
     timeout_s: float,
 ) -> None:
     """Sends all documents and returns when every batch is answered; raises what a retry cannot mend."""
-    connection = _Connection(stubs, address)
+
+    def connect() -> Connection[documents_pb2.UpsertStreamResponse]:
+        return Connection(stubs.documents.UpsertStream, "upload", address)
+
+    connection = connect()
 
     async def settle(enough: Callable[[], bool]) -> None:
         nonlocal connection
@@ -102,7 +58,7 @@ async def run_upload(
                     raise
                 await connection.close(kindly=False)
                 await asyncio.sleep(pause_s)
-                connection = _Connection(stubs, address)
+                connection = connect()
                 for message in upload.unanswered():
                     connection.send(message)
             else:
@@ -111,7 +67,7 @@ async def run_upload(
 
     finished = False
     try:
-        async for document in _each(documents):
+        async for document in each(documents):
             batch = upload.add(document)
             if batch is not None:
                 connection.send(upload.sent(batch))
@@ -126,12 +82,3 @@ async def run_upload(
         finished = True
     finally:
         await connection.close(kindly=finished)
-
-
-async def _each(documents: Iterable[Document] | AsyncIterable[Document]) -> AsyncIterator[Document]:
-    if isinstance(documents, AsyncIterable):
-        async for document in documents:
-            yield document
-    else:
-        for document in documents:
-            yield document

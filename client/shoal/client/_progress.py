@@ -1,26 +1,34 @@
-"""Tells a caller, or a person at a terminal, how far an upload is."""
+"""Tells a caller, or a person at a terminal, how far an upload or an embedding is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
-from shoal.client.types import UploadProgress
+from shoal.client.types import EmbedProgress, UploadProgress
 
+State = TypeVar("State")
 Progress: TypeAlias = bool | Callable[[UploadProgress], None]
+EmbedReport: TypeAlias = bool | Callable[[EmbedProgress], None]
 
 
 @contextmanager
-def reporter(progress: Progress, documents: object) -> Iterator[Callable[[UploadProgress], None]]:
-    """What to call as an upload goes on: nothing for False, a bar on stderr for True, else the caller's own function."""
+def reporter(
+    progress: bool | Callable[[State], None], items: object, what: str, done: Callable[[State], int]
+) -> Iterator[Callable[[State], None]]:
+    """What to call as work goes on: nothing for False, a bar on stderr for True, else the caller's own function.
+
+    The bar is about `items`, which are called `what`, and shows `done` of a state.
+    """
     if callable(progress):
         yield progress
     elif not progress:
         yield lambda _: None
     else:
-        with bar("documents", len(documents) if hasattr(documents, "__len__") else None) as advance:  # type: ignore[arg-type]
-            yield lambda state: advance(state.acknowledged)
+        sized: Any = items
+        with bar(what, len(sized) if hasattr(sized, "__len__") else None) as advance:
+            yield lambda state: advance(done(state))
 
 
 @contextmanager

@@ -31,6 +31,15 @@ ROLES: dict[types.Role, embedding_pb2.Role.ValueType] = {
     "document": embedding_pb2.ROLE_DOCUMENT,
     "query": embedding_pb2.ROLE_QUERY,
 }
+TRUNCATIONS: dict[types.Truncation, embedding_pb2.Truncation.ValueType] = {
+    "end": embedding_pb2.TRUNCATION_END,
+    "start": embedding_pb2.TRUNCATION_START,
+    "refuse": embedding_pb2.TRUNCATION_REFUSE,
+}
+VECTOR_TYPES: dict[types.VectorType, embedding_pb2.VectorType.ValueType] = {
+    "float32": embedding_pb2.VECTOR_TYPE_FLOAT32,
+    "float16": embedding_pb2.VECTOR_TYPE_FLOAT16,
+}
 _INDEX_NAMES = {value: name for name, value in INDEX_KINDS.items()}
 _METRIC_NAMES = {value: name for name, value in METRICS.items()}
 _EMPTY_TEXT_NAMES = {value: name for name, value in EMPTY_TEXTS.items()}
@@ -179,21 +188,30 @@ def read_search(reply: search_pb2.SearchResponse) -> types.SearchResult:
     )
 
 
-def read_embeddings(reply: embedding_pb2.EmbedResponse) -> types.Embeddings:
-    """Vectors of shape (items, dimension); raises InternalError when the bytes have another size."""
-    rows, size = len(reply.items), len(reply.items) * reply.dimension * 4
-    if len(reply.vectors) != size:
+def read_embeddings(reply: embedding_pb2.EmbedResponse, texts: int) -> types.Embeddings:
+    """Vectors of shape (texts, dimension); raises InternalError when the reply is not one to so many texts."""
+    # A server that does not know float16 answers in float32, and says so.
+    half = reply.vector_type == embedding_pb2.VECTOR_TYPE_FLOAT16
+    size = texts * reply.dimension * (2 if half else 4)
+    if len(reply.vectors) != size or len(reply.tokens) != texts:
         raise InternalError(
-            f"the server sent {len(reply.vectors)} bytes for {rows} vectors of {reply.dimension} numbers, not {size}",
+            f"the server sent {len(reply.vectors)} bytes and {len(reply.tokens)} token counts "
+            f"for {texts} vectors of {reply.dimension} numbers, not {size} bytes",
             field="vectors",
         )
     # Copied: an array over the reply's bytes could not be written to, and would keep the whole message alive.
-    vectors = np.frombuffer(reply.vectors, dtype="<f4").reshape(rows, reply.dimension).astype(np.float32)
-    items = tuple(
-        types.EmbedItem(item.tokens, item.truncated, error_from_detail(item.error) if item.HasField("error") else None)
-        for item in reply.items
+    vectors = np.frombuffer(reply.vectors, dtype="<f2" if half else "<f4").reshape(texts, reply.dimension)
+    timing = reply.timing
+    return types.Embeddings(
+        vectors=vectors.astype(np.float16 if half else np.float32),
+        tokens=np.array(reply.tokens, dtype=np.int32),
+        truncated=tuple(reply.truncated),
+        errors={one.position: error_from_detail(one.error) for one in reply.errors},
+        fingerprint=reply.fingerprint,
+        timing=types.EmbedTiming(
+            timing.total_us / 1e6, timing.tokenize_us / 1e6, timing.queue_us / 1e6, timing.infer_us / 1e6
+        ),
     )
-    return types.Embeddings(vectors=vectors, items=items, fingerprint=reply.fingerprint)
 
 
 def read_server(reply: status_pb2.DescribeResponse) -> types.ServerInfo:
@@ -235,11 +253,37 @@ def read_status(reply: status_pb2.StatusResponse) -> types.ClusterStatus:
                 detail=worker.detail,
                 pid=worker.pid,
                 node=worker.node,
+                model=worker.model,
+                device=worker.device,
+                load=_load(worker.load) if worker.HasField("load") else None,
+                restarts=worker.restarts,
             )
             for worker in reply.workers
         ),
         coordinator_epoch=reply.coordinator_epoch,
         version=reply.version,
+        query_cache=types.QueryCacheInfo(
+            hits=reply.query_cache.hits,
+            misses=reply.query_cache.misses,
+            joined=reply.query_cache.joined,
+            entries=reply.query_cache.entries,
+            bytes=reply.query_cache.bytes,
+            limit_bytes=reply.query_cache.limit_bytes,
+        ),
+        pools=tuple(
+            types.PoolInfo(pool.model, pool.min_replicas, pool.max_replicas, pool.wanted, pool.ready) for pool in reply.pools
+        ),
+    )
+
+
+def _load(load: status_pb2.WorkerLoad) -> types.LoadInfo:
+    return types.LoadInfo(
+        waiting_texts=load.waiting_texts,
+        waiting_tokens=load.waiting_tokens,
+        oldest_s=load.oldest_ms / 1000,
+        texts_per_s=load.texts_per_s,
+        tokens_per_s=load.tokens_per_s,
+        busy=load.busy,
     )
 
 

@@ -92,6 +92,14 @@ def encode_document(document: types.Document, field: str) -> documents_pb2.Docum
     )
     if document.vector is not None:
         wire.vector = _packed(f"{field}.vector", document.vector)
+    if document.embedding is not None:
+        embedding = document.embedding
+        if not isinstance(embedding, types.Embedding):
+            raise InvalidArgument(f"{field}.embedding must be an Embedding, not {type(embedding).__name__}", field=field)
+        wire.embedding.vector = _packed(f"{field}.embedding.vector", embedding.vector)
+        wire.embedding.fingerprint = _string(f"{field}.embedding.fingerprint", embedding.fingerprint)
+        wire.embedding.content_hash = bytes(embedding.content_hash)
+        wire.embedding.truncated = bool(embedding.truncated)
     if document.expected_version is not None:
         wire.expected_version = _integer(f"{field}.expected_version", document.expected_version, _INT64)
     return wire
@@ -170,16 +178,39 @@ def search(
     return Call(lambda stubs: stubs.search.Search, request, _replies.read_search)
 
 
-def embed(model: str, texts: Sequence[str], role: types.Role) -> Call[types.Embeddings]:
-    """Asks for the vectors of texts."""
-    if isinstance(texts, str):
-        raise InvalidArgument("texts must be a list of str, not one str", field="texts", value=texts[:40])
+def embed_template(
+    model: str,
+    role: types.Role,
+    prompt: str | None,
+    dimensions: int,
+    normalize: bool | None,
+    truncation: types.Truncation,
+    vector_type: types.VectorType,
+) -> embedding_pb2.EmbedRequest:
+    """A request for vectors, still without texts."""
     request = embedding_pb2.EmbedRequest(
         model=_string("model", model),
-        texts=[_string(f"texts[{place}]", text) for place, text in enumerate(texts)],
         role=_one_of("role", role, _replies.ROLES),
+        dimensions=_integer("dimensions", dimensions, _INT32),
+        truncation=_one_of("truncation", truncation, _replies.TRUNCATIONS),
+        vector_type=_one_of("vector_type", vector_type, _replies.VECTOR_TYPES),
     )
-    return Call(lambda stubs: stubs.embedding.Embed, request, _replies.read_embeddings)
+    if prompt is not None:
+        request.prompt = _string("prompt", prompt)
+    if normalize is not None:
+        if not isinstance(normalize, bool):
+            raise InvalidArgument(f"normalize must be a bool or None, not {normalize!r}", field="normalize")
+        request.normalize = normalize
+    return request
+
+
+def embed(request: embedding_pb2.EmbedRequest, texts: Sequence[str]) -> Call[types.Embeddings]:
+    """Asks for the vectors of texts; `request` is a template that becomes the request."""
+    if isinstance(texts, str):
+        raise InvalidArgument("texts must be a list of str, not one str", field="texts", value=texts[:40])
+    request.texts.extend([_string(f"texts[{place}]", text) for place, text in enumerate(texts)])
+    count = len(request.texts)
+    return Call(lambda stubs: stubs.embedding.Embed, request, lambda reply: _replies.read_embeddings(reply, count))
 
 
 def describe() -> Call[types.ServerInfo]:
@@ -190,6 +221,12 @@ def describe() -> Call[types.ServerInfo]:
 def status() -> Call[types.ClusterStatus]:
     """Asks how the cluster is."""
     return Call(lambda stubs: stubs.status.Status, status_pb2.StatusRequest(), _replies.read_status)
+
+
+def text_of(field: str, value: object) -> tuple[str, int]:
+    """A text that can be sent, and its bytes in UTF-8; raises InvalidArgument, naming `field`, for anything else."""
+    text = _string(field, value)
+    return text, len(text) if text.isascii() else len(text.encode())
 
 
 def _string(field: str, value: object) -> str:

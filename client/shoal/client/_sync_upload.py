@@ -1,57 +1,19 @@
-"""Carries out an upload over blocking gRPC: one thread reads replies, the caller's thread does all else."""
+"""Carries out an upload over blocking gRPC: a stream's thread reads replies, the caller's thread does all else."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterable
 from random import Random
-from typing import Any
-
-import grpc
 
 from shoal.client._channel import Stubs
 from shoal.client._retry import RetryPolicy
+from shoal.client._sync_stream import Connection
 from shoal.client._upload import Upload, is_passing
-from shoal.client.errors import DeadlineExceeded, ShoalError, Unavailable, error_from_status
+from shoal.client.errors import DeadlineExceeded, ShoalError
 from shoal.client.types import Document, UploadProgress
 from shoal.v1 import documents_pb2
-
-_CLOSE_S = 1.0
-
-
-class _Connection:
-    """One stream. Replies, and at last the reason of its end, come out of `inbox`."""
-
-    def __init__(self, stubs: Stubs, address: str) -> None:
-        self._address = address
-        self._outbox: queue.SimpleQueue[documents_pb2.UpsertStreamRequest | None] = queue.SimpleQueue()
-        self.inbox: queue.SimpleQueue[documents_pb2.UpsertStreamResponse | ShoalError] = queue.SimpleQueue()
-        self._call: Any = stubs.documents.UpsertStream(iter(self._outbox.get, None))
-        self._reader = threading.Thread(target=self._read, name="shoal-upload", daemon=True)
-        self._reader.start()
-
-    def send(self, message: documents_pb2.UpsertStreamRequest) -> None:
-        self._outbox.put(message)
-
-    def close(self, *, kindly: bool) -> None:
-        """Ends the stream and its threads; kindly: the server gets a moment to end its side first."""
-        self._outbox.put(None)
-        if kindly:
-            self._reader.join(_CLOSE_S)
-        self._call.cancel()
-        self._reader.join()
-
-    def _read(self) -> None:
-        try:
-            for reply in self._call:
-                self.inbox.put(reply)
-            self.inbox.put(Unavailable(f"the server at {self._address} ended the upload early"))
-        except grpc.RpcError:
-            call = self._call
-            self.inbox.put(error_from_status(call.code(), call.details() or "", call.trailing_metadata(), self._address))
 
 
 def run_upload(
@@ -65,7 +27,11 @@ def run_upload(
     timeout_s: float,
 ) -> None:
     """Sends all documents and returns when every batch is answered; raises what a retry cannot mend."""
-    connection = _Connection(stubs, address)
+
+    def connect() -> Connection[documents_pb2.UpsertStreamResponse]:
+        return Connection(stubs.documents.UpsertStream, "upload", address)
+
+    connection = connect()
 
     def settle(enough: Callable[[], bool]) -> None:
         nonlocal connection
@@ -91,7 +57,7 @@ def run_upload(
                     raise
                 connection.close(kindly=False)
                 time.sleep(pause_s)
-                connection = _Connection(stubs, address)
+                connection = connect()
                 for message in upload.unanswered():
                     connection.send(message)
             else:

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from random import Random
 from typing import TypeVar
 
@@ -13,12 +14,16 @@ import grpc
 import grpc.aio
 
 from shoal.client import _requests, types
+from shoal.client._async_embedding import run_embedding
 from shoal.client._async_upload import run_upload
 from shoal.client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Stubs, channel_options, parse_target, timeout_s
-from shoal.client._progress import Progress, reporter
+from shoal.client._embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
+from shoal.client._embedding import EmbedRun
+from shoal.client._progress import EmbedReport, Progress, reporter
 from shoal.client._retry import RetryPolicy
 from shoal.client._upload import Upload, Visibility
-from shoal.client.errors import error_from_status
+from shoal.client.errors import InvalidArgument, error_from_status
+from shoal.v1 import embedding_pb2
 
 T = TypeVar("T")
 
@@ -107,7 +112,7 @@ class AsyncClient:
         """See Client.upsert_many; `documents` may be an asynchronous iterable too."""
         bound_s = timeout_s(timeout, self._timeout_s)
         upload = Upload(collection, await self._limits(bound_s), batch_size, window)
-        with reporter(progress, documents) as tell:
+        with reporter(progress, documents, "documents", lambda state: state.acknowledged) as tell:
             await run_upload(self._open_stubs(), self.address, upload, documents, tell, self._retry, self._rng, bound_s)
         if wait and upload.summary().token is not None:
             await self._wait_until_searchable(collection, bound_s)
@@ -150,10 +155,44 @@ class AsyncClient:
         return await self._run(_requests.search(collection, query, k, token, include_text, min_coverage), timeout)
 
     async def embed(
-        self, model: str, texts: Sequence[str], *, role: types.Role = "document", timeout: float | None = None
+        self,
+        model: str,
+        texts: Sequence[str],
+        *,
+        role: types.Role = "document",
+        prompt: str | None = None,
+        dimensions: int = 0,
+        normalize: bool | None = None,
+        truncation: types.Truncation = "end",
+        vector_type: types.VectorType = "float32",
+        timeout: float | None = None,
     ) -> types.Embeddings:
         """See Client.embed."""
-        return await self._run(_requests.embed(model, texts, role), timeout)
+        template = _requests.embed_template(model, role, prompt, dimensions, normalize, truncation, vector_type)
+        return await self._run(_requests.embed(template, texts), timeout)
+
+    def embed_many(
+        self,
+        model: str,
+        texts: Iterable[str] | AsyncIterable[str],
+        *,
+        role: types.Role = "document",
+        prompt: str | None = None,
+        dimensions: int = 0,
+        normalize: bool | None = None,
+        truncation: types.Truncation = "end",
+        vector_type: types.VectorType = "float32",
+        batch_size: int | None = None,
+        window: int = 4,
+        progress: EmbedReport = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[types.Embeddings]:
+        """See Client.embed_many; `texts` may be an asynchronous iterable too."""
+        if isinstance(texts, str):
+            raise InvalidArgument("texts must be an iterable of str, not one str", field="texts", value=texts[:40])
+        template = _requests.embed_template(model, role, prompt, dimensions, normalize, truncation, vector_type)
+        bound_s = timeout_s(timeout, DEFAULT_EMBED_S)
+        return self._embed_many(template, texts, batch_size, window, progress, bound_s)
 
     async def describe(self, *, timeout: float | None = None) -> types.ServerInfo:
         """See Client.describe."""
@@ -163,6 +202,24 @@ class AsyncClient:
     async def status(self, *, timeout: float | None = None) -> types.ClusterStatus:
         """See Client.status."""
         return await self._run(_requests.status(), timeout)
+
+    async def _embed_many(
+        self,
+        template: embedding_pb2.EmbedRequest,
+        texts: Iterable[str] | AsyncIterable[str],
+        batch_size: int | None,
+        window: int,
+        progress: EmbedReport,
+        bound_s: float,
+    ) -> AsyncIterator[types.Embeddings]:
+        run = EmbedRun(template, await self._limits(bound_s), batch_size, window)
+        with reporter(progress, texts, "texts", lambda state: state.answered) as tell:
+            stubs = self._open_stubs()
+            answers = run_embedding(stubs, self.address, run, texts, tell, self._retry, self._rng, bound_s)
+            # Closed by hand: a caller that stops early must not leave the stream to the garbage collector.
+            async with aclosing(answers):
+                async for answer in answers:
+                    yield answer
 
     async def _limits(self, bound_s: float) -> types.Limits:
         return (self._server or await self.describe(timeout=bound_s)).limits

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -12,11 +12,15 @@ import grpc
 
 from shoal.client import _requests, types
 from shoal.client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Stubs, channel_options, parse_target, timeout_s
-from shoal.client._progress import Progress, reporter
+from shoal.client._embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
+from shoal.client._embedding import EmbedRun
+from shoal.client._progress import EmbedReport, Progress, reporter
 from shoal.client._retry import RetryPolicy
+from shoal.client._sync_embedding import run_embedding
 from shoal.client._sync_upload import run_upload
 from shoal.client._upload import Upload, Visibility
-from shoal.client.errors import error_from_status
+from shoal.client.errors import InvalidArgument, error_from_status
+from shoal.v1 import embedding_pb2
 
 T = TypeVar("T")
 
@@ -123,7 +127,7 @@ class Client:
         """
         bound_s = timeout_s(timeout, self._timeout_s)
         upload = Upload(collection, self._limits(bound_s), batch_size, window)
-        with reporter(progress, documents) as tell:
+        with reporter(progress, documents, "documents", lambda state: state.acknowledged) as tell:
             self._check_open()
             run_upload(self._stubs, self.address, upload, documents, tell, self._retry, self._rng, bound_s)
         if wait and upload.summary().token is not None:
@@ -171,10 +175,56 @@ class Client:
         return self._run(_requests.search(collection, query, k, token, include_text, min_coverage), timeout)
 
     def embed(
-        self, model: str, texts: Sequence[str], *, role: types.Role = "document", timeout: float | None = None
+        self,
+        model: str,
+        texts: Sequence[str],
+        *,
+        role: types.Role = "document",
+        prompt: str | None = None,
+        dimensions: int = 0,
+        normalize: bool | None = None,
+        truncation: types.Truncation = "end",
+        vector_type: types.VectorType = "float32",
+        timeout: float | None = None,
     ) -> types.Embeddings:
-        """Vectors of texts, float32 of shape (texts, dimension), without any collection; raises InvalidModel."""
-        return self._run(_requests.embed(model, texts, role), timeout)
+        """Vectors of texts, in their order, without any collection; raises InvalidModel.
+
+        `prompt` is put before each text in place of the role's own ("" puts nothing); `dimensions` keeps only so many
+        leading numbers (0: all); `normalize` asks for vectors of unit length, or as they come (None: as the model's files
+        say); `truncation` says what becomes of a text that is longer than the model reads. A text that has no vector is in
+        `errors` of the answer, and raises nothing. `embed_many` is for more texts than one call takes.
+        """
+        template = _requests.embed_template(model, role, prompt, dimensions, normalize, truncation, vector_type)
+        return self._run(_requests.embed(template, texts), timeout)
+
+    def embed_many(
+        self,
+        model: str,
+        texts: Iterable[str],
+        *,
+        role: types.Role = "document",
+        prompt: str | None = None,
+        dimensions: int = 0,
+        normalize: bool | None = None,
+        truncation: types.Truncation = "end",
+        vector_type: types.VectorType = "float32",
+        batch_size: int | None = None,
+        window: int = 4,
+        progress: EmbedReport = False,
+        timeout: float | None = None,
+    ) -> Iterator[types.Embeddings]:
+        """Vectors of any number of texts: yields them batch by batch, in the order of the texts.
+
+        The server sets the pace, with at most `window` batches on their way, so memory stays bounded. Texts wait behind the
+        calls of others. When the connection breaks or the server is full, unanswered batches are sent again. The arguments
+        are those of `embed`; `progress` draws a bar on stderr, or is called with an EmbedProgress. `timeout` (300 s by
+        default) bounds the time without any answer, not the whole.
+        """
+        if isinstance(texts, str):
+            raise InvalidArgument("texts must be an iterable of str, not one str", field="texts", value=texts[:40])
+        template = _requests.embed_template(model, role, prompt, dimensions, normalize, truncation, vector_type)
+        bound_s = timeout_s(timeout, DEFAULT_EMBED_S)
+        return self._embed_many(template, texts, batch_size, window, progress, bound_s)
 
     def describe(self, *, timeout: float | None = None) -> types.ServerInfo:
         """What the server is and every limit that it puts on input."""
@@ -184,6 +234,20 @@ class Client:
     def status(self, *, timeout: float | None = None) -> types.ClusterStatus:
         """The collections and processes of the cluster."""
         return self._run(_requests.status(), timeout)
+
+    def _embed_many(
+        self,
+        template: embedding_pb2.EmbedRequest,
+        texts: Iterable[str],
+        batch_size: int | None,
+        window: int,
+        progress: EmbedReport,
+        bound_s: float,
+    ) -> Iterator[types.Embeddings]:
+        run = EmbedRun(template, self._limits(bound_s), batch_size, window)
+        with reporter(progress, texts, "texts", lambda state: state.answered) as tell:
+            self._check_open()
+            yield from run_embedding(self._stubs, self.address, run, texts, tell, self._retry, self._rng, bound_s)
 
     def _limits(self, bound_s: float) -> types.Limits:
         return (self._server or self.describe(timeout=bound_s)).limits

@@ -18,9 +18,25 @@ IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf"]
 Metric: TypeAlias = Literal["cosine", "dot", "l2"]
 EmptyText: TypeAlias = Literal["reject", "store"]
 Role: TypeAlias = Literal["document", "query"]
+Truncation: TypeAlias = Literal["end", "start", "refuse"]
+VectorType: TypeAlias = Literal["float32", "float16"]
 
 
-# Arrays do not compare to one truth value, so neither do the two classes that hold one.
+# Arrays do not compare to one truth value, so neither do the classes that hold one.
+@dataclass(frozen=True, slots=True, eq=False)
+class Embedding:
+    """The vector of a document's text, made before by the collection's model, as `shoal encode` does."""
+
+    vector: Vector
+    """Shape (dimension,), any float type; sent as float32."""
+    fingerprint: str
+    """Of the model; the document is refused unless it is the collection's."""
+    content_hash: bytes
+    """Of the text that the vector is of; the document is refused unless that is its text."""
+    truncated: bool = False
+    """The text is longer than the model reads."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Document:
     """A document to write: a text, a vector of the user's own, or both."""
@@ -33,6 +49,8 @@ class Document:
     """A JSON object."""
     expected_version: int | None = None
     """The write is refused unless the stored version is this one; 0 asks for a new document. None: no condition."""
+    embedding: Embedding | None = None
+    """Spares the cluster making the vector of the text. None: it makes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,23 +281,48 @@ class CollectionInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class EmbedItem:
-    """What became of one text of an embed call."""
+class EmbedTiming:
+    """Where an embedding request spent its time, as measured by the server."""
 
-    tokens: int
-    truncated: bool
-    error: ShoalError | None = None
-    """Set where the text has no vector; its row is zero."""
+    total_s: float
+    tokenize_s: float
+    queue_s: float
+    """Waiting for the model."""
+    infer_s: float
+    """In which the model worked on batches with texts of this request; 0 where all vectors came from the query cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
-    """Vectors of texts, in the order of the request."""
+    """Vectors of texts, in the order of the texts."""
 
-    vectors: npt.NDArray[np.float32]
-    """Shape (texts, dimension)."""
-    items: tuple[EmbedItem, ...]
+    vectors: npt.NDArray[np.float32 | np.float16]
+    """Shape (texts, dimension); the row of a text with an error is zero."""
+    tokens: npt.NDArray[np.int32]
+    """Shape (texts,): what the model read of each text, special tokens and prompts included; 0 where there is an error."""
+    truncated: tuple[int, ...]
+    """Places of the texts that were longer than the model reads."""
+    errors: Mapping[int, ShoalError]
+    """Why texts have no vector, by place; empty when every text has one."""
     fingerprint: str
+    """Of the model: vectors compare only where it is equal."""
+    timing: EmbedTiming
+    start: int = 0
+    """Place of the first text in the iterable that `embed_many` was given; the places above count from there."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedProgress:
+    """How far `embed_many` is. Every count is of texts since its start."""
+
+    sent: int
+    answered: int
+    failed: int
+    """Answered with an error."""
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +356,32 @@ class ServerInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadInfo:
+    """What an encoder has to do, and how fast it has been in the last seconds."""
+
+    waiting_texts: int
+    waiting_tokens: int
+    oldest_s: float
+    """How long the oldest of them has waited."""
+    texts_per_s: float
+    tokens_per_s: float
+    busy: float
+    """Share of the time in which it computed, 0 to 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolInfo:
+    """The encoder replicas of one model."""
+
+    model: str
+    min_replicas: int
+    max_replicas: int
+    wanted: int
+    """How many there should be now."""
+    ready: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerInfo:
     """One process of the cluster."""
 
@@ -321,10 +390,37 @@ class WorkerInfo:
     name: str
     address: str
     state: str
-    """Starting, loading, ready, unreachable or failed."""
+    """Waiting (for resources), starting, loading, ready, draining, unreachable or failed."""
     detail: str
+    """More about the state, for people to read: what a loading model is at, or a reason."""
     pid: int
     node: str
+    model: str = ""
+    """Of an encoder, as are device and load."""
+    device: str = ""
+    load: LoadInfo | None = None
+    restarts: int = 0
+    """How often another process has taken the place of its process, as far as this coordinator knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryCacheInfo:
+    """The gateway's cache of query vectors. Counts begin at 0 with the gateway's process."""
+
+    hits: int
+    misses: int
+    joined: int
+    """Misses that shared the encoding of an equal text which was already under way."""
+    entries: int
+    bytes: int
+    limit_bytes: int
+    """0: the cache is switched off."""
+
+    @property
+    def hit_rate(self) -> float:
+        """Share of the lookups that were answered without an encoding of their own; 0 before the first."""
+        looked_up = self.hits + self.misses
+        return (self.hits + self.joined) / looked_up if looked_up else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,3 +431,5 @@ class ClusterStatus:
     workers: tuple[WorkerInfo, ...]
     coordinator_epoch: int
     version: str
+    query_cache: QueryCacheInfo
+    pools: tuple[PoolInfo, ...] = ()

@@ -8,10 +8,11 @@ from shoal.client import Token, WriteResult, errors, types
 
 NAMES = """
 AsyncClient Cancelled Client ClusterStatus CollectionExists CollectionInfo CollectionNotFound Coverage CoverageTooLow
-DeadlineExceeded DimensionMismatch Document DocumentNotFound EmbedItem Embeddings Explanation FailedDocument
-GenerationState Hit InternalError InvalidArgument InvalidModel Limits MessageTooLarge NotFound Overloaded
-PermissionDenied Refusal RetryPolicy SearchResult ServerInfo ShardInfo ShoalError StoredDocument Timings Token
-Unauthenticated Unavailable Unsupported UploadProgress UpsertSummary VersionConflict WorkerInfo WriteResult
+DeadlineExceeded DimensionMismatch Document DocumentNotFound EmbedProgress EmbedTiming Embedding Embeddings Explanation
+FailedDocument GenerationState Hit InternalError InvalidArgument InvalidModel Limits LoadInfo MessageTooLarge NotFound
+Overloaded PermissionDenied PoolInfo QueryCacheInfo Refusal RetryPolicy SearchResult ServerInfo ShardInfo ShoalError
+StoredDocument Timings Token Unauthenticated Unavailable Unsupported UploadProgress UpsertSummary VersionConflict
+WorkerInfo WriteResult
 """
 PUBLIC = NAMES.split()
 

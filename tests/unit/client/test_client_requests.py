@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from shoal.client import Document, InvalidArgument, Token
-from shoal.client._requests import create_collection, delete, embed, encode_document, get, search, upsert
+from shoal.client._requests import create_collection, delete, embed, embed_template, encode_document, get, search, upsert
+from shoal.v1 import embedding_pb2
 
 
 def encode(**fields: Any):
@@ -28,6 +29,11 @@ def test_what_is_not_given_is_not_sent():
     wire = encode()
     assert not wire.HasField("expected_version")
     assert (wire.vector, wire.payload) == (b"", "")
+
+
+def template(**options: Any) -> embedding_pb2.EmbedRequest:
+    defaults = {"role": "query", "prompt": None, "dimensions": 0, "normalize": None}
+    return embed_template("m", **{**defaults, "truncation": "end", "vector_type": "float32", **options})
 
 
 @pytest.mark.parametrize("vector", [[1, 2], (1.0, 2.0), np.array([1, 2], dtype=np.float16), np.array([1, 2], dtype=">f8")])
@@ -90,8 +96,8 @@ anything: Any = object()
         (lambda: delete("c", "abc", False), "ids"),
         (lambda: get("c", ["a", 1]), "ids[1]"),  # type: ignore[list-item]
         (lambda: get(anything, ["a"]), "collection"),
-        (lambda: embed("m", "abc", "query"), "texts"),
-        (lambda: embed("m", ["abc"], "both"), "role"),  # type: ignore[arg-type]
+        (lambda: embed(template(), "abc"), "texts"),
+        (lambda: template(role="both"), "role"),
         (lambda: search("c", "q", 2**31, None, False, None), "k"),
         (lambda: search("c", "q", 1.5, None, False, None), "k"),  # type: ignore[arg-type]
         (lambda: search("c", [[1.0]], 1, None, False, None), "query"),  # type: ignore[list-item]
