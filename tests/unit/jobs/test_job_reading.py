@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from shoal.cluster.jobs import reading
+from shoal.cluster.jobs.errors import JobError
+from shoal.cluster.jobs.inputs import InputFile, find_inputs
+from shoal.cluster.jobs.mapping import Fields
+from shoal.cluster.jobs.reading import check_first_row, read_split
+from shoal.cluster.jobs.shards import plan_splits
+
+
+def lines(*rows: object) -> str:
+    return "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows)
+
+
+def files(*paths: Path) -> list[InputFile]:
+    return [file for found in find_inputs([str(path) for path in paths]) for file in found]
+
+
+def test_good_and_bad_rows_are_cut_into_shards_with_their_places(tmp_path: Path):
+    (tmp_path / "a.jsonl").write_text(lines({"id": 1, "text": "one"}, "oops\n", {"id": 3, "text": "three"}))
+    (tmp_path / "b.jsonl").write_text(lines({"text": "no id"}, {"id": 5, "text": "five", "n": 1}))
+    [split] = plan_splits(files(tmp_path))
+    shards = list(read_split(split, Fields(), shard_rows=2))
+    assert [(shard.id.part, shard.last) for shard in shards] == [(0, False), (1, False), (2, True)]
+    assert [[record.id for _, record in shard.records] for shard in shards] == [["1"], ["3"], ["5"]]
+    told = [(Path(place.source).name, bad.line, bad.reason) for shard in shards for place, bad in shard.bad]
+    assert [one[:2] for one in told] == [("a.jsonl", 2), ("b.jsonl", 1)] and "no id" in told[1][2]
+    assert sum(shard.input_bytes for shard in shards) == sum(file.bytes for file in split.files)
+    assert list(read_split(split, Fields(), shard_rows=2)) == shards
+
+
+def test_a_shard_closes_at_its_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "SHARD_BYTES", 1000)
+    (tmp_path / "a.jsonl").write_text(lines(*({"id": number, "text": "x" * 400} for number in range(5))))
+    [split] = plan_splits(files(tmp_path))
+    assert [len(shard.records) for shard in read_split(split, Fields(), 100)] == [2, 2, 1]
+
+
+def test_an_empty_file_is_one_empty_shard(tmp_path: Path):
+    (tmp_path / "a.jsonl").touch()
+    [split] = plan_splits(files(tmp_path))
+    [shard] = read_split(split, Fields(), 100)
+    assert (shard.last, shard.records, shard.bad, shard.input_bytes) == (True, [], [], 0)
+
+
+def test_a_parquet_file_tells_how_far_it_is(tmp_path: Path):
+    table = pyarrow.table({"id": list(range(100)), "text": ["x"] * 100, "unused": ["y" * 1000] * 100})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    [split] = plan_splits(files(tmp_path))
+    shards = list(read_split(split, Fields(keep=()), 25))
+    size = split.files[0].bytes
+    assert [shard.input_bytes for shard in shards] == pytest.approx([size / 4] * 4, abs=2)
+    assert shards[0].records[0][1].payload == "{}"
+
+
+def test_a_file_that_is_gone_fails_the_split(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines({"id": 1, "text": "one"}))
+    [split] = plan_splits(files(tmp_path))
+    path.unlink()
+    with pytest.raises(JobError, match=r"a\.jsonl: cannot be read: "):
+        list(read_split(split, Fields(), 100))
+
+
+def test_a_field_that_is_not_there_is_told_by_the_first_row(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text(lines("oops\n", {"id": 1, "abstract": "one"}))
+    [file] = files(path)
+    with pytest.raises(JobError, match="no field text, content, body: name one with --text-field"):
+        check_first_row(file, Fields())
+    check_first_row(file, Fields(text=("abstract",)))
