@@ -15,7 +15,7 @@ from shoal.cluster import settings as settings_module
 from shoal.cluster.scaling import PoolBounds
 from shoal.cluster.settings import EncoderSettings, ServeSettings, SettingsError, read_settings, split_listen, threads_of
 
-UNCOMMENTED = {"encoder", "index", "retry", "longest_pause_s"}
+UNCOMMENTED = {"encoder", "index", "retry", "query_cache", "longest_pause_s"}
 
 
 def read(tmp_path: Path, toml: str, **overrides: Any) -> ServeSettings:
@@ -49,6 +49,7 @@ def test_file_then_overrides(tmp_path: Path) -> None:
     [
         ("dat = 1", "dat: there is no such setting; there are data, drain_s, encoder, index, "),
         ("[encoder]\nreplica = 1", "encoder.replica: there is no such setting; there are batch_bytes, "),
+        ("[query_cache]\nbytes = 1", "query_cache.bytes: there is no such setting; there are limit_bytes, limit_entries"),
         ("data = 7", "data = 7: must be of type str"),
         ("lease_s = true", "lease_s = True: must be of type float"),
         ("[encoder]\nreplicas = true", "encoder.replicas = True: must be of type int"),
@@ -68,6 +69,9 @@ def test_what_is_unknown_or_of_the_wrong_type_is_named(tmp_path: Path, toml: str
         ("lease_s = 0.5", "lease_s = 0.5: must be between 1 and 3600"),
         ("lease_s = nan", "lease_s = nan: must be between 1 and 3600"),
         ("drain_s = -1", "drain_s = -1.0: must be between 0 and 3600"),
+        ("[query_cache]\nlimit_bytes = -1", "query_cache.limit_bytes = -1: must be between 0 and 68719476736"),
+        ("[query_cache]\nlimit_entries = -1", "query_cache.limit_entries = -1: must be between 0 and 100000000"),
+        ('metrics = "9090"', "metrics = '9090': must be HOST:PORT with a port from 0 to 65535"),
         ("[encoder]\nreplicas = -1", "encoder.replicas = -1: must be between 0 and 1024"),
         ("[encoder]\nmin_replicas = 0", "encoder.min_replicas = 0: must be between 1 and 1024"),
         ("[encoder]\nmin_replicas = 3", "encoder.max_replicas = 1: must be between 3 and 1024"),

@@ -32,9 +32,16 @@ from shoal.cluster.settings import SettingsError, read_settings
 @click.option(
     "--storage", metavar="URI", help="Where vectors are kept, such as s3://bucket/x.  [default: a folder in --data]"
 )
+@click.option("--metrics", metavar="HOST:PORT", help="Serve figures for Prometheus there.  [default: nowhere]")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
 def serve(
-    config: Path | None, data: str | None, listen: str | None, ledger: str | None, storage: str | None, as_json: bool
+    config: Path | None,
+    data: str | None,
+    listen: str | None,
+    ledger: str | None,
+    storage: str | None,
+    metrics: str | None,
+    as_json: bool,
 ) -> None:
     """Run a cluster: joins Ray at RAY_ADDRESS or starts it here. Ctrl-C or SIGTERM ends it after the calls in flight."""
     # Set before Ray is imported: nothing is reported to anybody, and a worker's start is not slowed by a prompt.
@@ -46,7 +53,8 @@ def serve(
     told = Console(stderr=True)
     ended = threading.Event()
     try:
-        settings = read_settings(config, {"data": data, "listen": listen, "ledger": ledger, "storage": storage})
+        given = {"data": data, "listen": listen, "ledger": ledger, "storage": storage, "metrics": metrics}
+        settings = read_settings(config, given)
         with told.status("Starting the cluster ..."):
             cluster = LocalCluster(settings)
     except (SettingsError, DataFolderError, LedgerError, ClusterError, ServeError) as error:
@@ -54,7 +62,8 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: ended.set())
     try:
-        _tell({"event": "ready", "address": cluster.address, "data": str(cluster.folder.path)}, as_json)
+        event = {"event": "ready", "address": cluster.address, "data": str(cluster.folder.path)}
+        _tell(event | ({"metrics": cluster.metrics} if cluster.metrics else {}), as_json)
         # A bare wait() would not let a signal handler run.
         while not ended.wait(0.5):
             pass
@@ -69,6 +78,7 @@ def _tell(event: dict[str, str], as_json: bool) -> None:
         click.echo(json.dumps(event))
         sys.stdout.flush()
     elif event["event"] == "ready":
-        click.echo(f"Shoal serves at {event['address']}, data in {event['data']}. Ctrl-C ends it.")
+        metrics = f", metrics at http://{event['metrics']}/metrics" if "metrics" in event else ""
+        click.echo(f"Shoal serves at {event['address']}, data in {event['data']}{metrics}. Ctrl-C ends it.")
     else:
         click.echo("Stopped.")

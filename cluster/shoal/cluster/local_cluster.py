@@ -20,12 +20,15 @@ from shoal.cluster.coordinator.actor import CoordinatorActor
 from shoal.cluster.coordinator.core import CoordinatorSettings
 from shoal.cluster.data_folder import DataFolder
 from shoal.cluster.gateway.actor import GatewayActor
+from shoal.cluster.gateway.server import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.settings import ServeSettings, split_listen
 
 COORDINATOR = "coordinator"
 GATEWAY = "gateway"
 START_TIMEOUT_S = 120.0
+# How often the gateway tells the coordinator that a model is in use.
+RETAIN_EVERY_S = 10.0
 
 
 class ServeError(Exception):
@@ -47,6 +50,7 @@ class LocalCluster:
         self.folder = DataFolder(Path(settings.data))
         try:
             self.listen = _free(settings.listen)
+            self.metrics = _free(settings.metrics) if settings.metrics else ""
             # Opened here first, so that a ledger that cannot be used is told in one line and before Ray starts.
             engine = open_engine(self._ledger_url, read_only=False)
             migrate(engine)
@@ -117,7 +121,16 @@ class LocalCluster:
         self._coordinator = CoordinatorActor.options(name=COORDINATOR, **shared).remote(settings, self.folder.name)
         _up(self._coordinator, "the coordinator")
         self._gateway = GatewayActor.options(name=GATEWAY, **shared).remote(
-            self.listen, self._ledger_url, self.folder.secret, GATEWAY
+            GatewaySettings(
+                listen=self.listen,
+                ledger_url=self._ledger_url,
+                secret=self.folder.secret,
+                name=GATEWAY,
+                query_cache_bytes=self.settings.query_cache.limit_bytes,
+                query_cache_entries=self.settings.query_cache.limit_entries,
+                retain_every_s=min(RETAIN_EVERY_S, self.settings.encoder.idle_s / 4),
+                metrics_listen=self.metrics,
+            )
         )
         _up(self._gateway, "the gateway")
 

@@ -92,6 +92,16 @@ class RetrySettings:
 
 
 @dataclass(frozen=True, slots=True)
+class QueryCacheSettings:
+    """What the gateway keeps of the vectors of query texts, so that a repeated query costs no encoder call."""
+
+    limit_bytes: int = 64 * 1024 * 1024
+    """Memory of it; 0 switches it off."""
+    limit_entries: int = 100_000
+    """... and vectors in it, whichever comes first."""
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """Everything that `shoal serve` needs."""
 
@@ -107,9 +117,12 @@ class ServeSettings:
     """How long the coordinator's lease lasts without renewal."""
     drain_s: float = 10.0
     """How long calls in flight may take to end when the server stops."""
+    metrics: str = ""
+    """HOST:PORT where the gateway serves figures for Prometheus, without any authentication; empty serves none."""
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
     index: IndexSettings = field(default_factory=IndexSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
+    query_cache: QueryCacheSettings = field(default_factory=QueryCacheSettings)
 
     def validate(self) -> None:
         """Raises SettingsError naming the first setting that is out of range."""
@@ -136,6 +149,8 @@ class ServeSettings:
             ("retry.attempts", self.retry.attempts, 1, 1000),
             ("retry.first_pause_s", self.retry.first_pause_s, 0.001, 3600),
             ("retry.longest_pause_s", self.retry.longest_pause_s, self.retry.first_pause_s, 86_400),
+            ("query_cache.limit_bytes", self.query_cache.limit_bytes, 0, 64 * 1024**3),
+            ("query_cache.limit_entries", self.query_cache.limit_entries, 0, 100_000_000),
             ("lease_s", self.lease_s, 1, 3600),
             ("drain_s", self.drain_s, 0, 3600),
         ]
@@ -148,14 +163,16 @@ class ServeSettings:
                 "leave it out with encoder.min_replicas and encoder.max_replicas"
             )
         split_listen(self.listen)
+        if self.metrics:
+            split_listen(self.metrics, "metrics")
 
 
-def split_listen(listen: str) -> tuple[str, int]:
-    """Splits "HOST:PORT"; raises SettingsError when it is not that or the port is not 0 to 65535."""
+def split_listen(listen: str, setting: str = "listen") -> tuple[str, int]:
+    """Splits "HOST:PORT"; raises SettingsError, naming the setting, when it is not that or the port is not 0 to 65535."""
     host, colon, port = listen.rpartition(":")
     digits = port.isascii() and port.isdigit() and len(port) <= 5
     if not colon or not host or not digits or int(port) > 65535:
-        raise SettingsError(f"listen = {listen!r}: must be HOST:PORT with a port from 0 to 65535")
+        raise SettingsError(f"{setting} = {listen!r}: must be HOST:PORT with a port from 0 to 65535")
     return host.strip("[]"), int(port)
 
 

@@ -287,14 +287,16 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
 class SmallCluster:
     """Two index workers, one encoder, a coordinator, a gateway, and a client's stubs."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None) -> None:
+    def __init__(self, folder: Path, limits: Limits | None = None, **gateway: Any) -> None:
+        """`gateway` are further settings of the gateway."""
         self.url = sqlite_url(folder / "ledger.sqlite")
         self.workers = [Worker(folder / "vectors"), Worker(folder / "vectors")]
         self.engine = EncoderEngine(MODEL, load=lambda _: HashingModel(DIMENSION, name=MODEL))
         self.engine.start()
         self.encoder = InternalServer(EncoderService(self.engine).register, SECRET)
         self.coordinator = Coordinator(self.url, folder, self.workers, self.encoder.start())
-        self.gateway = GatewayServer(GatewaySettings("127.0.0.1:0", self.url, SECRET, limits=limits or Limits()))
+        settings = GatewaySettings("127.0.0.1:0", self.url, SECRET, limits=limits or Limits(), **gateway)
+        self.gateway = GatewayServer(settings)
         self.channel = grpc.insecure_channel(self.gateway.start(), options=[("grpc.max_send_message_length", -1)])
         self.collections = CollectionServiceStub(self.channel)
         self.documents = DocumentServiceStub(self.channel)

@@ -13,8 +13,8 @@ from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
 class GatewayActor:
     """Serves from its constructor on; a port that cannot be bound fails the constructor."""
 
-    def __init__(self, listen: str, ledger_url: str, secret: str, name: str = "gateway") -> None:
-        self._server = GatewayServer(GatewaySettings(listen=listen, ledger_url=ledger_url, secret=secret, name=name))
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._server = GatewayServer(settings)
         self._server.start()
 
     @ray.method

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -51,6 +51,9 @@ from shoal.v1 import (
     status_pb2,
     status_pb2_grpc,
 )
+
+if TYPE_CHECKING:
+    from shoal.cluster.metrics import MetricsServer
 
 log = logging.getLogger(__name__)
 
@@ -99,12 +102,13 @@ class GatewayServer:
         self._now_ms = now_ms
         self._thread: _LoopThread | None = None
         self._running: _Running | None = None
+        self._metrics: MetricsServer | None = None
         self.address = ""
 
     def start(self) -> str:
         """Starts serving and returns `host:port`.
 
-        Raises ListenError when the port cannot be bound, LedgerUnreadable when there is no ledger to read, SettingsError
+        Raises ListenError when a port cannot be bound, LedgerUnreadable when there is no ledger to read, SettingsError
         when `listen` is not HOST:PORT.
         """
         host, port = split_listen(self._settings.listen)
@@ -118,7 +122,18 @@ class GatewayServer:
             thread.end()
             raise
         self.address = self._running.address
+        if self._settings.metrics_listen:
+            try:
+                self._metrics = self._running.serve_metrics()
+            except BaseException:
+                self.drain(0)
+                raise
         return self.address
+
+    @property
+    def metrics_address(self) -> str:
+        """Where figures are served; empty when they are not."""
+        return self._metrics.address if self._metrics is not None else ""
 
     def drain(self, grace_s: float) -> None:
         """Stops accepting, lets calls in flight end within `grace_s`, then closes everything. A second call does nothing."""
@@ -126,6 +141,8 @@ class GatewayServer:
         if running is None or self._thread is None:
             return
         self._thread.run(running.drain(grace_s), grace_s + START_S)
+        if self._metrics is not None:
+            self._metrics.stop()
         self._thread.end()
 
 
@@ -229,6 +246,13 @@ class _Running:
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+
+    def serve_metrics(self) -> MetricsServer:
+        """Opens the port for figures; raises ListenError."""
+        # Imported only where they are asked for.
+        from shoal.cluster.metrics import GatewayCollector, MetricsServer
+
+        return MetricsServer(self._settings.metrics_listen, GatewayCollector(self._counts, self._cache, self._view))
 
     async def _routed(self) -> None:
         await self._channels.keep(set(self._view.table.addresses()))
