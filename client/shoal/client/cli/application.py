@@ -13,7 +13,9 @@ import click
 from shoal.client.cli.collections import create, drop, list_, show
 from shoal.client.cli.demo import demo
 from shoal.client.cli.documents import explain, failed
+from shoal.client.cli.embed import embed
 from shoal.client.cli.failure import INTERRUPTED, Failure
+from shoal.client.cli.importing import import_
 from shoal.client.cli.ingest import add
 from shoal.client.cli.search import search
 from shoal.client.cli.session import Defaults
@@ -125,5 +127,5 @@ def main(ctx: click.Context, address: str | None, timeout: float | None) -> None
     ctx.obj = Defaults(address, timeout)
 
 
-for command in (add, create, demo, describe, drop, explain, failed, list_, search, show, status):
+for command in (add, create, demo, describe, drop, embed, explain, failed, import_, list_, search, show, status):
     main.add_command(command)

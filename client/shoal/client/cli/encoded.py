@@ -1,0 +1,119 @@
+"""Reads the output folder of `shoal encode`: what its vectors are, and its rows as documents. Sends nothing."""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from shoal.client.cli.failure import Failure
+from shoal.client.types import CollectionInfo, Document, Embedding
+
+FORMAT = 1
+ROWS_AT_ONCE = 1024
+_SUMMARY = "summary.json"
+
+
+@dataclass(slots=True)
+class EncodedFolder:
+    """A finished job's output, in a folder or at a URI of pyarrow.fs. Raises Failure, naming the folder."""
+
+    root: str
+    model: str = field(init=False)
+    fingerprint: str = field(init=False)
+    """What its vectors compare with."""
+    rows: int = field(init=False, default=0)
+    _model_fingerprint: str = field(init=False)
+    _system: Any = field(init=False, repr=False)
+    _base: str = field(init=False, repr=False)
+    _names: list[str] = field(init=False, default_factory=list, repr=False)
+    _starts: list[int] = field(init=False, default_factory=list, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            from pyarrow import ArrowException, fs
+        except ModuleNotFoundError as error:
+            raise Failure("reading Parquet needs pyarrow: pip install 'shoal[cluster]'") from error
+        try:
+            if "://" in self.root:
+                self._system, self._base = fs.FileSystem.from_uri(self.root)
+            else:
+                self._system, self._base = fs.LocalFileSystem(), str(Path(self.root).absolute())
+            found = {info.base_name for info in self._system.get_file_info(fs.FileSelector(self._base))}
+        except (OSError, ArrowException) as error:
+            raise Failure(f"{self.root}: cannot be read: {_reason(error)}") from error
+        if "job.json" not in found:
+            raise Failure(f"{self.root}: no job.json: not a folder that shoal encode wrote")
+        job = self._json("job.json")
+        if job.get("format") != FORMAT:
+            raise Failure(f"{self.root}: has format {job.get('format')}, this version of Shoal reads {FORMAT}")
+        if _SUMMARY not in found:
+            raise Failure(f"{self.root}: the job has not finished: run the same shoal encode again")
+        self.model, self.fingerprint = str(job["model"]), str(job["fingerprint"])
+        self._model_fingerprint = str(job["model_fingerprint"])
+        total = 0
+        for name in sorted(name for name in found if name.startswith("part-") and name.endswith(".json")):
+            manifest = self._json(name)
+            if manifest["data"] is not None:
+                self._names.append(str(manifest["data"]["path"]))
+                self._starts.append(total)
+                total += int(manifest["rows"])
+        self.rows = total
+
+    def check_model(self, collection: CollectionInfo) -> None:
+        """Raises Failure unless the vectors are those that the collection's model makes of documents."""
+        if collection.fingerprint == self.fingerprint:
+            return
+        has = f"{collection.model} ({collection.fingerprint})" if collection.model else "no model"
+        why = ""
+        if collection.fingerprint == self._model_fingerprint:
+            why = ": same model, but with a role, prompt, dimensions, normalisation or truncation of their own"
+        made_by = f"{self.model} ({self.fingerprint})"
+        raise Failure(f"{self.root}: its vectors are of {made_by}, but collection {collection.name} has {has}{why}")
+
+    def documents(self) -> Iterator[Document]:
+        """Every row, in order; holds a thousand at a time."""
+        import pyarrow
+        import pyarrow.parquet
+
+        for name in self._names:
+            row = 0
+            try:
+                with self._system.open_input_file(f"{self._base}/{name}") as file:
+                    for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=ROWS_AT_ONCE):
+                        yield from _documents(batch)
+                        row += batch.num_rows
+            except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
+                raise Failure(f"{self.root}/{name}: cannot be read after row {row}: {_reason(error)}") from error
+
+    def place(self, position: int) -> str:
+        """Where a document stands, given its place among all."""
+        number = bisect_right(self._starts, position) - 1
+        return f"{self.root}/{self._names[number]}:{position - self._starts[number] + 1}"
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            with self._system.open_input_stream(f"{self._base}/{name}") as stream:
+                return json.loads(stream.read())
+        except (OSError, ValueError) as error:
+            raise Failure(f"{self.root}/{name}: cannot be read: {_reason(error)}") from error
+
+
+def _documents(batch: Any) -> Iterator[Document]:
+    column = batch.column("vector")
+    vectors = column.flatten().to_numpy().reshape(len(column), -1)
+    names = ("id", "text", "payload", "fingerprint", "content_hash", "truncated")
+    columns = [batch.column(name).to_pylist() for name in names]
+    for vector, (id, text, payload, fingerprint, content_hash, truncated) in zip(
+        vectors, zip(*columns, strict=True), strict=True
+    ):
+        embedding = Embedding(vector, fingerprint, content_hash, truncated)
+        yield Document(id=id, text=text, payload=json.loads(payload), embedding=embedding)
+
+
+def _reason(error: Exception) -> str:
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (said.strip() or type(error).__name__).splitlines()[0]
