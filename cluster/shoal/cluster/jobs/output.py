@@ -119,7 +119,10 @@ class OutputFolder:
 
     def check_same(self, job_id: str) -> None:
         """Raises JobError when this process sees another folder than the one that began the job."""
-        job = self.job()
+        try:
+            job = self.job()
+        except JobError:
+            job = None
         if job is None or job.id != job_id:
             raise JobError(
                 f"{self.root}: is another folder on {os.uname().nodename}; the output must be reached by all nodes"

@@ -43,7 +43,7 @@ def schema_of(job: Job, dtype: str) -> pa.Schema:
         pa.field("truncated", pa.bool_(), nullable=False),
         pa.field("payload", pa.string(), nullable=False),
     ]
-    told = {"job": job.id, "model": job.model, "model_fingerprint": job.model_fingerprint, "settings": job.settings}
+    told = {"model": job.model, "model_fingerprint": job.model_fingerprint, "settings": job.settings}
     return pa.schema(fields, {METADATA_KEY: json.dumps(told, sort_keys=True).encode()})
 
 

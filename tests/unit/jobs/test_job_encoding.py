@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from shoal.cluster.admission import content_hash
+from shoal.cluster.jobs.encoding import MOST_ATTEMPTS, ShardEncoder, ShardReport
+from shoal.cluster.jobs.errors import JobError
+from shoal.cluster.jobs.job import JobSettings, ModelIdentity, plan_job
+from shoal.cluster.jobs.mapping import Record
+from shoal.cluster.jobs.output import OutputFolder
+from shoal.cluster.jobs.reading import Place, ShardRecords
+from shoal.cluster.jobs.rows import BadRow
+from shoal.cluster.jobs.shards import ShardId
+from shoal.workers.encoding.batching import BatchBounds
+from shoal.workers.encoding.hashing_model import HashingModel
+from shoal.workers.encoding.model import EncodeOptions, ModelError, Tokenized, Vectors
+
+TEXTS = [f"text number {number} " + "word " * (number % 7) for number in range(40)]
+
+
+class FragileModel(HashingModel):
+    """Breaks on some words, alone or with the batch that they are in."""
+
+    bounds = BatchBounds(tokens=40)
+    lanes = 2
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        self.entered = 0
+        self.batches: list[int] = []
+
+    def enter_lane(self) -> None:
+        self.entered += 1
+
+    def forward(self, batch: Sequence[Tokenized]) -> Vectors:
+        words = [word for text in batch for word in text.content]
+        if "gone" in words:
+            raise ModelError(self.name, "the device is gone")
+        if "poison" in words:
+            raise ValueError("cannot\nread this")
+        self.batches.append(len(batch))
+        vectors = super().forward(batch)
+        for row, text in enumerate(batch):
+            if "huge" in text.content:
+                vectors[row] *= 1e6
+            if "nan" in text.content:
+                vectors[row, 0] = np.nan
+        return vectors
+
+
+def shard(texts: Sequence[str], bad: Sequence[BadRow] = (), part: int = 0) -> ShardRecords:
+    records = [(Place("in.jsonl", line, 0), Record(f"d{line}", text, '{"n":1}')) for line, text in enumerate(texts, 1)]
+    return ShardRecords(ShardId(0, part), True, records, [(Place("in.jsonl", row.line, 0), row) for row in bad], 10)
+
+
+def encoder(folder: Path, settings: JobSettings | None = None, model: HashingModel | None = None) -> ShardEncoder:
+    settings, model = settings or JobSettings("hashing:16"), model or FragileModel()
+    output = OutputFolder(str(folder))
+    identity = ModelIdentity(model.fingerprint, model.dimension, model.max_tokens, model.precision)
+    job = plan_job("job", settings, identity, [])
+    job = output.begin(job, overwrite=False)
+    output.close()
+    return ShardEncoder(model, job, settings, output)
+
+
+def rows(folder: Path, report: ShardReport) -> list[dict[str, object]]:
+    assert report.manifest.data is not None
+    return pyarrow.parquet.read_table(folder / report.manifest.data.path).to_pylist()
+
+
+def errors(folder: Path, report: ShardReport) -> list[dict[str, object]]:
+    assert report.manifest.errors is not None
+    return [json.loads(line) for line in (folder / report.manifest.errors.path).read_text().splitlines()]
+
+
+def test_vectors_are_the_models_own(tmp_path: Path):
+    model = FragileModel()
+    report = encoder(tmp_path, model=model).encode(shard(TEXTS))
+    assert len(model.batches) > 5 and model.entered <= model.lanes
+    found = rows(tmp_path, report)
+    expected = HashingModel(16).encode(TEXTS)
+    assert np.array_equal(np.array([row["vector"] for row in found], dtype=np.float32), expected.vectors)
+    assert [row["tokens"] for row in found] == expected.tokens
+    assert [row["id"] for row in found] == [f"d{line}" for line in range(1, 41)]
+    assert [row["text"] for row in found] == TEXTS
+    assert {row["fingerprint"] for row in found} == {model.fingerprint}
+    assert [row["content_hash"] for row in found] == [content_hash(text, b"") for text in TEXTS]
+    assert {row["payload"] for row in found} == {'{"n":1}'}
+    manifest = report.manifest
+    assert (manifest.rows, manifest.bad_rows, manifest.tokens) == (40, 0, sum(expected.tokens))
+
+
+def test_the_same_shard_gives_the_same_bytes(tmp_path: Path):
+    for name in ("a", "b"):
+        encoder(tmp_path / name).encode(shard(TEXTS))
+    first, second = (tmp_path / name / "part-000000-000000.parquet" for name in ("a", "b"))
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_bad_rows_are_kept_with_their_reasons_and_spoil_no_others(tmp_path: Path):
+    texts = ["good one", "poison", "  ", "nan", "good two"]
+    report = encoder(tmp_path).encode(shard(texts, [BadRow(3, "not JSON"), BadRow(9, "not an object", "x")]))
+    assert [row["id"] for row in rows(tmp_path, report)] == ["d1", "d5"]
+    told = [(error["line"], error["id"], error["reason"]) for error in errors(tmp_path, report)]
+    assert told == [
+        (2, "d2", "the model failed: ValueError: cannot read this"),
+        (3, "", "not JSON"),
+        (3, "d3", "text is empty or only whitespace"),
+        (4, "d4", "the model gave a vector with NaN or infinity"),
+        (9, "x", "not an object"),
+    ]
+    assert (report.manifest.rows, report.manifest.bad_rows) == (2, 5)
+    assert report.told[0] == "in.jsonl:2: the model failed: ValueError: cannot read this"
+
+
+def test_a_shard_without_a_good_row_has_no_data(tmp_path: Path):
+    report = encoder(tmp_path).encode(shard([" "]))
+    assert report.manifest.data is None and report.manifest.bad_rows == 1
+    empty = encoder(tmp_path).encode(shard([], part=1)).manifest
+    assert (empty.data, empty.errors, empty.rows) == (None, None, 0)
+
+
+def test_float16_is_half_as_exact_and_bounded(tmp_path: Path):
+    settings = JobSettings("hashing:16", dtype="float16")
+    report = encoder(tmp_path, settings).encode(shard(["good one", "huge"]))
+    [row] = rows(tmp_path, report)
+    exact = HashingModel(16).encode(["good one"]).vectors[0]
+    assert row["vector"] == exact.astype(np.float16).tolist() and row["vector"] != exact.tolist()
+    assert errors(tmp_path, report)[0]["reason"] == "the vector has numbers beyond the range of float16"
+    schema = pyarrow.parquet.read_schema(tmp_path / "part-000000-000000.parquet")
+    assert str(schema.field("vector").type) == "fixed_size_list<element: halffloat not null>[16]"
+
+
+def test_options_reach_the_model(tmp_path: Path):
+    settings = JobSettings("hashing:16", EncodeOptions(dimensions=8, prompt="about "))
+    report = encoder(tmp_path, settings).encode(shard(["moon"]))
+    [row] = rows(tmp_path, report)
+    expected = HashingModel(16).encode(["moon"], settings.options).vectors[0]
+    assert row["vector"] == expected.tolist() and row["fingerprint"] != HashingModel(16).fingerprint
+
+
+def test_a_model_that_is_gone_ends_the_shard_and_nothing_counts(tmp_path: Path):
+    one = encoder(tmp_path)
+    with pytest.raises(ModelError, match="the device is gone"):
+        one.encode(shard(["good", "gone"]))
+    assert OutputFolder(str(tmp_path)).finished() == []
+
+
+def test_a_shard_on_which_processes_die_again_and_again_is_told(tmp_path: Path):
+    one = encoder(tmp_path)
+    for _ in range(MOST_ATTEMPTS):
+        with pytest.raises(ModelError):
+            one.encode(shard(["gone"]))
+    with pytest.raises(JobError, match=r"part-000000-000000 \(from in\.jsonl:1 on\): the encoder's process died 5 times"):
+        one.encode(shard(["gone"]))
+
+
+def test_another_model_than_the_jobs_is_refused(tmp_path: Path):
+    one = encoder(tmp_path)
+    with pytest.raises(JobError, match="has another fingerprint here"):
+        ShardEncoder(HashingModel(32), one._job, one._settings, one._output)

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from shoal.cluster.jobs.errors import JobError
+from shoal.cluster.jobs.job import Job, JobSettings, ModelIdentity, plan_job
+from shoal.cluster.jobs.output import DATA, OutputFolder, ShardManifest
+from shoal.cluster.jobs.shards import ShardId
+
+JOB = plan_job("first", JobSettings("m"), ModelIdentity("f", 8, 512, "float32"), [])
+OTHER = plan_job("other", JobSettings("m", dtype="float16"), ModelIdentity("f", 8, 512, "float32"), [])
+
+
+def begun(root: Path, job: Job = JOB, overwrite: bool = False) -> OutputFolder:
+    """A folder that no process holds any more."""
+    folder = OutputFolder(str(root))
+    try:
+        folder.begin(job, overwrite)
+    finally:
+        folder.close()
+    return folder
+
+
+def finish(folder: OutputFolder, part: int, last: bool = False) -> ShardManifest:
+    data = folder.put(ShardId(0, part).name + DATA, b"data" * part)
+    manifest = ShardManifest(0, part, last, 1, 0, 5, 0, 10, data, None)
+    folder.commit(manifest)
+    return manifest
+
+
+def names(root: Path) -> list[str]:
+    return sorted(path.name for path in root.iterdir() if path.name != ".lock")
+
+
+def test_what_is_committed_is_found_again(tmp_path: Path):
+    folder = begun(tmp_path / "new" / "out")
+    manifests = [finish(folder, 1), finish(folder, 0), finish(folder, 2, last=True)]
+    assert begun(tmp_path / "new" / "out").finished() == sorted(manifests, key=lambda one: one.part)
+
+
+def test_the_job_that_was_begun_is_kept(tmp_path: Path):
+    begun(tmp_path)
+    folder = OutputFolder(str(tmp_path))
+    assert folder.begin(replace(JOB, id="second"), overwrite=False).id == "first"
+    folder.close()
+
+
+def test_what_no_manifest_names_is_cleared_away(tmp_path: Path):
+    folder = begun(tmp_path)
+    finish(folder, 0)
+    folder.put(ShardId(0, 1).name + DATA, b"without a manifest")
+    folder.attempt(ShardId(0, 1))
+    (tmp_path / "part-000000-000002.parquet.1234.partial").write_bytes(b"half")
+    begun(tmp_path)
+    assert names(tmp_path) == ["job.json", "part-000000-000000.json", "part-000000-000000.parquet"]
+
+
+def test_a_shard_whose_files_are_gone_or_cut_does_not_count(tmp_path: Path):
+    folder = begun(tmp_path)
+    for part in (1, 2, 3):
+        finish(folder, part)
+    (tmp_path / "part-000000-000001.parquet").unlink()
+    (tmp_path / "part-000000-000002.parquet").write_bytes(b"cut")
+    assert [one.part for one in folder.finished()] == [3]
+    (tmp_path / "part-000000-000003.json").write_bytes(b'{"split": ')
+    assert folder.finished() == []
+
+
+def test_another_job_is_refused_unless_it_may_overwrite(tmp_path: Path):
+    finish(begun(tmp_path), 0)
+    with pytest.raises(
+        JobError, match=r'holds another job: it was begun with dtype "float32", not "float16"; choose another'
+    ):
+        begun(tmp_path, OTHER)
+    assert len(names(tmp_path)) == 3
+    folder = begun(tmp_path, OTHER, overwrite=True)
+    assert names(tmp_path) == ["job.json"] and folder.finished() == []
+
+
+def test_a_description_that_cannot_be_read_is_told_and_may_be_overwritten(tmp_path: Path):
+    begun(tmp_path)
+    (tmp_path / "job.json").write_bytes(b"nonsense")
+    with pytest.raises(JobError, match="is not the description of a job"):
+        begun(tmp_path)
+    begun(tmp_path, overwrite=True)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_folder_of_something_else_is_never_touched(tmp_path: Path, overwrite: bool):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(JobError, match=r"holds thesis\.tex and no job; choose an empty folder"):
+        begun(tmp_path, overwrite=overwrite)
+    assert names(tmp_path) == ["thesis.tex"]
+
+
+def test_other_files_beside_a_job_stay(tmp_path: Path):
+    begun(tmp_path)
+    (tmp_path / "notes.txt").write_text("mine")
+    begun(tmp_path, OTHER, overwrite=True)
+    assert names(tmp_path) == ["job.json", "notes.txt"]
+
+
+def test_one_process_writes_at_a_time(tmp_path: Path):
+    first, second = OutputFolder(str(tmp_path)), OutputFolder(str(tmp_path))
+    first.begin(JOB, overwrite=False)
+    with pytest.raises(JobError, match="another shoal encode is writing to it"):
+        second.begin(JOB, overwrite=False)
+    first.close()
+    second.begin(JOB, overwrite=False)
+    second.close()
+
+
+def test_a_folder_at_a_uri_is_the_same(tmp_path: Path):
+    folder = OutputFolder(f"file://{tmp_path}/out")
+    folder.begin(JOB, overwrite=False)
+    finish(folder, 0)
+    assert len(begun(tmp_path / "out").finished()) == 1
+
+
+def test_another_folder_is_noticed(tmp_path: Path):
+    begun(tmp_path)
+    OutputFolder(str(tmp_path)).check_same("first")
+    for root, job in ((tmp_path, "second"), (tmp_path / "elsewhere", "first")):
+        with pytest.raises(JobError, match="must be reached by all nodes"):
+            OutputFolder(str(root)).check_same(job)
+
+
+def test_attempts_are_counted_until_the_commit(tmp_path: Path):
+    folder = begun(tmp_path)
+    assert [folder.attempt(ShardId(0, 0)) for _ in range(3)] == [1, 2, 3]
+    finish(folder, 0)
+    assert folder.attempt(ShardId(0, 0)) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(JobError, match=r"cannot be used for output: Permission denied"):
+        begun(tmp_path / "out")
+
+
+def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path):
+    (tmp_path / "out").touch()
+    with pytest.raises(JobError, match=r"out: cannot be used for output: File exists"):
+        begun(tmp_path / "out")
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = begun(tmp_path)
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(JobError, match=r"part-000000-000000\.parquet: cannot be written: No space left on device"):
+        finish(folder, 0)
+    assert folder.finished() == [] and names(tmp_path) == ["job.json"]
