@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -33,21 +32,16 @@ def _seal(storage_root: str, manifest: ManifestInfo) -> SealedInfo:
     return seal(storage_root, manifest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """Calls of an actor for its address that have not been answered yet. Asked once: each call waits at the actor."""
-
-    refs: list[Any]
-    asked_s: float
-
-
 class RayFleet:
     """A Fleet on the Ray cluster that this process has joined. Actors are detached: they outlive the coordinator."""
 
     def __init__(self, settings: CoordinatorSettings, namespace: str) -> None:
         self._settings = settings
         self._namespace = namespace
-        self._questions: dict[str, _Question] = {}
+        self._questions: dict[str, list[Any]] = {}
+        """Calls to actors for their address that have not been answered yet. Asked once: each call waits at its actor."""
+        self._missed_s: dict[str, float] = {}
+        """Since when actors have not been found."""
         self._lock = threading.Lock()
 
     def start(self, member: Member) -> None:
@@ -79,15 +73,18 @@ class RayFleet:
         """Asks the actor for its address, without waiting long; the answer may come at a later call."""
         try:
             question = self._ask(member)
-            ready, _ = ray.wait(question.refs, num_returns=len(question.refs), timeout=LOCATE_TIMEOUT_S)
-            if len(ready) < len(question.refs):
-                self._check_room(member, question)
+            ready, _ = ray.wait(question, num_returns=len(question), timeout=LOCATE_TIMEOUT_S)
+            if len(ready) < len(question):
+                self._check_room(member)
                 raise FleetError(f"{member.name} has not started yet")
             self._forget(member)
-            address, pid = ray.get(question.refs)
+            address, pid = ray.get(question)
         except (RayError, ValueError) as error:
             self._forget(member)
+            self._check_room(member)
             raise FleetError(f"{member.name} is down: {_line(error)}") from error
+        with self._lock:
+            self._missed_s.pop(member.name, None)
         return Located(address, pid, address.rpartition(":")[0])
 
     def restart(self, member: Member) -> None:
@@ -108,6 +105,8 @@ class RayFleet:
     def stop(self, member: Member) -> None:
         """Lets the actor finish what is in flight, then ends it for good."""
         self._forget(member)
+        with self._lock:
+            self._missed_s.pop(member.name, None)
         try:
             handle = self._handle(member)
         except ValueError:
@@ -129,13 +128,12 @@ class RayFleet:
         except RayError as error:
             raise FleetError(_line(error)) from error
 
-    def _ask(self, member: Member) -> _Question:
+    def _ask(self, member: Member) -> list[Any]:
         with self._lock:
             question = self._questions.get(member.name)
             if question is None:
                 handle = self._handle(member)
-                refs = [handle.address.remote(), handle.pid.remote()]
-                question = self._questions[member.name] = _Question(refs, time.monotonic())
+                question = self._questions[member.name] = [handle.address.remote(), handle.pid.remote()]
         return question
 
     def _forget(self, member: Member) -> None:
@@ -148,12 +146,14 @@ class RayFleet:
             return {"num_cpus": serve.index.cpus}
         return {"num_cpus": serve.encoder.cpus, "num_gpus": serve.encoder.gpus}
 
-    def _check_room(self, member: Member, question: _Question) -> None:
+    def _check_room(self, member: Member) -> None:
         """Raises NoRoom when the actor has not started because the cluster has nothing free for it.
 
-        An actor that is starting has its share already, so soon after it was asked for a lack would say nothing.
+        An actor that is starting has its share already, so a lack says nothing until it should have started.
         """
-        if time.monotonic() - question.asked_s < START_S:
+        with self._lock:
+            missed_s = time.monotonic() - self._missed_s.setdefault(member.name, time.monotonic())
+        if missed_s < START_S:
             return
         needed = self._resources(member)
         free, total = ray.available_resources(), ray.cluster_resources()

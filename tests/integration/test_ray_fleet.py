@@ -1,0 +1,144 @@
+"""Encoder actors on a real Ray of two machines (raylets of this one): spread, refused for lack of room, killed, lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from shoal.cluster.coordinator.core import CoordinatorSettings
+from shoal.cluster.coordinator.fleet import FleetError, Located, Member, NoRoom
+from shoal.cluster.coordinator.models import encoder_member
+from shoal.cluster.ray_fleet import RayFleet
+from shoal.cluster.settings import EncoderSettings, ServeSettings
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+NAMESPACE = "fleet"
+MODEL = "hashing:16"
+WITHIN_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def machines() -> Iterator[Cluster]:
+    """A head without room, and two machines that say they have a GPU each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "num_gpus": 0, "include_dashboard": False})
+        try:
+            for _ in range(2):
+                cluster.add_node(num_cpus=2, num_gpus=1)
+            ray.init(address=cluster.address, namespace=NAMESPACE, log_to_driver=False)
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+
+
+@pytest.fixture
+def fleet(machines: Cluster, tmp_path: Path) -> Iterator[RayFleet]:
+    """Encoders that ask for half a GPU; all are ended afterwards."""
+    serve = ServeSettings(encoder=EncoderSettings(cpus=0.5, gpus=0.5))
+    fleet = RayFleet(CoordinatorSettings("", str(tmp_path), "secret", "tests", serve), NAMESPACE)
+    yield fleet
+    for name in fleet.existing():
+        fleet.stop(Member(name, "encoder", MODEL))
+    assert fleet.existing() == []
+
+
+def located(fleet: RayFleet, member: Member) -> Located:
+    """Where a member is, as soon as it is anywhere."""
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            return fleet.locate(member)
+        except FleetError as error:
+            assert time.monotonic() < deadline, f"not within {WITHIN_S:g} s: {error}"
+            time.sleep(0.1)
+
+
+def lack_of_room(fleet: RayFleet, member: Member) -> str:
+    """What is said of a member that finds no room, as soon as it is said."""
+    deadline = time.monotonic() + WITHIN_S
+    while True:
+        try:
+            place = fleet.locate(member)
+        except NoRoom as error:
+            return str(error)
+        except FleetError as error:
+            assert time.monotonic() < deadline, f"not within {WITHIN_S:g} s: {error}"
+        else:
+            assert time.monotonic() < deadline, f"{member.name} is at {place} still"
+            time.sleep(0.1)
+
+
+def machine_of(place: Located) -> int:
+    """The raylet that runs it, which stands for its machine."""
+    return psutil.Process(place.pid).ppid()
+
+
+def test_encoders_share_gpus_and_spread_and_wait_for_room(fleet: RayFleet) -> None:
+    members = [encoder_member(MODEL, number) for number in range(5)]
+    for member in members[:2]:
+        fleet.start(member)
+    assert len({machine_of(located(fleet, member)) for member in members[:2]}) == 2
+    for member in members[2:4]:
+        fleet.start(member)
+    assert len({located(fleet, member).pid for member in members[:4]}) == 4
+    fleet.start(members[4])
+    assert lack_of_room(fleet, members[4]) == "for 0.5 GPU: 0 of 2 are free"
+    assert sorted(fleet.existing()) == sorted(member.name for member in members)
+    # The others are found as before.
+    assert located(fleet, members[3]).pid
+    # One that waits can be ended too, and one that ends makes room.
+    fleet.stop(members[4])
+    assert members[4].name not in fleet.existing()
+    fleet.start(members[4])
+    fleet.stop(members[0])
+    assert located(fleet, members[4]).pid
+
+
+def test_one_that_stands_still_or_is_killed_is_replaced(fleet: RayFleet) -> None:
+    member = encoder_member(MODEL, 0)
+    fleet.start(member)
+    first = located(fleet, member)
+    os.kill(first.pid, signal.SIGSTOP)
+    with pytest.raises(FleetError, match="has not started yet"):
+        fleet.locate(member)
+    fleet.restart(member)
+    second = located(fleet, member)
+    assert second.pid != first.pid and not psutil.pid_exists(first.pid)
+    os.kill(second.pid, signal.SIGKILL)
+    third = located(fleet, member)
+    # Ray may not have noticed yet.
+    while third.pid == second.pid:
+        time.sleep(0.1)
+        third = located(fleet, member)
+    assert third.address != second.address
+
+
+def test_who_was_on_a_machine_that_is_lost_comes_back_where_there_is_room(machines: Cluster, fleet: RayFleet) -> None:
+    members = [encoder_member(MODEL, number) for number in range(4)]
+    for member in members:
+        fleet.start(member)
+    before = {member.name: located(fleet, member) for member in members}
+    machine = {name: machine_of(place) for name, place in before.items()}
+    machines.remove_node(next(iter(machines.worker_nodes)), allow_graceful=False)
+    homeless = [member for member in members if not psutil.pid_exists(machine[member.name])]
+    assert len(homeless) == 2
+    for member in homeless:
+        # Until Ray is sure that the machine is gone, it counts its GPU.
+        assert re.fullmatch(r"for 0.5 GPU: 0 of [12] are free", lack_of_room(fleet, member))
+    assert all(fleet.locate(member) == before[member.name] for member in members if member not in homeless)
+    machines.add_node(num_cpus=2, num_gpus=1)
+    assert len({located(fleet, member).pid for member in members} | {one.pid for one in before.values()}) == 6
