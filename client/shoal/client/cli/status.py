@@ -9,6 +9,7 @@ import click
 from shoal.client.cli.collections import print_collection, print_collections
 from shoal.client.cli.output import print_fields, print_json, print_table
 from shoal.client.cli.session import Session, remote
+from shoal.client.types import WorkerInfo
 
 
 @click.command(short_help="Show how the cluster is.", epilog="\b\nExamples:\n  shoal status\n  shoal status papers --json")
@@ -31,15 +32,40 @@ def status(session: Session, name: str | None) -> None:
     print_table(
         ["worker", "kind", "state", "address", "pid", "detail"],
         [
-            [worker.name, worker.kind, worker.state, worker.address or "-", worker.pid, worker.detail]
+            [worker.name, worker.kind, worker.state, worker.address or "-", worker.pid, _detail(worker)]
             for worker in state.workers
         ],
     )
     click.echo()
+    if state.pools:
+        print_table(
+            ["model", "ready", "wanted", "min", "max"],
+            [[pool.model, pool.ready, pool.wanted, pool.min_replicas, pool.max_replicas] for pool in state.pools],
+        )
+        click.echo()
+    cache = state.query_cache
+    if cache.limit_bytes:
+        click.echo(
+            f"query cache: {cache.hit_rate:.0%} of {cache.hits + cache.misses} queries hit, {cache.entries} entries, "
+            f"{cache.bytes / 2**20:.1f} of {cache.limit_bytes / 2**20:.0f} MiB\n"
+        )
     if state.collections:
         print_collections(state.collections)
     else:
         click.echo("no collections")
+
+
+def _detail(worker: WorkerInfo) -> str:
+    """All that is worth telling of a worker beside its state."""
+    load = worker.load
+    told = [worker.model, worker.device, worker.detail]
+    if load is not None and load.waiting_texts:
+        told.append(f"{load.waiting_texts} texts wait, the oldest for {load.oldest_s:.1f} s")
+    if load is not None and load.texts_per_s:
+        told.append(f"{load.texts_per_s:.4g} texts/s, {load.busy:.0%} busy")
+    if worker.restarts:
+        told.append(f"restarted {worker.restarts} times" if worker.restarts > 1 else "restarted once")
+    return "; ".join(part for part in told if part)
 
 
 @click.command(short_help="Show the server's version and limits.", epilog="\b\nExample:\n  shoal describe --json")

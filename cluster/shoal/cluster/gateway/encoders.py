@@ -141,10 +141,11 @@ class Encoders:
         """Asks the least loaded replica, and after it the others while they are unavailable or full."""
         peer = f"encoder of model {model.model!r}"
         failure: Unavailable | Overloaded | None = None
-        count = len(request.texts)
+        # Texts differ in length by a factor of thousands; each costs a little by itself.
+        count, size = len(request.texts), sum(len(text) + 16 for text in request.texts)
         for address in sorted(self._view.table.encoders.get(model, ()), key=self._load.__getitem__):
             stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(address))
-            self._load[address] += count
+            self._load[address] += size
             try:
                 reply = await call(stub.Encode, request, deadline, self._metadata, peer, _NOT_HERE)
                 check_reply(reply, count)
@@ -153,7 +154,7 @@ class Encoders:
                 # One that is full will have room again; one that is gone may not be missed.
                 failure = error if failure is None or isinstance(error, Overloaded) else failure
             finally:
-                self._load[address] -= count
+                self._load[address] -= size
                 if not self._load[address]:
                     del self._load[address]
         if isinstance(failure, Overloaded) and not failure.retry_after_ms:

@@ -73,6 +73,7 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
             workers=workers,
             coordinator_epoch=table.epoch,
             version=installed("shoal"),
+            pools=table.pools,
             query_cache=status_pb2.QueryCache(
                 hits=cache.hits,
                 misses=cache.misses,
