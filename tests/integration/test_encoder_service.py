@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -17,7 +19,7 @@ from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.engine import EncoderEngine
 from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.loading import load_model
-from shoal.workers.encoding.model import AS_QUERY, EmbeddingModel, Tokenized, Vectors
+from shoal.workers.encoding.model import AS_QUERY, EmbeddingModel, EncodeOptions, Role, Tokenized, Truncation, Vectors
 from shoal.workers.encoding.scheduler import QueueLimits
 from shoal.workers.encoding.service import EncoderService
 from shoal.workers.serving import InternalServer, internal_options, secret_metadata
@@ -25,6 +27,7 @@ from shoal.workers.serving import InternalServer, internal_options, secret_metad
 SECRET = "between us"
 METADATA = secret_metadata(SECRET)
 DOCUMENT, QUERY = encoder_pb2.ENCODE_ROLE_DOCUMENT, encoder_pb2.ENCODE_ROLE_QUERY
+START, REFUSE = encoder_pb2.ENCODE_TRUNCATION_START, encoder_pb2.ENCODE_TRUNCATION_REFUSE
 WAIT_S = 10.0
 
 Stub = encoder_pb2_grpc.EncoderServiceStub
@@ -76,9 +79,9 @@ def hashing(serve: Serve) -> Stub:
 
 
 def request(
-    *texts: str, role: encoder_pb2.EncodeRole.ValueType = DOCUMENT, fingerprint: str = ""
+    *texts: str, role: encoder_pb2.EncodeRole.ValueType = DOCUMENT, fingerprint: str = "", **others: Any
 ) -> encoder_pb2.EncodeRequest:
-    return encoder_pb2.EncodeRequest(texts=texts, role=role, fingerprint=fingerprint)
+    return encoder_pb2.EncodeRequest(texts=texts, role=role, fingerprint=fingerprint, **others)
 
 
 def refusal(stub: Stub, sent: encoder_pb2.EncodeRequest, timeout: float = WAIT_S) -> tuple[grpc.StatusCode, str]:
@@ -126,6 +129,7 @@ def test_texts_come_back_as_packed_vectors_with_tokens_and_errors(hashing: Stub)
     assert [(one.position, one.error) for one in response.errors] == [(1, "text is empty or only whitespace")]
     assert response.fingerprint == HashingModel(64).fingerprint
     assert response.infer_us > 0
+    assert response.tokenize_us > 0
     assert response.queue_us >= 0
 
 
@@ -134,6 +138,43 @@ def test_a_ready_model_is_described(hashing: Stub) -> None:
     assert (description.model, description.dimension, description.max_tokens) == ("hashing:64", 64, 512)
     assert description.fingerprint == HashingModel(64).fingerprint
     assert (description.error, description.pid) == ("", os.getpid())
+    assert (description.device, description.progress) == ("cpu float32, 1 lane", "")
+
+
+def test_the_load_is_described(hashing: Stub) -> None:
+    hashing.Encode(request("tidal locking", "", "moons"), metadata=METADATA)
+    load = described(hashing, encoder_pb2.ENCODER_STATE_READY).load
+    assert (load.texts, load.tokens, load.batches, load.failed_texts, load.lanes) == (2, 3, 1, 1, 1)
+    assert (load.waiting_texts, load.waiting_tokens, load.oldest_ms) == (0, 0, 0)
+
+
+def test_options_are_those_of_the_model(hashing: Stub) -> None:
+    sent = encoder_pb2.EncodeRequest(
+        texts=["tide and moon"],
+        role=QUERY,
+        prompt="of the ",
+        dimensions=16,
+        normalize=False,
+        truncation=START,
+    )
+    response = hashing.Encode(sent, metadata=METADATA)
+    options = EncodeOptions(Role.QUERY, "of the ", 16, False, Truncation.START)
+    expected = HashingModel(64).encode(["tide and moon"], options)
+    assert response.dimension == 16
+    np.testing.assert_array_equal(np.frombuffer(response.vectors, dtype="<f4"), expected.vectors[0])
+    assert np.linalg.norm(expected.vectors[0]) < 0.99
+    assert list(response.tokens) == [5]
+
+
+def test_a_text_that_is_too_long_can_be_refused_or_lose_its_start(hashing: Stub) -> None:
+    long = "word " * 600 + "end"
+    refused = hashing.Encode(request("tide", long, truncation=REFUSE), metadata=METADATA)
+    assert [(error.position, error.error) for error in refused.errors] == [
+        (1, "text is longer than the 512 tokens that the model reads")
+    ]
+    cut = hashing.Encode(request(long, truncation=START), metadata=METADATA)
+    expected = HashingModel(64).encode(["word " * 511 + "end"])
+    np.testing.assert_array_equal(np.frombuffer(cut.vectors, dtype="<f4"), expected.vectors[0])
 
 
 @pytest.mark.parametrize("metadata", [None, secret_metadata("a guess")])
@@ -156,6 +197,11 @@ def test_without_the_secret_nothing_is_answered(hashing: Stub, metadata: tuple[t
             request("x", role=encoder_pb2.ENCODE_ROLE_UNSPECIFIED),
             "role is 0, allowed are ENCODE_ROLE_DOCUMENT and ENCODE_ROLE_QUERY",
         ),
+        (request("x", priority=9), "priority is 9, allowed are the values of EncodePriority, 0 to 3"),
+        (request("x", truncation=9), "truncation is 9, allowed are the values of EncodeTruncation, 0 to 3"),
+        (request("x", dimensions=-1), "dimensions is -1, the least is 0"),
+        (request("x", dimensions=65), "dimensions is 65, model 'hashing:64' has 64"),
+        (request("x", prompt="p" * 5000), "prompt has 5000 characters, the limit is 4096"),
         (request(*[""] * 600_000), "texts has 600000 entries, the limit is 524288"),
     ],
 )
@@ -235,32 +281,82 @@ def test_a_full_queue_is_told_at_once(serve: Serve, gated: GatedModel) -> None:
     described(stub, encoder_pb2.ENCODER_STATE_READY)
     calls = [stub.Encode.future(request("busy"), metadata=METADATA, timeout=WAIT_S)]
     assert gated.entered.wait(WAIT_S)
-    calls.append(stub.Encode.future(request("x " * 7), metadata=METADATA, timeout=WAIT_S))
+    calls.append(stub.Encode.future(request("xx " * 7), metadata=METADATA, timeout=WAIT_S))
     await_code(stub, grpc.StatusCode.RESOURCE_EXHAUSTED)
-    code, detail = refusal(stub, request("x " * 7))
+    code, detail = refusal(stub, request("xx " * 7))
     assert (code, detail) == (
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        "live queue holds 7 tokens; 5 more would pass its limit of 8",
+        "live queue holds 7 tokens; 7 more would pass its limit of 8",
     )
     gated.gate.set()
     assert [call.result(WAIT_S).dimension for call in calls] == [64, 64]
 
 
-@pytest.mark.cluster
-def test_the_actor_serves_its_model_and_stops() -> None:
+@pytest.fixture(scope="module")
+def ray_session() -> Iterator[Any]:
+    """A session of its own, whose encoders can be broken (see `breaking_encoder`)."""
     ray = pytest.importorskip("ray")
+    breaking = {
+        "worker_process_setup_hook": "breaking_encoder.install",
+        "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)},
+    }
+    ray.init(
+        address="local",
+        num_cpus=1,
+        include_dashboard=False,
+        configure_logging=False,
+        log_to_driver=False,
+        runtime_env=breaking,
+    )
+    yield ray
+    ray.shutdown()
+
+
+@pytest.mark.cluster
+def test_the_actor_serves_its_model_and_stops(ray_session: Any) -> None:
     from shoal.workers.encoding.actor import EncoderActor
 
-    ray.init(address="local", num_cpus=1, include_dashboard=False, configure_logging=False, log_to_driver=False)
-    try:
-        actor = EncoderActor.options(num_cpus=1).remote("hashing:64", SECRET, 1)
-        address = ray.get(actor.address.remote(), timeout=60)
+    actor = EncoderActor.options(num_cpus=1).remote("hashing:64", SECRET, 1)
+    address = ray_session.get(actor.address.remote(), timeout=60)
+    with grpc.insecure_channel(address, options=internal_options()) as channel:
+        stub: Stub = encoder_pb2_grpc.EncoderServiceStub(channel)
+        description = described(stub, encoder_pb2.ENCODER_STATE_READY)
+        assert description.pid == ray_session.get(actor.pid.remote(), timeout=60) != os.getpid()
+        assert stub.Encode(request("x"), metadata=METADATA).dimension == 64
+        ray_session.get(actor.stop.remote(), timeout=60)
+        assert refusal(stub, request("x"), timeout=2)[0] is grpc.StatusCode.UNAVAILABLE
+    ray_session.kill(actor)
+
+
+@pytest.mark.cluster
+def test_a_lost_device_and_a_batch_that_does_not_end_end_the_process_and_ray_starts_another(ray_session: Any) -> None:
+    from shoal.workers.encoding.actor import EncoderActor
+
+    actor = EncoderActor.options(num_cpus=1, max_restarts=-1, max_task_retries=-1).remote("hashing:64", SECRET, 1)
+    pids = []
+    for deadly in ("lost", "stuck", "alive"):
+        address = ray_session.get(actor.address.remote(), timeout=60)
         with grpc.insecure_channel(address, options=internal_options()) as channel:
             stub: Stub = encoder_pb2_grpc.EncoderServiceStub(channel)
-            description = described(stub, encoder_pb2.ENCODER_STATE_READY)
-            assert description.pid == ray.get(actor.pid.remote(), timeout=60) != os.getpid()
-            assert stub.Encode(request("x"), metadata=METADATA).dimension == 64
-            ray.get(actor.stop.remote(), timeout=60)
-            assert refusal(stub, request("x"), timeout=2)[0] is grpc.StatusCode.UNAVAILABLE
-    finally:
-        ray.shutdown()
+            pids.append(described(stub, encoder_pb2.ENCODER_STATE_READY).pid)
+            if deadly == "alive":
+                assert stub.Encode(request(deadly), metadata=METADATA).dimension == 64
+            else:
+                # Not as a failure of the model: another replica may answer.
+                assert refusal(stub, request("neighbour", deadly), timeout=30)[0] is grpc.StatusCode.UNAVAILABLE
+                await_end(pids[-1])
+    assert len(set(pids)) == 3
+    ray_session.kill(actor)
+
+
+def await_end(pid: int) -> None:
+    """Waits until a process is no more, or is no more than a zombie."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z":
+                return
+        except FileNotFoundError:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"process {pid} lives on")

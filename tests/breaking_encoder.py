@@ -1,0 +1,37 @@
+"""An encoder that can be broken by a text, for the workers of a Ray session to install: see `install`."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable, Sequence
+
+from shoal.workers.encoding import engine, loading
+from shoal.workers.encoding.hashing_model import HashingModel
+from shoal.workers.encoding.model import DeviceLost, EmbeddingModel, Tokenized, Vectors
+from shoal.workers.encoding.watchdog import StallLimits
+
+
+class BreakingModel(HashingModel):
+    """Loses its device on the word "lost", and never ends on the word "stuck"."""
+
+    def forward(self, batch: Sequence[Tokenized]) -> Vectors:
+        """See `EmbeddingModel.forward`."""
+        words = {word for text in batch for word in text.content}
+        if "lost" in words:
+            raise DeviceLost(self.name, "the GPU no longer answers")
+        if "stuck" in words:
+            threading.Event().wait()
+        return super().forward(batch)
+
+
+def _load_model(
+    model: str, threads: int, precision: object = None, progress: Callable[[str], None] = lambda _: None
+) -> EmbeddingModel:
+    return BreakingModel(64, name=model)
+
+
+def install() -> None:
+    """Run in a worker process before an actor is made there: its models break, and its watchdog has little patience."""
+    loading.load_model = _load_model
+    engine.EncoderEngine = functools.partial(engine.EncoderEngine, stall_limits=StallLimits(seconds=0.5, times=2))
