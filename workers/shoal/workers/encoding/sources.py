@@ -10,8 +10,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from shoal.workers.encoding.download_lock import download_lock
 from shoal.workers.encoding.hashing_model import DEFAULT_DIMENSION
 from shoal.workers.encoding.model import ModelError
+from shoal.workers.encoding.precision import Precision
 from shoal.workers.encoding.sentence_config import read_sentence_config
 from shoal.workers.encoding.sentence_files import MODULES_FILE
 from shoal.workers.encoding.static_folder import TOKENIZER_FILE, WEIGHTS_FILE, static_part
@@ -85,6 +87,18 @@ def parse_spec(model: str) -> ModelSpec:
     return HubSpec(model if "/" in model else f"{DEFAULT_ORGANISATION}/{model}")
 
 
+def split_precision(model: str) -> tuple[str, Precision | None]:
+    """The model and the number type that "MODEL@int8", "MODEL@float32" and so on ask for; None where none is named."""
+    named, at, wanted = model.rpartition("@")
+    if not at or Path(model).expanduser().exists():
+        return model, None
+    for precision in Precision:
+        if precision.value == wanted:
+            return named, precision
+    known = ", ".join(precision.value for precision in Precision)
+    raise ModelError(model, f"after '@' stands {wanted!r}, allowed are {known}")
+
+
 def locate(model: str, spec: FolderSpec | HubSpec) -> Path:
     """The local folder with the model's files, fetched from the hub if need be.
 
@@ -95,7 +109,13 @@ def locate(model: str, spec: FolderSpec | HubSpec) -> Path:
         if missing := _missing(spec.folder):
             raise ModelError(model, f"the folder has no {missing}")
         return spec.folder
-    return _cached(spec.repository) or _fetched(model, spec.repository)
+    if (found := _cached(spec.repository)) is not None:
+        return found
+    from huggingface_hub import constants
+
+    with download_lock(Path(constants.HF_HUB_CACHE), spec.repository):
+        # Another replica on this machine may have fetched it meanwhile.
+        return _cached(spec.repository) or _fetched(model, spec.repository)
 
 
 def packaged_folder(repository: str) -> Path | None:
