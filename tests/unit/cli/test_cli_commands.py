@@ -11,7 +11,7 @@ from shoal.client import Client, Document
 from shoal.client.cli import application, main
 from shoal.v1 import documents_pb2, errors_pb2
 
-OWN = ["add", "create", "demo", "describe", "drop", "explain", "failed", "list", "search", "show", "status"]
+OWN = ["add", "create", "demo", "describe", "drop", "embed", "explain", "failed", "list", "search", "show", "status"]
 
 
 def put(gateway: FakeGateway, *texts: str, **payload: Any) -> str:
@@ -83,8 +83,15 @@ def test_explain_status_describe(shoal: Callable[..., Result], shoal_json: Calla
     put(gateway, "moon")
     assert "encoder was busy" in shoal("explain", "c", "d0").stdout
     assert shoal_json("explain", "c", "d0")["generations"][0]["embedded_version"] == 1
-    assert "encoder-1" in shoal("status").stdout
-    assert shoal_json("status")["workers"][0]["state"] == "ready"
+    shown = shoal("status").stdout
+    assert "hashing; cpu float32; 12 texts wait, the oldest for 1.5 s; 250 texts/s, 50% busy; restarted 2 times" in shown
+    assert "reading weights" in shown
+    assert "query cache: 75% of 100 queries hit, 20 entries, 3.0 of 64 MiB" in shown
+    pool = next(line.split() for line in shown.splitlines() if line.startswith("hashing "))
+    assert pool == ["hashing", "1", "2", "1", "4"]
+    told = shoal_json("status")
+    assert told["workers"][0]["state"] == "ready" and told["workers"][0]["load"]["oldest_s"] == 1.5
+    assert told["pools"] == [{"model": "hashing", "min_replicas": 1, "max_replicas": 4, "wanted": 2, "ready": 1}]
     assert shoal_json("status", "c")["documents"] == 1
     assert "documents per write" in shoal("describe").stdout
     assert shoal_json("describe")["limits"]["k"] == 1000

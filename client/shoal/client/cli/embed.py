@@ -1,0 +1,144 @@
+"""The command that turns texts into vectors, a text from each argument or each line of the input."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from shoal.client import types
+from shoal.client._embedding import DEFAULT_BATCH_TEXTS
+from shoal.client.cli.failure import Failure
+from shoal.client.cli.output import print_json, shorten
+from shoal.client.cli.session import Session, remote
+from shoal.client.cli.vector_file import VectorFile
+
+SHOWN_NUMBERS = 4
+
+
+@click.command(
+    short_help="Turn texts into vectors.",
+    epilog=(
+        "\b\nExamples:\n  shoal embed all-MiniLM-L6-v2 'tidal locking' --role query --json\n"
+        "  shoal embed all-MiniLM-L6-v2 - --output vectors.npy < texts.txt"
+    ),
+)
+@click.argument("model")
+@click.argument("texts", nargs=-1, metavar="[TEXT]... | -")
+@click.option("--role", type=click.Choice(["document", "query"]), default="document", show_default=True, help="Its prompt.")
+@click.option("--prompt", help="Put before each text in place of the role's own.")
+@click.option("--dimensions", type=int, default=0, help="Keep only so many leading numbers; 0 keeps all.")
+@click.option("--normalize/--no-normalize", default=None, help="Unit length or not; by default as the model's files say.")
+@click.option(
+    "--truncation",
+    type=click.Choice(["end", "start", "refuse"]),
+    default="end",
+    show_default=True,
+    help="What becomes of a text that is longer than the model reads.",
+)
+@click.option("--float16", is_flag=True, help="Half as many bytes for each number.")
+@click.option("--output", type=click.Path(path_type=Path), help="A .npy file for the vectors, a row for each text.")
+@remote
+def embed(
+    session: Session,
+    model: str,
+    texts: tuple[str, ...],
+    role: types.Role,
+    prompt: str | None,
+    dimensions: int,
+    normalize: bool | None,
+    truncation: types.Truncation,
+    float16: bool,
+    output: Path | None,
+) -> None:
+    """Turn texts into vectors with MODEL: each TEXT, or each line of standard input where there is none, or a single '-'.
+
+    With --json every text's vector is one line of JSON. A text that has no vector is told on stderr, its row is zero, and
+    the exit code is 1.
+    """
+    options: dict[str, Any] = {
+        "role": role,
+        "prompt": prompt,
+        "dimensions": dimensions,
+        "normalize": normalize,
+        "truncation": truncation,
+        "vector_type": "float16" if float16 else "float32",
+    }
+    # What is no UTF-8 becomes lone surrogates, which the client refuses by name.
+    lines = (line.rstrip(b"\r\n").decode("utf-8", "surrogateescape") for line in sys.stdin.buffer)
+    wanted = lines if texts in ((), ("-",)) else texts
+    count = failed = tokens = 0
+    with ExitStack() as stack:
+        file = None if output is None else stack.enter_context(VectorFile(output))
+        for block in _blocks(session, model, wanted, options):
+            if file is not None:
+                file.append(block.vectors)
+            if session.json and file is None:
+                _print_lines(block)
+            elif file is None:
+                _print_beginnings(block)
+            for place, error in sorted(block.errors.items()):
+                click.echo(f"shoal: text {block.start + place + 1}: {_reason(error)}", err=True)
+            count += len(block)
+            failed += len(block.errors)
+            tokens += int(block.tokens.sum())
+    if output is not None and session.json:
+        print_json({"output": str(output), "texts": count, "failed": failed, "tokens": tokens})
+    elif output is not None:
+        click.echo(f"{count} vectors in {output}, {tokens} tokens")
+    if failed:
+        raise Failure(f"{failed} of {count} texts have no vector")
+
+
+def _blocks(session: Session, model: str, texts: Iterable[str], options: dict[str, Any]) -> Iterator[types.Embeddings]:
+    """Few texts are one call, which goes before bulk work; many are a stream."""
+    waiting = iter(texts)
+    first = [text for _, text in zip(range(DEFAULT_BATCH_TEXTS), waiting, strict=False)]
+    if not first:
+        raise Failure("there are no texts")
+    more = next(waiting, None)
+    if more is None and len(first) <= 16:
+        yield session.client.embed(model, first, **options)
+        return
+    following = [] if more is None else chain([more], waiting)
+    yield from session.client.embed_many(
+        model, chain(first, following), progress=sys.stderr.isatty() and not session.json, **options
+    )
+
+
+def _print_lines(block: types.Embeddings) -> None:
+    for place, vector in enumerate(block.vectors):
+        error = block.errors.get(place)
+        print_json(
+            {
+                "text": block.start + place,
+                "vector": None if error else vector.tolist(),
+                "tokens": int(block.tokens[place]),
+                "truncated": place in block.truncated,
+                "error": None if error is None else str(error),
+            }
+        )
+
+
+def _print_beginnings(block: types.Embeddings) -> None:
+    for place, vector in enumerate(block.vectors):
+        if place in block.errors:
+            continue
+        numbers = " ".join(f"{number: .4f}" for number in vector[:SHOWN_NUMBERS])
+        length = float(np.linalg.norm(vector.astype(np.float64)))
+        cut = ", truncated" if place in block.truncated else ""
+        click.echo(
+            f"{block.start + place + 1}: [{numbers} ...] {len(vector)} numbers of length {length:.3f}, "
+            f"{block.tokens[place]} tokens{cut}"
+        )
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong, without the field's name: its place in the request is not the text's place in the input."""
+    return shorten(str(error).partition(": ")[2] or str(error))

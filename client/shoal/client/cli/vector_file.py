@@ -1,0 +1,57 @@
+"""A .npy file that grows row by row, of which the number of rows is known only at its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+class VectorFile:
+    """Writes next to the wanted file, which appears whole at the end or not at all."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file; raises OSError."""
+        self._path = path
+        self._part = path.with_name(f"{path.name}.part")
+        self._file = self._part.open("wb+")
+        self._rows = 0
+        self._kind: tuple[int, np.dtype[Any]] | None = None
+
+    def __enter__(self) -> VectorFile:
+        return self
+
+    def append(self, rows: npt.NDArray[Any]) -> None:
+        """Adds rows of shape (n, dimension), of one dimension and type in all calls."""
+        kind = (rows.shape[1], rows.dtype)
+        if self._kind is None:
+            self._kind = kind
+            self._header()
+        elif self._kind != kind:
+            raise ValueError(f"rows of {kind} after rows of {self._kind}")
+        self._file.write(np.ascontiguousarray(rows).tobytes())
+        self._rows += len(rows)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if kind is None and self._kind is not None:
+                self._file.seek(0)
+                self._header()
+        finally:
+            self._file.close()
+        if kind is None and self._kind is not None:
+            self._part.replace(self._path)
+        else:
+            self._part.unlink(missing_ok=True)
+
+    def _header(self) -> None:
+        # NumPy leaves room in it for the first axis to grow, so it has one length whatever the number of rows.
+        assert self._kind is not None
+        dimension, dtype = self._kind
+        descr = np.lib.format.dtype_to_descr(dtype)
+        np.lib.format.write_array_header_1_0(
+            self._file, {"descr": descr, "fortran_order": False, "shape": (self._rows, dimension)}
+        )
