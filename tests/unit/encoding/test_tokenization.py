@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 pytest.importorskip("tokenizers")
 pytest.importorskip("transformers")
 
-from conformance.models import bert_folder
+from conformance.model_folders import bert_folder
 from shoal.workers.encoding.model import ModelError, Truncation
 from shoal.workers.encoding.tokenization import (
     PromptTooLong,

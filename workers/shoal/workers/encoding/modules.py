@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -39,7 +40,7 @@ class Modules:
         for module in modules:
             try:
                 self._steps.append(self._built(folder, module, name).to(device).eval())
-            except (RuntimeError, OSError, KeyError) as error:
+            except (RuntimeError, OSError, SafetensorError) as error:
                 raise ModelError(name, f"the weights of {module.path} cannot be used: {one_line(error)}") from error
 
     @torch.inference_mode()
