@@ -184,6 +184,20 @@ def test_live_edits_go_before_what_is_new(running: World) -> None:
     assert (sent[("changed",)], sent[("three",)]) == (LIVE, BACKFILL)
 
 
+def test_an_edit_and_a_removal_do_not_wait_for_backfill_in_every_lane(world: World) -> None:
+    world.start(with_encoders(batch_documents=1))
+    world.create()
+    world.write({"a": "one", "b": "two"})
+    world.settles({"a": 1, "b": 1})
+    world.fleet.late["stuck"] = 2
+    world.write({"c": "stuck", "d": "stuck", "e": "later"})
+    eventually(lambda: not world.fleet.late["stuck"])
+    world.write({"a": "changed"})
+    world.send(deletes=["b"])
+    eventually(lambda: world.versions(["a", "b"]) == {"a": 2, "b": 0})
+    assert world.versions(["c", "d", "e"]) == {"c": 0, "d": 0, "e": 0}
+
+
 def test_who_only_waited_behind_others_is_not_blamed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedder, "ENCODE_TIMEOUT_S", 0.5)
     world.start(with_encoders(batch_documents=1))

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import grpc
 import grpc.aio
 
+from shoal.cluster.admission import PRIORITY_EDIT
 from shoal.cluster.calls import call
 from shoal.cluster.channels import Channels
 from shoal.cluster.coordinator.applier import Applier
@@ -91,6 +92,8 @@ class Embedder:
         self._applier = Applier(generation.id, keeper, threads, progress, self._settle)
         self.precomputed = PrecomputedVectors()
         self._in_flight: set[str] = set()
+        self._urgent: set[str] = set()
+        """Of those, the ones that were started though every lane was full."""
         self._encoded_before: set[str] = set()
         """Those in flight that take no encoder's time."""
         self._wake = asyncio.Event()
@@ -135,22 +138,34 @@ class Embedder:
         room = (lanes * self._limits.documents if self.generation.model else APPLY_AT_ONCE) - working
         # Removals and users' vectors go on while the model is away, whatever waits for it.
         limit = room if lanes or not self.generation.model else self._limits.documents
-        if limit <= 0:
-            return False
+        # Lanes full of what can wait must not keep live edits from the encoder, which puts them first.
+        urgent = limit <= 0
+        if urgent:
+            limit = self._limits.documents - len(self._urgent)
         ready = self._keeper.shards_ready(self.generation.id)
-        if not ready:
+        if not ready or limit <= 0:
             return False
         # With every shard up, as nearly always, the ledger answers from its index alone.
         shards = None if len(ready) == self.generation.shards else ready
         # Those whose vector came with the write are not the encoders' business.
         taken = frozenset(self._in_flight.union(self.precomputed.ids()))
-        pending = await self._threads.read(self._progress.pending, self.generation.id, limit, now_ms(), taken, shards)
+        pending = await self._threads.read(
+            self._progress.pending,
+            self.generation.id,
+            limit,
+            now_ms(),
+            taken,
+            shards,
+            PRIORITY_EDIT if urgent else None,
+        )
         work = plan(pending, self._limits, ready)
         self._in_flight.update(document.id for document in work.apply)
         self._applier.put([Row(document, b"" if document.removal else document.vector) for document in work.apply])
         if lanes:
             for batch in work.encode:
                 self._launch(batch)
+        if urgent:
+            self._urgent.update(document.id for document in pending if document.id in self._in_flight)
         return bool(work.apply or (lanes and work.encode))
 
     async def _start_precomputed(self) -> bool:
@@ -179,6 +194,7 @@ class Embedder:
 
     def _settle(self, ids: Sequence[str]) -> None:
         self._in_flight.difference_update(ids)
+        self._urgent.difference_update(ids)
         self._encoded_before.difference_update(ids)
         self._wake.set()
 

@@ -33,11 +33,12 @@ class LedgerProgress:
         now_ms: int,
         exclude_ids: Collection[str] = (),
         shards: Collection[int] | None = None,
+        priority_to: int | None = None,
     ) -> list[PendingDocument]:
         """The most urgent pending documents that are due, at most `limit`, with the content of the version to apply.
 
         `exclude_ids` names those already being worked on. With `shards`, only documents of these are looked at: those of a
-        shard that nobody serves now must not keep the others from being seen.
+        shard that nobody serves now must not keep the others from being seen. With `priority_to`, only those as urgent.
         """
         excluded = frozenset(exclude_ids)
         columns = [_entry.c[name] for name in ("document_id", "shard", "wanted_version", "sequence", "priority", "removal")]
@@ -48,6 +49,8 @@ class LedgerProgress:
             # Documents being worked on are mostly the most urgent: reading past them is cheaper than naming them all.
             .limit(limit + len(excluded))
         )
+        if priority_to is not None:
+            due = due.where(_entry.c.priority <= priority_to)
         if shards is not None:
             due = due.where(_entry.c.shard.in_(sorted(shards)))
         with reading(self._engine) as connection:
