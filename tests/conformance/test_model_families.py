@@ -83,6 +83,16 @@ def test_vectors_equal_those_of_sentence_transformers(family: str, tmp_path: Pat
         np.testing.assert_allclose(encoded.vectors, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", ["bert-mean", "dense", "qwen3-left", "distilbert-sinusoidal", "static-embedding"])
+def test_a_folder_that_sentence_transformers_saved_is_the_same_model(family: str, tmp_path: Path) -> None:
+    folder = FOLDERS[family](tmp_path / "model")
+    reference(folder).save(str(tmp_path / "saved"), create_model_card=False)
+    model, saved = loaded(folder), loaded(tmp_path / "saved")
+    assert (saved.max_tokens, saved.dimension) == (model.max_tokens, model.dimension)
+    for options in (AS_DOCUMENT, AS_QUERY):
+        np.testing.assert_allclose(saved.encode(TEXTS, options).vectors, model.encode(TEXTS, options).vectors, atol=1e-6)
+
+
 def test_real_minilm_equals_sentence_transformers() -> None:
     folder = minilm_folder()
     texts = [
@@ -116,6 +126,13 @@ def test_vectors_equal_plain_transformers(family: str, pooling: str, normalize: 
 @pytest.mark.parametrize("family", TRANSFORMERS)
 def test_the_limit_is_the_least_of_what_files_and_positions_allow(family: str, tmp_path: Path) -> None:
     assert loaded(TRANSFORMERS[family](tmp_path / "model")).max_tokens == MAX_TOKENS
+
+
+def test_positions_that_a_config_states_are_a_limit(tmp_path: Path) -> None:
+    """Rotary positions have no table, and tokenizers may state far more than the model has seen."""
+    folder = TRANSFORMERS["qwen3-left"](tmp_path / "model")
+    (folder / "sentence_bert_config.json").unlink()
+    assert loaded(folder).max_tokens == reference(folder).max_seq_length == 64
 
 
 def test_texts_that_see_each_other_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

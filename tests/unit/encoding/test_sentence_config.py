@@ -169,6 +169,14 @@ def test_prompts_are_found_by_role(tmp_path: Path, saved: dict[str, Any], docume
             {"config_sentence_transformers.json": {"truncate_dim": -1}},
             "truncate_dim of config_sentence_transformers.json is -1, the least is 1",
         ),
+        (
+            {"sentence_bert_config.json": {"transformer_task": "fill-mask"}},
+            "a transformer for 'fill-mask' that gives 'last_hidden_state' is not supported",
+        ),
+        (
+            {"sentence_bert_config.json": {"modality_config": {"text": {"method_output_name": "pooler_output"}}}},
+            "a transformer for 'feature-extraction' that gives 'pooler_output' is not supported",
+        ),
         ({"sentence_bert_config.json": {"max_seq_length": 0}}, "max_seq_length is 0, the least is 1"),
         (
             {"config_sentence_transformers.json": {"prompts": {"query": 1}}},

@@ -45,10 +45,11 @@ def load_pretrained(folder: Path, name: str, dtype: torch.dtype) -> Any:
 
 
 def position_limit(model: Any) -> int | None:
-    """How many positions a text may have, by the model's table of them; None when it has no table."""
+    """How many positions a text may have: by the model's table of them, else by its config; None when neither tells."""
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     if not isinstance(table, torch.nn.Embedding):
-        return None
+        stated = getattr(model.config, "max_position_embeddings", None)
+        return stated if isinstance(stated, int) and stated > 0 else None
     # RoBERTa and its kin start counting after the padding index.
     offset = 0 if table.padding_idx is None else table.padding_idx + 1
     return table.num_embeddings - offset

@@ -82,6 +82,7 @@ def read_sentence_config(folder: Path, name: str) -> SentenceConfig:
     if static and len(after) > normalize:
         raise ModelError(name, f"{after[0].path} of modules.json is not supported after StaticEmbedding")
     text = reader.first_of(modules[0][1], TRANSFORMER_FILES)
+    reader.check_output(text)
     prompts, dimensions = reader.preparation()
     pooling, include_prompt = ("mean",), True
     if static:

@@ -35,6 +35,7 @@ AFTER_POOLING = ("Dense", "LayerNorm", "Normalize", "Dropout")
 _KINDS = ("Transformer", "StaticEmbedding", "Pooling", *AFTER_POOLING)
 _WEIGHTS_FILE = "model.safetensors"
 VECTOR = "sentence_embedding"
+_TASK, _OUTPUT = "feature-extraction", "last_hidden_state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +178,14 @@ class SentenceFiles:
         if not str(value).startswith("torch.nn.") or name not in ACTIVATIONS:
             raise ModelError(self._name, f"activation_function {value!r} of {path} is not supported")
         return name
+
+    def check_output(self, text: Mapping[str, Any]) -> None:
+        """Refuses a transformer of which something else is asked than its last hidden states for a text."""
+        task = text.get("transformer_task") or _TASK
+        modality = text.get("modality_config") or {}
+        output = modality.get("text", {}).get("method_output_name", _OUTPUT) if isinstance(modality, dict) else modality
+        if task != _TASK or output != _OUTPUT:
+            raise ModelError(self._name, f"a transformer for {task!r} that gives {output!r} is not supported")
 
     def max_tokens(self, text: Mapping[str, Any]) -> int | None:
         value = text.get("max_seq_length")
