@@ -108,7 +108,7 @@ def network() -> FlatNetwork:
     )
     weights = encoder_weights(BertModel(config).eval())
     assert weights is not None
-    return FlatNetwork(weights, torch.device("cpu"), torch.float32, threads=1)
+    return FlatNetwork(weights, torch.float32, threads=1)
 
 
 @settings(deadline=None, max_examples=60)

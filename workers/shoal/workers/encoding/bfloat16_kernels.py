@@ -16,8 +16,8 @@ from torch import Tensor, uint16
 Bits = npt.NDArray[np.uint16]
 
 _f32, _i32, _u32 = np.float32, np.int32, np.uint32
-_compiled: Any = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
-_inlined: Any = njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
+compiled: Any = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+inlined: Any = njit(cache=True, fastmath=True, nogil=True, error_model="numpy", inline="always")
 
 
 def bits(tensor: Tensor) -> Bits:
@@ -25,18 +25,36 @@ def bits(tensor: Tensor) -> Bits:
     return tensor.view(uint16).numpy()
 
 
-@_inlined
-def _widened(value: Any) -> Any:
+@inlined
+def widened(value: Any) -> Any:
+    """The float32 of a bfloat16's bits."""
     return _u32(_u32(value) << _u32(16)).view(np.float32)
 
 
-@_inlined
-def _rounded(value: Any) -> Any:
+@inlined
+def rounded(value: Any) -> Any:
+    """The bits of the bfloat16 that is nearest to a float32."""
     raw = _f32(value).view(np.uint32)
     return np.uint16(_u32(raw + _u32(0x7FFF) + _u32(_u32(raw >> _u32(16)) & _u32(1))) >> _u32(16))
 
 
-@_compiled
+@inlined
+def power_of_two(power: Any) -> Any:
+    """2 to a power of at most 0, good to 2e-4, where bfloat16 keeps 4e-3.
+
+    2^(whole + part) with -1 < part <= 0: the whole goes to the exponent's bits, the part to a polynomial (the Taylor series
+    of 2^x to the fifth power). It vectorises, which numpy's does not.
+    """
+    power = power if power > _f32(-126) else _f32(-126)
+    whole = _i32(power)
+    part = power - _f32(whole)
+    series = _f32(0.0096181291) + part * _f32(0.0013333558)
+    series = _f32(0.2402265070) + part * (_f32(0.0555041087) + part * series)
+    series = _f32(1) + part * (_f32(0.6931471806) + part * series)
+    return series * _i32(_i32(whole + _i32(127)) << _i32(23)).view(np.float32)
+
+
+@compiled
 def split_heads(qkv: Any, starts: Any, lengths: Any, parts: Any) -> None:
     """From `qkv` (tokens, 3, heads, size) to `parts` (3, texts, heads, places, size); places after a text's end become 0."""
     texts, heads, places, size = parts.shape[1:]
@@ -54,7 +72,7 @@ def split_heads(qkv: Any, starts: Any, lengths: Any, parts: Any) -> None:
                         parts[part, text, head, place, number] = np.uint16(0)
 
 
-@_compiled
+@compiled
 def join_heads(mixed: Any, starts: Any, lengths: Any, context: Any) -> None:
     """From `mixed` (texts, heads, places, size) to the rows of these texts in `context` (tokens, heads, size)."""
     texts, heads, _, size = mixed.shape
@@ -66,7 +84,7 @@ def join_heads(mixed: Any, starts: Any, lengths: Any, context: Any) -> None:
                     context[start + place, head, number] = mixed[text, head, place, number]
 
 
-@_compiled
+@compiled
 def softmax(scores: Any, lengths: Any) -> None:
     """In place over rows of `scores` (texts * heads * places, places), of each text's first places alone.
 
@@ -85,29 +103,20 @@ def softmax(scores: Any, lengths: Any) -> None:
         for place in range(length):
             raw = _i32(np.int16(scores[row, place]))
             largest = max(largest, _i32(raw ^ _i32(_i32(raw >> _i32(15)) & _i32(0x7FFF))))
-        top = _widened(np.uint16(_i32(largest ^ _i32(_i32(largest >> _i32(15)) & _i32(0x7FFF)))))
+        top = widened(np.uint16(_i32(largest ^ _i32(_i32(largest >> _i32(15)) & _i32(0x7FFF)))))
         total = _f32(0)
         for place in range(length):
-            # 2^(whole + part) with -1 < part <= 0: the whole goes to the exponent's bits, the part to a polynomial (the
-            # Taylor series of 2^x to the fifth power, good to 2e-4, where bfloat16 keeps 4e-3).
-            power = (_widened(scores[row, place]) - top) * _f32(1.4426950408889634)
-            power = power if power > _f32(-126) else _f32(-126)
-            whole = _i32(power)
-            part = power - _f32(whole)
-            series = _f32(0.0096181291) + part * _f32(0.0013333558)
-            series = _f32(0.2402265070) + part * (_f32(0.0555041087) + part * series)
-            series = _f32(1) + part * (_f32(0.6931471806) + part * series)
-            value = series * _i32(_i32(whole + _i32(127)) << _i32(23)).view(np.float32)
+            value = power_of_two((widened(scores[row, place]) - top) * _f32(1.4426950408889634))
             exponentials[place] = value
             total += value
         share = _f32(1) / total
         for place in range(length):
-            scores[row, place] = _rounded(exponentials[place] * share)
+            scores[row, place] = rounded(exponentials[place] * share)
         for place in range(length, places):
             scores[row, place] = np.uint16(0)
 
 
-@_compiled
+@compiled
 def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any) -> None:
     """Rows of `x` (rows, size) normalised to mean 0 and variance 1, times `weight` plus `bias` (size,) float32, into `y`."""
     rows, size = x.shape
@@ -115,7 +124,7 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any) -> None:
     for row in range(rows):
         total = _f32(0)
         for number in range(size):
-            value = _widened(x[row, number])
+            value = widened(x[row, number])
             values[number] = value
             total += value
         mean = total / _f32(size)
@@ -126,4 +135,4 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any) -> None:
             squares += away * away
         share = _f32(1) / np.sqrt(squares / _f32(size) + _f32(eps))
         for number in range(size):
-            y[row, number] = _rounded(values[number] * share * weight[number] + bias[number])
+            y[row, number] = rounded(values[number] * share * weight[number] + bias[number])

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import EmbeddingModel, ModelError
 from shoal.workers.encoding.precision import Precision
-from shoal.workers.encoding.sources import FileSpec, HashingSpec, locate, parse_spec
+from shoal.workers.encoding.sources import FileSpec, HashingSpec, locate, parse_spec, split_precision
 from shoal.workers.encoding.static_folder import static_part
 from shoal.workers.encoding.table_model import static_model, word_model
 
@@ -13,7 +13,8 @@ from shoal.workers.encoding.table_model import static_model, word_model
 def load_model(
     model: str, threads: int, precision: Precision | None = None, progress: Callable[[str], None] = lambda _: None
 ) -> EmbeddingModel:
-    """Loads the model that `model` names (see `sources.parse_spec`).
+    """Loads the model that `model` names (see `sources.parse_spec`), with "@int8" or another precision after it if one is
+    meant; that then wins over `precision`.
 
     `threads` is how many CPU cores the model may use; `precision` None takes the fastest number type of the hardware whose
     vectors are close enough to float32's; `progress` is told what loading is at, in a few words for people to read.
@@ -21,7 +22,11 @@ def load_model(
     """
     if threads < 1:
         raise ModelError(model, f"threads is {threads}, the least is 1")
-    spec = parse_spec(model)
+    named, asked = split_precision(model)
+    precision = asked or precision
+    spec = parse_spec(named)
+    if asked is not None and isinstance(spec, HashingSpec | FileSpec):
+        raise ModelError(model, f"a model of this kind has no {asked.value} form")
     if isinstance(spec, HashingSpec):
         return HashingModel(spec.dimension, name=model)
     progress("finding the model")
@@ -29,6 +34,8 @@ def load_model(
         return word_model(spec.file, name=model)
     folder = locate(model, spec)
     if static_part(folder) is not None:
+        if asked is not None:
+            raise ModelError(model, f"a model of this kind has no {asked.value} form")
         return static_model(folder, name=model)
     try:
         from shoal.workers.encoding.transformer_model import TransformerModel

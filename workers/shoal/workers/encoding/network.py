@@ -46,6 +46,12 @@ class FlatBatch:
         return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int32)
 
 
+def sent(values: npt.NDArray[np.generic], device: torch.device) -> Tensor:
+    """The array on the device; to a GPU through pinned memory, so that the copy does not hold up the caller."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+
 class Network(ABC):
     """A transformer without its pooling. Several threads may call `hidden` at once, as many as `lanes`."""
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from shoal.workers.encoding.cuda_network import CudaNetwork, varlen_reason
 from shoal.workers.encoding.encoder_weights import EncoderWeights, encoder_weights
-from shoal.workers.encoding.flat_network import FlatNetwork, can_be_flat
-from shoal.workers.encoding.model import Vectors
+from shoal.workers.encoding.flat_network import FlatNetwork
+from shoal.workers.encoding.linear import ACTIVATIONS
+from shoal.workers.encoding.model import ModelError, Vectors
 from shoal.workers.encoding.network import Network
 from shoal.workers.encoding.padded_network import PaddedNetwork
-from shoal.workers.encoding.precision import Chosen, Precision, choose, cpu_flags, faster_precisions
+from shoal.workers.encoding.precision import Chosen, Precision, choose, cpu_flags, faster_precisions, least_cosine, shown
 from shoal.workers.encoding.pretrained import load_pretrained
 
 TYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT16: torch.float16}
@@ -35,24 +38,53 @@ def build_network(
     """
     loaded: Any = load_pretrained(folder, name, torch.float32)
     weights = encoder_weights(loaded)
+
+    def build(precision: Precision) -> Network:
+        return _build(loaded, weights, device, precision, threads)
+
+    def reference() -> Vectors:
+        return probe(build(Precision.FLOAT32))
+
+    if wanted is Precision.INT8:
+        return _build_int8(weights, name, device, threads, lambda network: least_cosine(probe(network), reference()))
     if wanted is None:
         capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else (0, 0)
         candidates = faster_precisions(device.type, capability, cpu_flags())
     else:
         candidates = [wanted]
-    if candidates == [Precision.FLOAT32] or not candidates:
-        return Chosen(_build(loaded, weights, device, Precision.FLOAT32, threads), Precision.FLOAT32, "")
+    candidates = [one for one in candidates if one is not Precision.FLOAT32]
+    if not candidates:
+        return Chosen(build(Precision.FLOAT32), Precision.FLOAT32, "")
+    return _tuned(choose(candidates, build, probe, reference()))
 
-    def build(precision: Precision) -> Network:
-        return _build(loaded, weights, device, precision, threads)
 
-    reference = probe(build(Precision.FLOAT32))
-    return choose([one for one in candidates if one is not Precision.FLOAT32], build, probe, reference)
+def _tuned(chosen: Chosen[Network]) -> Chosen[Network]:
+    if not isinstance(chosen.built, CudaNetwork):
+        return chosen
+    chosen.built.tune()
+    return replace(chosen, note="; ".join(filter(None, [chosen.note, *chosen.built.tuning])))
+
+
+def _build_int8(
+    weights: EncoderWeights | None, name: str, device: torch.device, threads: int, cosine: Callable[[Network], float]
+) -> Chosen[Network]:
+    """No gate: who asks for int8 knows that its vectors are others, and gets told how far."""
+    if weights is None or weights.activation not in ACTIVATIONS:
+        raise ModelError(
+            name, "int8 is for BERT, RoBERTa, DistilBERT, ModernBERT and NomicBERT; this is another architecture"
+        )
+    if device.type != "cpu" or Precision.BFLOAT16 not in faster_precisions("cpu", (0, 0), cpu_flags()):
+        raise ModelError(name, "int8 is for CPUs with instructions for bfloat16 (AVX512-BF16 or AMX)")
+    network = FlatNetwork(weights, torch.bfloat16, threads, int8=True)
+    return Chosen(network, Precision.INT8, f"cosine to float32 at least {shown(cosine(network))}")
 
 
 def _build(loaded: Any, weights: EncoderWeights | None, device: torch.device, precision: Precision, threads: int) -> Network:
     kind = TYPES[precision]
-    if weights is not None and can_be_flat(weights, device, kind):
-        return FlatNetwork(weights, device, kind, threads)
+    if weights is not None and weights.activation in ACTIVATIONS:
+        if device.type == "cpu" and kind is not torch.float16:
+            return FlatNetwork(weights, kind, threads)
+        if device.type == "cuda" and not varlen_reason(weights, device, kind):
+            return CudaNetwork(weights, device, kind)
     # A model is moved in place, and a later attempt may need it as it was.
     return PaddedNetwork(loaded if kind is torch.float32 else deepcopy(loaded), device, kind, threads)

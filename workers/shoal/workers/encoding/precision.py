@@ -94,8 +94,8 @@ def choose(
         built = build(precision)
         cosine = least_cosine(embed(built), reference)
         if cosine >= LEAST_COSINE:
-            return Chosen(built, precision, "; ".join([f"cosine to float32 at least {_cut(cosine)}", *refused]))
-        refused.append(f"{precision.value} refused, its cosine to float32 falls to {_cut(cosine)}")
+            return Chosen(built, precision, "; ".join([f"cosine to float32 at least {shown(cosine)}", *refused]))
+        refused.append(f"{precision.value} refused, its cosine to float32 falls to {shown(cosine)}")
     return Chosen(build(Precision.FLOAT32), Precision.FLOAT32, "; ".join(refused))
 
 
@@ -108,6 +108,6 @@ def least_cosine(vectors: Vectors, reference: Vectors) -> float:
     return float((np.einsum("ij,ij->i", one, other) / norms).min())
 
 
-def _cut(cosine: float) -> float:
+def shown(cosine: float) -> float:
     """Cut, not rounded, so that a refused 0.99899 is not told as 0.999."""
     return math.floor(cosine * 1e5 + 1e-6) / 1e5

@@ -27,7 +27,7 @@ from shoal.workers.encoding.model import (
     too_long,
 )
 from shoal.workers.encoding.modules import Modules
-from shoal.workers.encoding.network import FlatBatch, Network
+from shoal.workers.encoding.network import FlatBatch, Network, sent
 from shoal.workers.encoding.network_building import build_network
 from shoal.workers.encoding.pooling import pool
 from shoal.workers.encoding.precision import PROBE_TEXTS, Precision
@@ -61,6 +61,7 @@ class TransformerModel(EmbeddingModel):
         self._fit(self._network)
         self.bounds = self._network.bounds
         self.lanes = self._network.lanes
+        self._warm_up()
         self.device = self._place.type
         self.precision = built.precision.value + (f" ({built.note})" if built.note else "")
         settings = {**self._config.settings(), "max_tokens": self.max_tokens}
@@ -90,6 +91,14 @@ class TransformerModel(EmbeddingModel):
         self._fit(network)
         texts = self.tokenize(PROBE_TEXTS, AS_DOCUMENT)
         return np.concatenate([self._pooled([text.content], network) for text in texts if not text.error])
+
+    def _warm_up(self) -> None:
+        """Computes the largest batch once on a GPU, so that a lack of memory shows now and lowers the bound."""
+        if self._place.type != "cuda":
+            return
+        ids = np.resize(self._tokenizer.tokenize([PROBE_TEXTS[-1]], "", Truncation.END)[0].ids, self.max_tokens)
+        longest = Tokenized(len(ids), content=TokenizedText(ids, None, truncated=False, prompt_tokens=0))
+        self.forward([longest] * max(1, self.bounds.tokens // len(ids)))
 
     def enter_lane(self) -> None:
         """See `EmbeddingModel.enter_lane`."""
@@ -144,7 +153,7 @@ class TransformerModel(EmbeddingModel):
         flat = FlatBatch.of([text.ids for text in read], [text.type_ids for text in read])
         with torch.inference_mode():
             hidden = network.hidden(flat)
-            lengths = torch.tensor(flat.lengths, device=hidden.device)
+            lengths = sent(np.asarray(flat.lengths, dtype=np.int64), hidden.device)
             pooled = pool(hidden, lengths, self._config.pooling, self._skipped(read, hidden.device))
             assert self._modules is not None
             return self._modules.apply(pooled)[:, : self.dimension].cpu().numpy()
