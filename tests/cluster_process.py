@@ -83,6 +83,8 @@ class ClusterProcess:
                 text=True,
                 start_new_session=True,
             )
+        self.ready: dict[str, str] = {}
+        """What it told when it was ready."""
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="cluster stdout", daemon=True)
         self._reader.start()
@@ -175,6 +177,7 @@ class ClusterProcess:
             assert line, f"serve ended before it was ready\n{self._log_tail()}"
             event = json.loads(line)
             if event["event"] == "ready":
+                self.ready = event
                 return str(event["address"])
 
     def _read(self) -> None:

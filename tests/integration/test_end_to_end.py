@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -26,7 +27,7 @@ from shoal.client.types import IndexKind
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 MODEL = "hashing:128"
-SEAL_SOON = "[index]\nseal_delta_rows = 200\nseal_segments = 4\nfile_grace_s = 0.5\n"
+SEAL_SOON = 'metrics = "127.0.0.1:0"\n[index]\nseal_delta_rows = 200\nseal_segments = 4\nfile_grace_s = 0.5\n'
 SEALED_DOCUMENTS = 600
 
 
@@ -123,14 +124,40 @@ def test_embedding_status_and_describe(client: Client) -> None:
     embedded = client.embed(MODEL, ["a cat sleeps", "", "a cat sleeps"])
     assert embedded.vectors.shape == (3, 128) and embedded.vectors.dtype == np.float32
     assert np.array_equal(embedded.vectors[0], embedded.vectors[2])
-    assert [item.error is None for item in embedded.items] == [True, False, True]
+    assert list(embedded.errors) == [1] and embedded.tokens.tolist() == [3, 0, 3]
+    assert embedded.timing.total_s >= embedded.timing.infer_s > 0
+    blocks = list(client.embed_many(MODEL, (f"note {number}" for number in range(1000)), dimensions=16, batch_size=150))
+    assert [block.start for block in blocks] == list(range(0, 1000, 150))
+    assert np.array_equal(blocks[6].vectors[99], client.embed(MODEL, ["note 999"], dimensions=16).vectors[0])
+    before = client.status().query_cache
+    asked = [client.embed(MODEL, ["what sleeps?"], role="query").vectors for _ in range(3)]
+    assert np.array_equal(asked[0], asked[2])
     status = client.status()
+    assert (status.query_cache.hits - before.hits, status.query_cache.misses - before.misses) == (2, 1)
     assert {worker.kind for worker in status.workers} == {"coordinator", "encoder", "index", "gateway"}
     assert len({worker.pid for worker in status.workers}) == len(status.workers)
     assert status.coordinator_epoch >= 1
     server = client.describe()
     assert (server.api, server.version) == ("shoal.v1", status.version)
     assert server.limits.k == 1000
+
+
+def test_figures_are_served_for_prometheus_again_after_the_gateway_died(sealing: ClusterProcess) -> None:
+    def scraped() -> str:
+        try:
+            with urllib.request.urlopen(f"http://{sealing.ready['metrics']}/metrics", timeout=5) as reply:
+                return reply.read().decode()
+        except OSError:
+            return ""
+
+    with sealing.client() as client:
+        client.embed(MODEL, ["a cat sleeps"])
+        assert 'shoal_embedded_texts_total{role="document"} 1.0' in scraped()
+        assert f'model="{MODEL}"' in scraped()
+        sealing.kill9("gateway")
+        eventually(lambda: "shoal_requests_in_flight" in scraped(), "the metrics are back")
+        client.embed(MODEL, ["a cat sleeps"])
+        assert 'shoal_requests_total{method="Embed",status="OK"} 1.0' in scraped()
 
 
 def test_async_client(cluster: ClusterProcess) -> None:
@@ -155,6 +182,8 @@ def test_async_client(cluster: ClusterProcess) -> None:
             assert (await client.get_collection("awaited")).documents == 99
             assert "awaited" in {info.name for info in await client.list_collections()}
             assert (await client.embed(MODEL, ["one"], role="query")).vectors.shape == (1, 128)
+            texts = (f"note {number}" for number in range(300))
+            assert sum([len(block) async for block in client.embed_many(MODEL, texts, batch_size=70)]) == 300
             assert (await client.status()).version == (await client.describe()).version
             assert await client.drop_collection("awaited") == 99
 
