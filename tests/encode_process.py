@@ -1,0 +1,131 @@
+"""`shoal encode` as a child process: waited for, killed, checked for leftovers; and its output read back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet
+
+from shoal.cluster.jobs.output import OutputFolder
+
+ENDED_S = 120.0
+LEFTOVER_S = 30.0
+ENCODER = "ray::MapWorker"
+# After their node has been killed they try for a minute to tell its head, which is gone as well.
+_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+
+
+def environment() -> dict[str, str]:
+    """Of a process that meets no Ray but its own."""
+    inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return inherited | {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+class EncodeProcess:
+    """A run of the command in a session of its own, by which its processes are found."""
+
+    def __init__(self, *arguments: object) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "shoal.client.cli", "encode", *map(str, arguments)],
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def ended(self) -> subprocess.CompletedProcess[str]:
+        """How it ended; nothing that it started is left, but for Ray's agents when it was killed."""
+        try:
+            stdout, stderr = self._process.communicate(timeout=ENDED_S)
+        except subprocess.TimeoutExpired:
+            self.close()
+            raise
+        done = subprocess.CompletedProcess(self._process.args, self._process.returncode, stdout, stderr)
+        try:
+            assert self.leftovers(_AGENTS if done.returncode == -signal.SIGKILL else ()) == [], done
+        finally:
+            self.close()
+        return done
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Returns once `condition` holds; the process must not end before."""
+        deadline = time.monotonic() + ENDED_S
+        while not condition():
+            assert self._process.poll() is None, f"ended before {what}: {self._process.communicate()}"
+            assert time.monotonic() < deadline, f"not within {ENDED_S:g} s: {what}"
+            time.sleep(0.02)
+
+    def send(self, number: signal.Signals) -> None:
+        """A signal to the driver alone."""
+        self._process.send_signal(number)
+
+    def encoders(self) -> list[psutil.Process]:
+        """The actors that encode."""
+        return [process for process in self._alive() if ENCODER in " ".join(process.cmdline())]
+
+    def leftovers(self, let_be: Sequence[str] = ()) -> list[str]:
+        """Processes of the session that do not end by themselves, without those whose command line begins so."""
+        deadline = time.monotonic() + LEFTOVER_S
+        while True:
+            lines = [" ".join(process.cmdline()) for process in self._alive()]
+            left = [line for line in lines if not line.startswith(tuple(let_be))]
+            if not left or time.monotonic() > deadline:
+                return left
+            time.sleep(0.1)
+
+    def close(self) -> None:
+        """Ends all that is left of it."""
+        for process in self._alive():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+
+    def _alive(self) -> list[psutil.Process]:
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+                if os.getsid(process.pid) == self._process.pid and process.status() != psutil.STATUS_ZOMBIE:
+                    process.cmdline()
+                    found.append(process)
+        return found
+
+
+def encode(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Runs the command to its end."""
+    return EncodeProcess(*arguments).ended()
+
+
+def finished_shards(output: Path) -> int:
+    """How many shards count by now."""
+    return sum(1 for path in output.glob("part-*.json")) if output.is_dir() else 0
+
+
+def encoded(output: Path) -> pa.Table:
+    """Every row of a job, in the order of its shards."""
+    manifests = OutputFolder(str(output)).finished()
+    paths = [output / one.data.path for one in manifests if one.data is not None]
+    return pa.concat_tables([pyarrow.parquet.read_table(path) for path in paths])
+
+
+def bad_rows(output: Path) -> list[dict[str, Any]]:
+    """Every bad row of a job, in the order of its shards."""
+    return [json.loads(line) for path in sorted(output.glob("*.errors.jsonl")) for line in path.read_text().splitlines()]
+
+
+def files(output: Path) -> dict[str, bytes]:
+    """The files of a job that count, but for its description, which is another one in each run."""
+    kept = (path for path in sorted(output.iterdir()) if path.name not in ("job.json", ".lock"))
+    return {path.name: path.read_bytes() for path in kept}

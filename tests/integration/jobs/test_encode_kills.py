@@ -1,0 +1,76 @@
+"""kill -9 of a replica and of the driver, and Ctrl-C, in the middle of a job: its output is that of an undisturbed one."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from encode_process import EncodeProcess, encode, encoded, files, finished_shards
+
+pytestmark = pytest.mark.cluster
+SOME = 5
+ALL = 41
+
+
+def begun(arguments: list[object], output: Path) -> EncodeProcess:
+    """A run that has finished some shards and not all."""
+    running = EncodeProcess(*arguments, output)
+    try:
+        running.until(lambda: finished_shards(output) >= SOME, "some shards are finished")
+        return running
+    except BaseException:
+        running.close()
+        raise
+
+
+def check_equal(output: Path, undisturbed: Path) -> None:
+    table = encoded(output)
+    assert table.num_rows == 1000 and len(set(table.column("id").to_pylist())) == 1000
+    assert table.equals(encoded(undisturbed))
+    # Not only the rows: every file is the same to the byte, and none is there that an undisturbed run does not leave.
+    assert files(output) == files(undisturbed)
+
+
+def test_the_driver_is_killed(arguments: list[object], undisturbed: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    running = begun(arguments, output)
+    running.send(signal.SIGKILL)
+    assert running.ended().returncode == -signal.SIGKILL
+    before = finished_shards(output)
+    assert SOME <= before < ALL
+    kept = {
+        path.name: path.stat().st_mtime_ns for path in output.glob("part-*.parquet") if path.with_suffix(".json").exists()
+    }
+    done = encode(*arguments, output)
+    assert done.returncode == 1, done
+    assert "rows were finished before; going on" in done.stderr
+    check_equal(output, undisturbed)
+    # What was finished was not done again.
+    assert all((output / name).stat().st_mtime_ns == written for name, written in kept.items())
+
+
+def test_a_replica_is_killed(arguments: list[object], undisturbed: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    running = begun(arguments, output)
+    [encoder] = running.encoders()
+    encoder.kill()
+    done = running.ended()
+    assert done.returncode == 1, done
+    check_equal(output, undisturbed)
+
+
+def test_it_is_interrupted(arguments: list[object], undisturbed: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    running = begun(arguments, output)
+    running.send(signal.SIGINT)
+    done = running.ended()
+    assert done.returncode == 130, done
+    assert f"stopped; what is finished stays in {output}: run the same command to go on" in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    # What it leaves can be gone on from, as after a kill.
+    assert SOME <= finished_shards(output) < ALL
+    whole = files(undisturbed)
+    kept = {name: content for name, content in files(output).items() if name.endswith((".json", ".parquet"))}
+    assert {name: whole[name] for name in kept} == kept
