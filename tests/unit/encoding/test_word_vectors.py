@@ -59,6 +59,15 @@ def test_many_lines_are_read_in_order(tmp_path: Path) -> None:
     assert found.numbers["w4096"] == 4096
 
 
+def test_lines_are_read_alike_at_once_and_one_by_one(tmp_path: Path) -> None:
+    """A word with a blank has its neighbours read line by line."""
+    plain = b"".join(b"w%d %.7g -%d.5e-1\n" % (number, number / 7, number) for number in range(50))
+    at_once, one_by_one = read(tmp_path, plain), read(tmp_path, plain + b"new york 1 2\n")
+    rows = np.arange(50)
+    np.testing.assert_array_equal(at_once.rows.take(rows), one_by_one.rows.take(rows))
+    assert list(one_by_one.numbers) == [*at_once.numbers, "new york"]
+
+
 def test_vectors_of_a_binary_file_stay_in_it(tmp_path: Path) -> None:
     """Replicas on one machine then share its pages; a change of the file shows, as it does not in a copy."""
     found = read(tmp_path, HEADER + packed(BINARY_WORDS, b""))

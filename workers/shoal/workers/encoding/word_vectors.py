@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import pyarrow
+from pyarrow import csv
 
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.vector_table import ArrayRows, Rows, ScatteredRows
@@ -120,6 +122,28 @@ def _chunks(file: BinaryIO) -> Iterator[list[bytes]]:
 
 def _parsed(lines: list[bytes], dimension: int, first: int, name: str) -> tuple[list[bytes], np.ndarray]:
     """Words, and vectors (lines, dimension) float32."""
+    return _parsed_at_once(lines, dimension) or _parsed_by_line(lines, dimension, first, name)
+
+
+def _parsed_at_once(lines: list[bytes], dimension: int) -> tuple[list[bytes], np.ndarray] | None:
+    """A few times faster than line by line; None where a word holds a blank, or something is wrong."""
+    columns = [str(place) for place in range(dimension + 1)]
+    types: dict[str, pyarrow.DataType] = dict.fromkeys(columns[1:], pyarrow.float32())
+    try:
+        table = csv.read_csv(
+            pyarrow.BufferReader(b"".join(line.rstrip(b" \r\n") + b"\n" for line in lines)),
+            csv.ReadOptions(column_names=columns, use_threads=False, block_size=1 << 30),
+            csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False),
+            csv.ConvertOptions(column_types={**types, columns[0]: pyarrow.binary()}, null_values=[]),
+        )
+    except pyarrow.ArrowInvalid:
+        return None
+    words = table.column(0).to_pylist()
+    vectors = np.stack([table.column(place).to_numpy() for place in range(1, dimension + 1)], axis=1)
+    return (words, vectors) if all(words) and np.isfinite(vectors).all() else None
+
+
+def _parsed_by_line(lines: list[bytes], dimension: int, first: int, name: str) -> tuple[list[bytes], np.ndarray]:
     # Some words hold blanks, so numbers are counted from the end.
     split = [line.rstrip(b" \r\n").rsplit(b" ", dimension) for line in lines]
     for number, fields in enumerate(split, start=first):
