@@ -10,13 +10,15 @@ import grpc
 import pytest
 
 from integration.coordinator.world import MODEL, NAME, SETTINGS, World
-from integration.gateway.small_cluster import eventually, refused
+from integration.gateway.small_cluster import SECRET, eventually, refused
 from shoal.cluster.coordinator import core, embedder, pools, supervision
 from shoal.cluster.coordinator.models import encoder_member
 from shoal.cluster.settings import ServeSettings
-from shoal.internal.v1 import encoder_pb2
+from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.v1 import errors_pb2, status_pb2
+from shoal.workers.serving import secret_metadata
 
+DOCUMENT = encoder_pb2.ENCODE_ROLE_DOCUMENT
 LIVE, BACKFILL = encoder_pb2.ENCODE_PRIORITY_LIVE, encoder_pb2.ENCODE_PRIORITY_BACKFILL
 
 
@@ -74,6 +76,21 @@ def test_a_pool_grows_with_the_backlog_and_shrinks_when_it_is_gone(world: World)
     assert rounds > 1 and world.fleet.cut_off == 0
     assert attempts(world, ["trickle", "d000", "d599"]) == {0} and world.cut().failed == 0
     eventually(lambda: world.routing().pools[0].wanted == world.routing().pools[0].ready == 1)
+
+
+def test_a_replica_finishes_what_it_has_before_it_ends(running: World) -> None:
+    running.fleet.pace_s = 0.02
+    (route,) = running.routing().encoders
+    with grpc.insecure_channel(route.address) as channel:
+        request = encoder_pb2.EncodeRequest(texts=[f"text {number}" for number in range(50)], role=DOCUMENT)
+        encode = encoder_pb2_grpc.EncoderServiceStub(channel).Encode
+        answer = encode.future(request, metadata=secret_metadata(SECRET), timeout=20)
+        eventually(lambda: len(running.fleet.encoded) == 1)
+        running.discard()
+        eventually(lambda: states(running) == ["draining"])
+        assert len(answer.result().tokens) == 50
+    eventually(lambda: not running.fleet.names("encoder") and not encoders(running))
+    assert running.fleet.cut_off == 0
 
 
 def test_a_replica_that_is_being_emptied_comes_back_when_there_is_work(
