@@ -191,10 +191,9 @@ def checked(vectors: Vectors, tokens: Sequence[int], truncated: Sequence[bool], 
     `vectors` is (n, dimension) float32; the other arguments have n entries.
     """
     rows: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-    finite, filled = np.isfinite(rows).all(axis=1), rows.any(axis=1)
     reasons = list(errors)
-    for row in np.flatnonzero(~(finite & filled)).tolist():
-        reasons[row] = reasons[row] or (_ZEROS if finite[row] else _NOT_FINITE)
+    for row in np.flatnonzero(~(np.isfinite(rows).all(axis=1) & rows.any(axis=1))).tolist():
+        reasons[row] = reasons[row] or (_ZEROS if np.isfinite(rows[row]).all() else _NOT_FINITE)
     failed = [row for row, reason in enumerate(reasons) if reason]
     counts, cuts = [int(count) for count in tokens], [bool(cut) for cut in truncated]
     if failed:
