@@ -124,3 +124,11 @@ def test_a_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
 def test_modules_without_a_table_are_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"model.safetensors has no tensor embeddings or embedding.weight"):
         read_static_folder(write(tmp_path, {"weight": TABLE}, modules=STATIC), "m")
+
+
+def test_a_path_that_leaves_the_folder_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "elsewhere", {"embedding.weight": TABLE})
+    folder = write(tmp_path / "model", {"embedding.weight": TABLE}, modules=STATIC)
+    (folder / "modules.json").write_text(json.dumps([{"type": "a.StaticEmbedding", "path": "../elsewhere"}]))
+    with pytest.raises(ModelError, match=r"module path '../elsewhere' of modules.json leaves the model folder"):
+        read_static_folder(folder, "m")

@@ -59,13 +59,13 @@ def read_static_folder(folder: Path, name: str) -> StaticFolder:
     inner = static_part(folder)
     if inner is None:
         raise ModelError(name, "the folder has no static table")
-    file = inner / WEIGHTS_FILE
-    try:
-        tensors = _Tensors(file, name)
-    except (OSError, ValueError) as error:
-        raise ModelError(name, f"{WEIGHTS_FILE} cannot be read: {error}") from error
+    # First, because this refuses paths that leave the folder.
     plain = not (folder / MODULES_FILE).is_file()
     config = _plain_config() if plain else read_sentence_config(folder, name)
+    try:
+        tensors = _Tensors(inner / WEIGHTS_FILE, name)
+    except (OSError, ValueError) as error:
+        raise ModelError(name, f"{WEIGHTS_FILE} cannot be read: {error}") from error
     if _SENTENCE_TABLE in tensors:
         return StaticFolder(inner, VectorTable(ArrayRows(tensors.matrix(_SENTENCE_TABLE))), config, None, False)
     rows = ArrayRows(tensors.matrix(_MODEL2VEC_TABLE))
