@@ -35,10 +35,12 @@ def test_batches_go_from_long_to_short_and_are_full(lengths: list[int], bounds: 
         assert len(batch) == bounds.rows or cost(one_more, bounds) > bounds.tokens
 
 
-@pytest.mark.parametrize(("tokens", "rows", "field"), [(0, 1, "tokens is 0"), (1, 0, "rows is 0")])
-def test_limits_below_one_are_refused(tokens: int, rows: int, field: str) -> None:
+@pytest.mark.parametrize(
+    ("tokens", "rows", "least", "field"), [(0, 1, 0, "tokens is 0"), (1, 0, 0, "rows is 0"), (1, 1, -1, "least is -1")]
+)
+def test_limits_that_are_too_low_are_refused(tokens: int, rows: int, least: int, field: str) -> None:
     with pytest.raises(ValueError, match=field):
-        BatchBounds(tokens, rows)
+        BatchBounds(tokens, rows, least=least)
 
 
 @given(st.lists(st.booleans(), max_size=80))

@@ -219,6 +219,19 @@ def test_lanes_compute_side_by_side(start: Starter) -> None:
     assert len(model.lane_threads) == 3
 
 
+def test_idle_lanes_share_one_request(start: Starter) -> None:
+    model = SteppedModel(lanes=2)
+    model.bounds = BatchBounds(1000, least=50)
+    engine = start(model)
+    wait_for(lambda: engine._workload is not None and engine._workload._idle_lanes == 2)
+    future = engine.submit(["a" * 60, "b" * 60])
+    for _ in range(2):
+        entered(model)
+    run(model, 2)
+    assert future.result(WAIT_S).encoded.tokens == [60, 60]
+    assert sorted(model.served()) == [["a" * 60], ["b" * 60]]
+
+
 def test_equal_texts_of_a_request_are_computed_once(start: Starter, model: SteppedModel) -> None:
     engine = start(model)
     future = engine.submit(["tide", "moon!", "tide", "", "tide", ""])

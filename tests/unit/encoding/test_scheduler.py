@@ -311,3 +311,23 @@ def test_a_batch_holds_texts_of_alike_length() -> None:
     batches = drained(filled([(Priority.BACKFILL, lengths)]), bounds)
     padded = sum(cost(batch, bounds) for batch in batches)
     assert padded < 1.15 * sum(lengths)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "least", "tokens"),
+    [(1, 50, [800]), (4, 0, [800]), (2, 50, [400, 400]), (4, 50, [200] * 4), (8, 300, [300, 300, 200])],
+)
+def test_what_is_ready_is_divided_among_idle_lanes(lanes: int, least: int, tokens: list[int]) -> None:
+    bounds = BatchBounds(tokens=1024, least=least)
+    scheduler = filled([(Priority.LIVE, [20] * 40)], bounds)
+    batches = []
+    # Each lane that takes a batch leaves one fewer idle.
+    while batch := scheduler.next_batch(bounds, max(1, lanes - len(batches))):
+        batches.append(sum(item.tokens for item in batch))
+    assert batches == tokens
+
+
+def test_a_backlog_is_not_cut_smaller_for_idle_lanes() -> None:
+    bounds = BatchBounds(tokens=1000, least=10)
+    scheduler = filled([(Priority.LIVE, [20] * 400)], bounds)
+    assert len(scheduler.next_batch(bounds, 8)) == 50

@@ -1,7 +1,9 @@
 """How texts of many lengths become batches, and how a failing batch is taken apart. Pure: no model and no clock."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -16,13 +18,23 @@ class BatchBounds:
     rows: int = 1024
     padded: bool = False
     """True: a batch costs its longest text times its rows. False: tokens lie flat, and it costs their sum."""
+    least: int = 0
+    """What waits is divided among idle lanes, into batches of at least so many tokens; 0 leaves it undivided. For lanes that
+    compute on cores of their own."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError when a bound is below 1."""
+        """Raises ValueError when `tokens` or `rows` is below 1, or `least` below 0."""
         if self.tokens < 1:
             raise ValueError(f"tokens is {self.tokens}, the least is 1")
         if self.rows < 1:
             raise ValueError(f"rows is {self.rows}, the least is 1")
+        if self.least < 0:
+            raise ValueError(f"least is {self.least}, the least is 0")
+
+    def divided(self, tokens: int, lanes: int) -> BatchBounds:
+        """Bounds with which `tokens` that wait keep that many `lanes` busy."""
+        share = max(self.least, -(-tokens // lanes))
+        return replace(self, tokens=share) if self.least and lanes > 1 and share < self.tokens else self
 
 
 def plan_batches(lengths: Sequence[int], bounds: BatchBounds) -> list[list[int]]:

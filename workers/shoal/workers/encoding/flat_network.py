@@ -18,6 +18,8 @@ from shoal.workers.encoding.network import FlatBatch, Network, sent
 
 # Tokens in a batch: on a CPU the rate is the same from 250 to 4,000, so a batch is short for the sake of those who wait.
 CPU_BATCH_TOKENS = 1024
+# Below this, a batch for each core gains less than it costs.
+CPU_LEAST_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class FlatNetwork(Network):
         self.hidden_size = weights.hidden_size
         self.position_limit = weights.position_limit
         self.device = torch.device("cpu")
-        self.bounds = BatchBounds(CPU_BATCH_TOKENS, rows=4096)
+        self.bounds = BatchBounds(CPU_BATCH_TOKENS, rows=4096, least=CPU_LEAST_TOKENS)
         # Threads that share a batch wait for each other at every product; threads with a batch each never do.
         self.lanes = threads
         self._dtype = dtype

@@ -15,6 +15,7 @@ from shoal.workers.encoding.pretrained import position_limit
 
 # What a forward pass holds, padded: on a CPU more only leaves its cache, a GPU needs much to be busy.
 CPU_BATCH_TOKENS = 1024
+CPU_LEAST_TOKENS = 128
 GPU_BATCH_TOKENS = 32_768
 
 
@@ -28,7 +29,9 @@ class PaddedNetwork(Network):
         self.device = device
         self.hidden_size = int(model.config.hidden_size)
         self.position_limit = position_limit(model)
-        self.bounds = BatchBounds(CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS, padded=True)
+        self.bounds = BatchBounds(GPU_BATCH_TOKENS, padded=True)
+        if device.type == "cpu":
+            self.bounds = BatchBounds(CPU_BATCH_TOKENS, padded=True, least=CPU_LEAST_TOKENS)
         self.lanes = threads if device.type == "cpu" else 1
 
     def enter_lane(self) -> None:

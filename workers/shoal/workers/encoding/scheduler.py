@@ -74,6 +74,7 @@ class _Waiting:
     """Of the items that were not served."""
     unserved: int
     ready: int = 0
+    ready_tokens: int = 0
     opened: int = 0
     """Tokens of its first turn."""
     later: deque[Item] = field(default_factory=deque)
@@ -89,6 +90,7 @@ class _Level:
     characters: int = 0
     ready: int = 0
     """Items that can be served now."""
+    ready_tokens: int = 0
     passed_over: int = 0
     """Batches since one of its items was served while some were ready."""
     opening: deque[Item] = field(default_factory=deque)
@@ -104,8 +106,7 @@ class _Level:
         if not count:
             waiting.unserved -= 1
             return
-        waiting.ready += 1
-        self.ready += 1
+        self._count_ready(waiting, 1, count)
         item = Item(count, waiting.request.id, place)
         if waiting.opened < turn:
             waiting.opened += count
@@ -121,9 +122,8 @@ class _Level:
         if waiting is None:
             return False
         self._count(waiting, -item.tokens)
-        waiting.ready -= 1
+        self._count_ready(waiting, -1, -item.tokens)
         waiting.unserved -= 1
-        self.ready -= 1
         if not waiting.unserved:
             self.forget(waiting)
         return True
@@ -133,12 +133,18 @@ class _Level:
         del self.requests[waiting.request.id]
         self.tokens -= waiting.tokens
         self.characters -= waiting.request.characters
-        self.ready -= waiting.ready
+        self._count_ready(waiting, -waiting.ready, -waiting.ready_tokens)
         waiting.later.clear()
 
     def _count(self, waiting: _Waiting, tokens: int) -> None:
         waiting.tokens += tokens
         self.tokens += tokens
+
+    def _count_ready(self, waiting: _Waiting, items: int, tokens: int) -> None:
+        waiting.ready += items
+        waiting.ready_tokens += tokens
+        self.ready += items
+        self.ready_tokens += tokens
 
     def give(self, batch: OpenBatch, share: float = 1.0) -> None:
         if self.ring_leads:
@@ -283,12 +289,16 @@ class Scheduler:
         self._earliest = min((deadline for deadline in deadlines.values() if deadline > now), default=math.inf)
         return expired
 
-    def next_batch(self, bounds: BatchBounds) -> list[Item]:
-        """What to compute next, within `bounds`; empty when nothing is ready. An item that alone costs more stands alone."""
+    def next_batch(self, bounds: BatchBounds, lanes: int = 1) -> list[Item]:
+        """What to compute next, within `bounds`; empty when nothing is ready. An item that alone costs more stands alone.
+
+        `lanes` is how many are idle, the one that asks included; what is ready is divided among them if `bounds` say so.
+        """
         self._turn = _turn(bounds)
         waiting = [level for level in self._levels.values() if level.ready]
         if not waiting:
             return []
+        bounds = bounds.divided(sum(level.ready_tokens for level in waiting), lanes)
         leader = next((level for level in waiting if level.passed_over >= PATIENCE), waiting[0])
         share = QUERY_FILL if leader is self._levels[Priority.QUERY] else 1.0
         batch = OpenBatch(bounds)

@@ -170,7 +170,7 @@ class Workload:
                 if self._ended:
                     return None
                 expired = self._drop_expired()
-                if items := self._scheduler.next_batch(self._model.bounds):
+                if items := self._scheduler.next_batch(self._model.bounds, self._idle_lanes + 1):
                     work = self._begin_batch(items)
                 elif (chunk := self._chunks.take()) is not None:
                     work = self._begin_reading(chunk)
