@@ -137,9 +137,7 @@ def _response(answer: Answer) -> encoder_pb2.EncodeResponse:
         tokens=encoded.tokens,
         truncated=[position for position, cut in enumerate(encoded.truncated) if cut],
         errors=[
-            encoder_pb2.EncodeError(position=position, error=error)
-            for position, error in enumerate(encoded.errors)
-            if error
+            encoder_pb2.EncodeError(position=position, error=error) for position, error in enumerate(encoded.errors) if error
         ],
         tokenize_us=round(answer.tokenize_s * 1e6),
         queue_us=round(answer.queue_s * 1e6),
