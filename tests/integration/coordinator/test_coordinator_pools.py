@@ -132,7 +132,7 @@ def test_a_model_that_finds_no_room_at_all_is_told_with_the_reason(world: World)
     world.start()
     code, detail = refused(world.create)
     assert (code, detail.reason) == (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_UNAVAILABLE)
-    assert detail.message == f"model {MODEL!r} waits for resources for 1 GPU: 0 of 0 are free"
+    assert detail.message == f"model {MODEL!r} waits for 1 GPU: 0 of 0 are free"
     assert detail.retry_after_ms > 0
     # It stays in line, so that whoever gives room to a cluster sees what is needed.
     assert states(world) == ["waiting"]

@@ -38,6 +38,17 @@ def test_a_message_is_read_into_lookups() -> None:
     assert table.addresses() == {"a:1", "b:1", "c:1", "d:1", "e:1"}
 
 
+def test_an_encoder_that_is_being_emptied_gets_nothing_new_but_keeps_its_connection() -> None:
+    said = message(1, 1)
+    said.encoders.add(model="m", fingerprint="f", address="a:1")
+    said.encoders.add(model="m", fingerprint="f", address="b:1", draining=True)
+    said.pools.add(model="m", wanted=1)
+    table = RoutingTable.from_message(said)
+    assert table.encoders == {ModelId("m", "f"): ("a:1",)}
+    assert table.addresses() == {"a:1", "b:1"}
+    assert [pool.model for pool in table.pools] == ["m"]
+
+
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(0, 4))))
 def test_an_older_table_never_replaces_a_newer(ages: list[tuple[int, int]]) -> None:
     async def scenario() -> None:

@@ -11,7 +11,8 @@ class FleetError(Exception):
 
 
 class NoRoom(FleetError):
-    """The cluster has no resources free for a worker now; the message says which. It starts when there are."""
+    """The cluster has no resources free for a worker now; it starts when there are. The message says what it waits for,
+    such as "for 1 GPU: 0 of 2 are free"."""
 
 
 @dataclass(frozen=True, slots=True)

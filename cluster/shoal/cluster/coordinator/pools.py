@@ -101,9 +101,7 @@ class EncoderPools:
             if not failed:
                 # It stays in line meanwhile, so that a cluster that can grow sees what is asked for.
                 self._retained.use(model, time.monotonic())
-                raise Unavailable(
-                    f"model {model!r} waits for resources {replicas[0].detail}", retry_after_ms=NO_ROOM_RETRY_MS
-                )
+                raise Unavailable(f"model {model!r} waits {replicas[0].detail}", retry_after_ms=NO_ROOM_RETRY_MS)
             # Nobody may be using it: the next one who names it starts afresh and gets today's answer.
             if model not in set(self._used()) and self._asked[model] <= 1:
                 self._states.pop(model, None)
