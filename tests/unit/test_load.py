@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.cluster.load import WINDOW_S, LoadMeter
+from shoal.cluster.load import WINDOW_S, Load, LoadMeter
 from shoal.internal.v1.encoder_pb2 import EncoderLoad
 
 
@@ -15,7 +15,7 @@ def test_a_first_report_has_no_rates() -> None:
 
 
 def test_rates_are_those_of_the_last_seconds() -> None:
-    meter = LoadMeter()
+    meter, load = LoadMeter(), Load()
     for second in range(61):
         worked = max(0, second - 40)
         report = EncoderLoad(texts=10 * worked, tokens=500 * worked, busy_ms=2 * 250 * worked, lanes=2)
@@ -39,7 +39,7 @@ def test_a_new_process_counts_from_nothing() -> None:
 
 
 def test_the_speed_follows_what_is_new() -> None:
-    meter = LoadMeter()
+    meter, load = LoadMeter(), Load()
     tokens = busy = 0
     for second in range(100):
         tokens += 1000 if second < 50 else 100

@@ -32,6 +32,11 @@ def test_the_most_urgent_comes_first_with_its_content(ledger: Ledger) -> None:
     assert all(d.shard == shard_of(d.id, 3) for d in documents)
     assert [d.id for d in ledger.progress.pending(generation, 1, NOW_MS, ["deleted"])] == ["edited"]
     assert [d.id for d in ledger.progress.pending(generation, 2, NOW_MS)] == ["deleted", "edited"]
+    urgent = ledger.progress.pending(generation, 9, NOW_MS, priority_to=PRIORITY_EDIT)
+    assert [d.id for d in urgent] == ["deleted", "edited"]
+    # A removal needs no encoder.
+    assert [ledger.progress.backlog(generation, limit) for limit in (1, 2, 100)] == [1, 2, 2]
+    assert ledger.progress.backlog(generation + 1, 100) == 0
 
 
 def test_commit_makes_a_document_searchable_and_the_manifest_longer(ledger: Ledger) -> None:
