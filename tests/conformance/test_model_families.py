@@ -359,6 +359,17 @@ def test_word_vectors_are_averaged(write: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(encoded.vectors[2], words["star"] / np.linalg.norm(words["star"]), atol=1e-6)
 
 
+def test_a_table_of_any_language_has_a_probe(tmp_path: Path) -> None:
+    """By it a replica sees whether the model computes; no English word need be known."""
+    (tmp_path / "vectors.txt").write_text("</s> 1 2\n, 3 4\nnull 0 0\n月 1 -1\n", encoding="utf-8")
+    model = loaded(tmp_path / "vectors.txt")
+    # The first is no word to a reader, the second neither, and the third has no direction.
+    assert model.probe_text == "月"
+    (tmp_path / "vectors.txt").write_text("moon 0 0\n, 3 4\n")
+    with pytest.raises(ModelError, match="none of the first 1000 words of its table has a vector"):
+        loaded(tmp_path / "vectors.txt")
+
+
 def test_a_table_s_fingerprint_follows_its_content(tmp_path: Path) -> None:
     file = glove_file(tmp_path / "vectors.txt")
     before = loaded(file).fingerprint

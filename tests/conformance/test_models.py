@@ -158,6 +158,10 @@ def test_fewer_dimensions_are_the_first_ones(model: EmbeddingModel, kind: str) -
     np.testing.assert_allclose(short, expected, atol=1e-6)
 
 
+def test_the_probe_has_a_vector(model: EmbeddingModel) -> None:
+    assert model.encode([model.probe_text]).errors == [""]
+
+
 def test_likeness_is_seen_and_unlike_texts_are_told_apart(model: EmbeddingModel, kind: str) -> None:
     unlike = "the moon locks slowly" if kind in TABLES else "quarterly tax return"
     vectors = model.encode(["a shoal of fish", "the fish of a shoal", unlike], AS_DOCUMENT).vectors

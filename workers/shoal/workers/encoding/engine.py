@@ -33,7 +33,6 @@ from shoal.workers.encoding.workload import Batch, Load, Reading, Workload
 Progress = Callable[[str], None]
 """Told what loading is at, in a few words for people to read."""
 
-_PROBE_TEXT = "Is this model fit to answer?"
 # What may wait is at least so many batches, whatever the size of a batch.
 _WAITING_BATCHES = 16
 _CHECKS_PER_STALL = 10
@@ -193,7 +192,7 @@ class EncoderEngine:
 
     def _warmed(self, model: EmbeddingModel) -> Workload:
         began = self._clock()
-        probe = model.encode([_PROBE_TEXT])
+        probe = model.encode([model.probe_text])
         if probe.errors[0]:
             raise ModelError(self._name, f"a first text failed: {probe.errors[0]}")
         spent = self._clock() - began

@@ -125,6 +125,8 @@ class EmbeddingModel(ABC):
     """Where the model computes; for people to read."""
     precision: str = "float32"
     """In what the model computes, and why if that is not what was asked for; for people to read."""
+    probe_text: str = "Is this model fit to answer?"
+    """A text that must have a vector if the model computes at all."""
 
     @abstractmethod
     def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +31,8 @@ from shoal.workers.encoding.word_vectors import read_word_vectors
 # Where a model's files set no limit.
 DEFAULT_MAX_TOKENS = 8192
 
+_WORDS_TRIED = 1000
+
 NOTHING_KNOWN = "the model's table has none of the text's words"
 
 
@@ -37,6 +40,10 @@ class _Reader(Protocol):
     """Texts to the ids of a table."""
 
     max_tokens: int
+
+    def words(self) -> Iterator[str]:
+        """What has a row, in the order of the table."""
+        ...
 
     def read(self, texts: Sequence[str], prompt: str, truncation: Truncation) -> list[tuple[Ids, bool]]:
         """For each text its ids, and whether there were more."""
@@ -58,7 +65,10 @@ class TableModel(EmbeddingModel):
         dimensions: int = 0,
         prompts: tuple[str, str] = ("", ""),
     ) -> None:
-        """`prompts` are put before documents and queries, `dimensions` is how many places are kept of a row, 0 for all."""
+        """`prompts` are put before documents and queries, `dimensions` is how many places are kept of a row, 0 for all.
+
+        Raises ModelError when no word that the table should know has a vector.
+        """
         self.name = name
         self.fingerprint = fingerprint
         self.dimension = min(dimensions or table.rows.dimension, table.rows.dimension)
@@ -66,6 +76,7 @@ class TableModel(EmbeddingModel):
         self._table, self._reader = table, reader
         self._normalize = normalize
         self._prompts = dict(zip((Role.DOCUMENT, Role.QUERY), prompts, strict=True))
+        self.probe_text = self._known_text()
 
     def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
         """See `EmbeddingModel.tokenize`. What counts as a token is an id of the table."""
@@ -96,6 +107,14 @@ class TableModel(EmbeddingModel):
             return Tokenized(0, error=too_long(self.max_tokens))
         return Tokenized(len(ids), truncated, content=ids)
 
+    def _known_text(self) -> str:
+        """Tables may be of any language or trade, and begin with what is no word to a reader, or has a row of zeros."""
+        tried = [self.probe_text, *islice(self._reader.words(), _WORDS_TRIED)]
+        for text, error in zip(tried, self.encode(tried, EncodeOptions(prompt="")).errors, strict=True):
+            if not error:
+                return text
+        raise ModelError(self.name, f"none of the first {_WORDS_TRIED} words of its table has a vector")
+
     def forward(self, batch: Sequence[Tokenized]) -> Vectors:
         """See `EmbeddingModel.forward`."""
         return self._table.means([text.content for text in batch])[:, : self.dimension]
@@ -106,9 +125,13 @@ class TableModel(EmbeddingModel):
 
 
 class _Words:
-    def __init__(self, reader: WordReader, max_tokens: int) -> None:
-        self._reader = reader
+    def __init__(self, numbers: Mapping[str, int], max_tokens: int) -> None:
+        self._numbers = numbers
+        self._reader = WordReader(numbers, max_tokens)
         self.max_tokens = max_tokens
+
+    def words(self) -> Iterator[str]:
+        return iter(self._numbers)
 
     def read(self, texts: Sequence[str], prompt: str, truncation: Truncation) -> list[tuple[Ids, bool]]:
         return [self._reader.read(prompt + text, truncation) for text in texts]
@@ -119,6 +142,9 @@ class _Tokens:
         self._tokenizer, self._unknown, self._count = tokenizer, unknown, count
         self.max_tokens = max_tokens
         tokenizer.limit(max_tokens)
+
+    def words(self) -> Iterator[str]:
+        return self._tokenizer.vocabulary()
 
     def read(self, texts: Sequence[str], prompt: str, truncation: Truncation) -> list[tuple[Ids, bool]]:
         return [(self._known(text.ids), text.truncated) for text in self._tokenizer.tokenize(texts, prompt, truncation)]
@@ -136,7 +162,7 @@ def word_model(file: Path, name: str) -> TableModel:
     Raises ModelError when the file is malformed.
     """
     vectors = read_word_vectors(file, name)
-    reader = _Words(WordReader(vectors.numbers, DEFAULT_MAX_TOKENS), DEFAULT_MAX_TOKENS)
+    reader = _Words(vectors.numbers, DEFAULT_MAX_TOKENS)
     settings = {"words": RULE, "max_tokens": DEFAULT_MAX_TOKENS, "normalize": True}
     return TableModel(name, VectorTable(vectors.rows), reader, file_fingerprint(file, settings), normalize=True)
 

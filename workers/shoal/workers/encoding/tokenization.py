@@ -6,7 +6,7 @@ The cost follows what is read, not how long a text is.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import takewhile
@@ -132,6 +132,11 @@ class Tokenizer:
             pending = further
             characters *= _READ_FURTHER
         return [result for result in results if result is not None]
+
+    def vocabulary(self) -> Iterator[str]:
+        """The texts of its tokens, by id."""
+        for token in range(self._backend.get_vocab_size()):
+            yield self._backend.decode([token]).strip()
 
     def _kept(self, encoding: Any, prompt: _Prompt, cut_start: bool) -> TokenizedText:
         ids = np.array(encoding.ids, dtype=np.int32)
