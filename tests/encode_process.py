@@ -46,10 +46,10 @@ class EncodeProcess:
             start_new_session=True,
         )
 
-    def ended(self) -> subprocess.CompletedProcess[str]:
+    def ended(self, within_s: float = ENDED_S) -> subprocess.CompletedProcess[str]:
         """How it ended; nothing that it started is left, but for Ray's agents when it was killed."""
         try:
-            stdout, stderr = self._process.communicate(timeout=ENDED_S)
+            stdout, stderr = self._process.communicate(timeout=within_s)
         except subprocess.TimeoutExpired:
             self.close()
             raise
@@ -60,12 +60,12 @@ class EncodeProcess:
             self.close()
         return done
 
-    def until(self, condition: Callable[[], bool], what: str) -> None:
+    def until(self, condition: Callable[[], bool], what: str, within_s: float = ENDED_S) -> None:
         """Returns once `condition` holds; the process must not end before."""
-        deadline = time.monotonic() + ENDED_S
+        deadline = time.monotonic() + within_s
         while not condition():
             assert self._process.poll() is None, f"ended before {what}: {self._process.communicate()}"
-            assert time.monotonic() < deadline, f"not within {ENDED_S:g} s: {what}"
+            assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
             time.sleep(0.02)
 
     def send(self, number: signal.Signals) -> None:
@@ -103,9 +103,9 @@ class EncodeProcess:
         return found
 
 
-def encode(*arguments: object) -> subprocess.CompletedProcess[str]:
+def encode(*arguments: object, within_s: float = ENDED_S) -> subprocess.CompletedProcess[str]:
     """Runs the command to its end."""
-    return EncodeProcess(*arguments).ended()
+    return EncodeProcess(*arguments).ended(within_s)
 
 
 def finished_shards(output: Path) -> int:

@@ -145,6 +145,15 @@ def test_options_reach_the_model(tmp_path: Path):
     assert row["vector"] == expected.tolist() and row["fingerprint"] != HashingModel(16).fingerprint
 
 
+def test_a_prompt_that_leaves_no_room_ends_the_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def tokenize(self: HashingModel, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
+        raise ValueError("the prompt has 600 tokens, the model reads 512")
+
+    monkeypatch.setattr(HashingModel, "tokenize", tokenize)
+    with pytest.raises(JobError, match="the prompt has 600 tokens"):
+        encoder(tmp_path).encode(shard(["good"]))
+
+
 def test_a_model_that_is_gone_ends_the_shard_and_nothing_counts(tmp_path: Path):
     one = encoder(tmp_path)
     with pytest.raises(ModelError, match="the device is gone"):

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shoal.cluster.jobs.errors import JobError
+from shoal.cluster.jobs.errors import JobError, one_line
 from shoal.cluster.jobs.job import Job, JobSettings
 from shoal.cluster.jobs.output import DATA, ERRORS, OutputFolder, ShardManifest
 from shoal.cluster.jobs.reading import Place, ShardRecords
 from shoal.cluster.jobs.rows import BadRow
 from shoal.cluster.jobs.table import EncodedRows, parquet_of
-from shoal.workers.encoding.batching import plan_batches, run_isolated
-from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions, ModelError, Tokenized, checked, one_line
+from shoal.workers.encoding.batching import plan_batches
+from shoal.workers.encoding.isolation import forward_isolated
+from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions, Vectors, checked
 
 MOST_ATTEMPTS = 5
 TOLD_ROWS = 20
@@ -101,28 +102,26 @@ class ShardEncoder:
     def _encode(self, texts: Sequence[str], options: EncodeOptions) -> Encoded:
         """What `EmbeddingModel.encode` does, with the lanes computing and this thread doing the rest."""
         model = self._model
-        tokenized = model.tokenize(texts, options)
+        try:
+            tokenized = model.tokenize(texts, options)
+        except ValueError as error:
+            # A text that breaks has an error; what is raised is about all of them, such as a prompt that leaves no room.
+            raise JobError(one_line(error)) from error
         vectors = np.zeros((len(texts), model.dimension), dtype=np.float32)
         errors = [text.error for text in tokenized]
         good = [row for row, error in enumerate(errors) if not error]
 
-        def compute(places: Sequence[int]) -> list[np.ndarray | Exception]:
-            batch = [tokenized[good[place]] for place in places]
-            return run_isolated(batch, self._vectors, fatal=ModelError)
+        def compute(places: Sequence[int]) -> tuple[Vectors, dict[int, str]]:
+            return forward_isolated(model, [tokenized[good[place]] for place in places])
 
         with self._turn:
             batches = plan_batches([tokenized[row].count for row in good], model.bounds)
-            for places, results in zip(batches, self._lanes.map(compute, batches), strict=True):
-                for place, result in zip(places, results, strict=True):
-                    if isinstance(result, Exception):
-                        errors[good[place]] = f"the model failed: {one_line(result)}"
-                    else:
-                        vectors[good[place]] = result
+            for places, (found, failed) in zip(batches, self._lanes.map(compute, batches), strict=True):
+                vectors[[good[place] for place in places]] = found
+                for number, error in failed.items():
+                    errors[good[places[number]]] = error
         counts, cuts = [text.count for text in tokenized], [text.truncated for text in tokenized]
         return checked(model.finish(vectors, options), counts, cuts, errors)
-
-    def _vectors(self, batch: Sequence[Tokenized]) -> list[np.ndarray]:
-        return list(self._model.forward(batch))
 
 
 def _narrowed(encoded: Encoded, dtype: str) -> tuple[np.ndarray, list[str]]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Protocol
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 1 << 16
 
 
 class Readable(Protocol):
