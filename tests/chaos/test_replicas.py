@@ -133,3 +133,20 @@ def test_the_other_replica_takes_over(cluster: ClusterProcess, client: Client, h
     assert callers.broken == [] and before > 0
     first, second = encoders(client)
     assert first.restarts > victim.restarts and (second.pid, second.restarts) == (other.pid, other.restarts)
+
+
+def test_replicas_outlive_the_coordinator(cluster: ClusterProcess, client: Client) -> None:
+    """Also those of a model that no collection uses."""
+    client.embed("hashing:32", ["a text"])
+
+    def pids() -> dict[str, int]:
+        workers = [worker for worker in client.status().workers if worker.kind == "encoder"]
+        return {worker.name: worker.pid for worker in workers if worker.state == "ready"}
+
+    eventually(lambda: len(pids()) == 4, "two replicas of each model are ready")
+    before, epoch = pids(), client.status().coordinator_epoch
+    cluster.kill9("coordinator")
+    eventually(lambda: client.status().coordinator_epoch > epoch, "another coordinator is there")
+    eventually(lambda: pids() == before, "it knows them all")
+    assert not client.embed("hashing:32", ["a text"]).errors
+    assert pids() == before

@@ -67,6 +67,7 @@ class EncoderPools:
         self._states: dict[str, PoolState] = {}
         self._refusals: Counter[str] = Counter()
         self._drains: dict[str, asyncio.Task[None]] = {}
+        self._adoptions: set[asyncio.Task[None]] = set()
 
     async def adopt(self) -> None:
         """Takes in the replicas that an earlier coordinator left; they go on serving meanwhile."""
@@ -81,8 +82,10 @@ class EncoderPools:
                 orphans.remove(name)
                 self._supervisor.add(Member(name, "encoder", model))
             self._states[model] = self._begun(model)
-        # What they hold is known only by asking them, as when somebody embeds with a model of no collection.
-        await asyncio.gather(*(self._adopt(name) for name in orphans))
+        for name in orphans:
+            task = asyncio.create_task(self._adopt(name), name=f"adopt {name}")
+            self._adoptions.add(task)
+            task.add_done_callback(self._adoptions.discard)
 
     async def ready(self, model: str) -> Watched:
         """A ready replica of the model, started if need be.
@@ -160,9 +163,10 @@ class EncoderPools:
 
     async def close(self) -> None:
         """Stops ending replicas; those that are being emptied are found again by the next coordinator."""
-        for task in self._drains.values():
+        tasks = [*self._drains.values(), *self._adoptions]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._drains.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _wanted_models(self) -> set[str]:
         return self._retained.wanted([*self._used(), *+self._asked, *+self._held], time.monotonic())
@@ -232,15 +236,17 @@ class EncoderPools:
         loop = asyncio.get_running_loop()
         began = loop.time()
         await self._supervisor.drain(one.member.name)
-        while one.draining and one.state == "ready" and loop.time() - began < DRAIN_MOST_S:
+        # One that is slow to answer may still be working.
+        while one.draining and one.state in ("ready", "unreachable") and loop.time() - began < DRAIN_MOST_S:
             await asyncio.sleep(DRAIN_LOOK_S)
-            if loop.time() - began >= DRAIN_LEAST_S and not one.load.waiting_texts:
+            if one.state == "ready" and loop.time() - began >= DRAIN_LEAST_S and not one.load.waiting_texts:
                 break
         # Brought back meanwhile?
         if one.draining:
             await self._supervisor.remove(one.member.name)
 
     async def _adopt(self, name: str) -> None:
+        """Asks a replica what it holds: a model of no collection, which somebody has embedded with."""
         member = Member(name, "encoder")
         for _ in range(ADOPTION_TRIES):
             try:
@@ -251,5 +257,7 @@ class EncoderPools:
             self._retained.use(model, time.monotonic())
             self._supervisor.add(Member(name, "encoder", model))
             return
-        log.info("%s, which an earlier coordinator left, cannot be reached and is ended", name)
-        await asyncio.to_thread(self._fleet.stop, member)
+        # Somebody may have asked for that very model meanwhile.
+        if self._supervisor.get(name) is None:
+            log.info("%s, which an earlier coordinator left, cannot be reached and is ended", name)
+            await asyncio.to_thread(self._fleet.stop, member)
