@@ -55,8 +55,6 @@ class RayFleet:
             "max_restarts": -1,
             # So that an actor's address is told while another call waits.
             "max_concurrency": 4,
-            # Over the machines, so that one that is lost takes few along.
-            "scheduling_strategy": "SPREAD",
             **self._resources(member),
         }
         try:
@@ -65,7 +63,10 @@ class RayFleet:
                     self._settings.storage_root, secret, threads_of(serve.index.threads)
                 )
             else:
-                EncoderActor.options(**shared).remote(member.model, secret, serve.encoder.threads_per_replica)
+                # Over the machines, so that one that is lost takes few replicas along.
+                EncoderActor.options(**shared, scheduling_strategy="SPREAD").remote(
+                    member.model, secret, serve.encoder.threads_per_replica
+                )
         except RayError as error:
             raise FleetError(f"{member.name} cannot be started: {_line(error)}") from error
 
