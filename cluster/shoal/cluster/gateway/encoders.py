@@ -27,8 +27,6 @@ from shoal.workers.serving import secret_metadata
 # A replica with another model is not the one the route meant.
 _NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})
 RETRY_AFTER_MS = 200
-# Gathered calls that a replica may have at once: it computes several batches side by side, and forms the next meanwhile.
-CALLS_PER_REPLICA = 4
 
 
 class _Line(NamedTuple):
@@ -113,10 +111,12 @@ class Encoders:
         line = _Line(model, key.options)
         gathering = self._lines.get(line)
         if gathering is None:
+            # One call at a time for each replica. With two or four, on two cores, fewer queries were answered in a second and
+            # the slow ones took twice as long: the batches are smaller, and each call costs about a millisecond.
             gathering = self._lines[line] = Gathering(
                 self._sender(line),
                 self._queries_per_call,
-                lanes=lambda: CALLS_PER_REPLICA * len(self._view.table.encoders.get(model, ())),
+                lanes=lambda: len(self._view.table.encoders.get(model, ())),
             )
         try:
             # Those who wait come and go, each with a deadline; work that nobody waits for any more is cancelled.
