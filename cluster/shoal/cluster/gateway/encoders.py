@@ -111,7 +111,7 @@ class Encoders:
         line = _Line(model, key.options)
         gathering = self._lines.get(line)
         if gathering is None:
-            # One call at a time for each replica. With two or four, on two cores, fewer queries were answered in a second and
+            # One call at a time for each replica. With two or four, on two cores, fewer queries were answered a second and
             # the slow ones took twice as long: the batches are smaller, and each call costs about a millisecond.
             gathering = self._lines[line] = Gathering(
                 self._sender(line),
