@@ -85,7 +85,9 @@ def main() -> None:
     rows = [measured(texts, peer, peer16, engines, arguments.rounds) for texts in text_sets(arguments.texts)]
     for engine in engines.values():
         engine.close()
-    about = f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, {MODEL}, {arguments.rounds} rounds"
+    about = (
+        f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}, {MODEL}, {arguments.rounds} rounds"
+    )
     if arguments.json:
         print(json.dumps({"machine": about, "fastest": engines["fastest"].describe().device, "sets": rows}))
         return
@@ -102,7 +104,9 @@ def main() -> None:
         )
 
 
-def measured(texts: TextSet, peer: object, peer16: object, engines: dict[str, EncoderEngine], rounds: int) -> dict[str, object]:
+def measured(
+    texts: TextSet, peer: object, peer16: object, engines: dict[str, EncoderEngine], rounds: int
+) -> dict[str, object]:
     """Rates in tokens/s, medians over the rounds, and ratios of medians."""
     size = best_batch_size(peer, texts.texts)
     sides: dict[str, Encode] = {
