@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from cluster_process import ClusterProcess, eventually
-from shoal.client import Client, Document, RetryPolicy
-from shoal.client.types import WorkerInfo
+from shoal.client import Client, Document, RetryPolicy, WorkerInfo
 from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import AS_DOCUMENT
 
