@@ -3,6 +3,7 @@
 from shoal.client._retry import RetryPolicy
 from shoal.client.async_client import AsyncClient
 from shoal.client.client import Client
+from shoal.client.embeddings import Embeddings, EmbedProgress, EmbedTiming
 from shoal.client.errors import (
     Cancelled,
     CollectionExists,
@@ -30,9 +31,6 @@ from shoal.client.types import (
     Coverage,
     Document,
     Embedding,
-    Embeddings,
-    EmbedProgress,
-    EmbedTiming,
     Explanation,
     FailedDocument,
     GenerationState,

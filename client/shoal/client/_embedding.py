@@ -12,6 +12,7 @@ from shoal.client import types
 from shoal.client._replies import read_embeddings
 from shoal.client._requests import text_of
 from shoal.client._upload import is_passing
+from shoal.client.embeddings import Embeddings, EmbedProgress
 from shoal.client.errors import InvalidArgument, ShoalError, error_from_detail
 from shoal.v1 import embedding_pb2
 
@@ -51,7 +52,7 @@ class EmbedRun:
         self._window = window
         self._cutting = self._batch(0, 0)
         self._unanswered: dict[int, Batch] = {}
-        self._answered: dict[int, types.Embeddings] = {}
+        self._answered: dict[int, Embeddings] = {}
         self._next = 0
         self._position = self._sent = self._done = self._failed = self._tokens = 0
 
@@ -131,15 +132,15 @@ class EmbedRun:
         self._tokens += int(embeddings.tokens.sum())
         return None
 
-    def ready(self) -> Iterator[types.Embeddings]:
+    def ready(self) -> Iterator[Embeddings]:
         """What can be given to the caller now, in the order of the texts."""
         while (found := self._answered.pop(self._next, None)) is not None:
             self._next += 1
             yield found
 
-    def progress(self) -> types.EmbedProgress:
+    def progress(self) -> EmbedProgress:
         """How far the run is."""
-        return types.EmbedProgress(self._sent, self._done, self._failed, self._tokens)
+        return EmbedProgress(self._sent, self._done, self._failed, self._tokens)
 
     def _batch(self, number: int, start: int) -> Batch:
         request = embedding_pb2.EmbedRequest()

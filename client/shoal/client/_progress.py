@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias, TypeVar
 
-from shoal.client.types import EmbedProgress, UploadProgress
+from shoal.client.embeddings import EmbedProgress
+from shoal.client.types import UploadProgress
 
 State = TypeVar("State")
 Progress: TypeAlias = bool | Callable[[UploadProgress], None]

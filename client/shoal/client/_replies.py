@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from shoal.client import types
+from shoal.client import embeddings, types
 from shoal.client.errors import InternalError, error_from_detail
 from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, search_pb2, status_pb2
 
@@ -31,12 +31,12 @@ ROLES: dict[types.Role, embedding_pb2.Role.ValueType] = {
     "document": embedding_pb2.ROLE_DOCUMENT,
     "query": embedding_pb2.ROLE_QUERY,
 }
-TRUNCATIONS: dict[types.Truncation, embedding_pb2.Truncation.ValueType] = {
+TRUNCATIONS: dict[embeddings.Truncation, embedding_pb2.Truncation.ValueType] = {
     "end": embedding_pb2.TRUNCATION_END,
     "start": embedding_pb2.TRUNCATION_START,
     "refuse": embedding_pb2.TRUNCATION_REFUSE,
 }
-VECTOR_TYPES: dict[types.VectorType, embedding_pb2.VectorType.ValueType] = {
+VECTOR_TYPES: dict[embeddings.VectorType, embedding_pb2.VectorType.ValueType] = {
     "float32": embedding_pb2.VECTOR_TYPE_FLOAT32,
     "float16": embedding_pb2.VECTOR_TYPE_FLOAT16,
 }
@@ -188,7 +188,7 @@ def read_search(reply: search_pb2.SearchResponse) -> types.SearchResult:
     )
 
 
-def read_embeddings(reply: embedding_pb2.EmbedResponse, texts: int) -> types.Embeddings:
+def read_embeddings(reply: embedding_pb2.EmbedResponse, texts: int) -> embeddings.Embeddings:
     """Vectors of shape (texts, dimension); raises InternalError when the reply is not one to so many texts."""
     # A server that does not know float16 answers in float32, and says so.
     half = reply.vector_type == embedding_pb2.VECTOR_TYPE_FLOAT16
@@ -202,13 +202,13 @@ def read_embeddings(reply: embedding_pb2.EmbedResponse, texts: int) -> types.Emb
     # Copied: an array over the reply's bytes could not be written to, and would keep the whole message alive.
     vectors = np.frombuffer(reply.vectors, dtype="<f2" if half else "<f4").reshape(texts, reply.dimension)
     timing = reply.timing
-    return types.Embeddings(
+    return embeddings.Embeddings(
         vectors=vectors.astype(np.float16 if half else np.float32),
         tokens=np.array(reply.tokens, dtype=np.int32),
         truncated=tuple(reply.truncated),
         errors={one.position: error_from_detail(one.error) for one in reply.errors},
         fingerprint=reply.fingerprint,
-        timing=types.EmbedTiming(
+        timing=embeddings.EmbedTiming(
             timing.total_us / 1e6, timing.tokenize_us / 1e6, timing.queue_us / 1e6, timing.infer_us / 1e6
         ),
     )

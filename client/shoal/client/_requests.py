@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from shoal.client import _replies, types
+from shoal.client import _replies, embeddings, types
 from shoal.client._channel import Stubs
 from shoal.client.errors import InvalidArgument
 from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, search_pb2, status_pb2
@@ -184,8 +184,8 @@ def embed_template(
     prompt: str | None,
     dimensions: int,
     normalize: bool | None,
-    truncation: types.Truncation,
-    vector_type: types.VectorType,
+    truncation: embeddings.Truncation,
+    vector_type: embeddings.VectorType,
 ) -> embedding_pb2.EmbedRequest:
     """A request for vectors, still without texts."""
     request = embedding_pb2.EmbedRequest(
@@ -204,7 +204,7 @@ def embed_template(
     return request
 
 
-def embed(request: embedding_pb2.EmbedRequest, texts: Sequence[str]) -> Call[types.Embeddings]:
+def embed(request: embedding_pb2.EmbedRequest, texts: Sequence[str]) -> Call[embeddings.Embeddings]:
     """Asks for the vectors of texts; `request` is a template that becomes the request."""
     if isinstance(texts, str):
         raise InvalidArgument("texts must be a list of str, not one str", field="texts", value=texts[:40])

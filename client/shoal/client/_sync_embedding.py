@@ -12,8 +12,8 @@ from shoal.client._embedding import EmbedRun
 from shoal.client._retry import RetryPolicy
 from shoal.client._sync_stream import Connection
 from shoal.client._upload import is_passing
+from shoal.client.embeddings import Embeddings, EmbedProgress
 from shoal.client.errors import DeadlineExceeded, ShoalError
-from shoal.client.types import Embeddings, EmbedProgress
 from shoal.v1 import embedding_pb2
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 
-from shoal.client import _requests, types
+from shoal.client import _requests, embeddings, types
 from shoal.client._async_embedding import run_embedding
 from shoal.client._async_upload import run_upload
 from shoal.client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Stubs, channel_options, parse_target, timeout_s
@@ -163,10 +163,10 @@ class AsyncClient:
         prompt: str | None = None,
         dimensions: int = 0,
         normalize: bool | None = None,
-        truncation: types.Truncation = "end",
-        vector_type: types.VectorType = "float32",
+        truncation: embeddings.Truncation = "end",
+        vector_type: embeddings.VectorType = "float32",
         timeout: float | None = None,
-    ) -> types.Embeddings:
+    ) -> embeddings.Embeddings:
         """See Client.embed."""
         template = _requests.embed_template(model, role, prompt, dimensions, normalize, truncation, vector_type)
         return await self._run(_requests.embed(template, texts), timeout)
@@ -180,13 +180,13 @@ class AsyncClient:
         prompt: str | None = None,
         dimensions: int = 0,
         normalize: bool | None = None,
-        truncation: types.Truncation = "end",
-        vector_type: types.VectorType = "float32",
+        truncation: embeddings.Truncation = "end",
+        vector_type: embeddings.VectorType = "float32",
         batch_size: int | None = None,
         window: int = 4,
         progress: EmbedReport = False,
         timeout: float | None = None,
-    ) -> AsyncIterator[types.Embeddings]:
+    ) -> AsyncIterator[embeddings.Embeddings]:
         """See Client.embed_many; `texts` may be an asynchronous iterable too."""
         if isinstance(texts, str):
             raise InvalidArgument("texts must be an iterable of str, not one str", field="texts", value=texts[:40])
@@ -211,7 +211,7 @@ class AsyncClient:
         window: int,
         progress: EmbedReport,
         bound_s: float,
-    ) -> AsyncIterator[types.Embeddings]:
+    ) -> AsyncIterator[embeddings.Embeddings]:
         run = EmbedRun(template, await self._limits(bound_s), batch_size, window)
         with reporter(progress, texts, "texts", lambda state: state.answered) as tell:
             stubs = self._open_stubs()

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import grpc
 
-from shoal.client import _requests, types
+from shoal.client import _requests, embeddings, types
 from shoal.client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Stubs, channel_options, parse_target, timeout_s
 from shoal.client._embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
 from shoal.client._embedding import EmbedRun
@@ -183,10 +183,10 @@ class Client:
         prompt: str | None = None,
         dimensions: int = 0,
         normalize: bool | None = None,
-        truncation: types.Truncation = "end",
-        vector_type: types.VectorType = "float32",
+        truncation: embeddings.Truncation = "end",
+        vector_type: embeddings.VectorType = "float32",
         timeout: float | None = None,
-    ) -> types.Embeddings:
+    ) -> embeddings.Embeddings:
         """Vectors of texts, in their order, without any collection; raises InvalidModel.
 
         `prompt` is put before each text in place of the role's own ("" puts nothing); `dimensions` keeps only so many
@@ -206,13 +206,13 @@ class Client:
         prompt: str | None = None,
         dimensions: int = 0,
         normalize: bool | None = None,
-        truncation: types.Truncation = "end",
-        vector_type: types.VectorType = "float32",
+        truncation: embeddings.Truncation = "end",
+        vector_type: embeddings.VectorType = "float32",
         batch_size: int | None = None,
         window: int = 4,
         progress: EmbedReport = False,
         timeout: float | None = None,
-    ) -> Iterator[types.Embeddings]:
+    ) -> Iterator[embeddings.Embeddings]:
         """Vectors of any number of texts: yields them batch by batch, in the order of the texts.
 
         The server sets the pace, with at most `window` batches on their way, so memory stays bounded. Texts wait behind the
@@ -243,7 +243,7 @@ class Client:
         window: int,
         progress: EmbedReport,
         bound_s: float,
-    ) -> Iterator[types.Embeddings]:
+    ) -> Iterator[embeddings.Embeddings]:
         run = EmbedRun(template, self._limits(bound_s), batch_size, window)
         with reporter(progress, texts, "texts", lambda state: state.answered) as tell:
             self._check_open()

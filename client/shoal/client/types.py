@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
-import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf"]
 Metric: TypeAlias = Literal["cosine", "dot", "l2"]
 EmptyText: TypeAlias = Literal["reject", "store"]
 Role: TypeAlias = Literal["document", "query"]
-Truncation: TypeAlias = Literal["end", "start", "refuse"]
-VectorType: TypeAlias = Literal["float32", "float16"]
 
 
 # Arrays do not compare to one truth value, so neither do the classes that hold one.
@@ -278,51 +275,6 @@ class CollectionInfo:
     """Age of the oldest change that search does not show yet; 0 when nothing is pending."""
     created_at: datetime
     shards: tuple[ShardInfo, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EmbedTiming:
-    """Where an embedding request spent its time, as measured by the server."""
-
-    total_s: float
-    tokenize_s: float
-    queue_s: float
-    """Waiting for the model."""
-    infer_s: float
-    """In which the model worked on batches with texts of this request; 0 where all vectors came from the query cache."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Embeddings:
-    """Vectors of texts, in the order of the texts."""
-
-    vectors: npt.NDArray[np.float32 | np.float16]
-    """Shape (texts, dimension); the row of a text with an error is zero."""
-    tokens: npt.NDArray[np.int32]
-    """Shape (texts,): what the model read of each text, special tokens and prompts included; 0 where there is an error."""
-    truncated: tuple[int, ...]
-    """Places of the texts that were longer than the model reads."""
-    errors: Mapping[int, ShoalError]
-    """Why texts have no vector, by place; empty when every text has one."""
-    fingerprint: str
-    """Of the model: vectors compare only where it is equal."""
-    timing: EmbedTiming
-    start: int = 0
-    """Place of the first text in the iterable that `embed_many` was given; the places above count from there."""
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class EmbedProgress:
-    """How far `embed_many` is. Every count is of texts since its start."""
-
-    sent: int
-    answered: int
-    failed: int
-    """Answered with an error."""
-    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import shoal.client
-from shoal.client import Token, WriteResult, errors, types
+from shoal.client import Token, WriteResult, embeddings, errors, types
 
 NAMES = """
 AsyncClient Cancelled Client ClusterStatus CollectionExists CollectionInfo CollectionNotFound Coverage CoverageTooLow
@@ -23,7 +23,7 @@ def test_the_public_names_are_frozen_and_sorted():
 
 
 def test_every_error_and_every_dataclass_is_public():
-    for module in (errors, types):
+    for module in (embeddings, errors, types):
         own = {
             name for name, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__
         }

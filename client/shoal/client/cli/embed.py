@@ -12,7 +12,7 @@ from typing import Any
 import click
 import numpy as np
 
-from shoal.client import types
+from shoal.client import embeddings, types
 from shoal.client._embedding import DEFAULT_BATCH_TEXTS
 from shoal.client.cli.failure import Failure
 from shoal.client.cli.output import print_json, shorten
@@ -53,7 +53,7 @@ def embed(
     prompt: str | None,
     dimensions: int,
     normalize: bool | None,
-    truncation: types.Truncation,
+    truncation: embeddings.Truncation,
     float16: bool,
     output: Path | None,
 ) -> None:
@@ -96,7 +96,7 @@ def embed(
         raise Failure(f"{failed} of {count} texts have no vector")
 
 
-def _blocks(session: Session, model: str, texts: Iterable[str], options: dict[str, Any]) -> Iterator[types.Embeddings]:
+def _blocks(session: Session, model: str, texts: Iterable[str], options: dict[str, Any]) -> Iterator[embeddings.Embeddings]:
     """Few texts are one call, which goes before bulk work; many are a stream."""
     waiting = iter(texts)
     first = [text for _, text in zip(range(DEFAULT_BATCH_TEXTS), waiting, strict=False)]
@@ -112,7 +112,7 @@ def _blocks(session: Session, model: str, texts: Iterable[str], options: dict[st
     )
 
 
-def _print_lines(block: types.Embeddings) -> None:
+def _print_lines(block: embeddings.Embeddings) -> None:
     for place, vector in enumerate(block.vectors):
         error = block.errors.get(place)
         print_json(
@@ -126,7 +126,7 @@ def _print_lines(block: types.Embeddings) -> None:
         )
 
 
-def _print_beginnings(block: types.Embeddings) -> None:
+def _print_beginnings(block: embeddings.Embeddings) -> None:
     for place, vector in enumerate(block.vectors):
         if place in block.errors:
             continue

@@ -13,6 +13,9 @@ from shoal.cluster.gateway.embed_stream import EmbedStream
 from shoal.cluster.gateway.embedding import Embedder
 from shoal.v1 import embedding_pb2, embedding_pb2_grpc
 
+# A stream's texts wait behind all others'. Below the clients' patience, so that they are told what was waited for.
+STREAM_REQUEST_S = 240.0
+
 
 class EmbeddingService(embedding_pb2_grpc.EmbeddingServiceServicer):
     """The coordinator brings the model up; its replicas are asked directly."""
@@ -35,6 +38,6 @@ class EmbeddingService(embedding_pb2_grpc.EmbeddingServiceServicer):
     ) -> AsyncIterator[embedding_pb2.EmbedStreamResponse]:
         remaining = context.time_remaining()
         ends = None if remaining is None else Deadline.within(remaining)
-        stream = EmbedStream(self._embedder, self._window, ends, self._default_deadline_s, self._draining)
+        stream = EmbedStream(self._embedder, self._window, ends, STREAM_REQUEST_S, self._draining)
         async for answer in stream.answers(aiter(request_iterator)):
             yield answer

@@ -1,0 +1,138 @@
+"""An embedding stream around a path whose answers the test holds: times, failures and the end of a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import cast
+
+import pytest
+
+from shoal.cluster.errors import DeadlineExceeded, InternalDefect, Unavailable
+from shoal.cluster.gateway.deadlines import Deadline
+from shoal.cluster.gateway.embed_stream import EmbedStream
+from shoal.cluster.gateway.embedding import Embedder
+from shoal.cluster.ledger.errors import LedgerUnreadable
+from shoal.v1 import embedding_pb2, errors_pb2
+
+
+class Path:
+    """Answers a request by what its model is called."""
+
+    def __init__(self) -> None:
+        self.under_way = 0
+        self.most = 0
+        self.gate = asyncio.Event()
+
+    async def embed(
+        self, request: embedding_pb2.EmbedRequest, deadline: Deadline, *, bulk: bool
+    ) -> embedding_pb2.EmbedResponse:
+        assert bulk
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            match request.model:
+                case "slow":
+                    try:
+                        async with asyncio.timeout_at(deadline.at):
+                            await asyncio.Event().wait()
+                    except TimeoutError:
+                        raise DeadlineExceeded("not in time") from None
+                case "held":
+                    await self.gate.wait()
+                case "gone":
+                    raise Unavailable("no encoder")
+                case "defect":
+                    raise InternalDefect("does not add up")
+                case "ledger":
+                    raise LedgerUnreadable("sqlite", "no ledger")
+                case "bug":
+                    raise KeyError("bug")
+            return embedding_pb2.EmbedResponse(fingerprint=request.model)
+        finally:
+            self.under_way -= 1
+
+
+async def requests(*models: str) -> AsyncIterator[embedding_pb2.EmbedStreamRequest]:
+    for number, model in enumerate(models):
+        yield embedding_pb2.EmbedStreamRequest(id=number, embed=embedding_pb2.EmbedRequest(model=model))
+
+
+def run(scenario: Callable[[Path, Callable[..., EmbedStream]], Awaitable[None]]) -> None:
+    async def within_time() -> None:
+        path = Path()
+
+        def stream(window: int = 8, ends: Deadline | None = None, draining: asyncio.Event | None = None) -> EmbedStream:
+            return EmbedStream(cast(Embedder, path), window, ends, 0.05, draining or asyncio.Event())
+
+        async with asyncio.timeout(5):
+            await scenario(path, stream)
+        assert path.under_way == 0
+        # Nothing that the stream started is left.
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(within_time())
+
+
+def test_each_request_has_its_own_failure() -> None:
+    async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
+        answers = {one.id: one async for one in stream().answers(requests("slow", "gone", "m", "defect", "ledger"))}
+        assert answers[2].embed.fingerprint == "m"
+        assert {number: one.error.reason for number, one in answers.items() if number != 2} == {
+            0: errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED,
+            1: errors_pb2.ERROR_REASON_UNAVAILABLE,
+            3: errors_pb2.ERROR_REASON_INTERNAL,
+            4: errors_pb2.ERROR_REASON_UNAVAILABLE,
+        }
+
+    run(scenario)
+
+
+def test_no_more_are_worked_on_than_the_window_allows() -> None:
+    async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
+        answers = stream(window=3).answers(requests(*["held"] * 10))
+        first = asyncio.ensure_future(anext(answers))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert path.under_way == 3
+        path.gate.set()
+        rest = [(await first).id] + [one.id async for one in answers]
+        assert sorted(rest) == list(range(10)) and path.most == 3
+
+    run(scenario)
+
+
+def test_what_nobody_foresaw_ends_the_stream() -> None:
+    async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
+        with pytest.raises(KeyError):
+            _ = [one async for one in stream().answers(requests("held", "bug"))]
+
+    run(scenario)
+
+
+def test_the_streams_own_deadline_ends_it() -> None:
+    async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
+        with pytest.raises(TimeoutError):
+            _ = [one async for one in stream(ends=Deadline.within(0.02)).answers(requests("held"))]
+
+    run(scenario)
+
+
+def test_a_drain_lets_what_is_under_way_be_answered() -> None:
+    async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
+        draining = asyncio.Event()
+
+        async def endless() -> AsyncIterator[embedding_pb2.EmbedStreamRequest]:
+            async for request in requests("held", "m"):
+                yield request
+            draining.set()
+            await asyncio.Event().wait()
+
+        answers = stream(draining=draining).answers(endless())
+        assert (await anext(answers)).id == 1
+        path.gate.set()
+        assert (await anext(answers)).id == 0
+        with pytest.raises(Unavailable, match="shutting down"):
+            await anext(answers)
+
+    run(scenario)
