@@ -114,3 +114,19 @@ def test_options_formats_and_refusals(head: RayHead, corpus: Path, tmp_path: Pat
     told = one_line(head.run("encode", corpus, "--model", MODEL, "--output", tmp_path / "none", "--gpus", 1))
     assert told == "Error: --gpus 1: the Ray cluster has 0"
     assert not (tmp_path / "none").exists()
+
+
+def test_a_shard_that_cannot_be_written_ends_the_job_and_a_later_run_goes_on(
+    head: RayHead, corpus: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    obstacle = output / "part-000000-000003.parquet"
+    obstacle.mkdir(parents=True)
+    job = ["encode", corpus / "a.parquet", "--model", MODEL, "--output", output, "--threads", 1, "--shard-rows", 20]
+    done = head.run(*job)
+    assert (done.returncode, done.stdout) == (1, ""), done
+    assert done.stderr.splitlines()[-1] == f"Error: {obstacle}: cannot be written: Is a directory"
+    obstacle.rmdir()
+    done = head.run(*job)
+    assert done.returncode == 0 and done.stdout.startswith(f"100 rows in {output}, "), done
+    assert encoded(output).column("id").to_pylist() == [row["id"] for row in ROWS[:100]]

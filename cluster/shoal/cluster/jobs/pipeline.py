@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import pickle
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +29,7 @@ from shoal.cluster.jobs.encoding import ShardEncoder, ShardReport
 from shoal.cluster.jobs.errors import JobError
 from shoal.cluster.jobs.job import Job, JobSettings, ModelIdentity
 from shoal.cluster.jobs.output import OutputFolder
-from shoal.cluster.jobs.reading import read_split
+from shoal.cluster.jobs.reading import ShardRecords, read_split
 from shoal.cluster.jobs.shards import Split
 from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.model import DeviceLost, ModelError
@@ -150,9 +151,21 @@ def encode_shards(work: Work, replicas: Replicas) -> Iterator[ShardReport]:
     )
     try:
         for row in reports.iter_rows():
-            yield pickle.loads(row["report"])
+            report = pickle.loads(row["report"])
+            if isinstance(report, _Failure):
+                raise JobError(report.reason)
+            yield report
+    except JobError:
+        raise
     except Exception as error:
         raise _job_error(error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why the job cannot go on, on its way to the driver: of an exception Ray Data keeps the traceback alone."""
+
+    reason: str
 
 
 class _Encoder:
@@ -163,26 +176,36 @@ class _Encoder:
         os.environ["RAYON_NUM_THREADS"] = str(threads)
         try:
             model = load_model(settings.model, threads)
-        except ModelError as error:
-            raise JobError(str(error)) from error
-        self._encoder = ShardEncoder(model, job, settings, OutputFolder(output))
+            self._encoder = ShardEncoder(model, job, settings, OutputFolder(output))
+        except (JobError, ModelError) as error:
+            self._encoder = _Failure(str(error))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        return {"report": [pickle.dumps(self._report(pickle.loads(shard))) for shard in batch["shard"]]}
+
+    def _report(self, shard: ShardRecords | _Failure) -> ShardReport | _Failure:
+        if isinstance(self._encoder, _Failure):
+            return self._encoder
+        if isinstance(shard, _Failure):
+            return shard
         try:
-            return {"report": [pickle.dumps(self._encoder.encode(pickle.loads(shard))) for shard in batch["shard"]]}
+            return self._encoder.encode(shard)
         except DeviceLost:
             # Nothing in this process helps; Ray starts another one and runs the shard there.
             os._exit(1)
-        except ModelError as error:
-            raise JobError(str(error)) from error
+        except (JobError, ModelError) as error:
+            return _Failure(str(error))
 
 
 def _read_split(batch: dict[str, Any], settings: JobSettings) -> Iterator[dict[str, list[bytes]]]:
     for packed in batch["split"]:
         split, finished = pickle.loads(packed)
-        for shard in read_split(split, settings.fields, settings.shard_rows):
-            if shard.id.part not in finished:
-                yield {"shard": [pickle.dumps(shard)]}
+        try:
+            for shard in read_split(split, settings.fields, settings.shard_rows):
+                if shard.id.part not in finished:
+                    yield {"shard": [pickle.dumps(shard)]}
+        except JobError as error:
+            yield {"shard": [pickle.dumps(_Failure(str(error)))]}
 
 
 def _describe(model: str, threads: int) -> ModelIdentity | str:
@@ -221,16 +244,8 @@ def _stderr_closed() -> Iterator[None]:
         os.close(nowhere)
 
 
-def _job_error(error: BaseException) -> JobError:
-    """The JobError at the bottom of what Ray raises, or one with its first line."""
-    causes: list[BaseException] = []
-    at: BaseException | None = error
-    while at is not None and at not in causes:
-        causes.append(at)
-        at = getattr(at, "cause", None) or at.__cause__ or at.__context__
-    for cause in causes:
-        # Ray's own error passes for its cause, with a traceback for a message.
-        if isinstance(cause, JobError) and not isinstance(cause, RayError):
-            return cause
-    lines = [line for line in str(causes[-1]).splitlines() if line.strip()]
-    return JobError(f"the pipeline failed: {type(causes[-1]).__name__}: {lines[-1].strip() if lines else ''}")
+def _job_error(error: Exception) -> JobError:
+    """What is left of an error of Ray in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in reversed(lines) if re.match(r"\w[\w.]*(Error|Exception|Interrupt)\b", line)), "")
+    return JobError(f"the pipeline failed: {told or (lines[0] if lines else type(error).__name__)}"[:500])
