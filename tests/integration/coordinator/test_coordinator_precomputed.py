@@ -7,7 +7,8 @@ import pytest
 
 from integration.coordinator.world import MODEL, NAME, World
 from integration.gateway.small_cluster import eventually
-from shoal.cluster.admission import content_hash
+from shoal.cluster.admission import Incoming, content_hash
+from shoal.cluster.coordinator.service import precomputed_of
 from shoal.v1 import documents_pb2
 from shoal.workers.encoding.loading import load_model
 
@@ -117,6 +118,21 @@ def test_a_write_that_fails_leaves_nothing_behind(running: World) -> None:
     assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
     assert waiting(running) == []
     running.settles({"b": 0})
+
+
+def test_a_document_whose_vector_is_about_to_be_committed_is_not_encoded(running: World) -> None:
+    away(running)
+    running.write({"a": "one"})
+    coming = with_embedding("a", "one")
+    [(embedder, _)] = running.now.core._embedders.values()
+    kept = embedder.precomputed.put([Incoming("a", "one", precomputed=precomputed_of(coming))])
+    back(running)
+    running.write({"b": "two"})
+    eventually(lambda: running.versions(["b"]) == {"b": 1})
+    assert running.fleet.encoded == [["two"]]
+    embedder.precomputed.commit(kept)
+    running.settles({"a": 1, "b": 1})
+    assert running.fleet.encoded == [["two"]]
 
 
 def test_too_many_waiting_are_told_to_come_later(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
