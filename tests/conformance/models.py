@@ -105,3 +105,15 @@ def check_cross_talk(model: EmbeddingModel, texts: Sequence[str]) -> None:
         together = model.forward([read[row] for row in batch])
         np.testing.assert_allclose(together / scale, alone[list(batch)] / scale, atol=1e-5)
     np.testing.assert_allclose(model.encode(texts).vectors, model.finish(alone, AS_DOCUMENT), atol=1e-5 * scale)
+
+
+# Of one token, of as many as a model reads, of more, with characters that are in no vocabulary.
+TEXTS = (
+    "x",
+    "the tide",
+    "one side faces the planet and turns.",
+    "moon",
+    *sentences(6, longest=5),
+    "Water: 月?",
+    "a, b - c!",
+)
