@@ -14,7 +14,12 @@ from shoal.client.cli.session import Session, remote
     epilog="\b\nExamples:\n  shoal create papers --model all-MiniLM-L6-v2\n  shoal create mine --dimension 384 --index flat"
 )
 @click.argument("name")
-@click.option("--model", default="", help="Model that embeds the documents; without one they bring their own vectors.")
+@click.option(
+    "--model",
+    default="",
+    help="Model that embeds the documents: a hub name, a folder, a file of word vectors; with @int8 after it, computed in int8. "
+    "Without one they bring their own vectors.",
+)
 @click.option("--dimension", type=int, default=0, help="Length of the documents' own vectors; needed without a model.")
 @click.option(
     "--index", type=click.Choice(["flat", "hnsw", "ivf"]), help="Kind of index; the server's default if not given."
