@@ -17,7 +17,7 @@ from shoal.client.cli.session import Session, remote
 @click.option(
     "--model",
     default="",
-    help="Model that embeds the documents: a hub name, a folder, a file of word vectors; with @int8 after it, computed in int8. "
+    help="Model that embeds the documents: a hub name, a folder or a file of word vectors; @int8 after it computes in int8. "
     "Without one they bring their own vectors.",
 )
 @click.option("--dimension", type=int, default=0, help="Length of the documents' own vectors; needed without a model.")
