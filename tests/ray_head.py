@@ -63,10 +63,10 @@ class RayHead:
         arguments = ["job", "submit", "--address", self.job_server, "--", *map(str, entrypoint)]
         return _run([_tool("ray"), *arguments], self.environment(token))
 
-    def run(self, *arguments: object) -> subprocess.CompletedProcess[str]:
-        """A `shoal` command that joins it by RAY_ADDRESS."""
+    def run(self, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """A `shoal` command that joins it by RAY_ADDRESS, in the folder `cwd`."""
         joined = self.environment() | {"RAY_ADDRESS": self.address}
-        return _run([sys.executable, "-m", "shoal.client.cli", *map(str, arguments)], joined)
+        return _run([sys.executable, "-m", "shoal.client.cli", *map(str, arguments)], joined, cwd)
 
     def close(self) -> None:
         """Ends all of its processes: `ray stop` would end every Ray of this machine, and SIGTERM takes half a minute."""
@@ -90,9 +90,9 @@ class RayHead:
             time.sleep(0.2)
 
 
-def _run(command: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str], env: dict[str, str], cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S, check=False
+        command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=RUN_S, check=False
     )
 
 

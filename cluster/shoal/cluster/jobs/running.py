@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from shoal.cluster.jobs.encoding import ShardReport
+from shoal.cluster.jobs.errors import JobError
 from shoal.cluster.jobs.inputs import find_inputs
 from shoal.cluster.jobs.job import JobSettings, plan_job
 from shoal.cluster.jobs.output import OutputFolder
@@ -17,6 +20,8 @@ from shoal.cluster.jobs.pipeline import Replicas, Work, describe_model, encode_s
 from shoal.cluster.jobs.progress import Figures, Progress
 from shoal.cluster.jobs.reading import check_first_row
 from shoal.cluster.jobs.shards import Finished, plan_splits
+from shoal.workers.encoding.model import ModelError
+from shoal.workers.encoding.sources import FileSpec, FolderSpec, parse_spec, split_precision
 
 _OF_THIS_RUN = ("rows_here", "seconds")
 
@@ -48,10 +53,25 @@ class Listeners:
     """A shard is finished."""
 
 
+def whole_name(model: str) -> str:
+    """The model by a name that means the same in any folder; raises JobError when it can name none."""
+    try:
+        name, _ = split_precision(model)
+        spec = parse_spec(name)
+    except ModelError as error:
+        raise JobError(str(error)) from error
+    if isinstance(spec, FolderSpec | FileSpec):
+        return str(Path(name).expanduser().absolute()) + model[len(name) :]
+    return model
+
+
 def run_job(
     inputs: Sequence[str], output: str, settings: JobSettings, replicas: Replicas, overwrite: bool, tell: Listeners
 ) -> Summary:
     """Does what is left of a job. Raises JobError; what was committed stays, and another run goes on from there."""
+    # Tasks and actors run in folders of their own.
+    settings = dataclasses.replace(settings, model=whole_name(settings.model))
+    output = output if "://" in output else os.path.abspath(output)
     tell.starting("looking at the input")
     found = find_inputs(inputs)
     for some in found:
