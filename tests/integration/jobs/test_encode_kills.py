@@ -61,10 +61,12 @@ def test_a_replica_is_killed(arguments: list[object], undisturbed: Path, tmp_pat
     check_equal(output, undisturbed)
 
 
-def test_it_is_interrupted(arguments: list[object], undisturbed: Path, tmp_path: Path) -> None:
+# Ctrl-C sends the first one, `ray job stop` the other.
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_is_interrupted(number: signal.Signals, arguments: list[object], undisturbed: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     running = begun(arguments, output)
-    running.send(signal.SIGINT)
+    running.send(number)
     done = running.ended()
     assert done.returncode == 130, done
     assert f"stopped; what is finished stays in {output}: run the same command to go on" in done.stderr

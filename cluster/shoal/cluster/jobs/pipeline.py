@@ -13,6 +13,7 @@ import logging
 import os
 import pickle
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,6 +68,7 @@ class Work:
 def joined_ray(replicas: Replicas) -> Iterator[None]:
     """Joins the Ray cluster at RAY_ADDRESS, or runs one here that ends with the block or with this process."""
     shared: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if "RAY_ADDRESS" in os.environ:
             # Workers on other machines get this very code, unless the job's submitter has said what they get.
@@ -80,6 +82,8 @@ def joined_ray(replicas: Replicas) -> Iterator[None]:
                 ray.init(address="local", num_cpus=cores, include_dashboard=False, **shared)
     except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise JobError(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
+    # Ray's own handler would end the process without a word; `ray job stop` sends this signal.
+    signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield
     finally:
