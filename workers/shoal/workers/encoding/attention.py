@@ -46,7 +46,8 @@ class _Group:
 
 
 class GroupedAttention:
-    """For a CPU. Texts must be ordered by length, so that those of like length are neighbours.
+    """For a CPU. Texts must be ordered by length, so that those of like length are neighbours; what follows the last gets
+    zeros.
 
     In bfloat16, texts are padded to the next multiple of 16 here and nowhere else. Measured on a Zen 4 core (12 heads of 32,
     1,024 tokens): two products and the compiled softmax take 3.4 ms at length 256 and 0.6 ms at 16, torch's
@@ -56,11 +57,13 @@ class GroupedAttention:
     def __init__(self, lengths: Sequence[int], dtype: torch.dtype) -> None:
         step = _STEP if dtype is torch.bfloat16 else 1
         self._groups = list(_groups(lengths, step))
+        self._tokens = sum(lengths)
         self._longest_direct = _LONGEST_DIRECT.get(dtype, 0)
 
     def __call__(self, qkv: Tensor, window: int | None) -> Tensor:
         tokens, _, heads, size = qkv.shape
         context = qkv.new_empty(tokens, heads, size)
+        context[self._tokens :] = 0
         for group in self._groups:
             longest = int(group.lengths.max())
             if (window is not None and window < longest - 1) or longest > self._longest_direct:
