@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from shoal.cluster.errors import ClusterError, Overloaded, Unavailable, from_ledger
+from shoal.cluster.errors import ClusterError, from_ledger
 from shoal.cluster.gateway.deadlines import Deadline
 from shoal.cluster.gateway.embedding import Embedder
+from shoal.cluster.gateway.paced_stream import once_there_is_room, paced
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.v1 import embedding_pb2
-
-_FULL_PAUSE_S = 0.1
 
 Answering = asyncio.Task[embedding_pb2.EmbedStreamResponse]
 
@@ -61,23 +60,12 @@ class EmbedStream:
         line: asyncio.Queue[Answering | None],
         room: asyncio.Semaphore,
     ) -> None:
-        stop = asyncio.create_task(self._draining.wait())
         try:
-            while True:
-                await room.acquire()
-                incoming = asyncio.ensure_future(anext(requests, None))
-                await asyncio.wait((incoming, stop), return_when=asyncio.FIRST_COMPLETED)
-                if not incoming.done():
-                    incoming.cancel()
-                    raise Unavailable("this gateway is shutting down", retry_after_ms=100)
-                request = incoming.result()
-                if request is None:
-                    return
+            async for request in paced(requests, room, self._draining):
                 task = asyncio.create_task(self._answer(request))
                 self._under_way.add(task)
                 task.add_done_callback(line.put_nowait)
         finally:
-            stop.cancel()
             line.put_nowait(None)
 
     async def _answer(self, request: embedding_pb2.EmbedStreamRequest) -> embedding_pb2.EmbedStreamResponse:
@@ -85,15 +73,8 @@ class EmbedStream:
         if self._ends is not None:
             deadline = min(deadline, self._ends, key=lambda one: one.at)
         try:
-            while True:
-                try:
-                    reply = await self._embedder.embed(request.embed, deadline, bulk=True)
-                    return embedding_pb2.EmbedStreamResponse(id=request.id, embed=reply)
-                except Overloaded as error:
-                    pause = error.retry_after_ms / 1000 or _FULL_PAUSE_S
-                    if deadline.remaining_s <= pause:
-                        raise
-                    await asyncio.sleep(pause)
+            reply = await once_there_is_room(lambda: self._embedder.embed(request.embed, deadline, bulk=True), deadline)
+            return embedding_pb2.EmbedStreamResponse(id=request.id, embed=reply)
         except ClusterError as error:
             return embedding_pb2.EmbedStreamResponse(id=request.id, error=error.detail())
         except LedgerError as error:

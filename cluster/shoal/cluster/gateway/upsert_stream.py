@@ -11,12 +11,11 @@ from shoal.cluster.errors import (
     CollectionMissing,
     InvalidRequest,
     MessageTooLarge,
-    Overloaded,
-    Unavailable,
     VersionConflict,
     from_ledger,
 )
 from shoal.cluster.gateway.deadlines import Deadline
+from shoal.cluster.gateway.paced_stream import once_there_is_room, paced
 from shoal.cluster.gateway.writing import WritePath
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.v1 import documents_pb2
@@ -24,7 +23,6 @@ from shoal.v1 import documents_pb2
 # What is wrong with a batch itself is answered and the stream goes on. Anything else ends the stream: the caller sends
 # again from the first batch without an answer, and so no older batch can come after a newer one.
 _REFUSALS = (InvalidRequest, CollectionMissing, VersionConflict, MessageTooLarge)
-_FULL_PAUSE_S = 0.1
 
 Answering = asyncio.Task[documents_pb2.UpsertStreamResponse]
 
@@ -72,21 +70,10 @@ class UpsertStream:
         line: asyncio.Queue[Answering | None],
         room: asyncio.Semaphore,
     ) -> None:
-        stop = asyncio.create_task(self._draining.wait())
         try:
-            while True:
-                await room.acquire()
-                incoming = asyncio.ensure_future(anext(requests, None))
-                await asyncio.wait((incoming, stop), return_when=asyncio.FIRST_COMPLETED)
-                if not incoming.done():
-                    incoming.cancel()
-                    raise Unavailable("this gateway is shutting down", retry_after_ms=100)
-                request = incoming.result()
-                if request is None:
-                    return
+            async for request in paced(requests, room, self._draining):
                 line.put_nowait(self._begin(request))
         finally:
-            stop.cancel()
             line.put_nowait(None)
 
     def _begin(self, request: documents_pb2.UpsertStreamRequest) -> Answering:
@@ -108,15 +95,7 @@ class UpsertStream:
             for earlier in before:
                 # Its failure ends the stream, so this batch must not be written.
                 await asyncio.shield(earlier)
-            while True:
-                try:
-                    response = await self._path.commit(checked, deadline)
-                    break
-                except Overloaded as error:
-                    pause = error.retry_after_ms / 1000 or _FULL_PAUSE_S
-                    if deadline.remaining_s <= pause:
-                        raise
-                    await asyncio.sleep(pause)
+            response = await once_there_is_room(lambda: self._path.commit(checked, deadline), deadline)
         except LedgerError as error:
             return _refusal(request, from_ledger(error))
         except ClusterError as error:
