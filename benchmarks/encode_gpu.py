@@ -14,7 +14,6 @@ import os
 import shutil
 import statistics
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,9 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
+from encode import running_engine, timed
 from real_texts import long_texts, medium_texts, short_texts
 
-from shoal.workers.encoding.engine import EncoderEngine, EngineState
-from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.sources import packaged_folder
 
 # Dense bfloat16 peaks by the vendor's data sheets, in TFLOP/s.
@@ -79,22 +77,6 @@ def texts_of(length: int, count: int) -> list[str]:
     return [" ".join(words[(7 * n) % (len(words) - length) :][:length]) for n in range(count)]
 
 
-def running_engine(folder: Path, readers: int) -> EncoderEngine:
-    engine = EncoderEngine(str(folder), load=lambda _: load_model(str(folder), threads=os.cpu_count() or 1), readers=readers)
-    engine.start()
-    while engine.describe().state is EngineState.LOADING:
-        time.sleep(0.05)
-    if engine.describe().state is EngineState.FAILED:
-        raise SystemExit(engine.describe().error)
-    return engine
-
-
-def timed(encode: Callable[[Sequence[str]], Any], texts: Sequence[str]) -> float:
-    begun = time.perf_counter()
-    encode(texts)
-    return time.perf_counter() - begun
-
-
 def main() -> None:
     """Prints a row for each size and length."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -129,11 +111,12 @@ def measured(folder: Path, size: Size, length: int, arguments: Any, device: str,
 
     model_folder(folder, size, length or 512)
     texts = texts_of(length, max(8, arguments.texts * 32 // (length or 128)))
+    cores = os.cpu_count() or 1
     sides: dict[str, Callable[[Sequence[str]], Any]] = {}
     for kind in ("float16", "bfloat16") if device == "cuda" else ("bfloat16",):
         peer = SentenceTransformer(str(folder), device=device, model_kwargs={"dtype": getattr(torch, kind)})
         sides[kind] = lambda some, peer=peer: peer.encode(some, batch_size=arguments.batch_size)
-    engine = running_engine(folder, readers=max(1, (os.cpu_count() or 1) - 2))
+    engine = running_engine(str(folder), cores, None, readers=max(1, cores - 2))
     sides["ours"] = lambda some: engine.submit(some).result()
     tokens = sum(engine.submit(texts).result().encoded.tokens)
     times: dict[str, list[float]] = {side: [] for side in sides}
