@@ -16,7 +16,7 @@ from shoal.workers.encoding.encoder_weights import EncoderWeights
 from shoal.workers.encoding.flat_layer import Layer, LayerShape, PackedLayer, moved_norm, normed
 from shoal.workers.encoding.network import FlatBatch, Network, sent
 
-# Tokens in a batch. On a CPU the rate is the same from 384 to 2,048 (short, medium and long texts, two lanes: within 4 %), so a
+# Tokens in a batch. On a CPU the rate is the same from 384 to 2,048 (short, medium and long texts: within 4 %), so a
 # batch is short for the sake of those who wait.
 CPU_BATCH_TOKENS = 512
 # Below this, a batch for each core gains less than it costs.
