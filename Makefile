@@ -50,7 +50,7 @@ protos: .venv-protos/ready   ## Make the stubs anew
 	.venv-protos/bin/python -m pip install --quiet --disable-pip-version-check --requirement protos/requirements.txt
 	touch $@
 
-bench: setup      ## Figures of docs/benchmarks.md
+bench: setup      ## Latency of one search, of docs/quality.md; the other benchmarks: benchmarks/README.md
 	$(BIN)/python benchmarks/search_path.py
 
 clean:            ## Remove the environments
