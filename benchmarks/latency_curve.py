@@ -19,7 +19,7 @@ from random import Random
 
 import numpy as np
 from real_texts import short_texts
-from served_cluster import served
+from served_cluster import NO_CACHE, served
 
 from shoal.client import AsyncClient, ShoalError
 from shoal.workers.encoding.loading import load_model
@@ -27,7 +27,6 @@ from shoal.workers.encoding.model import AS_QUERY
 
 SHARES = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0)
 CALLERS = 64
-NO_CACHE = "[query_cache]\nlimit_bytes = 0\n"
 
 
 @dataclass(frozen=True)

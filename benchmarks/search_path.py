@@ -1,23 +1,20 @@
 """One query through an idle gateway against the same work in one process: sentence-transformers and an exact scan.
 
-Both run in turn in this process tree, several rounds; medians and their ratio are printed. Quick: `--documents 500`.
+Both run in turn in this process tree, several rounds; medians and their ratio are printed. The query cache is off, for the
+questions come again and again. Quick: `--documents 500`.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
-import signal
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
 
 import numpy as np
+from served_cluster import NO_CACHE, served
 
 from shoal.client import Client, Document
 from shoal.client.samples import documents as sample_documents
@@ -60,28 +57,15 @@ def main() -> None:
     def in_process(question: str) -> object:
         return np.argsort(-(matrix @ np.asarray(model.encode(question, normalize_embeddings=True))))[:10]
 
-    with tempfile.TemporaryDirectory() as folder:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "shoal.client.cli", "serve", "--data", folder, "--listen", "127.0.0.1:0", "--json"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        )
-        try:
-            assert server.stdout is not None
-            address = json.loads(server.stdout.readline())["address"]
-            with Client(address, timeout=300) as shoal:
-                shoal.create_collection("bench", model=MODEL)
-                shoal.upsert_many("bench", (Document(id=one.id, text=one.text) for one in chosen), wait=True, timeout=1800)
-                ours: list[float] = []
-                theirs: list[float] = []
-                for number in range(arguments.rounds):
-                    ours += milliseconds(lambda question: shoal.search("bench", question, k=10), arguments.repeats)
-                    theirs += milliseconds(in_process, arguments.repeats)
-                    print(f"round {number + 1}: {statistics.median(ours):.1f} ms, {statistics.median(theirs):.1f} ms")
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait(timeout=60)
+    with served(NO_CACHE) as address, Client(address, timeout=300) as shoal:
+        shoal.create_collection("bench", model=MODEL)
+        shoal.upsert_many("bench", (Document(id=one.id, text=one.text) for one in chosen), wait=True, timeout=1800)
+        ours: list[float] = []
+        theirs: list[float] = []
+        for number in range(arguments.rounds):
+            ours += milliseconds(lambda question: shoal.search("bench", question, k=10), arguments.repeats)
+            theirs += milliseconds(in_process, arguments.repeats)
+            print(f"round {number + 1}: {statistics.median(ours):.1f} ms, {statistics.median(theirs):.1f} ms")
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {len(chosen)} documents, {MODEL}, k=10")
     print(f"gateway: p50 {statistics.median(ours):.1f} ms, p95 {np.percentile(ours, 95):.1f} ms")
     print(f"in process: p50 {statistics.median(theirs):.1f} ms, p95 {np.percentile(theirs, 95):.1f} ms")

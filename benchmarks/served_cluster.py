@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+NO_CACHE = "[query_cache]\nlimit_bytes = 0\n"
+"""Settings with which every query is encoded."""
+
 
 @contextmanager
 def served(settings: str = "") -> Iterator[str]:
