@@ -184,10 +184,21 @@ def other(word: str) -> None:
     click.echo(f"other says {word}")
 
 
+@click.command()
+@click.argument("word")
+def lacking(word: str) -> None:
+    raise ModuleNotFoundError("No module", name="pyarrow")
+
+
 @pytest.mark.parametrize(
     ("outcome", "exit_code", "output"),
     [
         (other, 0, "other says hello\n"),
+        (
+            lacking,
+            1,
+            "shoal: this command needs the package 'pyarrow', which is not installed: pip install 'shoal[cluster]'\n",
+        ),
         (
             ModuleNotFoundError("No module", name="ray"),
             1,

@@ -56,8 +56,7 @@ class LazyCommand(click.Command):
         try:
             command = self._entry_point.load()
         except ModuleNotFoundError as error:
-            message = f"'{self.name}' needs the package {error.name!r}, which is not installed: pip install 'shoal[cluster]'"
-            raise Failure(message) from error
+            raise _lacking(f"'{self.name}'", error) from error
         except (ImportError, AttributeError) as error:
             raise Failure(f"'{self.name}' cannot be loaded: {error}; try: pip install 'shoal[cluster]'") from error
         if not isinstance(command, click.Command):
@@ -106,6 +105,10 @@ class Application(click.Group):
             unanswered = isinstance(error.__context__, EOFError)
             click.echo("shoal: no answer to the question" if unanswered else "shoal: interrupted", err=True)
             sys.exit(1 if unanswered else INTERRUPTED)
+        except ModuleNotFoundError as error:
+            # A command may import what it needs only when it runs.
+            _lacking("this command", error).show()
+            sys.exit(1)
         except BrokenPipeError:
             # The reader of a pipe has seen enough (`shoal list | head`); Python would complain again at its own exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -115,6 +118,10 @@ class Application(click.Group):
             sys.exit(1)
         # Click returns the code of `ctx.exit`, and what the command returned otherwise.
         sys.exit(code if isinstance(code, int) else 0)
+
+
+def _lacking(who: str, error: ModuleNotFoundError) -> Failure:
+    return Failure(f"{who} needs the package {error.name!r}, which is not installed: pip install 'shoal[cluster]'")
 
 
 @click.group(cls=Application, context_settings=CONTEXT, epilog=EPILOG)
