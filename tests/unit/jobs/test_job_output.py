@@ -8,7 +8,7 @@ import pytest
 
 from shoal.cluster.jobs.errors import JobError
 from shoal.cluster.jobs.job import Job, JobSettings, ModelIdentity, plan_job
-from shoal.cluster.jobs.output import DATA, OutputFolder, ShardManifest
+from shoal.cluster.jobs.output import DATA, SUMMARY, OutputFolder, ShardManifest
 from shoal.cluster.jobs.shards import ShardId
 
 JOB = plan_job("first", JobSettings("m"), ModelIdentity("f", 8, 512, "float32"), [])
@@ -57,6 +57,18 @@ def test_what_no_manifest_names_is_cleared_away(tmp_path: Path):
     (tmp_path / "part-000000-000002.parquet.1234.partial").write_bytes(b"half")
     begun(tmp_path)
     assert names(tmp_path) == ["job.json", "part-000000-000000.json", "part-000000-000000.parquet"]
+
+
+def test_the_end_of_a_job_clears_away_what_dead_processes_left(tmp_path: Path):
+    folder = begun(tmp_path)
+    folder.attempt(ShardId(0, 0))
+    (tmp_path / "part-000000-000000.parquet.1234.partial").write_bytes(b"half")
+    finish(folder, 0, last=True)
+    # One that died after it had committed, before it forgot its attempts.
+    folder.attempt(ShardId(0, 0))
+    (tmp_path / "notes.txt").write_text("somebody else's")
+    folder.conclude(b"{}")
+    assert names(tmp_path) == ["job.json", "notes.txt", "part-000000-000000.json", "part-000000-000000.parquet", SUMMARY]
 
 
 def test_a_shard_whose_files_are_gone_or_cut_does_not_count(tmp_path: Path):

@@ -158,7 +158,10 @@ class OutputFolder:
         self._delete(manifest.id.name + ATTEMPTS)
 
     def conclude(self, summary: bytes) -> None:
-        """Says that nothing is left to do."""
+        """Says that nothing is left to do, and clears away what processes that died left half written."""
+        for file in self._list():
+            if file.path.endswith(_PARTIAL) or (file.path.endswith(ATTEMPTS) and _ours(file.path)):
+                self._delete(file.path)
         self._write(SUMMARY, summary)
 
     def _clear(self) -> None:
