@@ -84,12 +84,10 @@ def on_cpu(weights: EncoderWeights) -> CudaNetwork:
 
 
 @pytest.mark.parametrize("make", [bert_weights, modernbert_weights])
-def test_it_computes_what_the_cpu_network_computes(make: Any, without_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_computes_what_the_cpu_network_computes(make: Any, without_gpu: None) -> None:
     weights = make()
     wanted = FlatNetwork(weights, torch.float32, threads=1)
     network = on_cpu(weights)
-    # The stand-in computes on a CPU, which the network would take for one.
-    monkeypatch.setattr(CudaNetwork, "hidden", lambda self, some: self._computed(some))
     for lengths in ((5,), (3, 30, 17), (40, 40, 1)):
         for typed in (False, True):
             some = batch(*lengths, typed=typed)

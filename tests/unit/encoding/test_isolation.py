@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.isolation import forward_isolated
 from shoal.workers.encoding.model import EmbeddingModel, EncodeOptions, ModelError, Tokenized, Vectors
 
 KINDS = ("good", "raises", "nan", "zero", "spoils")
@@ -54,7 +53,7 @@ def batch_of(kinds: Sequence[str]) -> list[Tokenized]:
 
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=40))
 def test_each_text_gets_what_it_would_get_alone(kinds: list[str]) -> None:
-    vectors, reasons = forward_isolated(FragileModel(), batch_of(kinds))
+    vectors, reasons = FragileModel().forward_isolated(batch_of(kinds))
     assert vectors.shape == (len(kinds), 2)
     for row, kind in enumerate(kinds):
         assert reasons.get(row, "") == ("the model failed: RuntimeError: no such token" if kind == "raises" else "")
@@ -65,12 +64,12 @@ def test_each_text_gets_what_it_would_get_alone(kinds: list[str]) -> None:
 @pytest.mark.parametrize(("bad", "runs"), [("nan", 2), ("zero", 2), ("raises", 1 + 2 * 10), ("spoils", 1 + 2 * 10)])
 def test_one_bad_text_costs_few_further_runs(bad: str, runs: int) -> None:
     model = FragileModel()
-    forward_isolated(model, batch_of(["good"] * 77 + [bad] + ["good"] * 946))
+    model.forward_isolated(batch_of(["good"] * 77 + [bad] + ["good"] * 946))
     assert model.runs == runs
 
 
 def test_a_model_that_breaks_down_is_no_text_to_blame() -> None:
     model = FragileModel()
     with pytest.raises(ModelError):
-        forward_isolated(model, batch_of(["good", "lost"]))
+        model.forward_isolated(batch_of(["good", "lost"]))
     assert model.runs == 1

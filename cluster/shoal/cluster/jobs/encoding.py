@@ -19,9 +19,7 @@ from shoal.cluster.jobs.output import DATA, ERRORS, OutputFolder, ShardManifest
 from shoal.cluster.jobs.reading import Place, ShardRecords
 from shoal.cluster.jobs.rows import BadRow
 from shoal.cluster.jobs.table import EncodedRows, parquet_of
-from shoal.workers.encoding.batching import plan_batches
-from shoal.workers.encoding.isolation import forward_isolated
-from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions, Vectors, checked
+from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
 
 MOST_ATTEMPTS = 5
 TOLD_ROWS = 20
@@ -107,21 +105,8 @@ class ShardEncoder:
         except ValueError as error:
             # A text that breaks has an error; what is raised is about all of them, such as a prompt that leaves no room.
             raise JobError(one_line(error)) from error
-        vectors = np.zeros((len(texts), model.dimension), dtype=np.float32)
-        errors = [text.error for text in tokenized]
-        good = [row for row, error in enumerate(errors) if not error]
-
-        def compute(places: Sequence[int]) -> tuple[Vectors, dict[int, str]]:
-            return forward_isolated(model, [tokenized[good[place]] for place in places])
-
         with self._turn:
-            batches = plan_batches([tokenized[row].count for row in good], model.bounds)
-            for places, (found, failed) in zip(batches, self._lanes.map(compute, batches), strict=True):
-                vectors[[good[place] for place in places]] = found
-                for number, error in failed.items():
-                    errors[good[places[number]]] = error
-        counts, cuts = [text.count for text in tokenized], [text.truncated for text in tokenized]
-        return checked(model.finish(vectors, options), counts, cuts, errors)
+            return model.encode_tokenized(tokenized, options, self._lanes.map)
 
 
 def _narrowed(encoded: Encoded, dtype: str) -> tuple[np.ndarray, list[str]]:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from enum import Enum
 
 from shoal.workers.encoding.batching import run_isolated
-from shoal.workers.encoding.isolation import forward_isolated
 from shoal.workers.encoding.model import (
     AS_DOCUMENT,
     DeviceLost,
@@ -221,7 +220,7 @@ class EncoderEngine:
 
     def _compute(self, model: EmbeddingModel, workload: Workload, batch: Batch) -> None:
         try:
-            vectors, failed = forward_isolated(model, batch.texts)
+            vectors, failed = model.forward_isolated(batch.texts)
             workload.end_batch(batch, vectors, failed)
         except DeviceLost as error:
             self._lose(error.reason)

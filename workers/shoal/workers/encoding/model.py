@@ -6,7 +6,7 @@ The models themselves live elsewhere.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -14,9 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.encoding.batching import BatchBounds, plan_batches, run_isolated
+from shoal.workers.encoding.batching import BatchBounds, plan_batches
 
 Vectors = npt.NDArray[np.float32]
+Isolated = tuple[Vectors, dict[int, str]]
+"""Vectors of a batch, and by place the reasons of texts that have none."""
+Run = Callable[[Callable[[Sequence[int]], Isolated], Sequence[Sequence[int]]], Iterable[Isolated]]
 
 EMPTY_TEXT = "text is empty or only whitespace"
 _NOT_FINITE = "the model gave a vector with NaN or infinity"
@@ -153,23 +156,54 @@ class EmbeddingModel(ABC):
 
         Raises ModelError when the model as a whole has become unusable.
         """
-        tokenized = self.tokenize(texts, options)
-        vectors = np.zeros((len(texts), self.dimension), dtype=np.float32)
+        return self.encode_tokenized(self.tokenize(texts, options), options)
+
+    def encode_tokenized(self, tokenized: Sequence[Tokenized], options: EncodeOptions, run: Run = map) -> Encoded:
+        """The rest of `encode`. `run` calls a function with each batch, as `map` does; it may do so in several lanes.
+
+        Raises ModelError when the model as a whole has become unusable.
+        """
+        vectors = np.zeros((len(tokenized), self.dimension), dtype=np.float32)
         errors = [text.error for text in tokenized]
         good = [row for row, error in enumerate(errors) if not error]
-        for places in plan_batches([tokenized[row].count for row in good], self.bounds):
-            rows = [good[place] for place in places]
-            results = run_isolated([tokenized[row] for row in rows], self._vectors, fatal=ModelError)
-            for row, result in zip(rows, results, strict=True):
-                if isinstance(result, Exception):
-                    errors[row] = f"the model failed: {one_line(result)}"
-                else:
-                    vectors[row] = result
+        plan = plan_batches([tokenized[row].count for row in good], self.bounds)
+        batches = [[good[place] for place in places] for places in plan]
+        computed = run(lambda rows: self.forward_isolated([tokenized[row] for row in rows]), batches)
+        for rows, (found, failed) in zip(batches, computed, strict=True):
+            vectors[rows] = found
+            for place, reason in failed.items():
+                errors[rows[place]] = reason
         counts, cuts = [text.count for text in tokenized], [text.truncated for text in tokenized]
         return checked(self.finish(vectors, options), counts, cuts, errors)
 
-    def _vectors(self, batch: Sequence[Tokenized]) -> list[Vectors]:
-        return list(self.forward(batch))
+    def forward_isolated(self, batch: Sequence[Tokenized]) -> Isolated:
+        """Rows (n, dimension) float32 of `forward`, and why the texts at some places have none: their rows are zero.
+
+        A batch that fails is halved until each text that breaks stands alone. Flawed rows are computed again without
+        the others, in case a neighbour is to blame; one that stays so is given as it came. Raises ModelError.
+        """
+        whole = range(len(batch))
+        try:
+            vectors = self.forward(batch)
+        except ModelError:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                return np.zeros((1, self.dimension), dtype=np.float32), {0: f"the model failed: {one_line(error)}"}
+            vectors, suspects = np.zeros((len(batch), self.dimension), dtype=np.float32), list(whole)
+        else:
+            suspects = _flawed_rows(vectors)
+            if not suspects or len(batch) == 1:
+                return vectors, {}
+            # Not every model lets its result be written to.
+            vectors = np.array(vectors, dtype=np.float32)
+        half = len(batch) // 2
+        reasons: dict[int, str] = {}
+        for places in [suspects] if len(suspects) < len(batch) else [whole[:half], whole[half:]]:
+            rows, failed = self.forward_isolated([batch[place] for place in places])
+            vectors[places] = rows
+            reasons.update((places[place], reason) for place, reason in failed.items())
+        return vectors, reasons
 
 
 def one_line(error: BaseException) -> str:
@@ -194,7 +228,7 @@ def checked(vectors: Vectors, tokens: Sequence[int], truncated: Sequence[bool], 
     """
     rows: Vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     reasons = list(errors)
-    for row in np.flatnonzero(~(np.isfinite(rows).all(axis=1) & rows.any(axis=1))).tolist():
+    for row in _flawed_rows(rows):
         reasons[row] = reasons[row] or (_ZEROS if np.isfinite(rows[row]).all() else _NOT_FINITE)
     failed = [row for row, reason in enumerate(reasons) if reason]
     counts, cuts = [int(count) for count in tokens], [bool(cut) for cut in truncated]
@@ -204,3 +238,8 @@ def checked(vectors: Vectors, tokens: Sequence[int], truncated: Sequence[bool], 
     for row in failed:
         counts[row], cuts[row] = 0, False
     return Encoded(rows, counts, cuts, reasons)
+
+
+def _flawed_rows(vectors: Vectors) -> list[int]:
+    """Places of the rows of (n, dimension) in which something is not finite, or all is zero."""
+    return np.flatnonzero(~(np.isfinite(vectors).all(axis=1) & vectors.any(axis=1))).tolist()
