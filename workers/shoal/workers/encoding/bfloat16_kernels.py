@@ -10,27 +10,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 from torch import Tensor, uint16
+
+from shoal.workers.compilation import compiled, inlined
 
 Bits = npt.NDArray[np.uint16]
 
 _f32, _i32, _u32 = np.float32, np.int32, np.uint32
-
-
-def compiled(function: Any, **options: Any) -> Any:
-    """The function as a compiled one that holds no GIL, kept on disk for the next process."""
-    options = {"fastmath": True, "nogil": True, "error_model": "numpy", **options}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:
-        # Neither the folder of this file nor the user's own can be written: each process then compiles for itself.
-        return njit(**options)(function)
-
-
-def inlined(function: Any) -> Any:
-    """The function as part of the compiled ones that call it."""
-    return compiled(function, inline="always")
 
 
 def bits(tensor: Tensor) -> Bits:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shoal.workers.encoding.bfloat16_kernels import bits, compiled, power_of_two, rounded, widened
+from shoal.workers.compilation import compiled
+from shoal.workers.encoding.bfloat16_kernels import bits, power_of_two, rounded, widened
 from shoal.workers.encoding.encoder_weights import Dense
 from shoal.workers.encoding.linear import Linear
 

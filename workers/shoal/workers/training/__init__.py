@@ -1,0 +1,1 @@
+"""Word2Vec: corpus, vocabulary, compiled kernels, averaging, checkpoints, and the actor that trains a part."""
