@@ -23,8 +23,8 @@ class Trained:
     words: int
     """Words of the corpus, also those that sub-sampling dropped."""
     loss: float
-    """Sum of the losses of the pairs of words that were looked at: -log σ(x·y) of a true pair plus -log σ(-x·n) of its
-    negatives."""
+    """Sum of the losses of the pairs of words that were looked at: -log sigmoid(x·y) of a true pair plus
+    -log sigmoid(-x·n) of each of its negatives."""
     pairs: int
     """How many pairs `loss` is the sum of; only some are looked at."""
 
