@@ -1,4 +1,4 @@
-"""A table of word vectors as a whole, for what asks about words and not about texts: evaluation, nearest words, conversion."""
+"""A table of word vectors as a whole, for what asks about words and not texts: evaluation, nearest words, conversion."""
 
 from __future__ import annotations
 
