@@ -7,14 +7,10 @@ files twice.
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
 import os
 import pickle
 import re
-import signal
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +21,6 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.exceptions import RayError
 
-import shoal
 from shoal.cluster.jobs.encoding import ShardEncoder, ShardReport
 from shoal.cluster.jobs.errors import JobError
 from shoal.cluster.jobs.job import Job, JobSettings, ModelIdentity
@@ -62,32 +57,6 @@ class Work:
     """Those of which something is left to do."""
     skipped: Mapping[int, frozenset[int]]
     """By split, the parts that are finished."""
-
-
-@contextlib.contextmanager
-def joined_ray(replicas: Replicas) -> Iterator[None]:
-    """Joins the Ray cluster at RAY_ADDRESS, or runs one here that ends with the block or with this process."""
-    shared: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        if "RAY_ADDRESS" in os.environ:
-            # Workers on other machines get this very code, unless the job's submitter has said what they get.
-            submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
-            shipped = {} if "py_modules" in submitted else {"py_modules": list(shoal.__path__)}
-            with _stderr_closed():
-                ray.init(runtime_env=shipped, **shared)
-        else:
-            cores = max(os.cpu_count() or 1, replicas.count * replicas.threads)
-            with _stderr_closed():
-                ray.init(address="local", num_cpus=cores, include_dashboard=False, **shared)
-    except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
-        raise JobError(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
-    # Ray's own handler would end the process without a word; `ray job stop` sends this signal.
-    signal.signal(signal.SIGTERM, on_sigterm)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def placed(wanted: Replicas) -> Replicas:
@@ -231,21 +200,6 @@ def _quieten() -> None:
     for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"ray\..*")
-
-
-@contextlib.contextmanager
-def _stderr_closed() -> Iterator[None]:
-    """Ray's core tells on stderr how much it will log; what goes wrong it raises."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
 
 
 def _job_error(error: Exception) -> JobError:

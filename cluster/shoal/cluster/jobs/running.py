@@ -16,10 +16,11 @@ from shoal.cluster.jobs.errors import JobError
 from shoal.cluster.jobs.inputs import find_inputs
 from shoal.cluster.jobs.job import JobSettings, plan_job
 from shoal.cluster.jobs.output import OutputFolder
-from shoal.cluster.jobs.pipeline import Replicas, Work, describe_model, encode_shards, joined_ray, placed
+from shoal.cluster.jobs.pipeline import Replicas, Work, describe_model, encode_shards, placed
 from shoal.cluster.jobs.progress import Figures, Progress
 from shoal.cluster.jobs.reading import check_first_row
 from shoal.cluster.jobs.shards import Finished, plan_splits
+from shoal.cluster.joined_ray import RayUnavailable, joined_ray
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.sources import FileSpec, FolderSpec, parse_spec, split_precision
 
@@ -81,7 +82,7 @@ def run_job(
     folder = OutputFolder(output)
     try:
         tell.starting("starting Ray")
-        with joined_ray(replicas):
+        with joined_ray(replicas.count * replicas.threads):
             tell.starting(f"loading {settings.model}")
             actors = placed(replicas)
             model = describe_model(settings.model, actors)
@@ -113,5 +114,7 @@ def run_job(
             totals = {name: value for name, value in dataclasses.asdict(summary).items() if name not in _OF_THIS_RUN}
             folder.conclude(json.dumps(totals).encode())
             return summary
+    except RayUnavailable as error:
+        raise JobError(str(error)) from error
     finally:
         folder.close()
