@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared_data import shared_data
+from shoal.workers.evaluation.analogy_questions import Question, Section, read_questions, words_of
+from shoal.workers.evaluation.errors import EvaluationError
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "questions.txt"
+    path.write_bytes(text.encode())
+    return path
+
+
+def test_sections_of_googles_form(tmp_path: Path):
+    text = "\ufeff: capital\r\nAthens Greece Oslo Norway\r\n\r\n:gram1-adverb\ncalm\tcalmly  slow slowly\n: empty\n"
+    sections = read_questions(written(tmp_path, text))
+    assert sections == [
+        Section("capital", False, (Question("Athens", "Greece", "Oslo", "Norway"),)),
+        Section("gram1-adverb", True, (Question("calm", "calmly", "slow", "slowly"),)),
+        Section("empty", False, ()),
+    ]
+    assert list(words_of(sections)) == ["Athens", "Greece", "Oslo", "Norway", "calm", "calmly", "slow", "slowly"]
+
+
+def test_lines_without_sections_are_one(tmp_path: Path):
+    assert read_questions(written(tmp_path, "a b c d\n")) == [Section("questions", False, (Question("a", "b", "c", "d"),))]
+
+
+def test_sections_of_a_csv_file_are_its_types(tmp_path: Path):
+    text = ",type,word1,word2,word3,target\n0,JJ_JJR,good,better,rough,rougher\n1,NN,city,\"city's\",boy,boy's\n"
+    text += "2,JJ_JJR,big,bigger,odd,odder\n"
+    assert read_questions(written(tmp_path, text)) == [
+        Section("JJ_JJR", True, (Question("good", "better", "rough", "rougher"), Question("big", "bigger", "odd", "odder"))),
+        Section("NN", True, (Question("city", "city's", "boy", "boy's"),)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "there are no questions in this file"),
+        (": capital\n\n", "there are no questions in this file"),
+        (": capital\nAthens Greece Oslo\n", "questions.txt:2: 3 words, expected are 4"),
+        ("type,word1,word2,word3,target\nx,a,b,c\n", "questions.txt:2: 4 columns, the header has 5"),
+        ("type,word1,word2,word3,target\nx,a,b,,d\n", "questions.txt:2: a word is missing"),
+        ("type,word1,word2,word3,target\n", "there are no questions in this file"),
+    ],
+)
+def test_malformed_files(tmp_path: Path, text: str, told: str):
+    with pytest.raises(EvaluationError, match=told) as raised:
+        read_questions(written(tmp_path, text))
+    assert "\n" not in str(raised.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path):
+    with pytest.raises(EvaluationError, match=r"nothing\.txt: No such file"):
+        read_questions(tmp_path / "nothing.txt")
+    (tmp_path / "latin").write_bytes(b": caf\xe9\n")
+    with pytest.raises(EvaluationError, match=r"latin: this is not text in UTF-8 \(byte 5\)"):
+        read_questions(tmp_path / "latin")
+
+
+def test_the_real_files():
+    google = read_questions(shared_data("words/analogies/questions-words.dev.txt"))
+    assert [(section.name, section.syntactic, len(section.questions)) for section in google][1:3] == [
+        ("family", False, 506),
+        ("gram1-adjective-to-adverb", True, 992),
+    ]
+    assert sum(len(section.questions) for section in google) == 7284
+    msr = read_questions(shared_data("words/analogies/msr-syntactic.csv"))
+    assert len(msr) == 16 and all(section.syntactic and len(section.questions) == 500 for section in msr)
