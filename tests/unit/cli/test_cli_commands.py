@@ -30,7 +30,7 @@ def test_every_command_has_json_and_teaches_by_example(command: str):
 def test_the_root_lists_all_commands_without_importing_those_of_others():
     result = CliRunner().invoke(main, ["--help"])
     assert result.exit_code == 0
-    assert all(f"\n  {command} " in result.stdout for command in [*OWN, "serve"])
+    assert all(f"\n  {command} " in result.stdout for command in [*OWN, "serve", "encode", "train", "eval", "similar"])
     assert "..." not in result.stdout.split("Commands:")[1].split("A first search")[0]
 
 

@@ -27,6 +27,9 @@ ENTRY_POINTS = "shoal.commands"
 SUMMARIES = {
     "serve": "Start a server, on this machine or on a Ray cluster.",
     "encode": "Turn whole corpora into Parquet files of vectors.",
+    "train": "Train word vectors on your own text.",
+    "eval": "Score word vectors and embedding models.",
+    "similar": "Print the words that are most like others.",
 }
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}

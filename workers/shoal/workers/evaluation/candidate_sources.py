@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 from shoal.workers.encoding.model import EmbeddingModel
+from shoal.workers.encoding.word_folder import is_word_folder
+from shoal.workers.encoding.word_table import read_word_table
 from shoal.workers.evaluation.candidates import Candidates, Floats
 from shoal.workers.evaluation.errors import EvaluationError
 
 _TEXTS_AT_ONCE = 4096
+_TABLE_SUFFIXES = (".txt", ".vec", ".bin", ".npy", ".gz")
 
 
-def embedded_candidates(model: EmbeddingModel, words: Iterable[str], restrict: int = 0) -> Candidates:
-    """The first `restrict` of the distinct `words` (0 for all), each with the vector that `model` gives it as a document's
-    whole text. Words without one are left out. Raises EvaluationError when none has one, and ModelError."""
+def is_table(model: str) -> bool:
+    """Whether `model` names a file of word vectors, or a folder of a training, which have words of their own.
+
+    Raises EvaluationError when it looks like a file and there is none: it is not looked for on the model hub.
+    """
+    place = Path(model).expanduser()
+    if place.suffix in _TABLE_SUFFIXES and not place.exists():
+        raise EvaluationError(f"{model}: no such file")
+    return place.is_file() or is_word_folder(place)
+
+
+def table_candidates(model: str, restrict: int = 0) -> Candidates:
+    """The first `restrict` words (0 for all) of the table at the path `model`. Raises ModelError and EvaluationError."""
+    table = read_word_table(model)
+    return Candidates(table.words, table.vectors, restrict)
+
+
+def embedded_candidates(model: EmbeddingModel, words: Iterable[str]) -> Candidates:
+    """The distinct `words`, each with the vector that `model` gives it as a document's whole text; words without one are
+    left out. Raises EvaluationError when none has one, and ModelError."""
     distinct = list(dict.fromkeys(words))
     kept: list[str] = []
     parts: list[Floats] = []
@@ -25,8 +46,6 @@ def embedded_candidates(model: EmbeddingModel, words: Iterable[str], restrict: i
         good = [place for place, error in enumerate(encoded.errors) if not error]
         kept += [some[place] for place in good]
         parts.append(encoded.vectors[good])
-        if restrict and len(kept) >= restrict:
-            break
     if not kept:
         raise EvaluationError(f"model {model.name!r} has a vector for none of the {len(distinct)} words")
-    return Candidates(kept, np.concatenate(parts), restrict)
+    return Candidates(kept, np.concatenate(parts))
