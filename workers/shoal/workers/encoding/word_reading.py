@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -18,6 +19,36 @@ RULE = 1
 _WORD = re.compile(r"\w{1,256}(?:['.-]\w{1,256}){0,16}")
 _APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 _PART = re.compile(r"\w+")
+_CHUNK = re.compile(r"\S+")
+
+UNICODE, WHITESPACE = "unicode", "whitespace"
+"""What a text is split by: into words as `WordReader` says, or at white space alone."""
+PHRASE_JOINT = "_"
+"""Stands between the words of a phrase that has a vector of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordRule:
+    """How the corpus became words that a table was trained on; the default suits tables of which that is not known."""
+
+    tokenizer: str = UNICODE
+    """UNICODE or WHITESPACE."""
+    lowercase: bool = False
+    """Whether all was brought to lower case before."""
+    phrases: bool = False
+    """Whether words that often follow each other were joined."""
+
+
+def words_of(text: str) -> list[str]:
+    """All words of a text in their order, as `WordReader` finds them, whatever a table knows."""
+    return _WORD.findall(_normal(text))
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFC", text).replace(_APOSTROPHE, "'")
+
+
+AS_WRITTEN = WordRule()
 
 
 class WordReader:
@@ -26,30 +57,57 @@ class WordReader:
     A word is a run of letters, digits and underscores, with single apostrophes, points and hyphens inside ("don't",
     "well-known"). It is looked up as written, then in lower case; if the table has neither, then so are its parts. What the
     table does not know is passed over. Before that, text is brought to Unicode form NFC, and apostrophes to one form.
+
+    With a rule of WHITESPACE, what stands between white space is looked up first, and read as said above only if the table
+    does not know it: so the words of the corpus are found again, and the last word of a question too. With phrases, words
+    that the table knows joined are one, the longest run from the left.
     """
 
-    def __init__(self, numbers: Mapping[str, int], max_words: int) -> None:
+    def __init__(self, numbers: Mapping[str, int], max_words: int, rule: WordRule = AS_WRITTEN) -> None:
         """`numbers` has the number of each word; of a text, `max_words` words are read, known or not."""
         self._numbers = numbers
         self._max_words = max_words
+        self._rule = rule
 
     def read(self, text: str, truncation: Truncation) -> tuple[Ids, bool]:
         """Numbers (n,) int32 of the known words in their order, at most `max_words`, and whether there was more to read.
 
         Truncation.START reads the last words, any other the first.
         """
-        words = _WORD.finditer(unicodedata.normalize("NFC", text).replace(_APOSTROPHE, "'"))
+        words = self._words(text.lower() if self._rule.lowercase else text)
         if truncation is Truncation.START:
-            found = [match.group() for match in deque(words, self._max_words + 1)]
+            found = list(deque(words, self._max_words + 1))
             kept = found[-self._max_words :]
         else:
             # One word more tells whether the text was cut, and a huge text is not read to its end.
-            found = [match.group() for match in islice(words, self._max_words + 1)]
+            found = list(islice(words, self._max_words + 1))
             kept = found[: self._max_words]
-        numbers = [number for word in kept for number in self._lookup(word)]
+        joined = self._joined(kept) if self._rule.phrases else kept
+        numbers = [number for word in joined for number in self._lookup(word)]
         cut = len(found) > len(kept) or len(numbers) > self._max_words
         numbers = numbers[-self._max_words :] if truncation is Truncation.START else numbers[: self._max_words]
         return np.array(numbers, dtype=np.int32), cut
+
+    def _words(self, text: str) -> Iterator[str]:
+        if self._rule.tokenizer == UNICODE:
+            yield from _unicode_words(text)
+            return
+        for match in _CHUNK.finditer(text):
+            chunk = match.group()
+            if self._number(chunk) is not None:
+                yield chunk
+            else:
+                yield from _unicode_words(chunk)
+
+    def _joined(self, words: Sequence[str]) -> Iterator[str]:
+        at = 0
+        while at < len(words):
+            word = words[at]
+            at += 1
+            while at < len(words) and self._number(longer := word + PHRASE_JOINT + words[at]) is not None:
+                word = longer
+                at += 1
+            yield word
 
     def _lookup(self, word: str) -> Iterator[int]:
         number = self._number(word)
@@ -63,3 +121,7 @@ class WordReader:
     def _number(self, word: str) -> int | None:
         number = self._numbers.get(word)
         return number if number is not None else self._numbers.get(word.lower())
+
+
+def _unicode_words(text: str) -> Iterator[str]:
+    return (match.group() for match in _WORD.finditer(_normal(text)))
