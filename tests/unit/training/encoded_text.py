@@ -1,0 +1,47 @@
+"""Small corpora for tests: text to encoded corpora and back to words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shoal.workers.training.corpus import CorpusSettings, Unit, plan_units
+from shoal.workers.training.counting import UnitCounts, id_blocks, read_words, scan_unit
+from shoal.workers.training.learner import SENTENCE_END
+
+
+def write_corpus(folder: Path, text: str | bytes, name: str = "corpus.txt") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def scan(path: Path, reading: CorpusSettings) -> list[UnitCounts]:
+    folder = path.parent / "encoded"
+    folder.mkdir(exist_ok=True)
+    return [scan_unit(unit, reading, folder) for unit in units_of(path, reading)]
+
+
+def units_of(path: Path, reading: CorpusSettings) -> list[Unit]:
+    return plan_units([str(path)], reading)
+
+
+def sentences_of(counts: UnitCounts) -> list[list[str]]:
+    """The sentences that a scan wrote, as words."""
+    sentences: list[list[str]] = []
+    for section in counts.sections:
+        table = read_words(section)
+        words = dict(zip(table["number"].to_pylist(), table["word"].to_pylist(), strict=True))
+        open_sentence: list[str] = []
+        for number in [number for block in id_blocks(section.ids) for number in block.tolist()]:
+            if number == SENTENCE_END:
+                sentences.append(open_sentence)
+                open_sentence = []
+            else:
+                open_sentence.append(words[number])
+        assert not open_sentence, "the last sentence does not end"
+    return sentences
+
+
+def words_of_all(parts: list[UnitCounts]) -> list[str]:
+    return [word for part in parts for sentence in sentences_of(part) for word in sentence]

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import gzip
+import lzma
+import subprocess
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from encoded_text import scan, sentences_of, units_of, words_of_all, write_corpus
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoal.workers.training import counting, reading
+from shoal.workers.training.corpus import CorpusSettings
+from shoal.workers.training.counting import MAX_WORD, read_words, scan_unit
+from shoal.workers.training.errors import TrainingError
+
+CHARACTERS = st.sampled_from(
+    [*"abcß語\N{GRINNING FACE}", " ", " ", "\n", "\t", "\r", "\x1c", "\x85", "\N{IDEOGRAPHIC SPACE}", "\ufeff"]
+)
+TEXTS = st.text(CHARACTERS, max_size=400)
+RUNS = st.builds(
+    bytes.__add__, st.binary(max_size=20) | st.text(CHARACTERS, max_size=6).map(str.encode), st.sampled_from([b" ", b"\n"])
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(text=TEXTS, unit_bytes=st.integers(1, 60), longest=st.integers(1, 30))
+def test_parts_of_any_size_have_together_the_words_of_the_whole(
+    tmp_path_factory: pytest.TempPathFactory, text: str, unit_bytes: int, longest: int
+) -> None:
+    path = write_corpus(tmp_path_factory.mktemp("corpus"), text + " end")
+    parts = scan(path, CorpusSettings(unit_bytes=unit_bytes, max_sentence=longest))
+    # The words of Python, but for the mark that may stand at the beginning of a file.
+    expected = (text.removeprefix("\ufeff") + " end").split()
+    assert words_of_all(parts) == expected
+    assert sum(part.words for part in parts) == len(expected)
+    for part in parts:
+        found = sentences_of(part)
+        assert all(1 <= len(sentence) <= longest for sentence in found)
+        assert len(found) == part.sentences
+
+
+@settings(max_examples=80, deadline=None)
+@given(runs=st.lists(RUNS), unit_bytes=st.integers(1, 60), chunk=st.integers(50, 120))
+def test_parts_of_any_bytes_say_what_python_would(
+    tmp_path_factory: pytest.TempPathFactory, runs: list[bytes], unit_bytes: int, chunk: int
+) -> None:
+    content = b"." + b"".join(runs)
+    path = write_corpus(tmp_path_factory.mktemp("corpus"), content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "CHUNK_BYTES", chunk)
+        patch.setattr(reading, "LINE_BYTES", chunk)
+        parts = scan(path, CorpusSettings(unit_bytes=unit_bytes))
+    decoded = content.decode(errors="replace")
+    assert words_of_all(parts) == decoded.split()
+    genuine = content.count("\N{REPLACEMENT CHARACTER}".encode())
+    assert sum(part.replaced for part in parts) == decoded.count("\N{REPLACEMENT CHARACTER}") - genuine
+
+
+@pytest.mark.parametrize("unit_bytes", [2, 7, 1000])
+def test_text_without_white_space_is_cut_between_characters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit_bytes: int
+) -> None:
+    monkeypatch.setattr(reading, "WORD_REACH", 16)
+    monkeypatch.setattr(reading, "LINE_REACH", 16)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 5)
+    monkeypatch.setattr(reading, "LINE_BYTES", 40)
+    text = "語aß\N{GRINNING FACE}" * 40
+    parts = scan(write_corpus(tmp_path, text), CorpusSettings(unit_bytes=unit_bytes))
+    words = words_of_all(parts)
+    assert "".join(words) == text
+    assert len(words) > 5
+    assert not any(part.replaced for part in parts)
+
+
+def test_each_line_is_a_sentence_and_a_long_one_is_several(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "a b\n\n  \nc d e f g h\r\ni j k\nlast")
+    (part,) = scan(path, CorpusSettings(max_sentence=3))
+    assert sentences_of(part) == [["a", "b"], ["c", "d", "e"], ["f", "g", "h"], ["i", "j", "k"], ["last"]]
+    assert (part.words, part.sentences) == (12, 5)
+
+
+def test_a_long_line_is_cut_alike_whatever_it_is_read_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_corpus(tmp_path, " ".join(f"w{number}" for number in range(5000)) + "\nx y\n")
+    (whole,) = scan(path, CorpusSettings(max_sentence=7))
+    expected = sentences_of(whole)
+    for chunk in (64, 101):
+        monkeypatch.setattr(reading, "CHUNK_BYTES", chunk)
+        monkeypatch.setattr(reading, "LINE_BYTES", chunk)
+        (part,) = scan(path, CorpusSettings(max_sentence=7))
+        assert sentences_of(part) == expected
+
+
+def test_counts_are_those_of_a_plain_count(tmp_path: Path) -> None:
+    words = [f"w{number * number % 37}" for number in range(3000)]
+    (part,) = scan(write_corpus(tmp_path, " ".join(words)), CorpusSettings())
+    table = read_words(part.sections[0])
+    assert dict(zip(table["word"].to_pylist(), table["count"].to_pylist(), strict=True)) == Counter(words)
+
+
+def test_scanning_again_writes_the_same_files(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "b a b c\n" * 50)
+    (part,) = scan(path, CorpusSettings())
+    section = part.sections[0]
+    before = section.ids.read_bytes(), section.words.read_bytes()
+    (again,) = scan(path, CorpusSettings())
+    assert (again, section.ids.read_bytes(), section.words.read_bytes()) == (part, *before)
+
+
+def test_many_distinct_words_begin_a_new_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "MAX_DISTINCT", 100)
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 256)
+    monkeypatch.setattr(reading, "LINE_BYTES", 256)
+    words = [f"w{number}" for number in range(1000)] + ["w1", "w2"]
+    (part,) = scan(write_corpus(tmp_path, " ".join(words)), CorpusSettings())
+    assert len(part.sections) > 3
+    assert max(section.distinct for section in part.sections) < 200
+    assert words_of_all([part]) == words
+    assert part.words == 1002
+
+
+def test_a_word_of_enormous_length_is_cut_off(tmp_path: Path) -> None:
+    (part,) = scan(write_corpus(tmp_path, "a " + "ö" * 5000 + " b " + "ö" * 6000), CorpusSettings())
+    assert words_of_all([part]) == ["a", "ö" * MAX_WORD, "b", "ö" * MAX_WORD]
+    assert part.sections[0].distinct == 3
+
+
+@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress)])
+def test_compressed_text_is_read_and_one_that_is_cut_off_is_refused(
+    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
+) -> None:
+    text = "".join(f"some {number} words\n" for number in range(5000))
+    path = write_corpus(tmp_path, compress(text.encode()) + compress(b"more\n"), f"corpus.txt{suffix}")
+    (part,) = scan(path, CorpusSettings(unit_bytes=100))
+    assert words_of_all([part]) == [*text.split(), "more"]
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(TrainingError, match=rf"corpus\.txt\{suffix}: is cut off"):
+        scan(path, CorpusSettings())
+    path.write_bytes(b"this is not compressed at all")
+    with pytest.raises(TrainingError, match=rf"corpus\.txt\{suffix}: cannot be read: "):
+        scan(path, CorpusSettings())
+
+
+def test_columns_of_parquet_are_read(tmp_path: Path) -> None:
+    texts = [f"row {number}\nsecond line {number}" if number % 7 else None for number in range(3000)]
+    path = tmp_path / "rows.parquet"
+    table = pa.table({"id": list(range(3000)), "body": pa.array(texts).dictionary_encode(), "note": ["x"] * 3000})
+    pq.write_table(table, path, row_group_size=500)
+    parts = scan(path, CorpusSettings(unit_bytes=1))
+    assert len(parts) == 6
+    assert [" ".join(sentence) for part in parts for sentence in sentences_of(part)] == [
+        line for text in texts if text for line in text.split("\n")
+    ]
+    assert words_of_all(scan(path, CorpusSettings(text_field="note"))) == ["x"] * 3000
+    with pytest.raises(TrainingError, match=r"rows\.parquet: no column 'title'; it has id, body, note"):
+        scan(path, CorpusSettings(text_field="title"))
+    with pytest.raises(TrainingError, match=r"rows\.parquet: column 'id' holds no text but int64"):
+        scan(path, CorpusSettings(text_field="id"))
+
+
+def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "some words")
+    (unit,) = units_of(path, CorpusSettings())
+    path.write_text("some other words")
+    with pytest.raises(TrainingError, match=r"corpus\.txt: changed while it was used"):
+        scan_unit(unit, CorpusSettings(), tmp_path)
+    path.unlink()
+    with pytest.raises(TrainingError, match=r"corpus\.txt: cannot be read: .*No such file"):
+        scan_unit(unit, CorpusSettings(), tmp_path)
+
+
+def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (unit,) = units_of(write_corpus(tmp_path, "some words\n"), CorpusSettings())
+    with pytest.raises(TrainingError, match=r"gone/unit-000000-000\.ids: cannot be written: No such file or directory"):
+        scan_unit(unit, CorpusSettings(), tmp_path / "gone")
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "some words\n" * 50_000)
+    (unit,) = units_of(path, CorpusSettings())
+    folder = tmp_path / "encoded"
+    folder.mkdir()
+    script = (
+        "import resource, signal, sys; from pathlib import Path\n"
+        "from shoal.workers.training.corpus import CorpusSettings, plan_units\n"
+        "from shoal.workers.training.counting import scan_unit\n"
+        "from shoal.workers.training.errors import TrainingError\n"
+        # A file that may not grow fails as one on a full disk does: in the middle of writing.
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        "try: scan_unit(plan_units([sys.argv[1]], CorpusSettings())[0], CorpusSettings(), Path(sys.argv[2]))\n"
+        "except TrainingError as error: sys.exit(str(error))"
+    )
+    ended = subprocess.run([sys.executable, "-c", script, path, folder], capture_output=True, text=True, check=False)
+    assert ended.stderr == f"{folder}/{unit.name}-000.ids: cannot be written: File too large\n"
+    assert not list(folder.iterdir())
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(reading, "LINE_BYTES", 40_000)
+    monkeypatch.setattr(counting, "_BLOCK_IDS", 10_000)
+    peaks = []
+    for repeats in (50_000, 200_000):
+        path = write_corpus(tmp_path, b"ab cd efg " * repeats)
+        (unit,) = units_of(path, CorpusSettings(unit_bytes=1 << 40))
+        tracemalloc.start()
+        scan_unit(unit, CorpusSettings(), tmp_path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] * 1.1
