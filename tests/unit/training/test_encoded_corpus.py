@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+import pytest
+from encoded_text import scan, write_corpus
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoal.workers.training.corpus import CorpusSettings
+from shoal.workers.training.encoded_corpus import MANIFEST, VOCABULARY, EncodedCorpus, encode_unit
+from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.learner import SENTENCE_END
+from shoal.workers.training.settings import Word2VecSettings
+from shoal.workers.training.vocabulary import build_vocabulary, merge_counts
+
+LINES = st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=12), min_size=1, max_size=40)
+
+
+def encode(path: Path, reading: CorpusSettings, vocabulary: Word2VecSettings, span_words: int = 50_000) -> EncodedCorpus:
+    parts = scan(path, reading)
+    words = build_vocabulary(merge_counts(parts), vocabulary)
+    folder = path.parent / "encoded"
+    return EncodedCorpus.write(folder, "digest", words, [encode_unit(part, words, folder, span_words) for part in parts])
+
+
+def sentences_of(corpus: EncodedCorpus) -> list[list[str]]:
+    sentences: list[list[str]] = [[]]
+    for number in chain.from_iterable(corpus.ids(span).tolist() for span in corpus.spans):
+        if number == SENTENCE_END:
+            sentences.append([])
+        else:
+            sentences[-1].append(corpus.vocabulary.words[number])
+    assert sentences.pop() == []
+    return sentences
+
+
+@settings(max_examples=50, deadline=None)
+@given(lines=LINES, min_count=st.integers(1, 5), span_words=st.integers(1, 30))
+def test_what_is_encoded_are_the_sentences_without_rare_words(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[list[str]], min_count: int, span_words: int
+) -> None:
+    # Two letters that are common in any case.
+    lines = [*lines, ["x", "y"] * 5]
+    path = write_corpus(tmp_path_factory.mktemp("corpus"), "\n".join(map(" ".join, lines)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shoal.workers.training.counting._BLOCK_IDS", 7)
+        corpus = encode(path, CorpusSettings(), Word2VecSettings(min_count=min_count), span_words)
+    counts = Counter(chain.from_iterable(lines))
+    kept = [[word for word in line if counts[word] >= min_count] for line in lines]
+    expected = [line for line in kept if line]
+    assert sentences_of(corpus) == expected
+    assert corpus.words == sum(map(len, expected))
+    assert corpus.sentences == len(expected)
+    for span in corpus.spans:
+        ids = corpus.ids(span)
+        assert ids[-1] == SENTENCE_END
+        assert span.words == np.count_nonzero(ids != SENTENCE_END)
+        # Without its last sentence it is shorter than what it is to reach.
+        assert (
+            np.count_nonzero(ids[: np.flatnonzero(np.append(SENTENCE_END, ids[:-1]) == SENTENCE_END)[-1]] >= 0) < span_words
+        )
+
+
+def test_an_encoded_corpus_opens_as_it_was_written(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "a b a c\nb a d\n" * 100)
+    written = encode(path, CorpusSettings(unit_bytes=300), Word2VecSettings(min_count=1), 50)
+    opened = EncodedCorpus.open(tmp_path / "encoded")
+    assert (opened.digest, opened.words, opened.sentences, opened.spans) == ("digest", 700, 200, written.spans)
+    assert opened.vocabulary.digest() == written.vocabulary.digest()
+    assert len({span.unit for span in opened.spans}) == 5
+    assert sentences_of(opened) == [["a", "b", "a", "c"], ["b", "a", "d"]] * 100
+
+
+def test_ids_are_mapped_and_cannot_be_written_to(tmp_path: Path) -> None:
+    corpus = encode(write_corpus(tmp_path, "a b a"), CorpusSettings(), Word2VecSettings(min_count=1))
+    ids = corpus.ids(corpus.spans[0])
+    assert ids.dtype == np.int32
+    assert ids.tolist() == [0, 1, 0, SENTENCE_END]
+    with pytest.raises(ValueError, match="read-only"):
+        ids[0] = 5
+
+
+def test_how_the_text_is_split_changes_neither_the_vocabulary_nor_the_words(tmp_path: Path) -> None:
+    text = " ".join(f"w{number * number % 61}" for number in range(4000))
+    corpora = [
+        encode(write_corpus(tmp_path / str(size), text), CorpusSettings(unit_bytes=size), Word2VecSettings(min_count=3))
+        for size in (500, 3000, 1 << 20)
+    ]
+    assert len({corpus.vocabulary.digest() for corpus in corpora}) == 1
+    assert len({" ".join(chain.from_iterable(sentences_of(corpus))) for corpus in corpora}) == 1
+
+
+def test_a_unit_without_a_known_word_has_no_span(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "rare\n" + "a b\n" * 20)
+    corpus = encode(path, CorpusSettings(unit_bytes=4), Word2VecSettings(min_count=2))
+    assert sentences_of(EncodedCorpus.open(tmp_path / "encoded")) == [["a", "b"]] * 20
+    assert "unit-000000" not in {span.unit for span in corpus.spans}
+
+
+def test_the_end_clears_away_what_the_scan_and_dead_processes_left(tmp_path: Path) -> None:
+    folder = tmp_path / "encoded"
+    folder.mkdir()
+    (folder / "unit-000000.encoded.partial-0badcafe").touch()
+    (folder / "mine.txt").touch()
+    encode(write_corpus(tmp_path, "a b a"), CorpusSettings(), Word2VecSettings(min_count=1))
+    assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "mine.txt", "unit-000000.encoded", VOCABULARY]
+
+
+def test_a_unit_may_be_encoded_twice(tmp_path: Path) -> None:
+    (part,) = scan(write_corpus(tmp_path, "a b a c\n" * 9), CorpusSettings())
+    words = build_vocabulary(merge_counts([part]), Word2VecSettings(min_count=1))
+    first = encode_unit(part, words, tmp_path / "encoded")
+    assert encode_unit(part, words, tmp_path / "encoded") == first
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / MANIFEST).unlink(), r"manifest\.json: cannot be read: No such file"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), r"manifest\.json: is damaged: "),
+        (lambda folder: (folder / MANIFEST).write_text('{"format": 1}'), r"manifest\.json: is damaged: KeyError: 'units'"),
+        (lambda folder: (folder / MANIFEST).write_text('{"format": 9}'), r"manifest\.json: format is 9, known is 1"),
+        (lambda folder: (folder / "unit-000000.encoded").write_bytes(b"1234"), r"encoded: has 4 bytes, 16 were written"),
+        (lambda folder: (folder / "unit-000000.encoded").unlink(), r"encoded: cannot be read: No such file"),
+        (
+            lambda folder: (folder / VOCABULARY).write_text("a 2\n"),
+            r"vocabulary\.txt: is not the vocabulary that was written",
+        ),
+        (lambda folder: (folder / VOCABULARY).write_text("a\n"), r"vocabulary\.txt: is damaged: "),
+        (lambda folder: (folder / VOCABULARY).unlink(), r"vocabulary\.txt: cannot be read: No such file"),
+    ],
+)
+def test_a_damaged_corpus_is_refused_by_the_file(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
+    encode(write_corpus(tmp_path, "a b a"), CorpusSettings(), Word2VecSettings(min_count=1))
+    damage(tmp_path / "encoded")
+    with pytest.raises(TrainingError, match=message) as raised:
+        EncodedCorpus.open(tmp_path / "encoded")
+    assert "\n" not in str(raised.value)
+
+
+def test_writing_that_fails_leaves_the_old_manifest(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "a b a")
+    corpus = encode(path, CorpusSettings(), Word2VecSettings(min_count=1))
+    before = json.loads((corpus.folder / MANIFEST).read_text())
+    with pytest.raises(TrainingError, match="the corpus has no word of the vocabulary"):
+        EncodedCorpus.write(corpus.folder, "other", corpus.vocabulary, [])
+    assert json.loads((corpus.folder / MANIFEST).read_text()) == before
