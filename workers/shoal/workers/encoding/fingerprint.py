@@ -45,11 +45,15 @@ def folder_fingerprint(folder: Path, settings: Mapping[str, Any], more: Sequence
     return digest.hexdigest()
 
 
-def file_fingerprint(file: Path, settings: Mapping[str, Any]) -> str:
-    """Hex digest (32 characters) over a file's bytes, not its name, and `settings`. Raises OSError if it cannot be read."""
+def file_fingerprint(file: Path, settings: Mapping[str, Any], more: Sequence[Path] = ()) -> str:
+    """Hex digest (32 characters) over a file's bytes, not its name, `settings`, and the bytes of `more` in their order.
+
+    Raises OSError if one cannot be read.
+    """
     digest = hashlib.blake2b(digest_size=16)
     _add(digest, "settings", {"revision": PREPROCESSING_REVISION, **settings})
-    _add_file(digest, file, "")
+    for path in (file, *more):
+        _add_file(digest, path, "")
     return digest.hexdigest()
 
 

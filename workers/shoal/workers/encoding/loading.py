@@ -7,7 +7,8 @@ from shoal.workers.encoding.model import EmbeddingModel, ModelError
 from shoal.workers.encoding.precision import Precision
 from shoal.workers.encoding.sources import FileSpec, HashingSpec, locate, parse_spec, split_precision
 from shoal.workers.encoding.static_folder import static_part
-from shoal.workers.encoding.table_model import static_model, word_model
+from shoal.workers.encoding.table_model import static_model, word_folder_model, word_model
+from shoal.workers.encoding.word_folder import is_word_folder
 
 
 def load_model(
@@ -33,10 +34,11 @@ def load_model(
     if isinstance(spec, FileSpec):
         return word_model(spec.file, name=model)
     folder = locate(model, spec)
-    if static_part(folder) is not None:
+    table_model = word_folder_model if is_word_folder(folder) else static_model if static_part(folder) is not None else None
+    if table_model is not None:
         if asked is not None:
             raise ModelError(model, f"a model of this kind has no {asked.value} form")
-        return static_model(folder, name=model)
+        return table_model(folder, name=model)
     try:
         from shoal.workers.encoding.transformer_model import TransformerModel
     except ImportError as error:

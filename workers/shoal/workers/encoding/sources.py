@@ -17,6 +17,7 @@ from shoal.workers.encoding.precision import Precision
 from shoal.workers.encoding.sentence_config import read_sentence_config
 from shoal.workers.encoding.sentence_files import MODULES_FILE
 from shoal.workers.encoding.static_folder import TOKENIZER_FILE, WEIGHTS_FILE, static_part
+from shoal.workers.encoding.word_folder import VECTORS_FILE, VOCABULARY_FILE, is_word_folder
 
 # Bare names are taken from the organisation that publishes the sentence-transformers models.
 DEFAULT_ORGANISATION = "sentence-transformers"
@@ -131,6 +132,8 @@ def packaged_folder(repository: str) -> Path | None:
 
 def _missing(folder: Path) -> str:
     """What a model folder lacks, "" for nothing. Older models keep the transformer in a folder of its own."""
+    if is_word_folder(folder):
+        return next((file for file in (VECTORS_FILE, VOCABULARY_FILE) if not (folder / file).is_file()), "")
     if (static := static_part(folder)) is not None:
         return next((file for file in (WEIGHTS_FILE, TOKENIZER_FILE) if not (static / file).is_file()), "")
     places = [folder] + sorted(folder.glob("0_*/"))

@@ -24,8 +24,9 @@ from shoal.workers.encoding.model import (
 )
 from shoal.workers.encoding.static_folder import TOKENIZER_FILE, read_static_folder
 from shoal.workers.encoding.tokenization import PromptTooLong, Tokenizer, plain_tokenizer
-from shoal.workers.encoding.vector_table import Ids, VectorTable
-from shoal.workers.encoding.word_reading import RULE, WordReader
+from shoal.workers.encoding.vector_table import ArrayRows, Ids, VectorTable
+from shoal.workers.encoding.word_folder import CONFIG_FILE, VECTORS_FILE, VOCABULARY_FILE, read_word_folder
+from shoal.workers.encoding.word_reading import AS_WRITTEN, RULE, UNICODE, WHITESPACE, WordReader, WordRule
 from shoal.workers.encoding.word_vectors import read_word_vectors
 
 # Where a model's files set no limit.
@@ -125,10 +126,10 @@ class TableModel(EmbeddingModel):
 
 
 class _Words:
-    def __init__(self, numbers: Mapping[str, int], max_tokens: int) -> None:
+    def __init__(self, numbers: Mapping[str, int], rule: WordRule = AS_WRITTEN) -> None:
         self._numbers = numbers
-        self._reader = WordReader(numbers, max_tokens)
-        self.max_tokens = max_tokens
+        self._reader = WordReader(numbers, DEFAULT_MAX_TOKENS, rule)
+        self.max_tokens = DEFAULT_MAX_TOKENS
 
     def words(self) -> Iterator[str]:
         return iter(self._numbers)
@@ -162,9 +163,34 @@ def word_model(file: Path, name: str) -> TableModel:
     Raises ModelError when the file is malformed.
     """
     vectors = read_word_vectors(file, name)
-    reader = _Words(vectors.numbers, DEFAULT_MAX_TOKENS)
-    settings = {"words": RULE, "max_tokens": DEFAULT_MAX_TOKENS, "normalize": True}
-    return TableModel(name, VectorTable(vectors.rows), reader, file_fingerprint(file, settings), normalize=True)
+    reader = _Words(vectors.numbers)
+    settings = {"words": RULE, "max_tokens": reader.max_tokens, "normalize": True}
+    fingerprint = file_fingerprint(file, settings, vectors.beside)
+    return TableModel(name, VectorTable(vectors.rows), reader, fingerprint, normalize=True)
+
+
+def word_folder_model(folder: Path, name: str) -> TableModel:
+    """The model of a folder that a training wrote (see `word_folder`): texts are read as its corpus was.
+
+    Raises ModelError when files are malformed, or the corpus was read by a function of the one who trained.
+    """
+    read = read_word_folder(folder, name)
+    config = read.config
+    if config.tokenizer not in (UNICODE, WHITESPACE):
+        raise ModelError(
+            name,
+            f"tokenizer of {CONFIG_FILE} is the function {config.tokenizer!r}, which a model may not have run; "
+            f"{UNICODE} or {WHITESPACE} in its place reads texts nearly alike",
+        )
+    reader = _Words({word: number for number, word in enumerate(read.words)}, config.rule)
+    settings = {"words": RULE, "max_tokens": reader.max_tokens, **config.decisive()}
+    files = [folder / VECTORS_FILE, folder / VOCABULARY_FILE]
+    try:
+        fingerprint = file_fingerprint(files[0], settings, files[1:])
+    except OSError as error:
+        raise ModelError(name, error) from error
+    table = VectorTable(ArrayRows(read.vectors), weights=read.weights())
+    return TableModel(name, table, reader, fingerprint, config.normalize)
 
 
 def static_model(folder: Path, name: str) -> TableModel:

@@ -24,6 +24,10 @@ class Rows(Protocol):
         """The vectors (n, dimension) float32 of n rows."""
         ...
 
+    def all(self) -> Vectors:
+        """All of them (count, dimension) float32, mapped where they can be; not to be written to."""
+        ...
+
 
 class ArrayRows:
     """Rows of an array (count, dimension) of any number type, which may be mapped from a file."""
@@ -35,6 +39,10 @@ class ArrayRows:
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Vectors:
         """See `Rows.take`."""
         return np.asarray(self._array[rows], dtype=np.float32)
+
+    def all(self) -> Vectors:
+        """See `Rows.all`. Copied only if they are of another type."""
+        return np.asarray(self._array, dtype=np.float32)
 
 
 class ScatteredRows:
@@ -49,6 +57,10 @@ class ScatteredRows:
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Vectors:
         """See `Rows.take`."""
         return np.ascontiguousarray(self._windows[self._starts[rows]]).view("<f4").astype(np.float32, copy=False)
+
+    def all(self) -> Vectors:
+        """See `Rows.all`. Rows that begin anywhere are copied."""
+        return self.take(np.arange(self.count))
 
 
 @dataclass(frozen=True, slots=True)

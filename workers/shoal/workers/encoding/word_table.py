@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.workers.encoding.model import ModelError, Vectors
+from shoal.workers.encoding.word_folder import is_word_folder, read_word_folder
 from shoal.workers.encoding.word_vectors import WordVectors, read_word_vectors
 
 
@@ -25,16 +26,23 @@ class WordTable:
 
 
 def read_word_table(path: str | Path) -> WordTable:
-    """The table in a file of word vectors (see `word_vectors`).
+    """The table in a file of word vectors (see `word_vectors`) or in the folder of a training (see `word_folder`).
 
-    Raises ModelError when there is no such file, or it is malformed.
+    Raises ModelError when there is no such file or folder, or it is malformed.
     """
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise ModelError(str(path), "there is no such file")
-    return _table(read_word_vectors(file, str(path)))
+    place, name = Path(path).expanduser(), str(path)
+    if is_word_folder(place):
+        folder = read_word_folder(place, name)
+        return WordTable(tuple(folder.words), folder.vectors, folder.counts)
+    if place.is_dir():
+        raise ModelError(name, "the folder holds no trained word vectors")
+    if not place.is_file():
+        raise ModelError(name, "there is no such file or folder")
+    return _table(read_word_vectors(place, name))
 
 
 def _table(found: WordVectors) -> WordTable:
+    if len(found.numbers) == found.rows.count:
+        return WordTable(tuple(found.numbers), found.rows.all(), found.counts)
     rows = np.fromiter(found.numbers.values(), dtype=np.int64, count=len(found.numbers))
-    return WordTable(tuple(found.numbers), found.rows.take(rows), None)
+    return WordTable(tuple(found.numbers), found.rows.take(rows), None if found.counts is None else found.counts[rows])

@@ -1,4 +1,5 @@
-"""Reads files of word vectors: word2vec in text and binary, fastText's .vec and GloVe, told apart by their content."""
+"""Reads files of word vectors, told apart by their content: word2vec in text and binary, fastText's .vec, GloVe, and arrays
+of numpy with a vocabulary beside them."""
 
 from __future__ import annotations
 
@@ -10,11 +11,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow
 from pyarrow import csv
 
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.vector_table import ArrayRows, Rows, ScatteredRows
+from shoal.workers.encoding.vocabulary_file import read_vocabulary
 
 MAX_DIMENSION = 65_536
 _LONGEST_WORD = 8192
@@ -22,6 +25,11 @@ _LONGEST_LINE = _LONGEST_WORD + 32 * MAX_DIMENSION
 _LINES_AT_ONCE = 4096
 _FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
 _GZIP_MAGIC = b"\x1f\x8b"
+_NUMPY_MAGIC = b"\x93NUMPY"
+# No text begins so, for no character of UTF-8 does.
+_PICKLE_MAGICS = tuple(bytes([128, protocol]) for protocol in range(2, 6))
+VOCABULARY_SUFFIX = ".vocab"
+"""In the name of the vocabulary beside an array, in place of ".npy"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +39,21 @@ class WordVectors:
     numbers: dict[str, int]
     """Of a word that a file has twice the first."""
     rows: Rows
+    counts: npt.NDArray[np.int64] | None = None
+    """(rows,) how often each word was in the corpus; None where the file does not say."""
+    beside: tuple[Path, ...] = ()
+    """What was read beside the file."""
 
 
 def read_word_vectors(file: Path, name: str) -> WordVectors:
-    """The word vectors in `file`; those of a binary file stay in it, mapped. `name` is what errors call it.
+    """The word vectors in `file`; those of a binary file or an array stay in it, mapped. `name` is what errors call it.
 
     Raises ModelError with line or word, what was expected and what was found.
     """
     try:
         with file.open("rb") as opened:
+            if opened.peek(len(_NUMPY_MAGIC)).startswith(_NUMPY_MAGIC):
+                return _array(file, name)
             return _read(opened, name)
     except OSError as error:
         raise ModelError(name, f"the file cannot be read: {error}") from error
@@ -51,6 +65,12 @@ def _read(file: BinaryIO, name: str) -> WordVectors:
         raise ModelError(name, "this is a fastText model with its training state; its .vec file holds the vectors")
     if first.startswith(_GZIP_MAGIC):
         raise ModelError(name, "the file is compressed, unpack it first")
+    if first.startswith(_PICKLE_MAGICS):
+        raise ModelError(
+            name,
+            "this is a Python pickle, as gensim's save() writes them: to read one can run any program; "
+            "have gensim write the vectors with save_word2vec_format()",
+        )
     header = _header(first)
     if header is None:
         dimension = len(_fields(first)) - 1
@@ -71,6 +91,32 @@ def _read(file: BinaryIO, name: str) -> WordVectors:
     if _is_text(second):
         return _text(file, dimension, count, 2, name)
     return _binary(file, count, dimension, start, name)
+
+
+def vocabulary_beside(array: Path) -> Path:
+    """Where the vocabulary of an array lies: words.npy has words.vocab."""
+    return array.with_suffix(VOCABULARY_SUFFIX)
+
+
+def _array(file: Path, name: str) -> WordVectors:
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise ModelError(name, f"the array cannot be read: {error}") from error
+    if array.ndim != 2 or 0 in array.shape or array.shape[1] > MAX_DIMENSION or array.dtype.kind != "f":
+        raise ModelError(
+            name,
+            f"the array has shape {array.shape} and type {array.dtype}, "
+            f"expected are fractions (words, places), with 1 to {MAX_DIMENSION} places",
+        )
+    vocabulary = vocabulary_beside(file)
+    if not vocabulary.is_file():
+        raise ModelError(name, f"beside the array there is no {vocabulary.name} with its words")
+    counted = read_vocabulary(vocabulary, name)
+    if len(counted.words) != len(array):
+        raise ModelError(name, f"the array has {len(array)} rows, {vocabulary.name} has {len(counted.words)} words")
+    numbers = {word: number for number, word in enumerate(counted.words)}
+    return WordVectors(numbers, ArrayRows(array), counted.counts, (vocabulary,))
 
 
 def _header(line: bytes) -> tuple[int, int] | None:

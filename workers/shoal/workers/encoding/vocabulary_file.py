@@ -1,0 +1,61 @@
+"""Vocabularies as text, a word a line with how often the corpus has it: what word2vec and gensim read and write too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.workers.encoding.model import ModelError
+
+
+@dataclass(frozen=True, slots=True)
+class CountedWords:
+    """The lines of such a file."""
+
+    words: list[str]
+    counts: npt.NDArray[np.int64] | None
+    """(words,); None where the file holds words alone."""
+
+
+def read_vocabulary(file: Path, name: str) -> CountedWords:
+    """Reads "word count" lines, or lines of words alone if the first is one. `name` is what errors call the model.
+
+    Raises ModelError with the file and line.
+    """
+    try:
+        # By line feeds alone: other ends of lines are characters that a word may hold.
+        lines = file.read_bytes().decode().split("\n")
+    except OSError as error:
+        raise ModelError(name, f"{file.name} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(name, f"{file.name} is not UTF-8 at byte {error.start}") from None
+    if not lines[-1]:
+        lines.pop()
+    lines = [line.removesuffix("\r") for line in lines]
+    if lines and not _counted(lines[0]):
+        return CountedWords(_checked(lines, file, name), None)
+    split = [line.rpartition(" ") for line in lines]
+    for number, line in enumerate(lines, start=1):
+        if not _counted(line):
+            raise ModelError(name, f"line {number} of {file.name} is {line[:40]!r}, expected is a word and its count")
+    counts = np.array([int(count) for _, _, count in split], dtype=np.int64)
+    return CountedWords(_checked([word for word, _, _ in split], file, name), counts)
+
+
+def _counted(line: str) -> bool:
+    word, _, count = line.rpartition(" ")
+    return bool(word) and count.isascii() and count.isdigit() and len(count) < 19
+
+
+def _checked(words: list[str], file: Path, name: str) -> list[str]:
+    seen: set[str] = set()
+    for number, word in enumerate(words, start=1):
+        if not word:
+            raise ModelError(name, f"line {number} of {file.name} is empty, expected is a word")
+        if word in seen:
+            raise ModelError(name, f"line {number} of {file.name} has the word {word[:40]!r} for the second time")
+        seen.add(word)
+    return words
