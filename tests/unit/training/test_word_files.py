@@ -1,0 +1,178 @@
+"""That tables come back as they were written, here and in gensim."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from shoal.workers.encoding.model import ModelError
+from shoal.workers.encoding.word_folder import WordFolderConfig
+from shoal.workers.encoding.word_table import WordTable, read_word_table
+from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.keyed_vectors import from_keyed_vectors, to_keyed_vectors
+from shoal.workers.training.saving import TableFormat, check_output, save_table
+from shoal.workers.training.word_files import ROWS_AT_ONCE, write_counts
+from unit.training.trained_tables import WORDS, trained_table
+
+NAMES = {TableFormat.FOLDER: "model", TableFormat.TEXT: "w.txt", TableFormat.BINARY: "w.bin", TableFormat.NPY: "w.npy"}
+
+
+def same(found: WordTable, expected: WordTable, counts: bool) -> None:
+    assert found.words == expected.words
+    np.testing.assert_array_equal(found.vectors, expected.vectors)
+    assert found.vectors.dtype == np.float32
+    if counts:
+        assert found.counts is not None and expected.counts is not None
+        assert found.counts.tolist() == expected.counts.tolist()
+    else:
+        assert found.counts is None
+
+
+@pytest.mark.parametrize("form", TableFormat)
+def test_a_table_comes_back_to_the_last_bit(form: TableFormat, tmp_path: Path) -> None:
+    file = tmp_path / "not" / "there" / NAMES[form]
+    for seed in (1, 2):
+        table = trained_table(seed)
+        save_table(file, table, form, WordFolderConfig())
+        same(read_word_table(file), table, counts=form in (TableFormat.FOLDER, TableFormat.NPY))
+    assert {path.name for path in file.parent.iterdir()} <= {file.name, "w.vocab"}
+
+
+@pytest.mark.parametrize("form", TableFormat)
+def test_rows_beyond_one_block_are_in_order(form: TableFormat, tmp_path: Path) -> None:
+    count = 2 * ROWS_AT_ONCE + 3
+    vectors = np.arange(1, 2 * count + 1, dtype=np.float32).reshape(count, 2)
+    table = WordTable(tuple(f"w{number}" for number in range(count)), vectors, None)
+    save_table(tmp_path / NAMES[form], table, form, WordFolderConfig())
+    same(read_word_table(tmp_path / NAMES[form]), table, counts=False)
+
+
+def test_text_and_binary_are_written_as_by_the_original_program(tmp_path: Path) -> None:
+    table = WordTable(("a", "b"), np.array([[1, -0.5], [0.1, 1e-9]], dtype=np.float32), np.array([3, 1]))
+    save_table(tmp_path / "w.txt", table, TableFormat.TEXT, WordFolderConfig())
+    assert (tmp_path / "w.txt").read_bytes() == b"2 2\na 1 -0.5\nb 0.1 1e-9\n"
+    save_table(tmp_path / "w.bin", table, TableFormat.BINARY, WordFolderConfig())
+    rows = [row.tobytes() for row in table.vectors]
+    assert (tmp_path / "w.bin").read_bytes() == b"2 2\na " + rows[0] + b"\nb " + rows[1] + b"\n"
+    write_counts(tmp_path / "w.counts", table)
+    assert (tmp_path / "w.counts").read_text() == "a 3\nb 1\n"
+
+
+def test_an_array_can_be_mapped_by_numpy_alone(tmp_path: Path) -> None:
+    table = trained_table()
+    save_table(tmp_path / "w.npy", table, TableFormat.NPY, WordFolderConfig())
+    mapped = np.load(tmp_path / "w.npy", mmap_mode="r")
+    np.testing.assert_array_equal(mapped, table.vectors)
+    assert (tmp_path / "w.vocab").read_text().split("\n")[0] == f"the {len(WORDS) ** 3}"
+
+
+def gensim_vectors() -> Any:
+    return pytest.importorskip("gensim.models").KeyedVectors
+
+
+def agree(keyed: Any, table: WordTable) -> None:
+    """The words nearest to each word, and how near, are those that numpy finds."""
+    unit = table.vectors / np.linalg.norm(table.vectors, axis=1, keepdims=True)
+    likeness = unit @ unit.T
+    np.fill_diagonal(likeness, -2)
+    for number, word in enumerate(table.words):
+        nearest = np.argsort(-likeness[number])[:10]
+        found = keyed.most_similar(word, topn=10)
+        assert [other for other, _ in found] == [table.words[other] for other in nearest]
+        np.testing.assert_allclose([score for _, score in found], likeness[number][nearest], atol=1e-5)
+
+
+BIG = trained_table(3, 24, tuple(f"{word}{number}" for word in ("sea", "\xe9t\xe9", "u.s") for number in range(40)))
+
+
+@pytest.mark.parametrize("form", [TableFormat.TEXT, TableFormat.BINARY])
+def test_gensim_loads_what_is_saved_and_finds_the_same_words_near(form: TableFormat, tmp_path: Path) -> None:
+    file = tmp_path / NAMES[form]
+    save_table(file, BIG, form, WordFolderConfig())
+    write_counts(tmp_path / "counts", BIG)
+    keyed = gensim_vectors().load_word2vec_format(
+        str(file), fvocab=str(tmp_path / "counts"), binary=form is TableFormat.BINARY
+    )
+    same(from_keyed_vectors(keyed), BIG, counts=True)
+    agree(keyed, read_word_table(file))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_what_gensim_saves_is_loaded_and_has_the_same_words_near(binary: bool, tmp_path: Path) -> None:
+    gensim_vectors()
+    keyed = to_keyed_vectors(BIG)
+    keyed.save_word2vec_format(str(tmp_path / "w"), binary=binary)
+    table = read_word_table(tmp_path / "w")
+    same(table, BIG, counts=False)
+    agree(keyed, table)
+
+
+def test_keyed_vectors_hold_counts_and_come_back(tmp_path: Path) -> None:
+    gensim_vectors()
+    keyed = to_keyed_vectors(BIG)
+    assert keyed.get_vecattr("sea3", "count") == 117**3
+    same(from_keyed_vectors(keyed), BIG, counts=True)
+    agree(keyed, from_keyed_vectors(keyed))
+    keyed.vectors[0] = 0
+    assert BIG.vectors[0].any()
+    without = dataclasses.replace(BIG, counts=None)
+    same(from_keyed_vectors(to_keyed_vectors(without)), without, counts=False)
+    with pytest.raises(TrainingError, match="keyed vectors: is a list, expected is gensim's KeyedVectors of version 4"):
+        from_keyed_vectors([1, 2])
+
+
+def test_gensim_s_own_files_are_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+    gensim_vectors()
+    to_keyed_vectors(BIG).save(str(tmp_path / "w.kv"))
+    with pytest.raises(ModelError, match=r"a Python pickle, .* have gensim write the vectors with save_word2vec_format\(\)"):
+        read_word_table(tmp_path / "w.kv")
+
+
+@pytest.mark.parametrize(
+    ("form", "word", "reason"),
+    [
+        (TableFormat.TEXT, "new york", "w.txt: a word is 'new york', here it may not be empty or hold a blank or line end"),
+        (TableFormat.BINARY, "a\nb", "w.bin: a word is 'a\\nb', here it may not be empty or hold a blank or line end"),
+        (TableFormat.NPY, "", "w.vocab: a word is '', here it may not be empty or hold a blank or line end"),
+        (
+            TableFormat.FOLDER,
+            "a\rb",
+            "vocabulary.txt: a word is 'a\\rb', here it may not be empty or hold a blank or line end",
+        ),
+        (TableFormat.TEXT, "\ud83d", "w.txt: a word is '\\ud83d', which is no text of Unicode"),
+    ],
+)
+def test_a_word_that_a_form_cannot_express_is_named_before_anything_is_written(
+    form: TableFormat, word: str, reason: str, tmp_path: Path
+) -> None:
+    table = trained_table(words=("the", word))
+    with pytest.raises(TrainingError) as caught:
+        save_table(tmp_path / NAMES[form], table, form, WordFolderConfig())
+    assert str(caught.value).endswith(reason)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_word_with_a_blank_fits_where_lines_are_read_from_their_end(tmp_path: Path) -> None:
+    table = trained_table(words=("the", "new york", "7 8"))
+    for form in (TableFormat.FOLDER, TableFormat.NPY):
+        save_table(tmp_path / NAMES[form], table, form, WordFolderConfig())
+        same(read_word_table(tmp_path / NAMES[form]), table, counts=True)
+
+
+def test_outputs_that_cannot_be_written_are_told_before_a_training(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    for place, form, reason in [
+        (tmp_path, TableFormat.TEXT, "is a folder, expected is a file"),
+        (tmp_path / "w.bin", TableFormat.NPY, "the name of an array must end in .npy"),
+        (tmp_path / "file", TableFormat.FOLDER, "is a file, expected is a folder"),
+        (tmp_path, TableFormat.FOLDER, "holds files that are no trained word vectors, and is not replaced"),
+    ]:
+        for attempt in (lambda p, f: check_output(p, f), lambda p, f: save_table(p, trained_table(), f, WordFolderConfig())):
+            with pytest.raises(TrainingError) as caught:
+                attempt(place, form)
+            assert str(caught.value) == f"{place}: {reason}"
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
