@@ -1,0 +1,134 @@
+"""Whatever dies when: each span counts once in each epoch, and the learning rate follows the words of all learners."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoal.workers.training.schedule import Lease, Piece, Schedule, State
+from shoal.workers.training.settings import Word2VecSettings
+
+SPANS = st.lists(st.integers(1, 70), min_size=1, max_size=30)
+
+
+def trained_alone(schedule: Schedule) -> list[Lease]:
+    """The leases of one learner, from the first to the last."""
+    state, leases = State(), []
+    while not schedule.finished(state):
+        state, given = schedule.lease(state, [0])
+        leases.append(given[0])
+        state = schedule.merged(state, {0})
+    return leases
+
+
+@settings(max_examples=1000, deadline=None)
+@given(SPANS, st.integers(1, 4), st.integers(1, 200), st.data())
+def test_each_span_counts_once_per_epoch_whoever_is_lost(
+    spans: list[int], epochs: int, round_words: int, data: st.DataObject
+) -> None:
+    chosen = Word2VecSettings(epochs=epochs)
+    schedule = Schedule(chosen, spans, round_words)
+    state, learners, newest, fruitless = State(), [0, 1, 2], 2, 0
+    counted: Counter[int] = Counter()
+    holding: dict[int, list[int]] = {}
+    while not schedule.finished(state):
+        state, leases = schedule.lease(state, learners)
+        for learner, lease in leases.items():
+            assert lease.words == sum(spans[span] for span in lease.spans)
+            assert chosen.min_learning_rate <= lease.last_rate <= lease.first_rate <= chosen.first_rate
+            holding.setdefault(learner, []).extend(lease.spans)
+        survivors = [learner for learner in learners if fruitless > 3 or data.draw(st.integers(0, 3))]
+        if data.draw(st.booleans()) or schedule.all_leased(state):
+            state = schedule.merged(state, survivors)
+            for learner in survivors:
+                counted.update(holding.get(learner, []))
+            holding.clear()
+            assert state.done == sum(spans[span] * times for span, times in counted.items())
+            assert State.from_json(state.to_json()) == state
+        else:
+            gone = set(learners) - set(survivors)
+            state = schedule.lost(state, gone)
+            for learner in gone:
+                holding.pop(learner, None)
+            if state.held:
+                with pytest.raises(ValueError):
+                    state.to_json()
+        fruitless = 0 if survivors else fruitless + 1
+        # Those who join have numbers of their own.
+        joining = max(data.draw(st.integers(0, 2)), 0 if survivors else 1)
+        learners = survivors + list(range(newest + 1, newest + 1 + joining))
+        newest += joining
+    assert counted == dict.fromkeys(range(len(spans)), epochs)
+    assert state.done == schedule.total_words == sum(spans) * epochs
+
+
+@settings(max_examples=300, deadline=None)
+@given(SPANS, st.integers(1, 5), st.integers(1, 300))
+def test_one_learner_sees_each_epoch_whole_and_one_unbroken_line_of_rates(
+    spans: list[int], epochs: int, round_words: int
+) -> None:
+    chosen = Word2VecSettings(epochs=epochs)
+    leases = trained_alone(Schedule(chosen, spans, round_words))
+    order = [span for lease in leases for span in lease.spans]
+    for epoch in range(epochs):
+        assert sorted(order[epoch * len(spans) : (epoch + 1) * len(spans)]) == list(range(len(spans)))
+    assert leases[0].first_rate == chosen.first_rate
+    assert leases[-1].last_rate == pytest.approx(chosen.min_learning_rate)
+    for before, after in pairwise(leases):
+        assert after.first_rate == before.last_rate
+    assert len({lease.seed for lease in leases}) == len(leases)
+
+
+def test_a_lease_has_about_the_words_of_a_round_and_the_last_round_is_dealt_evenly() -> None:
+    schedule = Schedule(Word2VecSettings(epochs=1), [10] * 103, 100)
+    state = State()
+    sizes = []
+    while not schedule.finished(state):
+        state, leases = schedule.lease(state, [3, 5, 8])
+        sizes.append([leases[learner].words for learner in (3, 5, 8)])
+        state = schedule.merged(state, leases)
+    assert sizes == [[100, 100, 100]] * 3 + [[40, 50, 40]]
+
+
+def test_nobody_waits_where_an_epoch_ends() -> None:
+    schedule = Schedule(Word2VecSettings(epochs=2), [10] * 15, 100)
+    state, leases = schedule.lease(State(), [0])
+    state, leases = schedule.lease(schedule.merged(state, leases), [0])
+    assert leases[0].words == 100 and state.epochs == 2
+
+
+def test_no_round_is_longer_than_an_epoch() -> None:
+    schedule = Schedule(Word2VecSettings(epochs=5), [10] * 4, 100_000)
+    _, leases = schedule.lease(State(), [0, 1])
+    assert sorted(leases[0].spans + leases[1].spans) == [0, 1, 2, 3]
+
+
+def test_what_a_lost_learner_held_since_the_last_whole_merge_is_trained_first() -> None:
+    schedule = Schedule(Word2VecSettings(epochs=1), [10] * 40, 100)
+    first, _ = schedule.lease(State(), [0, 1])
+    second, _ = schedule.lease(first, [0, 1])
+    assert schedule.trained(second) == 400 and second.done == 0
+    state = schedule.lost(second, [1])
+    assert state.queue[:20] == second.held[1] == first.held[1] + second.held[1][10:]
+    assert schedule.trained(state) == 200
+    state = schedule.merged(second, {0})
+    assert state.done == 200 and state.queue[:20] == second.held[1] and not state.held
+
+
+def test_epochs_differ_and_seeds_decide_them() -> None:
+    def orders(seed: int) -> list[tuple[Piece, ...]]:
+        schedule = Schedule(Word2VecSettings(epochs=2, seed=seed), [1] * 50, 1000)
+        state, orders = State(), []
+        for _ in range(2):
+            state, leases = schedule.lease(state, [0])
+            orders.append(state.held[0])
+            state = schedule.merged(state, leases)
+        return orders
+
+    one, two = orders(1)
+    assert [piece.span for piece in one] != [piece.span for piece in two]
+    assert orders(1) == [one, two] != orders(2)
