@@ -1,0 +1,104 @@
+"""The folder beside its output that an interrupted training goes on from: what it is, encoded corpus, checkpoint."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.whole_file import whole_file
+
+SUFFIX = ".training"
+_LOCK, _IDENTITY, _CORPUS, _CHECKPOINT = "lock", "training.json", "corpus", "checkpoint"
+
+
+class WorkFolder:
+    """Held until closed or until this process ends, however it ends: the kernel drops the lock."""
+
+    def __init__(self, output: Path) -> None:
+        """Makes `<output>.training` if need be; raises TrainingError when that fails, or another process holds it."""
+        self._output = output
+        self.path = output.absolute().with_name(output.name + SUFFIX)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise TrainingError(f"{self.path}: cannot be used: {error.strerror or error}") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock.seek(0)
+            holder = self._lock.read().strip() or "unknown"
+            self._lock.close()
+            raise TrainingError(f"{output}: another training is at work there (process {holder})") from None
+        self._lock.truncate(0)
+        self._lock.write(str(os.getpid()))
+        self._lock.flush()
+
+    @property
+    def corpus(self) -> Path:
+        """Where the encoded corpus is, or will be."""
+        return self.path / _CORPUS
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the newest checkpoint is, or will be."""
+        return self.path / _CHECKPOINT
+
+    def begin(self, identity: Mapping[str, Any], overwrite: bool) -> bool:
+        """Makes the folder that of the training `identity` (values of JSON by what they are called), or finds that it is
+        already, which is what is returned.
+
+        Raises TrainingError when it is another training's, unless `overwrite`, which begins anew in any case.
+        """
+        path = self.path / _IDENTITY
+        identity = json.loads(json.dumps(identity))
+        try:
+            if overwrite:
+                self._clear()
+            elif path.exists():
+                found = json.loads(path.read_bytes())
+                for name in [*identity, *(set(found) - set(identity))]:
+                    if (before := found.get(name)) != (now := identity.get(name)):
+                        raise TrainingError(
+                            f"{self.path}: holds an interrupted training with {name} {_brief(before)}, this one has "
+                            f"{_brief(now)}; choose another output, or overwrite"
+                        )
+                return True
+            # Without its identity, nobody knows what it is.
+            self._clear()
+            self.corpus.mkdir()
+        except OSError as error:
+            raise TrainingError(f"{self.path}: cannot be used: {error.strerror or error}") from error
+        except (ValueError, AttributeError) as error:
+            raise TrainingError(f"{path}: is damaged; choose another output, or overwrite") from error
+        with whole_file(path) as file:
+            file.write(json.dumps(identity).encode())
+        return False
+
+    def remove(self) -> None:
+        """Nothing in it is of use any more."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def close(self) -> None:
+        """Lets another process have it."""
+        self._lock.close()
+
+    def _clear(self) -> None:
+        # The identity goes first: what is left of a training must not be taken for that of another.
+        (self.path / _IDENTITY).unlink(missing_ok=True)
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:77]}..."
