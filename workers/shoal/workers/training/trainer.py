@@ -1,0 +1,132 @@
+"""One learner with its text: what it is asked for in a round. Where it runs, and who asks, is not known here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.workers.training.averaging import merge
+from shoal.workers.training.crew import Assignment
+from shoal.workers.training.encoded_corpus import EncodedCorpus
+from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.learner import Change, Delta, Learner, Trained
+from shoal.workers.training.schedule import Lease
+from shoal.workers.training.settings import Word2VecSettings
+from shoal.workers.training.tables import Tables
+
+LearnerFactory = Callable[[Word2VecSettings, npt.NDArray[np.int64], Tables, int], Learner]
+"""Makes a learner from the settings, the counts of the words, the tables to begin with, and a number of threads."""
+COMPARED_ROWS = 64
+
+
+def cpu_learner(settings: Word2VecSettings, counts: npt.NDArray[np.int64], tables: Tables, threads: int) -> Learner:
+    """A learner on the CPU."""
+    from shoal.workers.training.cpu_learner import CpuLearner
+
+    return CpuLearner(settings, counts, tables, threads)
+
+
+def cuda_learner(settings: Word2VecSettings, counts: npt.NDArray[np.int64], tables: Tables, threads: int) -> Learner:
+    """A learner on a CUDA device; raises TrainingError where there is none."""
+    from shoal.workers.training.torch_learner import TorchLearner
+
+    return TorchLearner(settings, counts, tables, device="cuda")
+
+
+@dataclass(frozen=True, slots=True)
+class Agreed:
+    """What came of a merge at one learner."""
+
+    digest: str
+    """Of some of the rows that were merged; the same at all learners, or something is wrong."""
+    sent: int
+    """Bytes that this learner gave to others."""
+
+
+class Trainer:
+    """Its methods raise TrainingError. A merge is `change`, `merge_range` and `agree`, in this order."""
+
+    def __init__(self, assignment: Assignment, make: LearnerFactory, threads: int, alone: bool) -> None:
+        """`make` says what kind of learner it is; one that is `alone` never merges."""
+        self._assignment = assignment
+        self._make = make
+        self._threads = threads
+        self._alone = alone
+        self._corpus = EncodedCorpus.open(Path(assignment.corpus))
+        self._learner: Learner | None = None
+        self._sent = 0
+
+    def load(self, tables: Tables | None) -> None:
+        """Begins with `tables`, or those of a new training."""
+        settings = self._assignment.settings
+        vocabulary = self._corpus.vocabulary
+        if tables is None:
+            tables = Tables.initial(len(vocabulary.words), settings.dim, settings.seed)
+        if self._learner is None:
+            self._learner = self._make(settings, vocabulary.counts, tables, self._threads)
+            if not self._alone:
+                self._learner.track()
+        else:
+            self._learner.load(tables)
+
+    def train(self, lease: Lease) -> Trained:
+        """Trains on the spans of a lease, as one text."""
+        ids = np.concatenate([self._corpus.ids(self._corpus.spans[span]) for span in lease.spans])
+        trained = self._known().train(ids, lease.first_rate, lease.last_rate, lease.seed)
+        # The spans say how many words count; a learner may count otherwise what is no word.
+        return Trained(lease.words, trained.loss, trained.pairs)
+
+    def change(self, rows: int, cuts: Sequence[int], own: int) -> list[Change]:
+        """What changed in the first `rows` rows, cut where `cuts` (0 to `rows`, ascending) say; part `own` stays here."""
+        change = self._known().change(rows)
+        parts = [Change(change.input.between(low, high), change.output.between(low, high)) for low, high in pairwise(cuts)]
+        self._sent = sum(part.nbytes for place, part in enumerate(parts) if place != own)
+        return parts
+
+    def merge_range(self, changes: Sequence[Change]) -> Change:
+        """One range of rows of all learners, in their order, made one."""
+        scheme = self._assignment.scheme
+        merged = Change(
+            merge(scheme, [change.input for change in changes], len(changes)),
+            merge(scheme, [change.output for change in changes], len(changes)),
+        )
+        self._sent += merged.nbytes * (len(changes) - 1)
+        return merged
+
+    def agree(self, rows: int, ranges: Sequence[Change]) -> Agreed:
+        """Takes over what was merged, range by range from the first row on."""
+        learner = self._known()
+        learner.agree(rows, Change(_joined([one.input for one in ranges]), _joined([one.output for one in ranges])))
+        tables = learner.tables()
+        hashed = blake2b(digest_size=16)
+        for table in (tables.input, tables.output):
+            hashed.update(table[: rows : max(1, rows // COMPARED_ROWS)].tobytes())
+        return Agreed(hashed.hexdigest(), self._sent)
+
+    def settle(self) -> Tables:
+        """Its tables, which from now on are those that all agree on: another learner is about to begin with them."""
+        learner = self._known()
+        tables = learner.tables()
+        learner.load(tables)
+        return tables
+
+    def tables(self) -> Tables:
+        """The tables as they are; they change with the next call."""
+        return self._known().tables()
+
+    def _known(self) -> Learner:
+        if self._learner is None:
+            raise TrainingError("this learner was given no tables")
+        return self._learner
+
+
+def _joined(deltas: Sequence[Delta]) -> Delta:
+    if len(deltas) == 1:
+        return deltas[0]
+    return Delta(np.concatenate([delta.rows for delta in deltas]), np.concatenate([delta.values for delta in deltas]))
