@@ -44,6 +44,11 @@ class Delta:
         """Bytes that travel."""
         return self.rows.nbytes + self.values.nbytes
 
+    def between(self, first: int, end: int) -> Delta:
+        """What changed in rows `first` to `end` - 1, not a copy."""
+        begin, stop = np.searchsorted(self.rows, (first, end))
+        return Delta(self.rows[begin:stop], self.values[begin:stop])
+
 
 @dataclass(frozen=True, slots=True)
 class Change:
@@ -83,4 +88,9 @@ class Learner(Protocol):
 
     def load(self, tables: Tables) -> None:
         """Goes on from a copy of `tables`, on which all agree."""
+        ...
+
+    def track(self) -> None:
+        """Begins to remember what the learners agree on, which is the tables as they are. Called once, before `change`:
+        a learner without others needs no second copy of the tables."""
         ...
