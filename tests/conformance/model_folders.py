@@ -9,6 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from shoal.workers.encoding.word_folder import Pooling, WordFolderConfig
+from shoal.workers.encoding.word_table import WordTable
+from shoal.workers.training.word_folder import save_word_folder
+
 WORDS = (
     *("the", "a", "tide", "moon", "orbit", "star", "planet", "locks", "slowly", "and", "faces", "one", "side"),
     *("shoal", "of", "fish", "turns", "at", "once", "in", "deep", "water"),
@@ -351,6 +355,13 @@ def word2vec_file(file: Path) -> Path:
     return file
 
 
+def trained_folder(folder: Path, pooling: Pooling = Pooling.MEAN) -> Path:
+    """Word vectors as a training of Shoal leaves them."""
+    vectors, counts = np.stack(list(word_table().values())), np.arange(len(WORDS), 0, -1)
+    save_word_folder(folder, WordTable(WORDS, vectors, counts), WordFolderConfig(pooling=pooling))
+    return folder
+
+
 TRANSFORMERS: dict[str, Callable[[Path], Path]] = {
     "bert-cls": bert_folder,
     "bert-mean": bert_mean_folder,
@@ -376,5 +387,7 @@ TABLES: dict[str, Callable[[Path], Path]] = {
     "model2vec": model2vec_folder,
     "glove": glove_file,
     "word2vec": word2vec_file,
+    "trained": trained_folder,
+    "trained-sif": lambda folder: trained_folder(folder, Pooling.SIF),
 }
 """Every family with a table, by name."""

@@ -31,7 +31,7 @@ NORMALISED = {
         "modernbert",
         "nomic-bert",
     ),
-    *("mpnet", "llama-last", "qwen3-left", "qwen3-right", "model2vec", "glove", "word2vec"),
+    *("mpnet", "llama-last", "qwen3-left", "qwen3-right", "model2vec", "glove", "word2vec", "trained", "trained-sif"),
 }
 # The others have random weights.
 MEANINGFUL = {"hashing", "minilm"}

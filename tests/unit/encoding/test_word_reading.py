@@ -1,8 +1,11 @@
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.workers.encoding.model import Truncation
-from shoal.workers.encoding.word_reading import WordReader
+from shoal.workers.encoding.word_reading import UNICODE, WHITESPACE, WordReader, WordRule, words_of
 
 NUMBERS = {
     word: number for number, word in enumerate(["the", "Paris", "paris", "don't", "well", "known", "caf\xe9", "u.s", "tide"])
@@ -38,3 +41,50 @@ def test_no_more_is_read_than_the_limit(text: str, limit: int, truncation: Trunc
     if not truncated:
         whole, _ = WordReader({"a": 0, "b": 1, "ab": 2, "a.b": 3, "t": 4}, 10_000).read(text, truncation)
         assert ids.tolist() == whole.tolist()
+
+
+def known(text: str, words: list[str], **rule: Any) -> list[str]:
+    reader = WordReader({word: number for number, word in enumerate(words)}, 100, WordRule(**rule))
+    return [words[number] for number in reader.read(text, Truncation.END)[0]]
+
+
+def test_what_stands_between_white_space_is_looked_up_before_its_words() -> None:
+    table = ["U.S.", "u.s", "c++", "tide", "locking", "#1"]
+    assert known("U.S. c++ #1 C++ tide?", table, tokenizer=WHITESPACE) == ["U.S.", "c++", "#1", "c++", "tide"]
+    assert known("U.S. c++ #1 tide?", table) == ["u.s", "tide"]
+    assert known("Tidal locking?\n(tide) 'tide'", table, tokenizer=WHITESPACE) == ["locking", "tide", "tide"]
+
+
+def test_words_that_the_table_knows_joined_are_one() -> None:
+    table = ["new", "york", "new_york", "times", "new_york_times", "city", "york_city"]
+    for tokenizer in (UNICODE, WHITESPACE):
+        rule = {"tokenizer": tokenizer, "phrases": True}
+        assert known("New York city", table, **rule) == ["new_york", "city"]
+        assert known("york city, new new york times", table, **rule) == ["york_city", "new", "new_york_times"]
+        assert known("new_york", table, **rule) == ["new_york"]
+    assert known("New York", table) == ["new", "york"]
+
+
+SPLIT = {UNICODE: words_of, WHITESPACE: str.split}
+
+
+CHARACTERS = "ab.-' \u2019TE\u0130\u0301\u00a0\n\u00df+1_"
+
+
+@given(st.text(alphabet=CHARACTERS, max_size=60), st.sampled_from([UNICODE, WHITESPACE]), st.booleans())
+def test_the_words_of_the_corpus_are_found_again(text: str, tokenizer: str, lowercase: bool) -> None:
+    words = [word.lower() if lowercase else word for word in SPLIT[tokenizer](text)]
+    assert known(text, list(dict.fromkeys(words)), tokenizer=tokenizer, lowercase=lowercase) == words
+
+
+@pytest.mark.parametrize("tokenizer", [UNICODE, WHITESPACE])
+def test_limits_hold_by_any_rule(tokenizer: str) -> None:
+    reader = WordReader({"a": 0, "b": 1}, 3, WordRule(tokenizer, phrases=True))
+    for text, truncation, expected in [
+        ("a b a b", Truncation.END, ([0, 1, 0], True)),
+        ("a b a b", Truncation.START, ([1, 0, 1], True)),
+        ("a.b-a.b,", Truncation.END, ([0, 1, 0], True)),
+        ("a b x", Truncation.REFUSE, ([0, 1], False)),
+    ]:
+        ids, cut = reader.read(text, truncation)
+        assert (ids.tolist(), cut) == expected

@@ -1,5 +1,7 @@
+import pickle
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -100,6 +102,11 @@ def test_vectors_of_a_binary_file_stay_in_it(tmp_path: Path) -> None:
             "the file ends, or holds no word, at word 8 of 999999999999 of 3 places",
         ),
         (b"6 3\n" + packed(BINARY_WORDS, b""), "line 1 tells of 6 words of 3 places, 14 bytes follow them"),
+        (
+            pickle.dumps({"vectors": [1.0]}),
+            "this is a Python pickle, as gensim's save() writes them: to read one can run any program; "
+            "have gensim write the vectors with save_word2vec_format()",
+        ),
         (b"\x1f\x8b\x08", "the file is compressed, unpack it first"),
         (
             struct.pack("<ii", 793712314, 12),
@@ -111,3 +118,67 @@ def test_a_malformed_file_is_told_by_line_or_word(content: bytes, reason: str, t
     with pytest.raises(ModelError) as caught:
         read(tmp_path, content)
     assert str(caught.value) == f"model 'w': {reason}"
+
+
+def write_array(folder: Path, array: Any, vocabulary: bytes | None, name: str = "w.npy") -> Path:
+    with (folder / name).open("wb") as file:
+        np.save(file, array)
+    if vocabulary is not None:
+        (folder / "w.vocab").write_bytes(vocabulary)
+    return folder / name
+
+
+ARRAY = np.arange(6, dtype=np.float32).reshape(3, 2)
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64", ">f4"])
+def test_an_array_has_its_words_beside_it(kind: str, tmp_path: Path) -> None:
+    found = read_word_vectors(write_array(tmp_path, ARRAY.astype(kind), b"the 9\nnew york 3\r\n7 1\n"), "w")
+    assert found.numbers == {"the": 0, "new york": 1, "7": 2}
+    assert found.counts is not None and found.counts.tolist() == [9, 3, 1]
+    taken = found.rows.take(np.array([2, 0]))
+    assert (taken.dtype, taken.tolist()) == (np.float32, [[4, 5], [0, 1]])
+    assert (found.rows.all().dtype, found.rows.all().tolist()) == (np.float32, ARRAY.tolist())
+
+
+def test_an_array_s_words_may_have_no_counts(tmp_path: Path) -> None:
+    found = read_word_vectors(write_array(tmp_path, ARRAY, "the\ntide 7x\ncaf\xe9".encode()), "w")
+    assert (list(found.numbers), found.counts) == (["the", "tide 7x", "caf\xe9"], None)
+
+
+def test_an_array_stays_in_its_file(tmp_path: Path) -> None:
+    found = read_word_vectors(write_array(tmp_path, ARRAY, b"a\nb\nc\n"), "w")
+    with (tmp_path / "w.npy").open("r+b") as file:
+        file.seek(-4, 2)
+        file.write(struct.pack("<f", 42.0))
+    assert found.rows.take(np.array([2]))[0, 1] == found.rows.all()[2, 1] == 42.0
+
+
+@pytest.mark.parametrize(
+    ("array", "vocabulary", "reason"),
+    [
+        (ARRAY, None, "beside the array there is no w.vocab with its words"),
+        (ARRAY, b"a\nb\n", "the array has 3 rows, w.vocab has 2 words"),
+        (ARRAY, b"a\nb\na\n", "line 3 of w.vocab has the word 'a' for the second time"),
+        (ARRAY, b"a\n\nb\n", "line 2 of w.vocab is empty, expected is a word"),
+        (ARRAY, b"a 1\nb 2\nc\n", "line 3 of w.vocab is 'c', expected is a word and its count"),
+        (ARRAY, b"a 1\nb 2\nc -3\n", "line 3 of w.vocab is 'c -3', expected is a word and its count"),
+        (ARRAY, b"a 1\nb 2\n 3\n", "line 3 of w.vocab is ' 3', expected is a word and its count"),
+        (ARRAY, b"a\nb\nc\xff\n", "w.vocab is not UTF-8 at byte 5"),
+        (ARRAY[0], b"a\nb\n", "the array has shape (2,) and type float32, expected are fractions (words, places)"),
+        (ARRAY.astype(int), b"a\n", "the array has shape (3, 2) and type int64, expected are fractions (words, places)"),
+        (np.array([["a", None]], dtype=object), b"a\n", "the array cannot be read: "),
+    ],
+)
+def test_a_malformed_array_or_vocabulary_is_told(array: Any, vocabulary: bytes | None, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        read_word_vectors(write_array(tmp_path, array, vocabulary), "w")
+    assert str(caught.value).startswith(f"model 'w': {reason}")
+
+
+def test_an_array_that_is_cut_off_is_told(tmp_path: Path) -> None:
+    file = write_array(tmp_path, ARRAY, b"a\nb\nc\n")
+    for kept in (-1, 9):
+        file.write_bytes(file.read_bytes()[:kept])
+        with pytest.raises(ModelError, match="model 'w': the array cannot be read: "):
+            read_word_vectors(file, "w")

@@ -74,7 +74,10 @@ class WordReader:
 
         Truncation.START reads the last words, any other the first.
         """
-        words = self._words(text.lower() if self._rule.lowercase else text)
+        words = self._words(text)
+        if self._rule.lowercase:
+            # As the corpus was: each word by itself, for some have more characters in lower case.
+            words = (word.lower() for word in words)
         if truncation is Truncation.START:
             found = list(deque(words, self._max_words + 1))
             kept = found[-self._max_words :]
