@@ -108,7 +108,10 @@ def test_a_corpus_without_a_byte_is_refused(tmp_path: Path) -> None:
     ("values", "message"),
     [
         ({"unit_bytes": 0}, "unit_bytes is 0, allowed are 1 to"),
-        ({"max_sentence": 0}, "max_sentence is 0, allowed are 1 to"),
+        ({"max_sentence": 0}, r"max_sentence is 0, allowed are 1 to 1e\+06"),
+        ({"phrases": 6}, "phrases is 6, allowed are 0 to 5"),
+        ({"phrase_threshold": float("nan")}, "phrase_threshold is nan, allowed are 0 to"),
+        ({"phrase_discount": 0}, "phrase_discount is 0, allowed are 1 to"),
         ({"tokenizer": "spacy"}, "tokenizer is 'spacy', allowed are whitespace, unicode and package.module:function"),
     ],
 )
@@ -118,7 +121,7 @@ def test_settings_out_of_range_are_refused(values: dict[str, object], message: s
 
 
 def test_settings_survive_json_and_unknown_ones_are_refused() -> None:
-    settings = CorpusSettings(tokenizer="unicode", lowercase=True, text_field="body", unit_bytes=7, max_sentence=9)
+    settings = CorpusSettings(tokenizer="unicode", lowercase=True, text_field="body", unit_bytes=7, phrases=2)
     assert CorpusSettings.from_json(settings.to_json()) == settings
     with pytest.raises(TrainingError, match=r"settings of the corpus: .*stemming"):
         CorpusSettings.from_json({"stemming": True})

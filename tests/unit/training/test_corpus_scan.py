@@ -109,9 +109,9 @@ def test_scanning_again_writes_the_same_files(tmp_path: Path) -> None:
     path = write_corpus(tmp_path, "b a b c\n" * 50)
     (part,) = scan(path, CorpusSettings())
     section = part.sections[0]
-    before = section.ids.read_bytes(), section.words.read_bytes()
+    before = section.ids.read_bytes(), section.distinct_words.read_bytes()
     (again,) = scan(path, CorpusSettings())
-    assert (again, section.ids.read_bytes(), section.words.read_bytes()) == (part, *before)
+    assert (again, section.ids.read_bytes(), section.distinct_words.read_bytes()) == (part, *before)
 
 
 def test_many_distinct_words_begin_a_new_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

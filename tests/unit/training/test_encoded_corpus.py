@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from encoded_text import scan, write_corpus
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from shoal.workers.training import counting, vocabulary
 from shoal.workers.training.corpus import CorpusSettings
 from shoal.workers.training.encoded_corpus import MANIFEST, VOCABULARY, EncodedCorpus, encode_unit
 from shoal.workers.training.errors import TrainingError
@@ -22,9 +24,9 @@ from shoal.workers.training.vocabulary import build_vocabulary, merge_counts
 LINES = st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=12), min_size=1, max_size=40)
 
 
-def encode(path: Path, reading: CorpusSettings, vocabulary: Word2VecSettings, span_words: int = 50_000) -> EncodedCorpus:
+def encode(path: Path, reading: CorpusSettings, settings: Word2VecSettings, span_words: int = 50_000) -> EncodedCorpus:
     parts = scan(path, reading)
-    words = build_vocabulary(merge_counts(parts), vocabulary)
+    words = build_vocabulary(merge_counts(parts), settings)
     folder = path.parent / "encoded"
     return EncodedCorpus.write(folder, "digest", words, [encode_unit(part, words, folder, span_words) for part in parts])
 
@@ -40,7 +42,7 @@ def sentences_of(corpus: EncodedCorpus) -> list[list[str]]:
     return sentences
 
 
-@settings(max_examples=50, deadline=None)
+@examples(max_examples=40, deadline=None)
 @given(lines=LINES, min_count=st.integers(1, 5), span_words=st.integers(1, 30))
 def test_what_is_encoded_are_the_sentences_without_rare_words(
     tmp_path_factory: pytest.TempPathFactory, lines: list[list[str]], min_count: int, span_words: int
@@ -49,7 +51,9 @@ def test_what_is_encoded_are_the_sentences_without_rare_words(
     lines = [*lines, ["x", "y"] * 5]
     path = write_corpus(tmp_path_factory.mktemp("corpus"), "\n".join(map(" ".join, lines)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("shoal.workers.training.counting._BLOCK_IDS", 7)
+        patch.setattr(counting, "_BLOCK_IDS", 7)
+        for module in (counting, vocabulary):
+            patch.setattr(module, "PARTITIONS", 3)
         corpus = encode(path, CorpusSettings(), Word2VecSettings(min_count=min_count), span_words)
     counts = Counter(chain.from_iterable(lines))
     kept = [[word for word in line if counts[word] >= min_count] for line in lines]

@@ -56,7 +56,7 @@ def test_a_corpus_without_a_word_is_refused(tmp_path: Path) -> None:
 
 def test_counts_that_are_gone_are_told(tmp_path: Path) -> None:
     parts = scan(write_corpus(tmp_path, "a b"), CorpusSettings())
-    parts[0].sections[0].words.unlink()
+    parts[0].sections[0].distinct_words.unlink()
     with pytest.raises(TrainingError, match=r"unit-000000-000\.words: cannot be read: .*No such file"):
         merge_counts(parts)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from shoal.workers.training.tokenizers import WHITESPACE, check_name
 UNIT_BYTES = 16 << 20
 TEXT_FIELDS = ("text", "content", "body")
 MAX_SENTENCE = 1_000_000
+MAX_PHRASES = 5
 _COMPRESSED = {".gz": "gzip", ".xz": "xz"}
 _NO_TEXT = frozenset(
     (".zip", ".bz2", ".zst", ".lz4", ".7z", ".tar", ".tgz")
@@ -55,15 +57,20 @@ class CorpusSettings:
     """Size of the parts that plain files and Parquet files are read in."""
     max_sentence: int = 1000
     """Words of a sentence; a longer line is several."""
+    phrases: int = 0
+    """How often words that go together are joined ("new york" to "new_york"): once makes pairs, twice also longer ones."""
+    phrase_threshold: float = 100.0
+    """The score above which a pair is a phrase; see `phrases`."""
+    phrase_discount: int = 5
+    """Pairs, and words of pairs, that do not occur more often are no phrases."""
 
     def __post_init__(self) -> None:
         check_name(self.tokenizer)
-        for field, value, most in (
-            ("unit_bytes", self.unit_bytes, 1 << 40),
-            ("max_sentence", self.max_sentence, MAX_SENTENCE),
-        ):
-            if not 1 <= value <= most:
-                raise TrainingError(f"{field} is {value}, allowed are 1 to {most}")
+        _check_range("unit_bytes", self.unit_bytes, 1, 1 << 40)
+        _check_range("max_sentence", self.max_sentence, 1, MAX_SENTENCE)
+        _check_range("phrases", self.phrases, 0, MAX_PHRASES)
+        _check_range("phrase_threshold", self.phrase_threshold, 0, 1e12)
+        _check_range("phrase_discount", self.phrase_discount, 1, 1 << 40)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as values of JSON."""
@@ -128,6 +135,11 @@ def corpus_digest(units: Sequence[Unit], reading: CorpusSettings, vocabulary: Ma
     files = [[unit.path, unit.kind, unit.begin, unit.end, unit.size, unit.modified_ns] for unit in units]
     text = json.dumps({"files": files, "reading": reading.to_json(), "vocabulary": dict(vocabulary)}, sort_keys=True)
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _check_range(field: str, value: float, least: float, most: float) -> None:
+    if not math.isfinite(value) or not least <= value <= most:
+        raise TrainingError(f"{field} is {value:g}, allowed are {least:g} to {most:g}")
 
 
 def _files(given: str) -> list[str]:

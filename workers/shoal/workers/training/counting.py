@@ -37,8 +37,10 @@ class Section:
     """What was read in one go: a file of numbers (int32, SENTENCE_END after each sentence) and one of distinct words."""
 
     ids: Path
-    words: Path
+    distinct_words: Path
     distinct: int
+    words: int
+    sentences: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +50,18 @@ class UnitCounts:
     unit: str
     """The part's name."""
     sections: tuple[Section, ...]
-    words: int
-    sentences: int
     replaced: int
     """How many U+FFFD were put for bytes that were no UTF-8."""
+
+    @property
+    def words(self) -> int:
+        """Words in all sections."""
+        return sum(section.words for section in self.sections)
+
+    @property
+    def sentences(self) -> int:
+        """Sentences in all sections."""
+        return sum(section.sentences for section in self.sections)
 
 
 def scan_unit(unit: Unit, reading: CorpusSettings, folder: Path) -> UnitCounts:
@@ -62,13 +72,20 @@ def scan_unit(unit: Unit, reading: CorpusSettings, folder: Path) -> UnitCounts:
     """
     blocks = _Blocks(unit, reading)
     sections: list[Section] = []
-    words = sentences = 0
     while not blocks.ended:
-        stem = folder / f"{unit.name}-{len(sections):03d}"
-        section, counts = _scan_section(blocks, reading, stem)
-        sections.append(section)
-        words, sentences = words + int(counts[1:].sum()), sentences + int(counts[0])
-    return UnitCounts(unit.name, tuple(sections), words, sentences, blocks.replaced)
+        sections.append(_scan_section(blocks, reading, folder / f"{unit.name}-{len(sections):03d}.ids"))
+    return UnitCounts(unit.name, tuple(sections), blocks.replaced)
+
+
+def count_section(ids: Path, words: Sequence[str]) -> Section:
+    """A section of a file of numbers, of which the n-th of the distinct `words` has number n; writes how often each
+    occurs beside it. Raises TrainingError when a file cannot be read or written."""
+    counts = np.zeros(len(words) + 1, dtype=np.int64)
+    for block in id_blocks(ids):
+        counts += np.bincount(block - SENTENCE_END, minlength=len(counts))
+    path = ids.with_suffix(".words")
+    _write_words(path, words, counts[1:])
+    return Section(ids, path, len(words), int(counts[1:].sum()), int(counts[0]))
 
 
 def id_blocks(path: Path) -> Iterator[Ids]:
@@ -81,8 +98,8 @@ def id_blocks(path: Path) -> Iterator[Ids]:
         raise TrainingError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def write_words(path: Path, words: Sequence[str], counts: npt.NDArray[np.int64]) -> None:
-    """Writes distinct words, of which the n-th has number n, and how often each occurs: one batch for each partition."""
+def _write_words(path: Path, words: Sequence[str], counts: npt.NDArray[np.int64]) -> None:
+    """One batch for each partition."""
     partitions = np.fromiter((crc32(word.encode()) % PARTITIONS for word in words), dtype=np.int64, count=len(words))
     order = np.argsort(partitions, kind="stable")
     columns = [pa.array(words, pa.large_string()).take(pa.array(order)), order.astype(np.int32), counts[order]]
@@ -99,11 +116,11 @@ def read_words(section: Section, partition: int | None = None) -> pa.Table:
     Raises TrainingError when the file cannot be read.
     """
     try:
-        with pa.OSFile(str(section.words)) as file:
+        with pa.OSFile(str(section.distinct_words)) as file:
             reader = pa.ipc.open_file(file)
             return reader.read_all() if partition is None else pa.Table.from_batches([reader.get_batch(partition)], _WORDS)
     except (OSError, pa.ArrowException) as error:
-        raise TrainingError(f"{section.words}: cannot be read: {' '.join(str(error).split())}") from error
+        raise TrainingError(f"{section.distinct_words}: cannot be read: {' '.join(str(error).split())}") from error
 
 
 _WORDS = pa.schema([("word", pa.large_string()), ("number", pa.int32()), ("count", pa.int64())])
@@ -124,13 +141,11 @@ class _Blocks:
         self.ended = True
 
 
-def _scan_section(blocks: _Blocks, reading: CorpusSettings, stem: Path) -> tuple[Section, npt.NDArray[np.int64]]:
-    """Also how often each number occurs, behind the number of sentences."""
+def _scan_section(blocks: _Blocks, reading: CorpusSettings, path: Path) -> Section:
     lines_of = _Lines(reading)
     numbers = _Numbers(reading)
     cuts = _SentenceCuts(reading.max_sentence)
-    section_ids, section_words = stem.with_suffix(".ids"), stem.with_suffix(".words")
-    with whole_file(section_ids, durable=False) as file:
+    with whole_file(path, durable=False) as file:
         for text in blocks:
             lines = lines_of(text)
             lengths = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines))
@@ -140,12 +155,7 @@ def _scan_section(blocks: _Blocks, reading: CorpusSettings, stem: Path) -> tuple
                 break
         if cuts.open:
             file.write(np.int32(SENTENCE_END).tobytes())
-    words = list(numbers.words)
-    counts = np.zeros(len(words) + 1, dtype=np.int64)
-    for ids in id_blocks(section_ids):
-        counts += np.bincount(ids + 1, minlength=len(counts))
-    write_words(section_words, words, counts[1:])
-    return Section(section_ids, section_words, len(words)), counts
+    return count_section(path, list(numbers.words))
 
 
 class _Lines:

@@ -20,7 +20,7 @@ SPAN_WORDS = 50_000
 MANIFEST, VOCABULARY = "manifest.json", "vocabulary.txt"
 _FORMAT = 1
 _SUFFIX = ".encoded"
-_PROVISIONAL = (".ids", ".words")
+_PROVISIONAL = (".ids", ".words", ".pairs")
 _UNKNOWN = -2
 
 

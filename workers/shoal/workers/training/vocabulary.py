@@ -85,9 +85,13 @@ def build_vocabulary(counts: Mapping[str, int], settings: Word2VecSettings) -> V
 
     Raises TrainingError when there is none.
     """
-    kept = [(-count, word) for word, count in counts.items() if count >= settings.min_count]
+    kept = {word: count for word, count in counts.items() if count >= settings.min_count}
     if not kept:
         raise TrainingError(f"no word of the corpus occurs {settings.min_count} times, which is min_count")
-    kept.sort()
-    del kept[settings.max_vocabulary or len(kept) :]
-    return Vocabulary(tuple(word for _, word in kept), -np.array([count for count, _ in kept], dtype=np.int64))
+    return vocabulary_of(kept, settings.max_vocabulary or len(kept))
+
+
+def vocabulary_of(counts: Mapping[str, int], most: int | None = None) -> Vocabulary:
+    """All words, or so many of the commonest."""
+    ordered = sorted((-count, word) for word, count in counts.items())[:most]
+    return Vocabulary(tuple(word for _, word in ordered), -np.array([count for count, _ in ordered], dtype=np.int64))

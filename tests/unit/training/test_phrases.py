@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from encoded_text import scan, sentences_of, write_corpus
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoal.workers.training import counting, phrases, vocabulary
+from shoal.workers.training.corpus import CorpusSettings
+from shoal.workers.training.counting import UnitCounts
+from shoal.workers.training.phrases import join_phrases
+from shoal.workers.training.vocabulary import merge_counts
+
+LINES = st.lists(st.lists(st.sampled_from("abcde"), max_size=12), min_size=1, max_size=30)
+
+
+def joined(path: Path, reading: CorpusSettings) -> list[list[str]]:
+    parts = join_phrases(scan(path, reading), reading, path.parent / "encoded")
+    return [sentence for part in parts for sentence in sentences_of(part)]
+
+
+def plainly_joined(sentences: list[list[str]], reading: CorpusSettings) -> Iterator[list[str]]:
+    """The paper's rule, word by word."""
+    counts = Counter(word for sentence in sentences for word in sentence)
+    pairs = Counter(pair for sentence in sentences for pair in pairwise(sentence))
+    total = counts.total()
+
+    def is_phrase(first: str, second: str) -> bool:
+        if min(counts[first], counts[second]) <= reading.phrase_discount:
+            return False
+        score = (pairs[first, second] - reading.phrase_discount) / (counts[first] * counts[second]) * total
+        return score > reading.phrase_threshold
+
+    for sentence in sentences:
+        found: list[str] = []
+        place = 0
+        while place < len(sentence):
+            if place + 1 < len(sentence) and is_phrase(sentence[place], sentence[place + 1]):
+                found.append("_".join(sentence[place : place + 2]))
+                place += 2
+            else:
+                found.append(sentence[place])
+                place += 1
+        yield found
+
+
+@settings(max_examples=30, deadline=None)
+@given(lines=LINES, unit_bytes=st.integers(20, 200), threshold=st.sampled_from([0.0, 0.7, 1.5]), passes=st.integers(0, 2))
+def test_phrases_are_those_of_the_papers_rule_however_the_text_is_split(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[list[str]], unit_bytes: int, threshold: float, passes: int
+) -> None:
+    path = write_corpus(tmp_path_factory.mktemp("corpus"), "\n".join(map(" ".join, lines)) + "\nend")
+    reading = CorpusSettings(unit_bytes=unit_bytes, phrases=passes, phrase_threshold=threshold, phrase_discount=1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "_BLOCK_IDS", 9)
+        for module in (counting, vocabulary):
+            patch.setattr(module, "PARTITIONS", 3)
+        patch.setattr(phrases, "RUN_PAIRS", 3)
+        found = joined(path, reading)
+    expected = [line for line in [*lines, ["end"]] if line]
+    for _ in range(passes):
+        expected = list(plainly_joined(expected, reading))
+    assert found == expected
+
+
+def test_words_that_go_together_are_joined_and_twice_makes_longer_phrases(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "new york city a b c d\nb d c a\n" * 30)
+    once, twice = (CorpusSettings(phrases=passes, phrase_threshold=6) for passes in (1, 2))
+    assert joined(path, once)[:2] == [["new_york", "city", "a", "b", "c", "d"], ["b", "d", "c", "a"]]
+    assert joined(path, twice)[:2] == [["new_york_city", "a", "b", "c", "d"], ["b", "d", "c", "a"]]
+
+
+def test_a_phrase_and_a_word_of_the_same_letters_are_counted_together(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "new york\nother words here\n" * 10 + "new_york\n" * 3)
+    reading = CorpusSettings(phrases=1, phrase_threshold=1, phrase_discount=2)
+    counts = merge_counts(join_phrases(scan(path, reading), reading, tmp_path / "encoded"))
+    assert counts["new_york"] == 13
+    # Words that are only in phrases now are no words of their own.
+    assert "new" not in counts
+
+
+def test_joining_may_be_done_elsewhere_and_again(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "new york\nother words here\n" * 10)
+    reading = CorpusSettings(phrases=1, phrase_threshold=1, unit_bytes=100)
+    parts = scan(path, reading)
+
+    def backwards(function: Callable[[UnitCounts], Any], parts: Sequence[UnitCounts]) -> list[Any]:
+        return [function(part) for part in reversed(parts)][::-1]
+
+    first = join_phrases(parts, reading, tmp_path / "encoded")
+    assert join_phrases(parts, reading, tmp_path / "encoded", backwards) == first
+    assert sentences_of(first[0])[0] == ["new_york"]
