@@ -24,7 +24,7 @@ def test_the_alias_table_holds_the_chances(counts: list[int], power: float) -> N
 
 
 @compiled
-def _draw(thresholds, aliases, seed, counts):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _draw(thresholds, aliases, seed, counts):  # type: ignore[no-untyped-def]
     state = np.uint64(seed)
     for _ in range(200_000):
         state += STEP
@@ -55,4 +55,4 @@ def test_all_words_are_kept_where_none_is_common() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_small_vocabularies_have_a_table(count: int) -> None:
     thresholds, aliases = alias_table(np.ones(count, np.int64), 0.75)
-    assert len(thresholds) == len(aliases) == count and (0 <= aliases).all() and (aliases < count).all()
+    assert len(thresholds) == len(aliases) == count and (aliases >= 0).all() and (aliases < count).all()
