@@ -31,9 +31,10 @@ class Checkpoint:
         """Puts it in place of an older one. Raises TrainingError when it cannot be written, and the older one stays."""
         told = {"state": self.state.to_json(), "dim": self.tables.dim, "vocabulary": self.digest}
         with whole_file(path) as file:
-            np.save(file, np.frombuffer(json.dumps(told).encode(), dtype=np.uint8))
-            np.save(file, self.tables.input)
-            np.save(file, self.tables.output)
+            for array in (np.frombuffer(json.dumps(told).encode(), dtype=np.uint8), self.tables.input, self.tables.output):
+                # As numpy.save does, which does not say why it could not.
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+                file.write(np.ascontiguousarray(array).data)
 
     @staticmethod
     def read(path: Path, digest: str, count: int, dim: int) -> Checkpoint | None:

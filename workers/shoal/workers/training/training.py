@@ -21,6 +21,7 @@ from shoal.workers.training.crew import Assignment, Crew, Room
 from shoal.workers.training.encoded_corpus import EncodedCorpus, encode_unit
 from shoal.workers.training.errors import TrainingError
 from shoal.workers.training.interruption import Interruption
+from shoal.workers.training.phrases import join_phrases
 from shoal.workers.training.progress import Figures, Progress, Totals
 from shoal.workers.training.rounds import Plan, Rounds
 from shoal.workers.training.settings import Word2VecSettings
@@ -110,8 +111,10 @@ def train_word2vec(
         digest = corpus_digest(units, reading, {"min_count": settings.min_count, "max_vocabulary": settings.max_vocabulary})
         work = WorkFolder(output)
         try:
-            resumed = work.begin(_identity(units, reading, settings, digest), overwrite)
-            found, encoded = _corpus(work.corpus, units, digest, reading, settings, crew, tell, resumed)
+            work.begin(_identity(units, reading, settings, digest), overwrite)
+            found, encoded = None, work.encoded_corpus(digest)
+            if encoded is None:
+                found, encoded = _encode(work.corpus, units, digest, reading, settings, crew, tell)
             scanned_s = time.monotonic()
             crew.begin(Assignment(settings, str(work.corpus), averaging.scheme))
             check_memory(crew.rooms(), len(encoded.vocabulary.words), settings.dim)
@@ -180,7 +183,7 @@ def _train(rounds: Rounds, encoded: EncodedCorpus, tell: Listeners) -> Progress:
     return progress
 
 
-def _corpus(
+def _encode(
     folder: Path,
     units: Sequence[Unit],
     digest: str,
@@ -188,33 +191,32 @@ def _corpus(
     settings: Word2VecSettings,
     crew: Crew,
     tell: Listeners,
-    resumed: bool,
-) -> tuple[Corpus | None, EncodedCorpus]:
-    """The encoded corpus: made now, or found whole where an earlier run made it."""
-    if resumed and (folder / "manifest.json").exists():
-        found = EncodedCorpus.open(folder)
-        if found.digest == digest:
-            return None, found
+) -> tuple[Corpus, EncodedCorpus]:
+    """Text to numbers, in `folder`."""
     tell.phase("reading the corpus")
     counts: list[UnitCounts] = []
     for part in crew.map(partial(scan_unit, reading=reading, folder=folder), units):
         counts.append(part)
         tell.scanned(len(counts), len(units))
-    tell.phase("counting words")
-    vocabulary = build_vocabulary(merge_counts(counts, settings.min_count), settings)
-    tell.phase("encoding the corpus")
-    encoded = list(crew.map(partial(encode_unit, vocabulary=vocabulary, folder=folder), counts))
     corpus = Corpus(
         words=sum(part.words for part in counts),
         sentences=sum(part.sentences for part in counts),
         replaced=sum(part.replaced for part in counts),
     )
+    if reading.phrases:
+        tell.phase("joining phrases")
+        counts = join_phrases(counts, reading, folder, crew.map)
+    tell.phase("counting words")
+    vocabulary = build_vocabulary(merge_counts(counts, settings.min_count), settings)
+    tell.phase("encoding the corpus")
+    encoded = list(crew.map(partial(encode_unit, vocabulary=vocabulary, folder=folder), counts))
     return corpus, EncodedCorpus.write(folder, digest, vocabulary, encoded)
 
 
 def _identity(units: Sequence[Unit], reading: CorpusSettings, settings: Word2VecSettings, digest: str) -> Mapping[str, Any]:
     """What decides the result, by the names that a difference is told with; the corpus last, which follows from others."""
-    return {**asdict(settings), **reading.to_json(), "files": sorted({unit.path for unit in units}), "corpus": digest}
+    files = sorted({unit.path for unit in units})
+    return {**asdict(settings), **reading.to_json(), "files": files, "digest of the corpus": digest}
 
 
 def _gib(count: int) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shoal.workers.training.encoded_corpus import MANIFEST, EncodedCorpus
 from shoal.workers.training.errors import TrainingError
 from shoal.workers.training.whole_file import whole_file
 
@@ -23,6 +24,7 @@ class WorkFolder:
     def __init__(self, output: Path) -> None:
         """Makes `<output>.training` if need be; raises TrainingError when that fails, or another process holds it."""
         self._output = output
+        self._removed = False
         self.path = output.absolute().with_name(output.name + SUFFIX)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -50,18 +52,17 @@ class WorkFolder:
         """Where the newest checkpoint is, or will be."""
         return self.path / _CHECKPOINT
 
-    def begin(self, identity: Mapping[str, Any], overwrite: bool) -> bool:
-        """Makes the folder that of the training `identity` (values of JSON by what they are called), or finds that it is
-        already, which is what is returned.
+    def begin(self, identity: Mapping[str, Any], overwrite: bool) -> None:
+        """Makes the folder that of the training `identity` (values of JSON by what they are called).
 
-        Raises TrainingError when it is another training's, unless `overwrite`, which begins anew in any case.
+        Raises TrainingError when another training has left a checkpoint there, unless `overwrite`, which begins anew.
         """
         path = self.path / _IDENTITY
         identity = json.loads(json.dumps(identity))
         try:
             if overwrite:
-                self._clear()
-            elif path.exists():
+                self.checkpoint.unlink(missing_ok=True)
+            if self.checkpoint.exists():
                 found = json.loads(path.read_bytes())
                 for name in [*identity, *(set(found) - set(identity))]:
                     if (before := found.get(name)) != (now := identity.get(name)):
@@ -69,34 +70,39 @@ class WorkFolder:
                             f"{self.path}: holds an interrupted training with {name} {_brief(before)}, this one has "
                             f"{_brief(now)}; choose another output, or overwrite"
                         )
-                return True
-            # Without its identity, nobody knows what it is.
-            self._clear()
-            self.corpus.mkdir()
+                return
         except OSError as error:
             raise TrainingError(f"{self.path}: cannot be used: {error.strerror or error}") from error
         except (ValueError, AttributeError) as error:
             raise TrainingError(f"{path}: is damaged; choose another output, or overwrite") from error
         with whole_file(path) as file:
             file.write(json.dumps(identity).encode())
-        return False
+
+    def encoded_corpus(self, digest: str) -> EncodedCorpus | None:
+        """The one that an earlier run made, if it was made of the same; else its folder is empty, to be made there."""
+        try:
+            found = EncodedCorpus.open(self.corpus)
+            if found.digest == digest:
+                return found
+        except TrainingError:
+            pass  # There is none, or not the whole of it.
+        try:
+            shutil.rmtree(self.corpus, ignore_errors=True)
+            self.corpus.mkdir()
+        except OSError as error:
+            raise TrainingError(f"{self.corpus}: cannot be used: {error.strerror or error}") from error
+        return None
 
     def remove(self) -> None:
-        """Nothing in it is of use any more."""
+        """Nothing in it is of use any more. For others it is then as if it were not held."""
+        self._removed = True
         shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:
-        """Lets another process have it."""
+        """Lets another process have it; nothing is left where there is nothing to go on from."""
+        if not (self._removed or self.checkpoint.exists() or (self.corpus / MANIFEST).exists()):
+            self.remove()
         self._lock.close()
-
-    def _clear(self) -> None:
-        # The identity goes first: what is left of a training must not be taken for that of another.
-        (self.path / _IDENTITY).unlink(missing_ok=True)
-        for path in self.path.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != _LOCK:
-                path.unlink()
 
 
 def _brief(value: Any) -> str:

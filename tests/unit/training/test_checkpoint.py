@@ -1,0 +1,79 @@
+"""A checkpoint is whole, of the right training, or refused; and the old one stays where a new one cannot be written."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shoal.workers.training.checkpoint import Checkpoint, is_due
+from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.schedule import Piece, State
+from shoal.workers.training.tables import Tables
+
+STATE = State(rounds=7, epochs=2, done=1234, queue=(Piece(0, 3), Piece(1, 0)))
+
+
+def checkpoint(seed: int = 1, count: int = 50) -> Checkpoint:
+    return Checkpoint(STATE, Tables.initial(count, 20, seed), "digest")
+
+
+def test_it_is_read_as_it_was_written_and_a_newer_one_replaces_it(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    assert Checkpoint.read(path, "digest", 50, 20) is None
+    for seed in (1, 2):
+        checkpoint(seed).write(path)
+        found = Checkpoint.read(path, "digest", 50, 20)
+        assert found is not None and found.state == STATE
+        assert np.array_equal(found.tables.input, Tables.initial(50, 20, seed).input) and not found.tables.output.any()
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("digest", "count", "dim"), [("other", 50, 20), ("digest", 51, 20), ("digest", 50, 21)])
+def test_that_of_another_vocabulary_or_dim_is_refused(tmp_path: Path, digest: str, count: int, dim: int) -> None:
+    checkpoint().write(tmp_path / "checkpoint")
+    with pytest.raises(TrainingError, match="another vocabulary or dim; begin anew with overwrite"):
+        Checkpoint.read(tmp_path / "checkpoint", digest, count, dim)
+
+
+@pytest.mark.parametrize("size", [0, 5, 150, 400, 3000])
+def test_a_damaged_one_is_told_in_one_line(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "checkpoint"
+    checkpoint().write(path)
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(TrainingError) as told:
+        Checkpoint.read(path, "digest", 50, 20)
+    assert "the checkpoint cannot be read" in str(told.value) and "\n" not in str(told.value)
+
+
+def test_a_full_disk_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint"
+    checkpoint().write(path)
+    before = path.read_bytes()
+    # The limit holds for all of a process, so it is another one that meets it.
+    code = f"""
+import resource, signal
+from pathlib import Path
+from shoal.workers.training.errors import TrainingError
+from test_checkpoint import checkpoint
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, {resource.getrlimit(resource.RLIMIT_FSIZE)[1]}))
+try:
+    checkpoint(seed=2, count=5000).write(Path({str(path)!r}))
+except TrainingError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == f"{path}: cannot be written: File too large"
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_one_is_due_after_a_while_and_more_rarely_where_writing_takes_long() -> None:
+    assert not is_due(159, 100, 0.1, every_s=60) and is_due(160, 100, 0.1, every_s=60)
+    assert not is_due(199, 100, 5.0, every_s=60) and is_due(200, 100, 5.0, every_s=60)

@@ -1,0 +1,252 @@
+"""A training in this process: from text to a table, interrupted and gone on with, refused and failed."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shoal.workers.training.averaging_settings import AveragingSettings
+from shoal.workers.training.corpus import CorpusSettings
+from shoal.workers.training.crew import Room
+from shoal.workers.training.encoded_corpus import EncodedCorpus
+from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.local_crew import LocalCrew
+from shoal.workers.training.progress import Figures
+from shoal.workers.training.settings import Word2VecSettings
+from shoal.workers.training.tables import Tables
+from shoal.workers.training.training import Listeners, Summary, check_memory, table_bytes, train_word2vec
+from shoal.workers.training.vocabulary import Vocabulary
+from shoal.workers.training.work_folder import WorkFolder
+from training_text import READING, ROUND_WORDS, small_settings, write_text
+
+
+class Run:
+    """Trainings with the same output, and what they saved and told."""
+
+    def __init__(self, folder: Path) -> None:
+        self.text = write_text(folder / "text.txt")
+        self.output = folder / "model"
+        self.work = folder / "model.training"
+        self.saved: list[tuple[Vocabulary, Tables]] = []
+        self.told: list[Figures] = []
+        self.began: list[tuple[EncodedCorpus, int]] = []
+        self.phases: list[str] = []
+        self.at_round: Callable[[int], None] = lambda number: None
+        self.at_save: Callable[[], None] = lambda: None
+
+    def train(self, settings: Word2VecSettings | None = None, **more: object) -> Summary:
+        self.told.clear()
+        self.phases.clear()
+        arguments = {
+            "crew": LocalCrew(),
+            "reading": READING,
+            "averaging": AveragingSettings(round_words=ROUND_WORDS),
+            "tell": Listeners(
+                phase=self.phases.append, began=lambda *what: self.began.append(what), advanced=self._advanced
+            ),
+            "checkpoint_every_s": 0.0,
+            **more,
+        }
+        return train_word2vec([str(self.text)], self.output, self._save, settings=settings or small_settings(), **arguments)  # type: ignore[arg-type]
+
+    def _save(self, vocabulary: Vocabulary, tables: Tables) -> None:
+        self.at_save()
+        self.saved.append((vocabulary, Tables(tables.dim, tables.input.copy(), tables.output.copy())))
+
+    def _advanced(self, figures: Figures) -> None:
+        self.told.append(figures)
+        self.at_round(len(self.told))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Tables:
+    """What comes of the training that the tests interrupt."""
+    run = Run(tmp_path_factory.mktemp("undisturbed"))
+    run.train()
+    return run.saved[0][1]
+
+
+def check_equal(one: Tables, other: Tables) -> None:
+    assert np.array_equal(one.input, other.input) and np.array_equal(one.output, other.output)
+
+
+def fail(at: int, error: BaseException) -> Callable[[int], None]:
+    def at_round(number: int) -> None:
+        if number == at:
+            raise error
+
+    return at_round
+
+
+def test_it_trains_every_word_in_every_epoch_and_learns(run: Run) -> None:
+    summary = run.train(small_settings(epochs=20, learning_rate=0.1))
+    [(vocabulary, tables)] = run.saved
+    assert summary.totals.words == 20 * summary.corpus_words == 20 * int(vocabulary.counts.sum())
+    assert summary.corpus is not None and summary.corpus.words >= summary.corpus_words
+    assert summary.vocabulary == len(vocabulary.words) == tables.count
+    assert run.told[-1].share == 1.0 and run.told[-1].words == summary.totals.words
+    assert run.told[-1].loss < run.told[0].loss
+    rates = [figures.rate for figures in run.told]
+    assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(1e-4)
+    assert run.phases[0] == "looking at the corpus" and run.phases[-1] == "saving"
+    assert not run.work.exists()
+
+
+def test_two_trainings_with_one_seed_are_the_same_and_another_seed_is_another(run: Run, undisturbed: Tables) -> None:
+    run.train()
+    check_equal(run.saved[0][1], undisturbed)
+    run.train(small_settings(seed=2))
+    assert not np.array_equal(run.saved[1][1].input, undisturbed.input)
+
+
+def test_one_that_fails_in_the_middle_goes_on_to_the_same_bits(run: Run, undisturbed: Tables) -> None:
+    run.at_round = fail(4, RuntimeError("lights out"))
+    with pytest.raises(RuntimeError, match="lights out"):
+        run.train()
+    assert run.work.exists() and not run.saved
+    run.at_round = fail(5, RuntimeError("again"))
+    with pytest.raises(RuntimeError, match="again"):
+        run.train()
+    run.at_round = fail(-1, RuntimeError())
+    summary = run.train()
+    check_equal(run.saved[0][1], undisturbed)
+    # It did not read the text again, nor train what was trained.
+    assert "reading the corpus" not in run.phases and summary.corpus is None
+    assert summary.trained_before > 0 and run.began[-1][1] == summary.trained_before
+    assert summary.trained_before + summary.totals.words == 3 * summary.corpus_words
+    assert not run.work.exists()
+
+
+def test_a_failure_without_a_checkpoint_begins_with_the_encoded_corpus(run: Run, undisturbed: Tables) -> None:
+    run.at_round = fail(2, RuntimeError("lights out"))
+    with pytest.raises(RuntimeError, match="lights out"):
+        run.train(checkpoint_every_s=1e9)
+    # Without a checkpoint, nothing ties the folder to these settings.
+    run.at_round = fail(-1, RuntimeError())
+    run.train(small_settings(dim=20), checkpoint_every_s=1e9)
+    assert run.saved[0][1].dim == 20 and "reading the corpus" not in run.phases
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_the_round_end_and_leaves_a_checkpoint(run: Run, undisturbed: Tables, number: signal.Signals) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, interrupt)
+    try:
+        run.at_round = lambda done: os.kill(os.getpid(), number) if done == 3 else None
+        with pytest.raises(KeyboardInterrupt):
+            run.train(checkpoint_every_s=1e9)
+        assert signal.getsignal(number) is interrupt
+    finally:
+        signal.signal(number, before)
+    assert len(run.told) == 4
+    run.at_round = fail(-1, RuntimeError())
+    summary = run.train()
+    assert summary.trained_before == 3 * summary.corpus_words - summary.totals.words > 0
+    check_equal(run.saved[0][1], undisturbed)
+
+
+def test_a_failed_save_loses_nothing(run: Run, undisturbed: Tables) -> None:
+    def full() -> None:
+        raise TrainingError("model: No space left on device")
+
+    run.at_save = full
+    with pytest.raises(TrainingError, match="No space left"):
+        run.train(checkpoint_every_s=1e9)
+    run.at_save = lambda: None
+    summary = run.train()
+    assert summary.totals.words == 0 and summary.trained_before == 3 * summary.corpus_words
+    check_equal(run.saved[0][1], undisturbed)
+
+
+def test_another_training_is_refused_with_what_differs_and_overwrite_begins_anew(run: Run, undisturbed: Tables) -> None:
+    run.at_round = fail(3, RuntimeError())
+    with pytest.raises(RuntimeError):
+        run.train()
+    run.at_round = fail(-1, RuntimeError())
+    for changed, told in (
+        ({"settings": small_settings(window=7)}, "window 5, this one has 7"),
+        ({"settings": small_settings(min_count=3)}, "min_count 2, this one has 3"),
+        ({"reading": CorpusSettings()}, 'tokenizer "unicode", this one has "whitespace"'),
+    ):
+        with pytest.raises(TrainingError, match=f"^{run.work}: holds an interrupted training with {told}"):
+            run.train(**changed)  # type: ignore[arg-type]
+    with run.text.open("a") as file:
+        file.write("something new")
+    with pytest.raises(TrainingError, match="interrupted training with digest of the corpus"):
+        run.train()
+    assert run.train(small_settings(window=7), overwrite=True).trained_before == 0
+
+
+def test_two_at_once_are_refused(run: Run) -> None:
+    held = WorkFolder(run.output)
+    try:
+        with pytest.raises(TrainingError, match=rf"model: another training is at work there \(process {os.getpid()}\)"):
+            run.train()
+    finally:
+        held.close()
+    run.train()
+
+
+def test_numbers_without_bounds_are_told_with_the_learning_rate(run: Run) -> None:
+    with pytest.raises(TrainingError, match="learning_rate is 10, take a smaller one"):
+        run.train(small_settings(learning_rate=10.0, epochs=200))
+    assert not run.saved
+
+
+def test_bad_input_leaves_nothing_behind(run: Run) -> None:
+    with pytest.raises(TrainingError, match="min_count"):
+        run.train(small_settings(min_count=100_000))
+    run.text.write_text(" \n ")
+    with pytest.raises(TrainingError, match="no words"):
+        run.train()
+    run.text.unlink()
+    with pytest.raises(TrainingError, match="no such file"):
+        run.train()
+    assert not run.work.exists()
+
+
+def test_too_large_a_vocabulary_is_refused_before_training(run: Run) -> None:
+    class Small(LocalCrew):
+        def rooms(self) -> list[Room]:
+            return [Room("this machine", 1, 100_000)]
+
+    with pytest.raises(TrainingError, match=r"words of dim 16 need 0\.0 GiB on this machine .* are free"):
+        run.train(crew=Small())
+    assert "training" not in run.phases
+    assert LocalCrew().rooms()[0].free_bytes > 1 << 20
+
+
+def test_memory_counts_all_learners_of_a_machine() -> None:
+    need = table_bytes(1000, 100)
+    assert need == 4 * 4 * 1000 * 112
+    check_memory([Room("a", 2, 2 * need), Room("b", 1, need)], 1000, 100)
+    with pytest.raises(TrainingError, match=r"on a \(two tables and a copy, 2 times\)"):
+        check_memory([Room("a", 2, 2 * need - 1)], 1000, 100)
+
+
+def test_phrases_are_words_of_the_vocabulary(run: Run) -> None:
+    run.train()
+    run.train(reading=dataclasses.replace(READING, phrases=1, phrase_threshold=20.0, phrase_discount=2))
+    plain, joined = (set(vocabulary.words) for vocabulary, _ in run.saved)
+    new = joined - plain
+    assert "joining phrases" in run.phases and len(new) > 3
+    assert all(set(word.split("_", 1)) <= plain for word in new)
+
+
+def test_several_threads_train_all_of_it(run: Run) -> None:
+    assert run.train(crew=LocalCrew(2)).totals.words == 3 * int(run.saved[0][0].counts.sum())
+    with pytest.raises(TrainingError, match="threads is 0"):
+        LocalCrew(0)
