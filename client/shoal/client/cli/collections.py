@@ -6,12 +6,14 @@ import click
 
 from shoal.client import types
 from shoal.client.cli.failure import Failure
+from shoal.client.cli.model_names import whole_name
 from shoal.client.cli.output import print_fields, print_json, print_table
 from shoal.client.cli.session import Session, remote
 
 
 @click.command(
-    epilog="\b\nExamples:\n  shoal create papers --model all-MiniLM-L6-v2\n  shoal create mine --dimension 384 --index flat"
+    epilog="\b\nExamples:\n  shoal create papers --model all-MiniLM-L6-v2\n  shoal create wiki --model ./trained\n"
+    "  shoal create mine --dimension 384 --index flat"
 )
 @click.argument("name")
 @click.option(
@@ -46,7 +48,7 @@ def create(
 ) -> None:
     """Create the collection NAME."""
     info = session.client.create_collection(
-        name, model=model, dimension=dimension, index=index, metric=metric, shards=shards, empty_text=empty_text
+        name, model=whole_name(model), dimension=dimension, index=index, metric=metric, shards=shards, empty_text=empty_text
     )
     if session.json:
         print_json(info)

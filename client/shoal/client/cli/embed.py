@@ -15,6 +15,7 @@ import numpy as np
 from shoal.client import embeddings, types
 from shoal.client._embedding import DEFAULT_BATCH_TEXTS
 from shoal.client.cli.failure import Failure
+from shoal.client.cli.model_names import whole_name
 from shoal.client.cli.output import print_json, shorten
 from shoal.client.cli.session import Session, remote
 from shoal.client.cli.vector_file import VectorFile
@@ -76,7 +77,7 @@ def embed(
     count = failed = tokens = 0
     with ExitStack() as stack:
         file = None if output is None else stack.enter_context(VectorFile(output))
-        for block in _blocks(session, model, wanted, options):
+        for block in _blocks(session, whole_name(model), wanted, options):
             if file is not None:
                 file.append(block.vectors)
             if session.json and file is None:
