@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
-from cluster_process import ClusterProcess, eventually
+from cluster_process import ClusterProcess, eventually, shoal
+from conformance.model_folders import HIDDEN, trained_folder
 from shoal.client import (
     AsyncClient,
     Client,
@@ -23,12 +25,16 @@ from shoal.client import (
     VersionConflict,
 )
 from shoal.client.types import IndexKind
+from shoal.workers.encoding.loading import load_model
+from shoal.workers.encoding.table_model import NOTHING_KNOWN
+from shoal.workers.encoding.word_folder import Pooling
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
 MODEL = "hashing:128"
 SEAL_SOON = 'metrics = "127.0.0.1:0"\n[index]\nseal_delta_rows = 200\nseal_segments = 4\nfile_grace_s = 0.5\n'
 SEALED_DOCUMENTS = 600
+TRAINED_TEXTS = ["the moon locks slowly", "a shoal of fish turns at once", "in deep water"]
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +124,36 @@ def test_own_vectors(client: Client) -> None:
     assert answer[0].id == "2"
     assert [hit.score for hit in answer] == pytest.approx([0.0, -2.0])
     client.drop_collection("own")
+
+
+def test_trained_word_vectors_are_a_model(cluster: ClusterProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = trained_folder(tmp_path / "trained", Pooling.SIF)
+    (tmp_path / "notes.jsonl").write_text(
+        "".join(json.dumps({"id": str(number), "text": text}) + "\n" for number, text in enumerate(TRAINED_TEXTS))
+    )
+    # By a path that means something to this command alone, and not to the server in its own folder.
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> Any:
+        ended = shoal("--address", cluster.address, *arguments, "--json")
+        assert ended.returncode == 0, ended
+        return json.loads(ended.stdout)
+
+    made = run("create", "trained", "--model", "./trained", "--index", "flat")
+    assert (made["model"], made["dimension"]) == (str(folder), HIDDEN)
+    run("add", "trained", "notes.jsonl", "--wait")
+    hits = run("search", "trained", "Is it the deep WATER?", "-k", "3")["hits"]
+    query, *documents = load_model(str(folder), threads=1).encode(["the deep water", *TRAINED_TEXTS]).vectors
+    expected = sorted(((float(query @ vector), str(number)) for number, vector in enumerate(documents)), reverse=True)
+    assert [hit["id"] for hit in hits] == [number for _, number in expected] and hits[0]["id"] == "2"
+    assert [hit["score"] for hit in hits] == pytest.approx([score for score, _ in expected], abs=1e-5)
+
+    with cluster.client() as client:
+        client.upsert("trained", [Document("unknown", "qwerty"), Document("4", "one star")])
+        eventually(lambda: bool(client.failed("trained")), "what has no known word is set aside")
+        assert [(one.id, NOTHING_KNOWN in one.reason) for one in client.failed("trained")] == [("unknown", True)]
+        assert client.search("trained", "one star", k=1)[0].id == "4"
+    run("drop", "trained", "--yes")
 
 
 def test_embedding_status_and_describe(client: Client) -> None:
