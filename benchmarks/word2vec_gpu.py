@@ -1,0 +1,204 @@
+"""Word2Vec on a GPU against one thread of gensim and one of our CPU kernel: words a second, and how good the vectors are.
+
+All train on the same text with the same settings, in turn, several rounds over; each round is one seed. Medians, ranges and
+ratios are printed. Reading the text and counting its words is not part of the time. It has not met a GPU yet; `--quick` runs
+anywhere, with the torch learner on the CPU, on a small slice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from shoal.workers.evaluation.analogies import score_analogies
+from shoal.workers.evaluation.analogy_questions import read_questions
+from shoal.workers.evaluation.candidates import Candidates
+from shoal.workers.evaluation.similarity import read_pairs, score_similarity
+from shoal.workers.training.corpus import CorpusSettings, plan_units
+from shoal.workers.training.counting import scan_unit
+from shoal.workers.training.cpu_learner import CpuLearner
+from shoal.workers.training.encoded_corpus import EncodedCorpus, encode_unit
+from shoal.workers.training.learner import Ids, Learner
+from shoal.workers.training.settings import Word2VecSettings
+from shoal.workers.training.tables import Floats, Tables
+from shoal.workers.training.torch_learner import TorchLearner
+from shoal.workers.training.training_device import missing_cuda
+from shoal.workers.training.vocabulary import Vocabulary, build_vocabulary, merge_counts
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+CORPUS = SHARED / "corpus" / "enwiki-2015-100mb.txt.xz"
+SENTENCE_WORDS = 1000
+GENSIM = "gensim, 1 thread"
+CANDIDATES = 30_000
+LEASE_SPANS = 20
+"""Spans of 50,000 words that are trained at once."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """One training."""
+
+    words_per_s: float
+    vectors: Floats
+
+
+def write_lines(words: int, path: Path) -> None:
+    """The first `words` words of the corpus, so many in a line as gensim and we take for a sentence."""
+    with lzma.open(CORPUS, "rt", encoding="utf-8") as file:
+        # Words have about six letters here, with the blank; what is read too much is left out.
+        tokens = file.read(8 * words).split()[:words]
+    lines = (" ".join(tokens[at : at + SENTENCE_WORDS]) for at in range(0, len(tokens), SENTENCE_WORDS))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def encode(text: Path, settings: Word2VecSettings) -> tuple[Vocabulary, list[Ids]]:
+    """The vocabulary of the text, and its ids by leases of about a million words."""
+    with tempfile.TemporaryDirectory() as folder:
+        counts = [scan_unit(unit, CorpusSettings(), Path(folder)) for unit in plan_units([str(text)], CorpusSettings())]
+        vocabulary = build_vocabulary(merge_counts(counts, settings.min_count), settings)
+        units = [encode_unit(count, vocabulary, Path(folder)) for count in counts]
+        corpus = EncodedCorpus.write(Path(folder), "", vocabulary, units)
+        spans = [np.array(corpus.ids(span)) for span in corpus.spans]
+    return vocabulary, [np.concatenate(spans[at : at + LEASE_SPANS]) for at in range(0, len(spans), LEASE_SPANS)]
+
+
+def train(learner: Learner, leases: Sequence[Ids], settings: Word2VecSettings) -> Result:
+    """All epochs, with the learning rate as a training has it."""
+    # What is compiled or set up at the first call is no part of training; a rate of 0 changes nothing.
+    learner.train(leases[0][:50_000], 0.0, 0.0, 0)
+    total = sum(map(len, leases)) * settings.epochs
+    begun, done, words = time.perf_counter(), 0, 0
+    for epoch in range(settings.epochs):
+        for number, ids in enumerate(leases):
+            rates = settings.rate(done / total), settings.rate((done + len(ids)) / total)
+            words += learner.train(ids, *rates, (settings.seed * 1000 + epoch) * 100_000 + number).words
+            done += len(ids)
+    seconds = time.perf_counter() - begun
+    return Result(words / seconds, learner.tables().vectors())
+
+
+def train_gensim(text: Path, vocabulary: Vocabulary, settings: Word2VecSettings) -> Result:
+    """The same with gensim, in one thread, from the same lines; counting them is not part of the time."""
+    from gensim.models import Word2Vec
+
+    sentences = [line.split() for line in text.read_text(encoding="utf-8").splitlines()]
+    model = Word2Vec(
+        vector_size=settings.dim,
+        window=settings.window,
+        negative=settings.negative,
+        sg=int(not settings.cbow),
+        alpha=settings.first_rate,
+        min_alpha=settings.min_learning_rate,
+        sample=settings.sample,
+        min_count=settings.min_count,
+        workers=1,
+        seed=settings.seed,
+    )
+    model.build_vocab(sentences)
+    begun = time.perf_counter()
+    model.train(sentences, total_examples=model.corpus_count, epochs=settings.epochs)
+    seconds = time.perf_counter() - begun
+    vectors = np.stack([model.wv[word] for word in vocabulary.words])
+    return Result(int(vocabulary.counts.sum()) * settings.epochs / seconds, vectors)
+
+
+def scores(vocabulary: Vocabulary, vectors: Floats) -> dict[str, float]:
+    """Spearman's correlation for two sets of pairs, and the share of analogies that are right, all of 100."""
+    words = SHARED / "words"
+    candidates = Candidates(vocabulary.words, vectors)
+    common = Candidates(vocabulary.words, vectors, CANDIDATES)
+    found = {
+        name: score_similarity(candidates, read_pairs(words / "similarity" / file)).spearman
+        for name, file in (("WordSim-353", "wordsim353.tsv"), ("MEN", "men-3000.tsv"))
+    }
+    found["analogies"] = score_analogies(
+        common, read_questions(words / "analogies" / "questions-words.dev.txt")
+    ).overall.accuracy
+    return {name: 100 * (value or 0.0) for name, value in found.items()}
+
+
+def spread(values: Sequence[float], scale: float = 1) -> str:
+    """The median and the range."""
+    return f"{statistics.median(values) / scale:.2f} [{min(values) / scale:.2f}-{max(values) / scale:.2f}]"
+
+
+def trainers(
+    text: Path, settings: Word2VecSettings, device: str, batch_words: int
+) -> tuple[Vocabulary, dict[str, Callable[[], Result]]]:
+    """All who train, by name; they begin with the same tables, but for gensim, which draws its own."""
+    vocabulary, leases = encode(text, settings)
+    tables = Tables.initial(len(vocabulary.words), settings.dim, settings.seed)
+
+    def with_torch() -> Result:
+        learner = TorchLearner(settings, vocabulary.counts, tables, device=device, batch_words=batch_words)
+        return train(learner, leases, settings)
+
+    return vocabulary, {
+        GENSIM: lambda: train_gensim(text, vocabulary, settings),
+        "CPU kernel, 1 thread": lambda: train(CpuLearner(settings, vocabulary.counts, tables, 1), leases, settings),
+        f"torch, {device}": with_torch,
+    }
+
+
+def compare(text: Path, arguments: argparse.Namespace, dim: int, device: str) -> None:
+    """Prints how fast each trains vectors of `dim` numbers, and how good they are."""
+    results: dict[str, list[Result]] = {}
+    quality: dict[str, list[dict[str, float]]] = {}
+    for seed in range(1, arguments.rounds + 1):
+        settings = Word2VecSettings(dim=dim, epochs=arguments.epochs, cbow=arguments.cbow, seed=seed)
+        vocabulary, makers = trainers(text, settings, device, arguments.batch_words)
+        if seed == 1:
+            known, total = len(vocabulary.words), int(vocabulary.counts.sum())
+            print(f"dim {dim}: {total:,} words of a vocabulary of {known:,}, {arguments.epochs} epochs", flush=True)
+        for name, make in makers.items():
+            result = make()
+            results.setdefault(name, []).append(result)
+            quality.setdefault(name, []).append(scores(vocabulary, result.vectors))
+    peer = statistics.median(result.words_per_s for result in results[GENSIM])
+    for name, some in results.items():
+        rates = [result.words_per_s for result in some]
+        figures = ", ".join(f"{kind} {spread([each[kind] for each in quality[name]])}" for kind in quality[name][0])
+        print(
+            f"  {name:20} {spread(rates, 1e6)} M words/s, {statistics.median(rates) / peer:6.2f} x gensim; {figures}",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--words", type=int, default=17_000_000, help="so many of the corpus, from its beginning")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dims", type=int, nargs="+", default=[100, 300])
+    parser.add_argument("--batch-words", type=int, default=0, help="words of a batch; 0 chooses by vocabulary and device")
+    parser.add_argument("--cbow", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="a small slice, with torch on the CPU")
+    arguments = parser.parse_args()
+    if not CORPUS.exists():
+        raise SystemExit(f"the corpus is not there: {CORPUS}")
+    device, lack = ("cpu", "") if arguments.quick else ("cuda", missing_cuda())
+    if lack:
+        raise SystemExit(f"{lack}; --quick runs on the CPU")
+    if arguments.quick:
+        arguments.words, arguments.epochs, arguments.rounds, arguments.dims = 1_000_000, 3, 1, [50]
+        torch.set_num_threads(1)
+    else:
+        print(torch.cuda.get_device_name(), f"torch {torch.__version__}")
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "corpus.txt"
+        write_lines(arguments.words, text)
+        for dim in arguments.dims:
+            compare(text, arguments, dim, device)
+
+
+if __name__ == "__main__":
+    main()

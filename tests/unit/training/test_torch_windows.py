@@ -1,0 +1,93 @@
+"""What the torch learner draws from a text: which words are kept, their contexts, their negatives and learning rates."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from shoal.workers.training.learner import SENTENCE_END, Ids  # noqa: E402
+from shoal.workers.training.torch_windows import KeptText, Sampler  # noqa: E402
+
+CPU = torch.device("cpu")
+COUNTS = np.array([5000, 900, 300, 60, 20], dtype=np.int64)
+WINDOW, NEGATIVE = 3, 4
+
+
+def some_text(words: int, sentence: int = 7) -> Ids:
+    """Words as often as `COUNTS` has them, in sentences of `sentence` words."""
+    drawn = np.random.default_rng(1).choice(len(COUNTS), words, p=COUNTS / COUNTS.sum())
+    return np.concatenate(
+        [np.append(part, SENTENCE_END) for part in np.split(drawn, range(sentence, words, sentence))]
+    ).astype(np.int32)
+
+
+def kept(ids: Ids, sample: float = 0.0, seed: int = 1, power: float = 0.75) -> KeptText:
+    sampler = Sampler(COUNTS, sample, power, CPU)
+    sampler.begin(seed)
+    return sampler.kept(ids, (0.1, 0.02), WINDOW, NEGATIVE)
+
+
+def test_contexts_stay_in_the_sentence_and_in_reach() -> None:
+    ids = some_text(50)
+    text = kept(ids)
+    batch = text.batch(10, 40, WINDOW)
+    sentences = [part[part >= 0].tolist() for part in np.split(ids, np.flatnonzero(ids == SENTENCE_END) + 1)]
+    places = [(sentence, place) for sentence in sentences for place in range(len(sentence))]
+    assert {int(reach) for reach in text.reaches} == {1, 2, 3}
+    for row, (sentence, place) in enumerate(places[10:40]):
+        reach = int(text.reaches[10 + row])
+        expected = sentence[max(0, place - reach) : place] + sentence[place + 1 : place + 1 + reach]
+        assert batch.contexts[row][batch.within[row]].tolist() == expected
+        assert int(batch.words[row]) == sentence[place]
+    assert torch.equal(batch.negatives, text.negatives[10:40].long())
+
+
+def test_words_are_dropped_with_word2vecs_chance() -> None:
+    ids = some_text(40_000)
+    sample = 0.02
+    words = kept(ids, sample).words.numpy()
+    shares = COUNTS / COUNTS.sum()
+    expected = np.minimum(1, np.sqrt(sample / shares) + sample / shares)
+    had, has = (np.bincount(some[some >= 0], minlength=len(COUNTS)) for some in (ids, words))
+    np.testing.assert_allclose(has / had, expected, atol=0.02)
+    assert expected[0] < 0.2 and expected[-1] == 1
+    assert len(kept(ids).words) == 40_000
+
+
+def test_contexts_reach_over_dropped_words() -> None:
+    text = kept(some_text(2000, sentence=100), sample=0.02)
+    batch = text.batch(0, len(text), WINDOW)
+    ends = text.sentences[1:] != text.sentences[:-1]
+    # Within a sentence the next kept word is always in the context, however far it stood away.
+    assert torch.equal(batch.within[:-1, WINDOW], ~ends)
+    assert torch.equal(batch.contexts[:-1, WINDOW], batch.words[1:])
+
+
+@pytest.mark.parametrize("power", [0.0, 0.75, 1.0])
+def test_negatives_come_in_proportion_to_a_power_of_the_count(power: float) -> None:
+    negatives = kept(some_text(20_000), power=power).negatives.numpy()
+    assert negatives.shape == (20_000, NEGATIVE)
+    weights = COUNTS.astype(float) ** power
+    np.testing.assert_allclose(np.bincount(negatives.ravel()) / negatives.size, weights / weights.sum(), atol=0.01)
+
+
+def test_the_rate_falls_with_the_place_in_the_text() -> None:
+    ids = some_text(700)
+    rates = kept(ids).rates.numpy()
+    places = np.flatnonzero(ids >= 0)
+    np.testing.assert_allclose(rates, 0.1 - 0.08 * places / len(ids), rtol=1e-5)
+
+
+def test_a_seed_decides_what_is_drawn() -> None:
+    ids = some_text(500)
+    first, same, other = kept(ids, 0.02, seed=5), kept(ids, 0.02, seed=5), kept(ids, 0.02, seed=6)
+    assert torch.equal(first.words, same.words) and torch.equal(first.negatives, same.negatives)
+    assert torch.equal(first.reaches, same.reaches)
+    assert not torch.equal(first.negatives[:50], other.negatives[:50])
+
+
+@pytest.mark.parametrize("ids", [[], [SENTENCE_END], [SENTENCE_END, SENTENCE_END]])
+def test_a_text_without_words_is_empty(ids: list[int]) -> None:
+    assert len(kept(np.array(ids, dtype=np.int32))) == 0
