@@ -88,6 +88,17 @@ def _setting(name: str, told: str, **attributes: Any) -> Any:
 @click.option("--text-field", default="", metavar="COLUMN", help="Of Parquet; by default text, content or body.")
 @click.option("--max-sentence", type=int, default=1000, show_default=True, help="A longer line is several sentences.")
 @click.option(
+    "--phrases",
+    type=int,
+    default=0,
+    metavar="TIMES",
+    help="Join words that go together (new_york); twice makes longer ones.",
+)
+@click.option(
+    "--phrase-threshold", type=float, default=100.0, show_default=True, help="Pairs with a higher score are joined."
+)
+@click.option("--phrase-discount", type=int, default=5, show_default=True, help="Pairs that are not more frequent are not.")
+@click.option(
     "--pooling",
     type=click.Choice(POOLINGS),
     default="mean",
@@ -144,7 +155,7 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
 
     try:
         settings = Word2VecSettings(**given(*Word2VecSettings.__dataclass_fields__))
-        reading = CorpusSettings(**given("tokenizer", "lowercase", "text_field", "max_sentence"))
+        reading = CorpusSettings(**given(*CorpusSettings.__dataclass_fields__.keys() - {"unit_bytes"}))
         scheme = Scheme(options["averaging"])
         averaging = AveragingSettings(scheme=scheme, **given("round_words", "hot_rows", "full_every"))
         device = "cuda" if options["gpus"] else options["device"]

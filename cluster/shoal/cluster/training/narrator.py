@@ -27,7 +27,7 @@ class Narrator:
 
         self._output = output
         self._as_json = as_json
-        self._told_at_s = -TOLD_EVERY_S
+        self._told_at_s = float("-inf")
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[pace]}"))
         self._drawn = Progress(*columns, console=console, transient=True, disable=not console.is_terminal or as_json)
@@ -57,6 +57,7 @@ class Narrator:
     def began(self, corpus: EncodedCorpus, trained_before: int) -> None:
         """The text is read, and training begins or goes on."""
         vocabulary = len(corpus.vocabulary.words)
+        self._told_at_s = float("-inf")
         if self._as_json:
             _event("started", {"vocabulary": vocabulary, "corpus_words": corpus.words, "trained_before": trained_before})
             return
@@ -66,8 +67,9 @@ class Narrator:
 
     def advanced(self, figures: Figures) -> None:
         """A round is over."""
-        self._drawn.update(self._task, completed=figures.share, pace=_pace(figures))
-        if self._due(figures.share >= 1):
+        due = self._due(figures.share >= 1)
+        self._drawn.update(self._task, completed=figures.share, pace=_pace(figures), refresh=due)
+        if due:
             if self._as_json:
                 _event("progress", dataclasses.asdict(figures))
             elif self._drawn.disable:

@@ -143,7 +143,11 @@ def _save(
 ) -> None:
     training: dict[str, Any] = {"kind": "word2vec", **dataclasses.asdict(settings), "corpus": reading.to_json()}
     config = WordFolderConfig(
-        pooling=output.pooling, tokenizer=reading.tokenizer, lowercase=reading.lowercase, training=training
+        pooling=output.pooling,
+        tokenizer=reading.tokenizer,
+        lowercase=reading.lowercase,
+        phrases=reading.phrases > 0,
+        training=training,
     )
     table = WordTable(vocabulary.words, tables.vectors(), vocabulary.counts)
     other = tables.output[:, : tables.dim] if output.keep_output_vectors else None
