@@ -25,6 +25,7 @@ UNICODE, WHITESPACE = "unicode", "whitespace"
 """What a text is split by: into words as `WordReader` says, or at white space alone."""
 PHRASE_JOINT = "_"
 """Stands between the words of a phrase that has a vector of its own."""
+_LONGEST_PHRASE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,8 @@ class WordReader:
         self._numbers = numbers
         self._max_words = max_words
         self._rule = rule
+        joints = max((word.count(PHRASE_JOINT) for word in numbers), default=0) if rule.phrases else 0
+        self._longest = min(joints + 1, _LONGEST_PHRASE)
 
     def read(self, text: str, truncation: Truncation) -> tuple[Ids, bool]:
         """Numbers (n,) int32 of the known words in their order, at most `max_words`, and whether there was more to read.
@@ -105,12 +108,12 @@ class WordReader:
     def _joined(self, words: Sequence[str]) -> Iterator[str]:
         at = 0
         while at < len(words):
-            word = words[at]
-            at += 1
-            while at < len(words) and self._number(longer := word + PHRASE_JOINT + words[at]) is not None:
-                word = longer
-                at += 1
-            yield word
+            for end in range(min(len(words), at + self._longest), at, -1):
+                run = PHRASE_JOINT.join(words[at:end])
+                if end == at + 1 or self._number(run) is not None:
+                    yield run
+                    at = end
+                    break
 
     def _lookup(self, word: str) -> Iterator[int]:
         number = self._number(word)
