@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from shoal.workers.training.learner import SENTENCE_END, Ids  # noqa: E402
+from shoal.workers.training.torch_step import Step, cbow_step, skip_gram_step  # noqa: E402
 from shoal.workers.training.torch_windows import KeptText, Sampler  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -91,3 +94,18 @@ def test_a_seed_decides_what_is_drawn() -> None:
 @pytest.mark.parametrize("ids", [[], [SENTENCE_END], [SENTENCE_END, SENTENCE_END]])
 def test_a_text_without_words_is_empty(ids: list[int]) -> None:
     assert len(kept(np.array(ids, dtype=np.int32))) == 0
+
+
+@pytest.mark.parametrize("step_of", [skip_gram_step, cbow_step])
+def test_between_two_texts_nothing_waits_for_the_device(step_of: Callable[..., Step]) -> None:
+    """On the device `meta` tensors have a shape and no numbers: what depends on a number, for which a GPU would be waited
+    for, is an error there, and so is a tensor that lies on the CPU."""
+    text = kept(some_text(50))
+    away = KeptText(*(getattr(text, field).to("meta") for field in KeptText.__slots__))
+    input, output = (torch.zeros(len(COUNTS), 16, device="meta") for _ in range(2))
+    step = step_of(input, output, away.batch(10, 40, WINDOW), 0.5)
+    step.apply(input, output)
+    assert step.input_values.shape == (30 * 2 * WINDOW, 16) and step.output_values.shape == (30 * (1 + NEGATIVE), 16)
+    assert step.loss.device.type == "meta"
+    with pytest.raises(RuntimeError):
+        step.pairs.item()
