@@ -107,7 +107,7 @@ def _setting(name: str, told: str, **attributes: Any) -> Any:
 )
 @click.option("--keep-output-vectors", is_flag=True, help="Put the other table of the training into the folder too.")
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; several need Ray.")
-@click.option("--threads", type=click.IntRange(min=1), help="Of each worker; by default its share of this machine's cores.")
+@click.option("--threads", type=click.IntRange(min=1), help="Of each worker; by default its share of all cores.")
 @click.option(
     "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="auto takes CUDA if there is one."
 )

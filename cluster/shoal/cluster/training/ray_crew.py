@@ -162,12 +162,13 @@ class RayCrew:
         """All calls of a merge at once: Ray runs each when what it needs is there, and none of which something is lost."""
         count = len(members)
         cuts = [rows * place // count for place in range(count + 1)]
-        parts = [
-            self._joined[number].change.options(num_returns=count).remote(rows, cuts, place)
-            for place, number in enumerate(members)
-        ]
+        parts: list[list[Any]] = []
+        for place, number in enumerate(members):
+            call = self._joined[number].change.options(num_returns=count - 1).remote(rows, cuts, place)
+            given = [call] if count == 2 else list(call)
+            parts.append([*given[:place], None, *given[place:]])
         merged = [
-            self._joined[number].merge_range.remote(*(learner[place] for learner in parts))
+            self._joined[number].merge_range.remote(place, *(given[place] for given in parts if given is not parts[place]))
             for place, number in enumerate(members)
         ]
         return {number: self._joined[number].agree.remote(rows, *merged) for number in members}
@@ -255,6 +256,11 @@ class RayCrew:
             raise TrainingError(
                 f"workers is {self._workers}: with {self._threads} threads{gpus} each, the Ray cluster has room for {room}"
             )
+
+
+def node_cpus() -> list[int]:
+    """How many CPUs each node of the Ray cluster has, in use or not."""
+    return [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
 
 
 def _answer(call: Any) -> Any:

@@ -37,7 +37,7 @@ class CrewSettings:
     """Learners that train parts of the text and merge their tables. A single one needs no Ray: it runs in this process,
     unless RAY_ADDRESS is set."""
     threads: int = 0
-    """CPU threads of each; 0 shares this machine's cores among the workers, and is 1 on a cluster that is joined."""
+    """CPU threads of each; 0 takes as many as all workers can have, given the cores of each machine."""
     device: str = CPU
     """`cpu`, `cuda`, or `auto`, which takes CUDA where there is one."""
     gpus: float = 0.0
@@ -113,25 +113,30 @@ def _check_replaceable(output: Output, overwrite: bool) -> None:
         raise TrainingError(f"{output.path}: is there already; with overwrite it is replaced when the new one is whole")
 
 
+def most_threads(workers: int, cores: Sequence[int]) -> int:
+    """With how many threads each so many workers still fit on machines with `cores`; 1 where there are fewer cores."""
+    fitting = (count for count in range(max(cores, default=1), 1, -1) if sum(own // count for own in cores) >= workers)
+    return next(fitting, 1)
+
+
 @contextmanager
 def _crew(wanted: CrewSettings, settings: Word2VecSettings, tell: Listeners) -> Iterator[Crew]:
-    cores = os.cpu_count() or 1
     joins = "RAY_ADDRESS" in os.environ
     if wanted.workers == 1 and not joins:
         device = training_device(wanted.device, settings)
-        yield LocalCrew(wanted.threads or cores, cuda_learner if device.name == CUDA else cpu_learner)
+        yield LocalCrew(wanted.threads or os.cpu_count() or 1, cuda_learner if device.name == CUDA else cpu_learner)
         return
     # Ray takes a second to import, and one worker alone needs it not.
     from shoal.cluster.joined_ray import RayUnavailable, joined_ray
-    from shoal.cluster.training.ray_crew import RayCrew
+    from shoal.cluster.training.ray_crew import RayCrew, node_cpus
 
     cuda = wanted.device == CUDA
     if wanted.device not in (CPU, CUDA):
         raise TrainingError(f"device is {wanted.device!r}, which a cluster's workers cannot agree on; name cpu or cuda")
-    threads = wanted.threads or (1 if joins or cuda else max(1, cores // wanted.workers))
     tell.phase("joining Ray" if joins else "starting Ray")
     try:
-        with joined_ray(wanted.workers * threads):
+        with joined_ray(wanted.workers * (wanted.threads or 1)):
+            threads = wanted.threads or (1 if cuda else most_threads(wanted.workers, node_cpus()))
             make = cuda_learner if cuda else cpu_learner
             yield RayCrew(wanted.workers, threads, wanted.gpus or float(cuda), make)
     except RayUnavailable as error:

@@ -1,0 +1,47 @@
+"""Who trains, and what may be written where, before anything starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shoal.cluster.training.running import CrewSettings, Output, most_threads
+from shoal.workers.encoding.word_folder import Pooling
+from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.saving import TableFormat
+
+
+@given(st.integers(1, 40), st.lists(st.integers(0, 70), max_size=6))
+def test_workers_get_as_many_threads_as_fit(workers: int, cores: list[int]):
+    threads = most_threads(workers, cores)
+
+    def room(count: int) -> int:
+        return sum(own // count for own in cores)
+
+    assert threads == 1 or room(threads) >= workers
+    assert all(room(count) < workers for count in range(threads + 1, 72))
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"workers": 0}, "workers is 0, allowed is 1 or more"),
+        ({"threads": -1}, "threads is -1, allowed is 0 or more"),
+        ({"gpus": -0.5}, "gpus is -0.5, allowed is 0 or more"),
+        ({"device": "tpu"}, "device is 'tpu', allowed are auto, cpu, cuda"),
+    ],
+)
+def test_a_crew_that_cannot_be(values: dict[str, object], told: str):
+    with pytest.raises(TrainingError, match=told):
+        CrewSettings(**values)  # type: ignore[arg-type]
+
+
+def test_what_a_file_cannot_keep():
+    assert Output(path=Path("v"), pooling=Pooling.SIF, keep_output_vectors=True).form is TableFormat.FOLDER
+    with pytest.raises(TrainingError, match="pooling is sif, which format binary cannot keep"):
+        Output(path=Path("v"), form=TableFormat.BINARY, pooling=Pooling.SIF)
+    with pytest.raises(TrainingError, match="format text cannot keep the output vectors"):
+        Output(path=Path("v"), form=TableFormat.TEXT, keep_output_vectors=True)
