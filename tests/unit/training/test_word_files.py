@@ -137,11 +137,11 @@ def test_gensim_s_own_files_are_refused_with_what_to_do_instead(tmp_path: Path) 
     [
         (TableFormat.TEXT, "new york", "w.txt: a word is 'new york', here it may not be empty or hold a blank or line end"),
         (TableFormat.BINARY, "a\nb", "w.bin: a word is 'a\\nb', here it may not be empty or hold a blank or line end"),
-        (TableFormat.NPY, "", "w.vocab: a word is '', here it may not be empty or hold a blank or line end"),
+        (TableFormat.NPY, "", "w.npy: a word is '', here it may not be empty or hold a blank or line end"),
         (
             TableFormat.FOLDER,
             "a\rb",
-            "vocabulary.txt: a word is 'a\\rb', here it may not be empty or hold a blank or line end",
+            "model: a word is 'a\\rb', here it may not be empty or hold a blank or line end",
         ),
         (TableFormat.TEXT, "\ud83d", "w.txt: a word is '\\ud83d', which is no text of Unicode"),
     ],
@@ -153,6 +153,30 @@ def test_a_word_that_a_form_cannot_express_is_named_before_anything_is_written(
     with pytest.raises(TrainingError) as caught:
         save_table(tmp_path / NAMES[form], table, form, WordFolderConfig())
     assert str(caught.value).endswith(reason)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("form", TableFormat)
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"words": WORDS[:-1]}, "9 words have vectors of shape (10, 5), expected are (words, dim)"),
+        ({"words": (), "vectors": np.zeros((0, 5))}, "0 words have vectors of shape (0, 5), expected are (words, dim)"),
+        ({"counts": np.ones(9)}, "10 words have counts of shape (9,), expected is one each"),
+        ({"words": ("tide",) + WORDS[1:]}, "the word 'tide' is there twice"),
+        (
+            {"vectors": np.array([[1], [1e39], [np.nan], *[[1]] * 7])},
+            "the vector of 'of' has numbers that are not finite in float32",
+        ),
+    ],
+)
+def test_a_table_that_is_none_is_refused_before_anything_is_written(
+    form: TableFormat, change: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    table = dataclasses.replace(trained_table(), **change)
+    with pytest.raises(TrainingError) as caught:
+        save_table(tmp_path / NAMES[form], table, form, WordFolderConfig())
+    assert str(caught.value) == f"{tmp_path / NAMES[form]}: {reason}"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -32,7 +32,7 @@ def write_word2vec(file: Path, table: WordTable, binary: bool = False) -> None:
     Raises TrainingError when a word holds a blank, which this form cannot tell from its own, or the disk is full; an old
     file then stays.
     """
-    check_words(file, table.words, _BLANK)
+    check_table(file, table, _BLANK)
     with whole_file(file) as opened:
         opened.write(f"{len(table.words)} {table.vectors.shape[1]}\n".encode())
         for first, vectors in _blocks(table.vectors):
@@ -48,7 +48,7 @@ def write_array(file: Path, table: WordTable) -> None:
     """
     check_array_name(file)
     vocabulary = vocabulary_beside(file)
-    check_words(vocabulary, table.words, _LINE_END)
+    check_table(file, table)
     header = {"descr": "<f4", "fortran_order": False, "shape": table.vectors.shape}
     with whole_file(vocabulary) as lines:
         lines.write(vocabulary_lines(table.words, table.counts))
@@ -72,7 +72,7 @@ def write_counts(file: Path, table: WordTable) -> None:
     """
     if table.counts is None:
         raise TrainingError(f"{file}: the table has no counts")
-    check_words(file, table.words, _BLANK)
+    check_table(file, table, _BLANK)
     with whole_file(file) as opened:
         opened.write(vocabulary_lines(table.words, table.counts))
 
@@ -90,11 +90,26 @@ def vocabulary_lines(words: Sequence[str], counts: npt.NDArray[np.int64] | None)
     return "".join(f"{word} {count}\n" for word, count in zip(words, counts.tolist(), strict=True)).encode()
 
 
-def check_words(file: Path, words: Sequence[str], unfit: re.Pattern[str] = _LINE_END) -> None:
-    """Raises TrainingError when a word is empty, holds what is `unfit` for a file, or is no text."""
+def check_table(file: Path, table: WordTable, unfit: re.Pattern[str] = _LINE_END) -> None:
+    """Raises TrainingError when words, vectors and counts are not equally many, or are none, a number is not finite, or a
+    word is there twice, is empty, holds what is `unfit` for the file, or is no text."""
+    words, vectors = table.words, table.vectors
+    if not len(words) or vectors.ndim != 2 or len(vectors) != len(words) or not vectors.shape[1]:
+        raise TrainingError(f"{file}: {len(words)} words have vectors of shape {vectors.shape}, expected are (words, dim)")
+    if table.counts is not None and table.counts.shape != (len(words),):
+        raise TrainingError(f"{file}: {len(words)} words have counts of shape {table.counts.shape}, expected is one each")
+    for first, rows in _blocks(vectors):
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            word = words[first + int(finite.argmin())]
+            raise TrainingError(f"{file}: the vector of {word[:40]!r} has numbers that are not finite in float32")
+    seen: set[str] = set()
     for word in words:
         if not word or unfit.search(word):
             raise TrainingError(f"{file}: a word is {word[:40]!r}, here it may not be empty or hold a blank or line end")
+        if word in seen:
+            raise TrainingError(f"{file}: the word {word[:40]!r} is there twice")
+        seen.add(word)
         if not word.isascii():
             try:
                 word.encode()
@@ -104,7 +119,9 @@ def check_words(file: Path, words: Sequence[str], unfit: re.Pattern[str] = _LINE
 
 def _blocks(vectors: npt.NDArray[np.float32]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
     for first in range(0, len(vectors), ROWS_AT_ONCE):
-        yield first, np.ascontiguousarray(vectors[first : first + ROWS_AT_ONCE], dtype="<f4")
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(vectors[first : first + ROWS_AT_ONCE], dtype="<f4")
+        yield first, rows
 
 
 def _packed(words: Sequence[str], vectors: npt.NDArray[np.float32]) -> bytes:

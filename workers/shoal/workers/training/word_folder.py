@@ -33,7 +33,7 @@ from shoal.workers.encoding.word_folder import (
 from shoal.workers.encoding.word_table import WordTable
 from shoal.workers.training.errors import TrainingError
 from shoal.workers.training.whole_file import PARTIAL
-from shoal.workers.training.word_files import check_words, vocabulary_lines, write_rows
+from shoal.workers.training.word_files import check_table, vocabulary_lines, write_rows
 
 _FILES = {CONFIG_FILE, VECTORS_FILE, OUTPUT_FILE, VOCABULARY_FILE}
 _HEADER_ALIGNMENT = 64
@@ -51,7 +51,7 @@ def save_word_folder(
     """
     output = output.absolute()
     check_output_folder(output)
-    check_words(output / VOCABULARY_FILE, table.words)
+    check_table(output, table)
     if config.pooling is Pooling.SIF and (table.counts is None or not table.counts.any()):
         raise TrainingError(f"{output}: pooling is sif, for which the table has no counts")
     place = output.resolve()
