@@ -29,10 +29,10 @@ def some_batch(rate: float | None = None) -> Batch:
     words = draw.integers(0, WORDS, SIZE)
     assert (negatives == words[:, None]).any()
     return Batch(
-        words=torch.tensor(words),
+        targets=torch.tensor(np.column_stack([words, negatives])),
+        taken=torch.tensor(np.column_stack([np.ones(SIZE, bool), negatives != words[:, None]])),
         contexts=torch.tensor(draw.integers(0, WORDS, (SIZE, 2 * WINDOW))),
         within=torch.tensor(within),
-        negatives=torch.tensor(negatives),
         rates=torch.tensor(draw.random(SIZE) * 0.1 if rate is None else np.full(SIZE, rate), dtype=torch.float32),
     )
 
@@ -59,8 +59,8 @@ def places(batch: Batch, cbow: bool) -> list[tuple[int, list[int]]]:
 
 def targets(batch: Batch, n: int) -> list[tuple[int, int]]:
     """The word, labelled 1, and its negatives, labelled 0, but for the word itself."""
-    word = int(batch.words[n])
-    return [(word, 1)] + [(int(other), 0) for other in batch.negatives[n] if other != word]
+    word, *negatives = batch.targets[n].tolist()
+    return [(word, 1)] + [(other, 0) for other in negatives if other != word]
 
 
 def loss_of(input: Doubles, output: Doubles, batch: Batch, cbow: bool) -> float:

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch")
 
 from shoal.workers.training.learner import SENTENCE_END, Ids  # noqa: E402
 from shoal.workers.training.torch_step import Step, cbow_step, skip_gram_step  # noqa: E402
-from shoal.workers.training.torch_windows import KeptText, Sampler  # noqa: E402
+from shoal.workers.training.torch_windows import Batch, Sampler, windows  # noqa: E402
 
 CPU = torch.device("cpu")
 COUNTS = np.array([5000, 900, 300, 60, 20], dtype=np.int64)
@@ -26,84 +26,94 @@ def some_text(words: int, sentence: int = 7) -> Ids:
     ).astype(np.int32)
 
 
-def kept(ids: Ids, sample: float = 0.0, seed: int = 1, power: float = 0.75) -> KeptText:
+def drawn(ids: Ids, sample: float = 0.0, seed: int = 1, power: float = 0.75) -> Batch:
     sampler = Sampler(COUNTS, sample, power, CPU)
     sampler.begin(seed)
-    return sampler.kept(ids, (0.1, 0.02), WINDOW, NEGATIVE)
+    return sampler.batch(ids, (0.1, 0.02), WINDOW, NEGATIVE)
 
 
 def test_contexts_stay_in_the_sentence_and_in_reach() -> None:
-    ids = some_text(50)
-    text = kept(ids)
-    batch = text.batch(10, 40, WINDOW)
-    sentences = [part[part >= 0].tolist() for part in np.split(ids, np.flatnonzero(ids == SENTENCE_END) + 1)]
+    draw = np.random.default_rng(2)
+    sentences = [draw.integers(0, 100, length).tolist() for length in (1, 9, 2, 5, 30)]
+    reaches = draw.integers(1, WINDOW + 1, sum(map(len, sentences)))
+    numbers = np.repeat(np.arange(len(sentences)), [len(sentence) for sentence in sentences])
+    words = [word for sentence in sentences for word in sentence]
+    contexts, within = windows(torch.tensor(words), torch.tensor(numbers), torch.tensor(reaches), WINDOW)
     places = [(sentence, place) for sentence in sentences for place in range(len(sentence))]
-    assert {int(reach) for reach in text.reaches} == {1, 2, 3}
-    for row, (sentence, place) in enumerate(places[10:40]):
-        reach = int(text.reaches[10 + row])
+    for row, (sentence, place) in enumerate(places):
+        reach = int(reaches[row])
         expected = sentence[max(0, place - reach) : place] + sentence[place + 1 : place + 1 + reach]
-        assert batch.contexts[row][batch.within[row]].tolist() == expected
-        assert int(batch.words[row]) == sentence[place]
-    assert torch.equal(batch.negatives, text.negatives[10:40].long())
+        assert contexts[row][within[row]].tolist() == expected
+
+
+def test_contexts_reach_from_one_word_to_the_window() -> None:
+    within = drawn(some_text(9000, sentence=9000)).within[WINDOW:-WINDOW]
+    reaches = within.sum(1) // 2
+    np.testing.assert_allclose(np.bincount(reaches.numpy()) / len(reaches), [0, 1 / 3, 1 / 3, 1 / 3], atol=0.02)
 
 
 def test_words_are_dropped_with_word2vecs_chance() -> None:
     ids = some_text(40_000)
     sample = 0.02
-    words = kept(ids, sample).words.numpy()
+    words = drawn(ids, sample).targets[:, 0].numpy()
     shares = COUNTS / COUNTS.sum()
     expected = np.minimum(1, np.sqrt(sample / shares) + sample / shares)
     had, has = (np.bincount(some[some >= 0], minlength=len(COUNTS)) for some in (ids, words))
     np.testing.assert_allclose(has / had, expected, atol=0.02)
     assert expected[0] < 0.2 and expected[-1] == 1
-    assert len(kept(ids).words) == 40_000
+    assert drawn(ids).targets[:, 0].tolist() == ids[ids >= 0].tolist()
 
 
 def test_contexts_reach_over_dropped_words() -> None:
-    text = kept(some_text(2000, sentence=100), sample=0.02)
-    batch = text.batch(0, len(text), WINDOW)
-    ends = text.sentences[1:] != text.sentences[:-1]
-    # Within a sentence the next kept word is always in the context, however far it stood away.
-    assert torch.equal(batch.within[:-1, WINDOW], ~ends)
-    assert torch.equal(batch.contexts[:-1, WINDOW], batch.words[1:])
+    batch = drawn(some_text(2000, sentence=2000), sample=0.02)
+    assert 200 < len(batch) < 1500
+    # The next kept word is always in the context, however far it stood away.
+    assert batch.within[:-1, WINDOW].all() and not batch.within[-1, WINDOW]
+    assert torch.equal(batch.contexts[:-1, WINDOW], batch.targets[1:, 0])
 
 
 @pytest.mark.parametrize("power", [0.0, 0.75, 1.0])
 def test_negatives_come_in_proportion_to_a_power_of_the_count(power: float) -> None:
-    negatives = kept(some_text(20_000), power=power).negatives.numpy()
+    batch = drawn(some_text(20_000), power=power)
+    negatives = batch.targets[:, 1:].numpy()
     assert negatives.shape == (20_000, NEGATIVE)
     weights = COUNTS.astype(float) ** power
     np.testing.assert_allclose(np.bincount(negatives.ravel()) / negatives.size, weights / weights.sum(), atol=0.01)
 
 
+def test_a_word_is_no_negative_of_its_own() -> None:
+    batch = drawn(some_text(500))
+    assert batch.taken[:, 0].all()
+    assert torch.equal(batch.taken[:, 1:], batch.targets[:, 1:] != batch.targets[:, :1])
+    assert not batch.taken.all()
+
+
 def test_the_rate_falls_with_the_place_in_the_text() -> None:
     ids = some_text(700)
-    rates = kept(ids).rates.numpy()
     places = np.flatnonzero(ids >= 0)
-    np.testing.assert_allclose(rates, 0.1 - 0.08 * places / len(ids), rtol=1e-5)
+    np.testing.assert_allclose(drawn(ids).rates.numpy(), 0.1 - 0.08 * places / len(ids), rtol=1e-5)
 
 
 def test_a_seed_decides_what_is_drawn() -> None:
     ids = some_text(500)
-    first, same, other = kept(ids, 0.02, seed=5), kept(ids, 0.02, seed=5), kept(ids, 0.02, seed=6)
-    assert torch.equal(first.words, same.words) and torch.equal(first.negatives, same.negatives)
-    assert torch.equal(first.reaches, same.reaches)
-    assert not torch.equal(first.negatives[:50], other.negatives[:50])
+    first, same, other = drawn(ids, 0.02, seed=5), drawn(ids, 0.02, seed=5), drawn(ids, 0.02, seed=6)
+    assert torch.equal(first.targets, same.targets) and torch.equal(first.within, same.within)
+    assert not torch.equal(first.targets[:50], other.targets[:50])
 
 
 @pytest.mark.parametrize("ids", [[], [SENTENCE_END], [SENTENCE_END, SENTENCE_END]])
 def test_a_text_without_words_is_empty(ids: list[int]) -> None:
-    assert len(kept(np.array(ids, dtype=np.int32))) == 0
+    assert len(drawn(np.array(ids, dtype=np.int32))) == 0
 
 
 @pytest.mark.parametrize("step_of", [skip_gram_step, cbow_step])
-def test_between_two_texts_nothing_waits_for_the_device(step_of: Callable[..., Step]) -> None:
+def test_within_a_text_nothing_waits_for_the_device(step_of: Callable[..., Step]) -> None:
     """On the device `meta` tensors have a shape and no numbers: what depends on a number, for which a GPU would be waited
     for, is an error there, and so is a tensor that lies on the CPU."""
-    text = kept(some_text(50))
-    away = KeptText(*(getattr(text, field).to("meta") for field in KeptText.__slots__))
+    text = drawn(some_text(50))
+    away = Batch(*(getattr(text, field).to("meta") for field in Batch.__slots__))
     input, output = (torch.zeros(len(COUNTS), 16, device="meta") for _ in range(2))
-    step = step_of(input, output, away.batch(10, 40, WINDOW), 0.5)
+    step = step_of(input, output, away.part(10, 40), 0.5)
     step.apply(input, output)
     assert step.input_values.shape == (30 * 2 * WINDOW, 16) and step.output_values.shape == (30 * (1 + NEGATIVE), 16)
     assert step.loss.device.type == "meta"

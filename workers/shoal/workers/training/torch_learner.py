@@ -17,14 +17,14 @@ from shoal.workers.training.sampling import Counts
 from shoal.workers.training.settings import Word2VecSettings
 from shoal.workers.training.tables import Floats, Tables
 from shoal.workers.training.torch_step import cbow_step, skip_gram_step
-from shoal.workers.training.torch_windows import KeptText, Sampler, sent
+from shoal.workers.training.torch_windows import Batch, Sampler, sent
 from shoal.workers.training.training_device import missing_cuda
 
 BATCH_WORDS = 4096
 MOST_RATE = 4.8
 SMALLEST_BATCH = 64
-DRAWN_AT_ONCE = 1 << 22
-"""Numbers that are drawn at once, which bounds the memory for what is drawn."""
+DRAWN_AT_ONCE = 1 << 23
+"""Places of contexts and negatives that are prepared at once, which bounds the memory for them."""
 COMPARED_ROWS = 1 << 16
 """Rows that are compared with their base at once."""
 
@@ -58,7 +58,8 @@ class TorchLearner:
         self._sampler = Sampler(counts, settings.sample, settings.negative_power, self._device)
         self._step = cbow_step if settings.cbow else skip_gram_step
         try:
-            self._input, self._output = sent(tables.input, self._device), sent(tables.output, self._device)
+            self._input = torch.tensor(tables.input, device=self._device)
+            self._output = torch.tensor(tables.output, device=self._device)
         except torch.OutOfMemoryError as error:
             size = tables.input.nbytes + tables.output.nbytes
             raise TrainingError(f"{device} has no memory for tables of {size / 1e6:,.0f} MB: {_line(error)}") from error
@@ -77,9 +78,9 @@ class TorchLearner:
         loss = torch.zeros(2, dtype=torch.float64, device=self._device)
         self._sampler.begin(seed)
         try:
-            for begin, end in pieces(ids, DRAWN_AT_ONCE // (settings.negative + 1)):
+            for begin, end in pieces(ids, DRAWN_AT_ONCE // (2 * settings.window + settings.negative + 1)):
                 rates = first_rate + fall * begin, first_rate + fall * end
-                self._learn(self._sampler.kept(ids[begin:end], rates, settings.window, settings.negative), loss)
+                self._learn(self._sampler.batch(ids[begin:end], rates, settings.window, settings.negative), loss)
         except torch.OutOfMemoryError as error:
             raise TrainingError(
                 f"{self._device} has no memory for {SMALLEST_BATCH} words at once: {_line(error)}"
@@ -109,8 +110,8 @@ class TorchLearner:
 
     def load(self, tables: Tables) -> None:
         """See `Learner.load`."""
-        self._input.copy_(sent(tables.input, self._device))
-        self._output.copy_(sent(tables.output, self._device))
+        self._input.copy_(torch.tensor(tables.input))
+        self._output.copy_(torch.tensor(tables.output))
         if self._base is not None:
             self.track()
 
@@ -136,13 +137,13 @@ class TorchLearner:
         free, _ = torch.cuda.mem_get_info(self._device)
         return fitting_batch(BATCH_WORDS, word_bytes(self._settings, self._input.shape[1]), free)
 
-    def _learn(self, text: KeptText, loss: Tensor) -> None:
+    def _learn(self, text: Batch, loss: Tensor) -> None:
         """Trains on a text, batch after batch; adds to `loss` (2,) its sum and the pairs. The device is never waited for."""
         begin = 0
         while begin < len(text):
             end = min(len(text), begin + self.batch_words)
             try:
-                step = self._step(self._input, self._output, text.batch(begin, end, self._settings.window), MOST_RATE)
+                step = self._step(self._input, self._output, text.part(begin, end), MOST_RATE)
             except torch.OutOfMemoryError:
                 if self.batch_words <= SMALLEST_BATCH:
                     raise

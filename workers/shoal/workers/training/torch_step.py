@@ -33,9 +33,9 @@ class Step:
 def skip_gram_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> Step:
     """Each word of a context is trained on the word (label 1) and on its negatives (label 0), as in word2vec.c, but that a
     context shares its negatives (Ji et al. 2016). All gradients are of the tables as they are. `most`: see `_damping`."""
-    targets, live = _targets(batch)
+    targets = batch.targets
     x, y = _rows(input, batch.contexts), _rows(output, targets)
-    live = batch.within[:, :, None] & live[:, None, :]
+    live = batch.within[:, :, None] & batch.taken[:, None, :]
     logits = torch.bmm(x, y.transpose(1, 2))
     rates = live * batch.rates[:, None, None]
     gradients = _gradients(logits, rates)
@@ -54,9 +54,8 @@ def skip_gram_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> 
 def cbow_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> Step:
     """The mean of a context's words is trained on the word (label 1) and its negatives (label 0); as in word2vec.c, what the
     mean is to change by is added to each of these words undivided. `most`: see `_damping`."""
-    targets, live = _targets(batch)
-    lengths = batch.within.sum(1)
-    live = live & (lengths > 0)[:, None]
+    targets, lengths = batch.targets, batch.within.sum(1)
+    live = batch.taken & (lengths > 0)[:, None]
     within = batch.within.to(input.dtype)
     shares = within / lengths.clamp_min(1)[:, None]
     y = _rows(output, targets)
@@ -74,13 +73,6 @@ def cbow_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> Step:
         loss=_loss(logits, live[:, None, :]),
         pairs=(lengths > 0).sum(),
     )
-
-
-def _targets(batch: Batch) -> tuple[Tensor, Tensor]:
-    """(n, 1 + negative) int64: the word and its negatives; and which are taken: a word is no negative of its own."""
-    word = batch.words[:, None]
-    own = batch.negatives == word
-    return torch.cat([word, batch.negatives], 1), torch.cat([torch.ones_like(word, dtype=torch.bool), ~own], 1)
 
 
 def _rows(table: Tensor, rows: Tensor) -> Tensor:
