@@ -60,12 +60,13 @@ class TrainerActor:
     @ray.method
     def change(self, rows: int, cuts: list[int], own: int) -> Any:
         """See Trainer; each part is an object of its own, so `num_returns` is their number."""
-        return tuple(self._trainer.change(rows, cuts, own))
+        parts = self._trainer.change(rows, cuts, own)
+        return tuple(parts) if len(parts) > 1 else parts[0]
 
     @ray.method
-    def merge_range(self, *changes: Change) -> Change:
+    def merge_range(self, own: int, *others: Change) -> Change:
         """See Trainer."""
-        return self._trainer.merge_range(changes)
+        return self._trainer.merge_range(own, others)
 
     @ray.method
     def agree(self, rows: int, *ranges: Change) -> Agreed:

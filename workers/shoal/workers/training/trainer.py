@@ -60,6 +60,7 @@ class Trainer:
         self._alone = alone
         self._corpus = EncodedCorpus.open(Path(assignment.corpus))
         self._learner: Learner | None = None
+        self._own: Change | None = None
         self._sent = 0
 
     def load(self, tables: Tables | None) -> None:
@@ -83,15 +84,22 @@ class Trainer:
         return Trained(lease.words, trained.loss, trained.pairs)
 
     def change(self, rows: int, cuts: Sequence[int], own: int) -> list[Change]:
-        """What changed in the first `rows` rows, cut where `cuts` (0 to `rows`, ascending) say; part `own` stays here."""
+        """What changed in the first `rows` rows, cut where `cuts` (0 to `rows`, ascending) say, without part `own`: it is this
+        learner that merges it, so it stays here."""
         change = self._known().change(rows)
         parts = [Change(change.input.between(low, high), change.output.between(low, high)) for low, high in pairwise(cuts)]
-        self._sent = sum(part.nbytes for place, part in enumerate(parts) if place != own)
+        self._own = parts.pop(own)
+        self._sent = sum(part.nbytes for part in parts)
         return parts
 
-    def merge_range(self, changes: Sequence[Change]) -> Change:
-        """One range of rows of all learners, in their order, made one."""
+    def merge_range(self, own: int, others: Sequence[Change]) -> Change:
+        """One range of rows of all learners made one: that of this learner, which is at place `own` among them, and those of
+        the others in their order."""
+        if self._own is None:
+            raise TrainingError("this learner was not asked for its changes")
         scheme = self._assignment.scheme
+        changes = [*others[:own], self._own, *others[own:]]
+        self._own = None
         merged = Change(
             merge(scheme, [change.input for change in changes], len(changes)),
             merge(scheme, [change.output for change in changes], len(changes)),
