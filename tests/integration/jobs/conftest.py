@@ -1,18 +1,29 @@
-"""A corpus of which a job has enough to do for something to happen in the middle, and an undisturbed run over it."""
+"""A Ray cluster that runs already, and a corpus of which a job has enough to do for something to happen in the middle."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from encode_process import encode
+from ray_head import RayHead
 
 MODEL = "hashing:4096"
 SHARD_ROWS = 25
+
+
+@pytest.fixture(scope="package")
+def head() -> Iterator[RayHead]:
+    running = RayHead()
+    try:
+        yield running
+    finally:
+        running.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +22,6 @@ MODEL = "hashing:64"
 ROWS = [
     {"id": f"d{number}", "text": f"the text of number {number} " * (number % 5 + 1), "n": number} for number in range(300)
 ]
-
-
-@pytest.fixture(scope="module")
-def head() -> Iterator[RayHead]:
-    running = RayHead()
-    try:
-        yield running
-    finally:
-        running.close()
 
 
 @pytest.fixture(scope="module")
