@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from shoal.workers.training import counting, reading
 from shoal.workers.training.corpus import CorpusSettings
-from shoal.workers.training.counting import MAX_WORD, read_words, scan_unit
+from shoal.workers.training.counting import read_words, scan_unit
 from shoal.workers.training.errors import TrainingError
 
 CHARACTERS = st.sampled_from(
@@ -128,7 +128,7 @@ def test_many_distinct_words_begin_a_new_section(tmp_path: Path, monkeypatch: py
 
 def test_a_word_of_enormous_length_is_cut_off(tmp_path: Path) -> None:
     (part,) = scan(write_corpus(tmp_path, "a " + "ö" * 5000 + " b " + "ö" * 6000), CorpusSettings())
-    assert words_of_all([part]) == ["a", "ö" * MAX_WORD, "b", "ö" * MAX_WORD]
+    assert words_of_all([part]) == ["a", "ö" * 128, "b", "ö" * 128]
     assert part.sections[0].distinct == 3
 
 

@@ -33,16 +33,16 @@ _SPACE = re.compile(
     rb"[\t-\r\x1c-\x20]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
 )
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
     """Some text. It ends at a line's end, or at white space or at least between characters within a long line."""
 
-    text: str
+    utf8: bytes
     replaced: int
-    """How many U+FFFD stand in it for bytes that were no UTF-8."""
+    """How many U+FFFD stand in it for bytes that were none."""
 
 
 def read_blocks(unit: Unit, reading: CorpusSettings) -> Iterator[Block]:
@@ -57,7 +57,7 @@ def read_blocks(unit: Unit, reading: CorpusSettings) -> Iterator[Block]:
         if (found.st_size, found.st_mtime_ns) != (unit.size, unit.modified_ns):
             raise TrainingError(f"{unit.path}: changed while it was used")
         for piece in _pieces(_chunks(unit, reading)):
-            yield _decoded(piece)
+            yield _checked(piece)
     except EOFError as error:
         raise TrainingError(f"{unit.path}: is cut off") from error
     except (OSError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
@@ -154,9 +154,10 @@ def _last_cut(data: bytes) -> int:
     return next((len(data) - back for back in range(1, 4) if not 0x80 <= data[-back] < 0xC0), len(data))
 
 
-def _decoded(data: bytes) -> Block:
+def _checked(data: bytes) -> Block:
     try:
-        return Block(data.decode(), 0)
+        data.decode()
+        return Block(data, 0)
     except UnicodeDecodeError:
-        text = data.decode(errors="replace")
-        return Block(text, text.count(_REPLACEMENT) - data.count(_REPLACEMENT.encode()))
+        replaced = data.decode(errors="replace").encode()
+        return Block(replaced, replaced.count(_REPLACEMENT) - data.count(_REPLACEMENT))

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shoal.workers.training import space_numbering
+from shoal.workers.training.corpus import CorpusSettings
+from shoal.workers.training.learner import SENTENCE_END
+from shoal.workers.training.numbering import MAX_WORD, LineNumbering, Numbering
+from shoal.workers.training.space_numbering import SpaceNumbering
+
+# All white space of Unicode, what resembles it in UTF-8, and letters of one to four bytes.
+SPACES = [character for character in map(chr, range(0x3001)) if character.isspace()]
+LETTERS = [
+    *"abc\0\x1b\x7f",
+    *"\x84\x9f\xa1ß\u1681\u180e\u200b\u2027\u202a\u205e\u2060\u3001\u4000\ufeff\ufffd",
+    "\N{GRINNING FACE}",
+]
+TEXTS = st.text(st.sampled_from([*SPACES, *LETTERS, "\n", " "]), max_size=200)
+
+
+def numbered(numbering: Numbering, text: str, cut: int) -> tuple[list[int], list[str]]:
+    """What comes of a text in two blocks, cut where it may be."""
+    places = [place for place in range(len(text)) if text[place].isspace()]
+    cut = places[cut % len(places)] + 1 if places else 0
+    blocks = [text[begin:end].encode() for begin, end in pairwise([0, cut, len(text)])]
+    ids = np.concatenate([*map(numbering.ids, blocks), numbering.end()])
+    assert ids.dtype == np.int32
+    return ids.tolist(), numbering.words()
+
+
+def by_hand(text: str, longest: int) -> list[list[str]]:
+    lines = [line.split() for line in text.split("\n")]
+    return [line[begin : begin + longest] for line in lines for begin in range(0, len(line), longest)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=TEXTS, cut=st.integers(0, 300), longest=st.integers(1, 10))
+def test_both_numberings_find_the_words_and_sentences_that_python_does(text: str, cut: int, longest: int) -> None:
+    reading = CorpusSettings(max_sentence=longest)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(space_numbering, "_SLOTS", 2)
+        patch.setattr(space_numbering, "_LETTERS", 4)
+        ids, words = numbered(SpaceNumbering(reading), text, cut)
+    assert (ids, words) == numbered(LineNumbering(reading), text, cut)
+    assert len(set(words)) == len(words)
+    sentences: list[list[str]] = [[]]
+    for number in ids:
+        if number == SENTENCE_END:
+            sentences.append([])
+        else:
+            sentences[-1].append(words[number])
+    assert sentences == [*by_hand(text, longest), []]
+
+
+def test_room_for_words_is_made_as_they_come() -> None:
+    text = " ".join(f"w{number % 70_000}" for number in range(140_000))
+    numbering = SpaceNumbering(CorpusSettings(max_sentence=1_000_000))
+    assert numbering.ids(text.encode()).tolist() == [*range(70_000), *range(70_000)]
+    assert numbering.words() == text.split()[:70_000]
+    assert len(numbering) == 70_000
+
+
+@pytest.mark.parametrize("numbering", [SpaceNumbering(CorpusSettings()), LineNumbering(CorpusSettings())])
+def test_the_rest_of_a_word_that_is_too_long_is_cut_off_between_characters(numbering: Numbering) -> None:
+    just, long, longer = "x" * MAX_WORD, "y" * (MAX_WORD + 1), "z" + "語" * MAX_WORD
+    text = f"{just} {long} {longer} {long}z {longer}".encode()
+    assert numbering.ids(text).tolist() == [0, 1, 2, 1, 2]
+    assert numbering.words() == [just, "y" * MAX_WORD, "z" + "語" * 85]
+    # The cut one, when it comes by itself, is the same word.
+    assert numbering.ids(b"y" * MAX_WORD).tolist() == [1]
