@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
 from itertools import chain
@@ -20,6 +22,7 @@ from shoal.workers.training.errors import TrainingError
 from shoal.workers.training.learner import SENTENCE_END
 from shoal.workers.training.settings import Word2VecSettings
 from shoal.workers.training.vocabulary import build_vocabulary, merge_counts
+from shoal.workers.training.whole_file import PARTIAL
 
 LINES = st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=12), min_size=1, max_size=40)
 
@@ -114,6 +117,39 @@ def test_the_end_clears_away_what_the_scan_and_dead_processes_left(tmp_path: Pat
     (folder / "mine.txt").touch()
     encode(write_corpus(tmp_path, "a b a"), CorpusSettings(), Word2VecSettings(min_count=1))
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "mine.txt", "unit-000000.encoded", VOCABULARY]
+
+
+def test_a_scan_that_is_killed_leaves_nothing_that_counts(tmp_path: Path) -> None:
+    path = write_corpus(tmp_path, "a b a\n" * 20_000 + "stop\n")
+    (tmp_path / "stopping.py").write_text(
+        "import time\n"
+        "def words(line):\n"
+        "    if line == 'stop':\n"
+        "        print('stopped', flush=True)\n"
+        "        time.sleep(600)\n"
+        "    return line.split()\n"
+    )
+    folder = tmp_path / "encoded"
+    folder.mkdir()
+    script = (
+        "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
+        "from shoal.workers.training.corpus import CorpusSettings, plan_units\n"
+        "from shoal.workers.training.counting import scan_unit\n"
+        "reading = CorpusSettings(tokenizer='stopping:words', unit_bytes=60_000)\n"
+        "for unit in plan_units([sys.argv[1]], reading): scan_unit(unit, reading, Path(sys.argv[2]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, path, folder, tmp_path], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"stopped\n"
+        process.kill()
+    left = [file.name for file in folder.iterdir()]
+    assert any(PARTIAL in name for name in left)
+    assert "unit-000000-000.words" in left
+    with pytest.raises(TrainingError, match=r"manifest\.json: cannot be read: No such file"):
+        EncodedCorpus.open(folder)
+    encode(path, CorpusSettings(), Word2VecSettings(min_count=2))
+    assert EncodedCorpus.open(folder).words == 60_000
+    assert sorted(file.name for file in folder.iterdir()) == [MANIFEST, "unit-000000.encoded", VOCABULARY]
 
 
 def test_a_unit_may_be_encoded_twice(tmp_path: Path) -> None:
