@@ -85,8 +85,9 @@ def test_the_folder_is_a_model_and_has_words(folder: Path):
     assert not folder.with_name("vectors.training").exists()
 
 
-def test_events(corpus: Path, tmp_path: Path):
-    done = train(corpus, tmp_path / "v", "--json", "--round-words", 20_000)
+def test_events(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    done = train(corpus, "v", "--json", "--round-words", 20_000)
     assert (done.exit_code, done.stderr) == (0, "")
     events = [json.loads(line) for line in done.stdout.splitlines()]
     kinds = [event["event"] for event in events]
@@ -96,7 +97,7 @@ def test_events(corpus: Path, tmp_path: Path):
     assert finished["words"] == 2 * started["corpus_words"] == events[-3]["words"]
     assert (events[-3]["event"], events[-3]["share"], events[-3]["eta_s"]) == ("progress", 1.0, 0.0)
     assert finished["vocabulary"] == started["vocabulary"] == len(read_word_table(tmp_path / "v").words)
-    assert finished["output"] == str(tmp_path / "v") and finished["words_per_s"] > 0 and finished["rounds"] > 2
+    assert finished["output"] == "v" and finished["words_per_s"] > 0 and finished["rounds"] > 2
 
 
 def test_a_bar_on_a_terminal(corpus: Path, tmp_path: Path):
@@ -143,6 +144,14 @@ def test_options_reach_the_training(corpus: Path, folder: Path, tmp_path: Path):
     reading = config.training["corpus"]
     assert {name: config.training[name] for name in dataclasses.asdict(settings)} == dataclasses.asdict(settings)
     assert (reading["max_sentence"], reading["phrases"], reading["phrase_threshold"]) == (20, 1, 50) and config.phrases
+
+
+def test_the_folder_that_one_is_in(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    monkeypatch.chdir(inside)
+    assert train(corpus, ".").exit_code == 0
+    assert len(read_word_table(inside).words) > 100 and list(tmp_path.iterdir()) == [inside]
 
 
 def test_what_is_there_is_replaced_only_when_asked(corpus: Path, tmp_path: Path):
@@ -210,6 +219,9 @@ def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest
     assert (inside / "notes.txt").read_text() == "mine"
     assert "tokenizer no.such:thing: cannot be imported" in failed(train(corpus, output, "--tokenizer", "no.such:thing"))
     assert "device is 'cuda', but " in failed(train(corpus, output, "--device", "cuda", "--exact"))
+    told = failed(train(corpus, output, "--workers", 2, "--device", "auto"))
+    assert "device is 'auto', which a cluster's workers cannot agree on" in told
+    assert "exact is set" in failed(train(corpus, output, "--workers", 2, "--gpus", 0.5, "--exact"))
     monkeypatch.setattr(local_crew, "free_memory", lambda: 1 << 20)
     assert "GiB are free; take a smaller dim or max_vocabulary" in failed(train(corpus, output, "--dim", 4096))
     assert not output.exists()

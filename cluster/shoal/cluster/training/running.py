@@ -88,8 +88,9 @@ def run_word2vec(
     going on after an interruption. Raises TrainingError.
     """
     settings, reading, tell = settings or Word2VecSettings(), reading or CorpusSettings(), tell or Listeners()
+    # Actors work in folders of their own, and "." has no name that another could stand beside.
+    output = dataclasses.replace(output, path=Path(os.path.abspath(output.path)))
     _check_replaceable(output, overwrite)
-    paths = [os.path.abspath(os.path.expanduser(path)) for path in paths]
     with _crew(crew or CrewSettings(), settings, tell) as members:
         return train_word2vec(
             paths,
@@ -107,7 +108,7 @@ def run_word2vec(
 
 def _check_replaceable(output: Output, overwrite: bool) -> None:
     check_output(output.path, output.form)
-    work = output.path.absolute().with_name(output.path.name + SUFFIX)
+    work = output.path.with_name(output.path.name + SUFFIX)
     held = any(output.path.iterdir()) if output.path.is_dir() else output.path.exists()
     if held and not overwrite and not work.exists():
         raise TrainingError(f"{output.path}: is there already; with overwrite it is replaced when the new one is whole")
@@ -126,13 +127,14 @@ def _crew(wanted: CrewSettings, settings: Word2VecSettings, tell: Listeners) -> 
         device = training_device(wanted.device, settings)
         yield LocalCrew(wanted.threads or os.cpu_count() or 1, cuda_learner if device.name == CUDA else cpu_learner)
         return
+    if wanted.device not in (CPU, CUDA):
+        raise TrainingError(f"device is {wanted.device!r}, which a cluster's workers cannot agree on; name cpu or cuda")
+    # Whether there is a CUDA device is seen where the workers are; what it cannot do is known here.
+    cuda = training_device(wanted.device, settings, missing=lambda: "").name == CUDA
     # Ray takes a second to import, and one worker alone needs it not.
     from shoal.cluster.joined_ray import RayUnavailable, joined_ray
     from shoal.cluster.training.ray_crew import RayCrew, node_cpus
 
-    cuda = wanted.device == CUDA
-    if wanted.device not in (CPU, CUDA):
-        raise TrainingError(f"device is {wanted.device!r}, which a cluster's workers cannot agree on; name cpu or cuda")
     tell.phase("joining Ray" if joins else "starting Ray")
     try:
         with joined_ray(wanted.workers * (wanted.threads or 1)):
