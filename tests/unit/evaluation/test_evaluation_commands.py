@@ -131,7 +131,8 @@ def test_failures_are_one_line(table: Path, questions: Path, pairs: Path, tmp_pa
     empty = tmp_path / "empty"
     empty.touch()
     assert "there are no words" in failed("similar", "hashing", "king", "--vocabulary", empty)
-    assert "there is no such folder or file" in failed("similar", "./nothing", "king", "--vocabulary", questions)
+    assert "there is no such folder or file" in failed("similar", "./nothing", "king")
+    assert "hashing:0" in failed("eval", "similarity", "hashing:0", pairs)
 
 
 @pytest.mark.parametrize(

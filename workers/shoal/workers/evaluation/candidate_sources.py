@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from shoal.workers.encoding.model import EmbeddingModel
+from shoal.workers.encoding.sources import parse_spec, split_precision
 from shoal.workers.encoding.word_folder import is_word_folder
 from shoal.workers.encoding.word_table import read_word_table
 from shoal.workers.evaluation.candidates import Candidates, Floats
@@ -20,11 +21,13 @@ _TABLE_SUFFIXES = (".txt", ".vec", ".bin", ".npy", ".gz")
 def is_table(model: str) -> bool:
     """Whether `model` names a file of word vectors, or a folder of a training, which have words of their own.
 
-    Raises EvaluationError when it looks like a file and there is none: it is not looked for on the model hub.
+    Raises EvaluationError when it looks like a file and there is none, for it is not looked for on the model hub, and
+    ModelError when it can be no model's name.
     """
     place = Path(model).expanduser()
     if place.suffix in _TABLE_SUFFIXES and not place.exists():
         raise EvaluationError(f"{model}: no such file")
+    parse_spec(split_precision(model)[0])
     return place.is_file() or is_word_folder(place)
 
 
