@@ -90,6 +90,17 @@ def test_what_is_no_corpus_is_refused_by_name(tmp_path: Path, given: str, messag
     assert "\n" not in str(raised.value)
 
 
+def test_a_tokenizer_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="tokenizer no_such:f: cannot be imported"):
+        plan_units([str(write(tmp_path / "a.txt"))], CorpusSettings(tokenizer="no_such:f"))
+
+
+def test_a_column_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "body": ["x"]}), tmp_path / "a.parquet")
+    with pytest.raises(TrainingError, match=r"a\.parquet: no column 'title'; it has id, body"):
+        plan_units([str(tmp_path)], CorpusSettings(text_field="title"))
+
+
 def test_a_file_given_twice_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt")
     with pytest.raises(TrainingError, match=r"a\.txt: given twice"):

@@ -183,8 +183,9 @@ def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> None:
-    path = write_corpus(tmp_path, "some words\n" * 50_000)
-    (unit,) = units_of(path, CorpusSettings())
+    # Of the one the numbers have no room, of the other the words.
+    write_corpus(tmp_path / "long", "some words\n" * 50_000)
+    write_corpus(tmp_path / "wide", " ".join(f"{number}{'x' * 60}" for number in range(3000)))
     folder = tmp_path / "encoded"
     folder.mkdir()
     script = (
@@ -194,12 +195,15 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> 
         "from shoal.workers.training.errors import TrainingError\n"
         # A file that may not grow fails as one on a full disk does: in the middle of writing.
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
-        "try: scan_unit(plan_units([sys.argv[1]], CorpusSettings())[0], CorpusSettings(), Path(sys.argv[2]))\n"
-        "except TrainingError as error: sys.exit(str(error))"
+        "for path in sys.argv[2:]:\n"
+        "    try: scan_unit(plan_units([path], CorpusSettings())[0], CorpusSettings(), Path(sys.argv[1]))\n"
+        "    except TrainingError as error: print(error)"
     )
-    ended = subprocess.run([sys.executable, "-c", script, path, folder], capture_output=True, text=True, check=False)
-    assert ended.stderr == f"{folder}/{unit.name}-000.ids: cannot be written: File too large\n"
-    assert not list(folder.iterdir())
+    arguments = [sys.executable, "-c", script, folder, tmp_path / "long", tmp_path / "wide"]
+    ended = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    failed = f"{folder}/unit-000000-000"
+    assert ended.stdout.splitlines() == [f"{failed}{kind}: cannot be written: File too large" for kind in (".ids", ".words")]
+    assert [path.name for path in folder.iterdir()] == ["unit-000000-000.ids"]
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

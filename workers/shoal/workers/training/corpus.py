@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.tokenizers import WHITESPACE, check_name
+from shoal.workers.training.tokenizers import WHITESPACE, check_name, tokenizer_of
 
 UNIT_BYTES = 16 << 20
 TEXT_FIELDS = ("text", "content", "body")
@@ -112,8 +112,11 @@ def plan_units(paths: Sequence[str], reading: CorpusSettings) -> list[Unit]:
     of a folder or pattern by path.
 
     A folder's files are those named .txt, .text, .parquet or without a suffix, also with .gz or .xz behind. Raises
-    TrainingError when a path is missing, unreadable or given twice, is no text, or when there is not one byte.
+    TrainingError when a path is missing, unreadable or given twice, is no text, when there is not one byte, or no such
+    tokenizer here.
     """
+    # What would fail after an hour's reading is better found now.
+    tokenizer_of(reading.tokenizer)
     units: list[Unit] = []
     seen: set[str] = set()
     for path in (file for given in paths for file in _files(given)):
@@ -135,6 +138,19 @@ def corpus_digest(units: Sequence[Unit], reading: CorpusSettings, vocabulary: Ma
     files = [[unit.path, unit.kind, unit.begin, unit.end, unit.size, unit.modified_ns] for unit in units]
     text = json.dumps({"files": files, "reading": reading.to_json(), "vocabulary": dict(vocabulary)}, sort_keys=True)
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def text_column(path: str, schema: pa.Schema, field: str) -> str:
+    """The column of a Parquet file with text: `field`, or if empty a usual one. Raises TrainingError if it has none."""
+    column = field or next((name for name in TEXT_FIELDS if name in schema.names), "")
+    if column not in schema.names:
+        wanted = repr(field) if field else ", ".join(TEXT_FIELDS)
+        raise TrainingError(f"{path}: no column {wanted}; it has {', '.join(schema.names)}")
+    kind = schema.field(column).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise TrainingError(f"{path}: column {column!r} holds no text but {kind}")
+    return column
 
 
 def _check_range(field: str, value: float, least: float, most: float) -> None:
@@ -209,6 +225,7 @@ def _parts(path: str, kind: Kind, reading: CorpusSettings, number: int) -> list[
 def _row_groups(path: str, reading: CorpusSettings) -> list[int]:
     """The first groups of rows of each part, and the number of groups; a group is not split."""
     metadata = pq.read_metadata(path)
+    text_column(path, metadata.schema.to_arrow_schema(), reading.text_field)
     if not metadata.num_rows:
         return []
     bounds, held = [0], 0

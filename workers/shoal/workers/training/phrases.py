@@ -36,7 +36,7 @@ _NO_KEYS = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True, slots=True)
 class PairCounts:
-    """Files, each with the keys of pairs in ascending order and how often each occurs: (2, n) int64."""
+    """Files, each with the keys of pairs in ascending order and then how often each occurs: (2, n) int64."""
 
     runs: tuple[Path, ...]
 
@@ -65,7 +65,8 @@ def count_pairs(part: UnitCounts, vocabulary: Vocabulary, folder: Path) -> PairC
     def write() -> None:
         path = folder / f"{part.unit}-{len(runs):03d}.pairs"
         with whole_file(path, durable=False) as file:
-            np.save(file, np.stack(np.unique(np.concatenate([_NO_KEYS, *held]), return_counts=True)))
+            for column in np.unique(np.concatenate(held), return_counts=True):
+                file.write(column.astype(np.int64).tobytes())
         runs.append(path)
         held.clear()
 
@@ -76,14 +77,15 @@ def count_pairs(part: UnitCounts, vocabulary: Vocabulary, folder: Path) -> PairC
             held.append(keys[keys >= 0])
             if sum(map(len, held)) > RUN_PAIRS:
                 write()
-    write()
+    if sum(map(len, held)):
+        write()
     return PairCounts(tuple(runs))
 
 
 def choose_phrases(pairs: Sequence[PairCounts], vocabulary: Vocabulary, words: int, reading: CorpusSettings) -> _Keys:
     """The keys (n,) in ascending order of the pairs that are phrases, in a corpus of `words` words."""
     try:
-        runs = [np.load(path, mmap_mode="r") for part in pairs for path in part.runs]
+        runs = [np.memmap(path, np.int64, "r").reshape(2, -1) for part in pairs for path in part.runs]
     except (OSError, ValueError) as error:
         raise TrainingError(f"pairs of words cannot be read: {error}") from error
     chosen: list[_Keys] = []
@@ -186,9 +188,11 @@ def _added_up(pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
 
 def _ranges(runs: Sequence[npt.NDArray[np.int64]]) -> Iterator[tuple[int, int]]:
     """Ranges of keys, of which each has about RUN_PAIRS pairs in all runs together."""
+    if not runs:
+        return
     total = sum(run.shape[1] for run in runs)
     step = max(1, RUN_PAIRS // 64)
-    sample = np.sort(np.concatenate([_NO_KEYS, *(run[0, ::step] for run in runs)]))
+    sample = np.sort(np.concatenate([run[0, ::step] for run in runs]))
     pieces = total // RUN_PAIRS + 1
     bounds = [0, *(int(sample[len(sample) * piece // pieces]) for piece in range(1, pieces)), 1 << 62]
     yield from pairwise(bounds)

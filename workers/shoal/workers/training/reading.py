@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shoal.workers.training.corpus import TEXT_FIELDS, CorpusSettings, Kind, Unit
+from shoal.workers.training.corpus import CorpusSettings, Kind, Unit, text_column
 from shoal.workers.training.errors import TrainingError
 
 CHUNK_BYTES = 1 << 18
@@ -113,22 +113,10 @@ def _unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _parquet(unit: Unit, field: str) -> Iterator[bytes]:
     """The texts of some groups of rows, each as a line or several."""
     with pq.ParquetFile(unit.path) as file:
-        column = _text_column(unit.path, file.schema_arrow, field)
+        column = text_column(unit.path, file.schema_arrow, field)
         for batch in file.iter_batches(_BATCH_ROWS, row_groups=list(range(unit.begin, unit.end)), columns=[column]):
             values = pc.cast(batch.column(0), pa.large_binary()).drop_null()
             yield b"".join(value + _LINE_END for value in values.to_pylist())
-
-
-def _text_column(path: str, schema: pa.Schema, field: str) -> str:
-    column = field or next((name for name in TEXT_FIELDS if name in schema.names), "")
-    if column not in schema.names:
-        wanted = repr(field) if field else ", ".join(TEXT_FIELDS)
-        raise TrainingError(f"{path}: no column {wanted}; it has {', '.join(schema.names)}")
-    kind = schema.field(column).type
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise TrainingError(f"{path}: column {column!r} holds no text but {kind}")
-    return column
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
