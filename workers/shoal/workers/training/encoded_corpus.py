@@ -1,4 +1,7 @@
-"""The corpus as numbers of the vocabulary: files that learners map into memory, cut into spans that they train on."""
+"""The corpus as numbers of the vocabulary: files that learners map into memory, cut into spans that they train on.
+
+A folder is empty when the first unit is encoded into it: units of two corpora are never mixed.
+"""
 
 from __future__ import annotations
 
