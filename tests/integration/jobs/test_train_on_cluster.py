@@ -10,7 +10,6 @@ import pytest
 from ray_head import RayHead
 from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.word_folder import read_word_folder
-from training_text import write_text
 
 pytestmark = pytest.mark.cluster
 SMALL = ["--dim", 16, "--min-count", 2, "--epochs", 2, "--tokenizer", "unicode", "--lowercase"]
@@ -18,7 +17,11 @@ SMALL = ["--dim", 16, "--min-count", 2, "--epochs", 2, "--tokenizer", "unicode",
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_text(tmp_path_factory.mktemp("text") / "corpus.txt")
+    """What this project says of itself."""
+    pages = sorted((Path(__file__).parents[3] / "docs").glob("*.md"))
+    path = tmp_path_factory.mktemp("text") / "corpus.txt"
+    path.write_text("\n".join(page.read_text() for page in pages))
+    return path
 
 
 def test_a_submitted_job_trains_with_the_clusters_workers(head: RayHead, text: Path, tmp_path: Path) -> None:
