@@ -11,57 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shoal.workers.training.averaging_settings import AveragingSettings
 from shoal.workers.training.corpus import CorpusSettings
 from shoal.workers.training.crew import Room
-from shoal.workers.training.encoded_corpus import EncodedCorpus
 from shoal.workers.training.errors import TrainingError
 from shoal.workers.training.local_crew import LocalCrew
-from shoal.workers.training.progress import Figures
-from shoal.workers.training.settings import Word2VecSettings
 from shoal.workers.training.tables import Tables
-from shoal.workers.training.training import Listeners, Summary, check_memory, table_bytes, train_word2vec
-from shoal.workers.training.vocabulary import Vocabulary
+from shoal.workers.training.training import check_memory, table_bytes
 from shoal.workers.training.work_folder import WorkFolder
-from training_text import READING, ROUND_WORDS, small_settings, write_text
-
-
-class Run:
-    """Trainings with the same output, and what they saved and told."""
-
-    def __init__(self, folder: Path) -> None:
-        self.text = write_text(folder / "text.txt")
-        self.output = folder / "model"
-        self.work = folder / "model.training"
-        self.saved: list[tuple[Vocabulary, Tables]] = []
-        self.told: list[Figures] = []
-        self.began: list[tuple[EncodedCorpus, int]] = []
-        self.phases: list[str] = []
-        self.at_round: Callable[[int], None] = lambda number: None
-        self.at_save: Callable[[], None] = lambda: None
-
-    def train(self, settings: Word2VecSettings | None = None, **more: object) -> Summary:
-        self.told.clear()
-        self.phases.clear()
-        arguments = {
-            "crew": LocalCrew(),
-            "reading": READING,
-            "averaging": AveragingSettings(round_words=ROUND_WORDS),
-            "tell": Listeners(
-                phase=self.phases.append, began=lambda *what: self.began.append(what), advanced=self._advanced
-            ),
-            "checkpoint_every_s": 0.0,
-            **more,
-        }
-        return train_word2vec([str(self.text)], self.output, self._save, settings=settings or small_settings(), **arguments)  # type: ignore[arg-type]
-
-    def _save(self, vocabulary: Vocabulary, tables: Tables) -> None:
-        self.at_save()
-        self.saved.append((vocabulary, Tables(tables.dim, tables.input.copy(), tables.output.copy())))
-
-    def _advanced(self, figures: Figures) -> None:
-        self.told.append(figures)
-        self.at_round(len(self.told))
+from training_run import READING, Run, equal, small_settings
 
 
 @pytest.fixture
@@ -75,10 +32,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Tables:
     run = Run(tmp_path_factory.mktemp("undisturbed"))
     run.train()
     return run.saved[0][1]
-
-
-def check_equal(one: Tables, other: Tables) -> None:
-    assert np.array_equal(one.input, other.input) and np.array_equal(one.output, other.output)
 
 
 def fail(at: int, error: BaseException) -> Callable[[int], None]:
@@ -95,9 +48,9 @@ def test_it_trains_every_word_in_every_epoch_and_learns(run: Run) -> None:
     assert summary.totals.words == 20 * summary.corpus_words == 20 * int(vocabulary.counts.sum())
     assert summary.corpus is not None and summary.corpus.words >= summary.corpus_words
     assert summary.vocabulary == len(vocabulary.words) == tables.count
-    assert run.told[-1].share == 1.0 and run.told[-1].words == summary.totals.words
-    assert run.told[-1].loss < run.told[0].loss
-    rates = [figures.rate for figures in run.told]
+    assert run.rounds[-1].share == 1.0 and run.rounds[-1].words == summary.totals.words
+    assert run.rounds[-1].loss < run.rounds[0].loss
+    rates = [figures.rate for figures in run.rounds]
     assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(1e-4)
     assert run.phases[0] == "looking at the corpus" and run.phases[-1] == "saving"
     assert not run.work.exists()
@@ -105,7 +58,7 @@ def test_it_trains_every_word_in_every_epoch_and_learns(run: Run) -> None:
 
 def test_two_trainings_with_one_seed_are_the_same_and_another_seed_is_another(run: Run, undisturbed: Tables) -> None:
     run.train()
-    check_equal(run.saved[0][1], undisturbed)
+    assert equal(run.saved[0][1], undisturbed)
     run.train(small_settings(seed=2))
     assert not np.array_equal(run.saved[1][1].input, undisturbed.input)
 
@@ -120,7 +73,7 @@ def test_one_that_fails_in_the_middle_goes_on_to_the_same_bits(run: Run, undistu
         run.train()
     run.at_round = fail(-1, RuntimeError())
     summary = run.train()
-    check_equal(run.saved[0][1], undisturbed)
+    assert equal(run.saved[0][1], undisturbed)
     # It did not read the text again, nor train what was trained.
     assert "reading the corpus" not in run.phases and summary.corpus is None
     assert summary.trained_before > 0 and run.began[-1][1] == summary.trained_before
@@ -151,11 +104,11 @@ def test_a_signal_lets_the_round_end_and_leaves_a_checkpoint(run: Run, undisturb
         assert signal.getsignal(number) is interrupt
     finally:
         signal.signal(number, before)
-    assert len(run.told) == 4
+    assert len(run.rounds) == 4
     run.at_round = fail(-1, RuntimeError())
     summary = run.train()
     assert summary.trained_before == 3 * summary.corpus_words - summary.totals.words > 0
-    check_equal(run.saved[0][1], undisturbed)
+    assert equal(run.saved[0][1], undisturbed)
 
 
 def test_a_failed_save_loses_nothing(run: Run, undisturbed: Tables) -> None:
@@ -168,7 +121,7 @@ def test_a_failed_save_loses_nothing(run: Run, undisturbed: Tables) -> None:
     run.at_save = lambda: None
     summary = run.train()
     assert summary.totals.words == 0 and summary.trained_before == 3 * summary.corpus_words
-    check_equal(run.saved[0][1], undisturbed)
+    assert equal(run.saved[0][1], undisturbed)
 
 
 def test_another_training_is_refused_with_what_differs_and_overwrite_begins_anew(run: Run, undisturbed: Tables) -> None:

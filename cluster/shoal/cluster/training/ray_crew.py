@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ MAX_STILLBORN = 5
 MAX_MERGES = 5
 """How often a merge is tried in which nobody dies, and yet something gets lost."""
 TASKS_PER_CPU = 2
+_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 @ray.remote(num_cpus=1)
@@ -87,9 +89,15 @@ class RayCrew:
 
     def rooms(self) -> list[Room]:
         """The nodes, by what their learners found there."""
-        learners = Counter(place.node for place in self._places.values())
-        free = {place.node: place.free_bytes for place in self._places.values() if place.free_bytes is not None}
+        places = self.places.values()
+        learners = Counter(place.node for place in places)
+        free = {place.node: place.free_bytes for place in places if place.free_bytes is not None}
         return [Room(f"node {node[:8]}", count, free[node]) for node, count in learners.items() if node in free]
+
+    @property
+    def places(self) -> dict[int, Place]:
+        """Where the learners are that take part now, by their numbers."""
+        return {number: self._places[number] for number in self.learners}
 
     def load(self, tables: Tables | None) -> None:
         """As Crew has it."""
@@ -286,5 +294,7 @@ def _kill(actor: Any) -> None:
 
 
 def _line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300]
+    """What is left of an error of Ray, which holds whole tracebacks, in one line."""
+    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
+    told = next((line for line in reversed(lines) if re.match(r"\w[\w.]*(Error|Exception)\b", line)), "")
+    return (told or (lines[0] if lines else type(error).__name__))[:300]

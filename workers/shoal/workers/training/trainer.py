@@ -84,8 +84,8 @@ class Trainer:
         return Trained(lease.words, trained.loss, trained.pairs)
 
     def change(self, rows: int, cuts: Sequence[int], own: int) -> list[Change]:
-        """What changed in the first `rows` rows, cut where `cuts` (0 to `rows`, ascending) say, without part `own`: it is this
-        learner that merges it, so it stays here."""
+        """What changed in the first `rows` rows, cut where `cuts` (0 to `rows`, ascending) say, without part `own`: this
+        learner merges that one, so it stays here."""
         change = self._known().change(rows)
         parts = [Change(change.input.between(low, high), change.output.between(low, high)) for low, high in pairwise(cuts)]
         self._own = parts.pop(own)

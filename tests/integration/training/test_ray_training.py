@@ -1,0 +1,144 @@
+"""Learners as processes of a real Ray: they agree, they are killed, others take their place, and every word counts once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import ray
+
+from dying_learner import dying_learner
+from scripted_crew import ScriptedCrew
+from shoal.cluster.training.ray_crew import RayCrew
+from shoal.workers.training.averaging_settings import AveragingSettings
+from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.training import Summary
+from training_run import ROUND_WORDS, Run, equal, small_settings
+
+pytestmark = pytest.mark.cluster
+EPOCHS = 20
+SETTINGS = small_settings(epochs=EPOCHS)
+JOINED_S = 60.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def local_ray() -> Iterator[None]:
+    """A Ray that the tests of this module share."""
+    # So that a worker finds the learners of these tests.
+    paths = {"env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])}}
+    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=paths)
+    yield
+    ray.shutdown()
+
+
+def await_recruit(crew: RayCrew) -> None:
+    """Until somebody can join: by itself, so short a training would be over before."""
+    deadline = time.monotonic() + JOINED_S
+    while not crew.waiting:
+        assert time.monotonic() < deadline, "nobody came"
+        time.sleep(0.02)
+
+
+def kill(crew: RayCrew, *learners: int) -> None:
+    """Their processes, as if the machine had taken them."""
+    for learner in learners:
+        os.kill(crew.places[learner].pid, signal.SIGKILL)
+
+
+def check_complete(run: Run, summary: Summary) -> None:
+    """Every word counts once per epoch, and there is a result."""
+    assert run.rounds[-1].words == run.rounds[-1].total_words == EPOCHS * summary.corpus_words
+    assert np.isfinite(run.tables.input).all() and run.tables.output.any()
+    assert run.rounds[-1].loss < run.rounds[0].loss
+    assert not run.work.exists()
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+def test_actors_do_to_the_bit_what_learners_in_one_process_do(run: Run) -> None:
+    summary = run.train(SETTINGS, RayCrew(2))
+    check_complete(run, summary)
+    totals = summary.totals
+    assert {figures.learners for figures in run.rounds} == {2} and summary.lost == 0
+    assert totals.words == EPOCHS * summary.corpus_words
+    assert totals.merges == totals.rounds > 10 and totals.bytes_per_merge > 10_000 and 0 < totals.merge_share < 1
+    run.train(SETTINGS, ScriptedCrew(2))
+    assert equal(run.saved[0][1], run.saved[1][1])
+
+
+def test_a_learner_is_killed_twice(run: Run) -> None:
+    crew = RayCrew(2)
+    kills = []
+
+    def at_round(number: int) -> None:
+        if len(crew.learners) == 1:
+            await_recruit(crew)
+        elif len(kills) < 2 and number > 3 * len(kills) + 3:
+            kills.append(number)
+            kill(crew, crew.learners[len(kills) - 1])
+
+    run.at_round = at_round
+    summary = run.train(SETTINGS, crew)
+    check_complete(run, summary)
+    assert len(kills) == 2 and summary.lost == 2
+    # They were two again after each.
+    counts = [figures.learners for figures in run.rounds]
+    assert counts[-1] == 2 and 1 in counts
+    # What a killed learner did in its last round was done again.
+    assert summary.totals.words >= EPOCHS * summary.corpus_words
+
+
+def test_all_learners_are_killed_and_it_goes_on_from_the_checkpoint(run: Run) -> None:
+    crew = RayCrew(2)
+    run.at_round = lambda number: kill(crew, *crew.learners) if number == 8 else None
+    summary = run.train(SETTINGS, crew)
+    check_complete(run, summary)
+    assert summary.lost == 2 and summary.totals.words < 2 * EPOCHS * summary.corpus_words
+
+
+@pytest.mark.parametrize("method", ["change", "agree"])
+def test_a_learner_dies_in_the_middle_of_a_merge(method: str, run: Run, tmp_path: Path) -> None:
+    died = tmp_path / "died"
+    crew = RayCrew(3, make=partial(dying_learner, method=method, died=str(died)))
+
+    def at_round(number: int) -> None:
+        if len(crew.learners) == 2 and number < 12:
+            await_recruit(crew)
+
+    run.at_round = at_round
+    # Hot rows alone in two of three rounds: what the dead learner had of the others is trained again.
+    averaging = AveragingSettings(round_words=ROUND_WORDS, full_every=3, hot_rows=50)
+    summary = run.train(SETTINGS, crew, averaging=averaging)
+    check_complete(run, summary)
+    assert died.exists() and summary.lost == 1
+    assert run.rounds[-1].learners == 3
+
+
+def test_what_a_learner_cannot_do_ends_it_with_one_line(run: Run) -> None:
+    with pytest.raises(TrainingError, match="learning_rate") as told:
+        run.train(small_settings(epochs=200, learning_rate=10.0), RayCrew(2))
+    assert "\n" not in str(told.value)
+
+
+def test_text_is_read_by_tasks_and_what_they_cannot_read_is_told_in_one_line(run: Run) -> None:
+    run.text = run.text.parent / "bad.gz"
+    run.text.write_bytes(b"no gzip")
+    with pytest.raises(TrainingError, match=r"bad\.gz: cannot be read") as told:
+        run.train(SETTINGS, RayCrew(2))
+    assert "\n" not in str(told.value) and not run.work.exists()
+
+
+def test_more_workers_than_the_cluster_has_room_for() -> None:
+    with pytest.raises(TrainingError, match="workers is 3: with 2 threads each, the Ray cluster has room for 2"):
+        RayCrew(3, threads=2)
+    with pytest.raises(TrainingError, match=r"workers is 1: with 1 threads and 1 GPUs each, .* room for 0"):
+        RayCrew(1, gpus=1)

@@ -1,0 +1,122 @@
+"""Whoever dies in whichever moment of a round: the training ends, every word counts once per epoch, and all agree."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from scripted_crew import ScriptedCrew
+from shoal.workers.training.averaging import Scheme
+from shoal.workers.training.averaging_settings import AveragingSettings
+from shoal.workers.training.errors import TrainingError
+from training_run import ROUND_WORDS, Run, equal, small_settings
+
+HOT = AveragingSettings(round_words=ROUND_WORDS, full_every=3, hot_rows=40)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return Run(tmp_path)
+
+
+@pytest.mark.parametrize("averaging", [AveragingSettings(round_words=ROUND_WORDS), HOT], ids=["all", "hot"])
+@pytest.mark.parametrize("wanted", ["load", "train", "change", "agree", "join"])
+def test_deaths_at_any_moment(run: Run, wanted: str, averaging: AveragingSettings) -> None:
+    seen = 0
+    for seed in range(2):
+        chosen = random.Random(seed)
+
+        def dies(moment: str, _: int, chosen: random.Random = chosen) -> bool:
+            nonlocal seen
+            died = chosen.random() < (0.15 if moment == wanted else 0.02)
+            seen += died and moment == wanted
+            return died
+
+        crew = ScriptedCrew(3, dies, late=seed)
+        summary = run.train(small_settings(epochs=8, seed=seed), crew, averaging=averaging)
+        assert run.rounds[-1].words == 8 * summary.corpus_words and summary.lost == crew.lost
+        assert all(equal(tables, run.tables) for tables in crew.all_tables())
+        assert crew.closed
+    assert seen
+
+
+def test_a_lost_learners_text_is_trained_again_at_once(run: Run) -> None:
+    crew = ScriptedCrew(2, lambda moment, learner: moment == "train" and learner == 1 and len(crew.leased) == 6)
+    run.train(crew=crew)
+    spans = dict(crew.leased[4:6])
+    again = crew.leased[6][1].spans
+    assert again[: len(spans[1].spans)] == spans[1].spans
+    # One learner goes on alone, and then another one joins.
+    assert [figures.learners for figures in run.rounds[:6]] == [2, 2, 2, 1, 2, 2]
+    assert crew.lost == crew.admitted == 1
+
+
+def test_a_learner_that_joins_goes_on_from_what_all_agree_on(run: Run) -> None:
+    crew = ScriptedCrew(3, lambda moment, learner: moment == "train" and learner == 2 and len(crew.leased) == 6, late=2)
+    run.train(crew=crew, averaging=HOT)
+    assert crew.admitted == 1 and len(crew.all_tables()) == 3
+    assert all(equal(tables, run.tables) for tables in crew.all_tables())
+
+
+def test_without_a_learner_it_goes_back_to_the_checkpoint(run: Run) -> None:
+    crew = ScriptedCrew(2, lambda moment, _: moment == "train" and len(crew.leased) == 10)
+    summary = run.train(crew=crew, checkpoint_every_s=0.0)
+    assert summary.lost == 2 and run.rounds[-1].words == 3 * summary.corpus_words
+    assert summary.totals.words < 2 * 3 * summary.corpus_words
+
+    other = ScriptedCrew(2, lambda moment, _: moment == "train" and len(other.leased) == 10)
+    summary = run.train(crew=other, checkpoint_every_s=1e9)
+    # There is none: all is done again.
+    assert summary.totals.words > 3 * summary.corpus_words == run.rounds[-1].words
+
+
+def test_learners_that_never_finish_a_round_are_given_up(run: Run) -> None:
+    for moment in ("load", "train"):
+        with pytest.raises(TrainingError, match=f"all workers were lost 5 times in a row: .* in {moment}$"):
+            run.train(crew=ScriptedCrew(2, lambda now, _, moment=moment: now == moment))
+
+
+def test_what_several_learners_do_can_be_repeated_and_depends_on_the_scheme(run: Run) -> None:
+    for scheme in [*Scheme, Scheme.MEAN]:
+        run.train(crew=ScriptedCrew(3), averaging=AveragingSettings(round_words=ROUND_WORDS, scheme=scheme))
+    mean, adasum, norm_ratio, again = (tables for _, tables in run.saved)
+    assert equal(mean, again)
+    assert not equal(mean, adasum) and not equal(mean, norm_ratio) and not equal(adasum, norm_ratio)
+
+
+def test_hot_rows_travel_in_every_round_and_all_rows_now_and_then(run: Run) -> None:
+    rounds = []
+
+    class Watched(ScriptedCrew):
+        def merge(self, rows: int):
+            rounds.append(rows)
+            return super().merge(rows)
+
+    crew = Watched(2)
+    run.train(crew=crew, averaging=HOT, checkpoint_every_s=1e9)
+    words = run.tables.count
+    expected = [words if number % 3 == 0 else 40 for number in range(1, len(rounds) + 1)]
+    # After the last round everybody has everything.
+    assert rounds == [*expected[:-1], words]
+    assert all(equal(tables, run.tables) for tables in crew.all_tables())
+
+
+def test_an_interrupted_training_goes_on_with_another_crew(run: Run) -> None:
+    def stop(number: int) -> None:
+        if number == 4:
+            raise RuntimeError
+
+    run.at_round = stop
+    with pytest.raises(RuntimeError):
+        run.train(crew=ScriptedCrew(3))
+    run.at_round = lambda number: None
+    summary = run.train(crew=ScriptedCrew(2))
+    assert 0 < summary.trained_before == 3 * summary.corpus_words - summary.totals.words
+
+
+@pytest.mark.parametrize(("name", "value", "least"), [("round_words", 999, 1000), ("full_every", 0, 1), ("hot_rows", -1, 0)])
+def test_averaging_that_cannot_be(name: str, value: int, least: int) -> None:
+    with pytest.raises(TrainingError, match=f"^{name} is {value}, allowed are {least} to "):
+        AveragingSettings(**{name: value})  # type: ignore[arg-type]
