@@ -35,9 +35,11 @@ def environment() -> dict[str, str]:
 class EncodeProcess:
     """A run of the command in a session of its own, by which its processes are found."""
 
+    COMMAND: Sequence[str] = ("encode",)
+
     def __init__(self, *arguments: object) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "shoal.client.cli", "encode", *map(str, arguments)],
+            [sys.executable, "-m", "shoal.client.cli", *self.COMMAND, *map(str, arguments)],
             env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
