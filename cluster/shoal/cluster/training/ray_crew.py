@@ -75,12 +75,17 @@ class RayCrew:
         shared = ray.put(function)
         ahead = TASKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting: deque[Any] = deque()
-        for argument in arguments:
-            waiting.append(_apply.remote(shared, argument))
-            if len(waiting) > ahead:
+        try:
+            for argument in arguments:
+                waiting.append(_apply.remote(shared, argument))
+                if len(waiting) > ahead:
+                    yield _answer(waiting.popleft())
+            while waiting:
                 yield _answer(waiting.popleft())
-        while waiting:
-            yield _answer(waiting.popleft())
+        finally:
+            # After a failure nobody wants the others' results.
+            for call in waiting:
+                ray.cancel(call)
 
     def begin(self, assignment: Assignment) -> None:
         """As Crew has it."""

@@ -23,6 +23,8 @@ from shoal.workers.training.schedule import Schedule, State
 from shoal.workers.training.settings import Word2VecSettings
 from shoal.workers.training.tables import Tables
 
+CHECKED_ROWS = 10_000
+"""So many rows are looked at at once: looking takes memory."""
 MAX_FRUITLESS = 5
 """So many times in a row all learners may be lost without a single round between."""
 
@@ -155,8 +157,10 @@ class Rounds:
                     raise TrainingError(f"all workers were lost {MAX_FRUITLESS} times in a row: {error}") from error
 
     def _check_finite(self, tables: Tables) -> None:
-        if not (np.isfinite(tables.input).all() and np.isfinite(tables.output).all()):
-            raise self._diverged()
+        for table in (tables.input, tables.output):
+            for begin in range(0, len(table), CHECKED_ROWS):
+                if not np.isfinite(table[begin : begin + CHECKED_ROWS]).all():
+                    raise self._diverged()
 
     def _diverged(self) -> TrainingError:
         return TrainingError(
