@@ -194,13 +194,19 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_array_equal(halved.tables().input, small.tables().input)
 
 
-def test_a_batch_is_made_to_fit_beforehand() -> None:
-    settings = Word2VecSettings(dim=100, window=5, negative=5)
+def test_a_batch_is_as_large_as_corpus_and_memory_allow() -> None:
+    plenty = 1 << 40
+    sizes = [fitting_batch(words, 10_000, plenty) for words in (0, 100_000, 1_100_000, 16_999_999, 10**12)]
+    assert sizes == [64, 64, 1024, 8192, 8192]
+    assert fitting_batch(10**12, 10_000, free_bytes=50_000_000) == 2048
+    assert fitting_batch(10**12, 10_000, free_bytes=0) == 64
+    assert learner_of(batch_words=0).batch_words == 64
+
+
+def test_what_a_word_takes_grows_with_its_pairs() -> None:
     # 10 rows of input and 6 of output, each twice: the row, and what it changes by.
-    assert word_bytes(settings, 112) > 2 * 16 * 112 * 4
-    assert fitting_batch(4096, 1000, free_bytes=10_000_000) == 4096
-    assert fitting_batch(4096, 1000, free_bytes=8_000_000) == 2048
-    assert fitting_batch(4096, 1000, free_bytes=0) == 64
+    small = word_bytes(Word2VecSettings(window=5, negative=5), 112)
+    assert 2 * 16 * 112 * 4 < small < word_bytes(Word2VecSettings(window=10, negative=5), 112)
 
 
 def test_a_device_without_any_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
