@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import lzma
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -202,6 +203,17 @@ def test_wrong_usage(corpus: Path, tmp_path: Path, options: list[object], told: 
 @pytest.mark.parametrize("arguments", [["train"], ["train", "nonsense"], ["train", "word2vec"], ["train", "word2vec", "c"]])
 def test_what_is_not_even_a_training(arguments: list[str]):
     assert shoal(*arguments).exit_code == 2
+
+
+def test_the_device_is_told_where_it_was_left_open(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    done = train(corpus, tmp_path / "one", "--device", "auto")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.splitlines()[0] == "trains on cpu: torch is not installed"
+    events = train(corpus, tmp_path / "two", "--device", "auto", "--json").stdout.splitlines()
+    device = {"event": "device", "device": "cpu", "reason": "torch is not installed"}
+    assert device in [json.loads(event) for event in events]
+    assert "trains on" not in train(corpus, tmp_path / "three").stderr
 
 
 def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

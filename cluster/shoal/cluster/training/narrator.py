@@ -54,6 +54,13 @@ class Narrator:
             elif self._drawn.disable:
                 click.echo(f"{parts / of:4.0%}  of the corpus is read", err=True)
 
+    def placed(self, device: str, reason: str) -> None:
+        """The device was chosen."""
+        if self._as_json:
+            _event("device", {"device": device, "reason": reason})
+        else:
+            self._say(f"trains on {device}: {reason}")
+
     def began(self, corpus: EncodedCorpus, trained_before: int) -> None:
         """The text is read, and training begins or goes on."""
         vocabulary = len(corpus.vocabulary.words)

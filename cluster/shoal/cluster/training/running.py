@@ -24,7 +24,7 @@ from shoal.workers.training.settings import Word2VecSettings
 from shoal.workers.training.tables import Tables
 from shoal.workers.training.trainer import cpu_learner, cuda_learner
 from shoal.workers.training.training import Listeners, Summary, train_word2vec
-from shoal.workers.training.training_device import CPU, CUDA, DEVICES, training_device
+from shoal.workers.training.training_device import AUTO, CPU, CUDA, DEVICES, training_device
 from shoal.workers.training.vocabulary import Vocabulary
 from shoal.workers.training.work_folder import SUFFIX
 
@@ -125,6 +125,8 @@ def _crew(wanted: CrewSettings, settings: Word2VecSettings, tell: Listeners) -> 
     joins = "RAY_ADDRESS" in os.environ
     if wanted.workers == 1 and not joins:
         device = training_device(wanted.device, settings)
+        if wanted.device == AUTO:
+            tell.placed(device.name, device.reason)
         yield LocalCrew(wanted.threads or os.cpu_count() or 1, cuda_learner if device.name == CUDA else cpu_learner)
         return
     if wanted.device not in (CPU, CUDA):

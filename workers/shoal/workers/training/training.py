@@ -60,6 +60,8 @@ class Listeners:
     """The corpus that is trained on, and words that an earlier run had trained."""
     advanced: Callable[[Figures], None] = _nothing
     """A round is over."""
+    placed: Callable[[str, str], None] = _nothing
+    """On which device it trains, and why there, where that was left open."""
 
 
 @dataclass(frozen=True, slots=True)
