@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import ray
+from ray._private import worker as ray_worker
 from ray.exceptions import RayError
 
 import shoal
@@ -45,6 +46,9 @@ def joined_ray(cores: int) -> Iterator[None]:
                 ray.init(address="local", num_cpus=max(os.cpu_count() or 1, cores), include_dashboard=False, **shared)
     except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise RayUnavailable(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
+    # Ray prints on stdout that a process died, whatever it is told of logs; there is no setting for this. What it means is
+    # told by those who ran something in that process.
+    ray_worker._worker_logs_enabled = False
     # Ray's own handler would end the process without a word; `ray job stop` sends this signal.
     signal.signal(signal.SIGTERM, on_sigterm)
     try:

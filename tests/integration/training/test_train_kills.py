@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from encode_process import EncodeProcess
@@ -37,24 +38,28 @@ class TrainProcess(EncodeProcess):
         assert done.returncode == 0, done
         return {event["event"]: event for event in map(json.loads, done.stdout.splitlines())}
 
+    def killed(self) -> None:
+        """In the middle."""
+        self.until(self.checkpoint.exists, "a checkpoint is there")
+        self.send(signal.SIGKILL)
+        assert self.ended().returncode == -signal.SIGKILL
+        assert self.checkpoint.exists() and not self.output.exists()
 
-def kill_and_go_on(folder: Path, *more: object) -> None:
-    running = TrainProcess(folder, *more)
-    running.until(running.checkpoint.exists, "a checkpoint is there")
-    running.send(signal.SIGKILL)
-    assert running.ended().returncode == -signal.SIGKILL
-    assert running.checkpoint.exists() and not running.output.exists()
-    events = TrainProcess(folder, *more).events()
-    started, finished = events["started"], events["finished"]
-    assert 0 < started["trained_before"] < EPOCHS * started["corpus_words"]
-    assert started["trained_before"] + finished["words"] == EPOCHS * started["corpus_words"]
-    assert not running.checkpoint.parent.exists()
+    def learners(self) -> list[psutil.Process]:
+        """The actors that train."""
+        return [process for process in self._alive() if "ray::TrainerActor" in " ".join(process.cmdline())]
 
 
 def test_one_worker_comes_to_the_same_bits(tmp_path: Path) -> None:
     for name in ("killed", "undisturbed"):
         (tmp_path / name).mkdir()
-    kill_and_go_on(tmp_path / "killed")
+    TrainProcess(tmp_path / "killed").killed()
+    running = TrainProcess(tmp_path / "killed")
+    events = running.events()
+    started, finished = events["started"], events["finished"]
+    assert 0 < started["trained_before"] < EPOCHS * started["corpus_words"]
+    assert started["trained_before"] + finished["words"] == EPOCHS * started["corpus_words"]
+    assert not running.checkpoint.parent.exists()
     assert TrainProcess(tmp_path / "undisturbed").events()["started"]["trained_before"] == 0
     killed, undisturbed = (tmp_path / name / "model" / "model.safetensors" for name in ("killed", "undisturbed"))
     assert killed.read_bytes() == undisturbed.read_bytes()
@@ -62,6 +67,14 @@ def test_one_worker_comes_to_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.cluster
 def test_workers_on_ray(tmp_path: Path) -> None:
-    kill_and_go_on(tmp_path, "--workers", 2)
+    TrainProcess(tmp_path, "--workers", 2).killed()
+    running = TrainProcess(tmp_path, "--workers", 2)
+    written = running.checkpoint.stat().st_mtime_ns
+    running.until(lambda: running.checkpoint.stat().st_mtime_ns > written, "it goes on")
+    running.learners()[0].kill()
+    # What Ray has to say of that is not on stdout, where each line is an event.
+    events = running.events()
+    assert events["started"]["trained_before"] > 0 and events["progress"]["lost"] == 1
+    assert events["progress"]["words"] == EPOCHS * events["started"]["corpus_words"]
     table = read_word_table(tmp_path / "model")
     assert len(table.words) > 100 and table.vectors.any()
