@@ -15,20 +15,21 @@ def changed_rows(table: Floats, base: Floats, rows: int) -> tuple[Delta, bool]:
     """`table` - `base`, both (words, width) float32, in those of the first `rows` rows where they differ, and whether all
     numbers in these are finite."""
     found = np.empty(rows, np.int32)
-    count, finite = _differing(table, base, rows, found)
-    values = np.empty((count, table.shape[1]), np.float32)
-    _subtract(table, base, found, values)
-    return Delta(found[:count].copy(), values), bool(finite)
+    # Memory that is never written to is never taken.
+    values = np.empty((rows, table.shape[1]), np.float32)
+    count, finite = _differences(table, base, rows, found, values)
+    return Delta(found[:count].copy(), values[:count]), bool(finite)
 
 
-def add_changes(table: Floats, delta: Delta) -> None:
-    """Adds `delta` to its rows of `table` (words, width) float32, in place."""
-    _add(table, delta.rows, delta.values)
+def take_over(table: Floats, base: Floats, rows: int, merged: Delta) -> None:
+    """Adds `merged` to its rows of `base` (words, width) float32, which are among the first `rows`, and makes these rows of
+    `table` what they are in `base`."""
+    _take_over(table, base, rows, merged.rows, merged.values)
 
 
 # Not fast: that would let the compiler take every number for finite.
 @compiled
-def _differing(table: Any, base: Any, rows: Any, found: Any) -> Any:
+def _differences(table: Any, base: Any, rows: int, found: Any, values: Any) -> Any:
     count, finite = 0, True
     width = table.shape[1]
     bits, before = table.view(np.int32), base.view(np.int32)
@@ -41,21 +42,19 @@ def _differing(table: Any, base: Any, rows: Any, found: Any) -> Any:
         finite &= largest < 0x7F800000
         if different:
             found[count] = row
+            for d in range(width):
+                values[count, d] = table[row, d] - base[row, d]
             count += 1
     return count, finite
 
 
 @compiled
-def _subtract(table: Any, base: Any, found: Any, values: Any) -> None:
-    for at in range(len(values)):
-        row = np.uint64(found[at])
-        for d in range(values.shape[1]):
-            values[at, d] = table[row, d] - base[row, d]
-
-
-@compiled
-def _add(table: Any, rows: Any, values: Any) -> None:
-    for at in range(len(rows)):
-        row = np.uint64(rows[at])
-        for d in range(values.shape[1]):
-            table[row, d] += values[at, d]
+def _take_over(table: Any, base: Any, rows: int, merged: Any, values: Any) -> None:
+    at = 0
+    for row in range(rows):
+        if at < len(merged) and merged[at] == row:
+            for d in range(table.shape[1]):
+                base[row, d] += values[at, d]
+            at += 1
+        for d in range(table.shape[1]):
+            table[row, d] = base[row, d]

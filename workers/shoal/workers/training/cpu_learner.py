@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from shoal.workers.training.cbow import cbow_kernel
-from shoal.workers.training.changes import add_changes, changed_rows
+from shoal.workers.training.changes import changed_rows, take_over
 from shoal.workers.training.errors import TrainingError
 from shoal.workers.training.learner import SENTENCE_END, Change, Delta, Ids, Trained
 from shoal.workers.training.sampling import Counts, alias_table, keep_thresholds
@@ -125,8 +125,7 @@ class CpuLearner:
             (self._tables.input, base.input, merged.input),
             (self._tables.output, base.output, merged.output),
         ):
-            add_changes(before, delta)
-            table[:rows] = before[:rows]
+            take_over(table, before, rows, delta)
 
     def tables(self) -> Tables:
         """See `Learner.tables`."""
