@@ -29,6 +29,7 @@ class ScriptedCrew:
         self._trainers: dict[int, Trainer] = {}
         self._next = 0
         self._rounds = self._died_at = 0
+        self._effort = 0.0
         self.lost = 0
         self.admitted = 0
         self.closed = False
@@ -56,6 +57,7 @@ class ScriptedCrew:
 
     def train(self, leases: Mapping[int, Lease]) -> dict[int, Trained]:
         self._rounds += 1
+        self._effort += sum(lease.effort for lease in leases.values()) / len(self._trainers)
         self.leased.extend(leases.items())
         done = {number: self._trainers[number].train(lease) for number, lease in leases.items()}
         return {number: done[number] for number in self._living("train") if number in done}
@@ -69,9 +71,10 @@ class ScriptedCrew:
         merged = []
         for place, number in enumerate(members):
             others = [given[place - (place > other)] for other, given in enumerate(parts) if other != place]
-            merged.append(self._trainers[number].merge_range(place, others))
-        agreed = [self._trainers[number].agree(rows, merged) for number in self._living("agree")]
+            merged.append(self._trainers[number].merge_range(place, self._effort, others))
+        agreed = [self._trainers[number].agree(rows, self._effort, merged) for number in self._living("agree")]
         assert len({one.digest for one in agreed}) == 1
+        self._effort = 0.0
         return Merge(frozenset(members), sum(one.sent for one in agreed))
 
     @property

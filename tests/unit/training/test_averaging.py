@@ -64,8 +64,10 @@ def test_schemes_are_what_their_formulas_say(tables: list[Dense]) -> None:
         Scheme.ADASUM: adasum(tables),
         Scheme.NORM_RATIO: norm_ratio(tables),
     }
+    factors = np.linspace(0.2, 1, WORDS).astype(np.float32)
+    expected[Scheme.CONTRACTION] = np.sum(tables, axis=0) * factors[:, None]
     for scheme, table in expected.items():
-        merged = merge(scheme, deltas, len(deltas))
+        merged = merge(scheme, deltas, len(deltas), factors)
         assert (np.diff(merged.rows) > 0).all() and merged.rows.dtype == np.int32 and merged.values.dtype == np.float32
         np.testing.assert_allclose(dense(merged), table, atol=1e-5)
 
@@ -76,11 +78,13 @@ def test_schemes_are_what_their_formulas_say(tables: list[Dense]) -> None:
 def test_ranges_of_rows_merge_by_themselves(tables: list[Dense], one: int, other: int) -> None:
     deltas = [sparse(table) for table in tables]
     cuts = [0, *sorted((one, other)), WORDS]
+    factors = np.linspace(0.2, 1, WORDS).astype(np.float32)
     for scheme in Scheme:
         parts = [
-            merge(scheme, [delta.between(first, end) for delta in deltas], len(deltas)) for first, end in pairwise(cuts)
+            merge(scheme, [delta.between(first, end) for delta in deltas], len(deltas), factors)
+            for first, end in pairwise(cuts)
         ]
-        whole = merge(scheme, deltas, len(deltas))
+        whole = merge(scheme, deltas, len(deltas), factors)
         assert np.concatenate([part.rows for part in parts]).tolist() == whole.rows.tolist()
         np.testing.assert_allclose(np.concatenate([part.values for part in parts]), whole.values, atol=1e-6)
 
@@ -109,4 +113,5 @@ def test_a_row_that_one_learner_changed_keeps_its_change(scheme: Scheme) -> None
 def test_tiny_changes_whose_squares_vanish_do_no_harm() -> None:
     row, tiny = np.array([0], np.int32), np.full((1, WIDTH), 1e-30, np.float32)
     for scheme in Scheme:
-        assert np.isfinite(merge(scheme, [Delta(row, tiny)] * 3, 3).values).all()
+        merged = merge(scheme, [Delta(row, tiny)] * 3, 3, np.ones(1, np.float32))
+        assert np.isfinite(merged.values).all()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training.schedule import Lease, Piece, Schedule, State
+from shoal.workers.training.schedule import EARLY_SHARE, ROUND_WORDS, Lease, Piece, Schedule, State
 from shoal.workers.training.settings import Word2VecSettings
 
 SPANS = st.lists(st.integers(1, 70), min_size=1, max_size=30)
@@ -83,40 +84,56 @@ def test_one_learner_sees_each_epoch_whole_and_one_unbroken_line_of_rates(
     assert len({lease.seed for lease in leases}) == len(leases)
 
 
-def test_a_lease_has_about_the_words_of_a_round_and_the_last_round_is_dealt_evenly() -> None:
-    schedule = Schedule(Word2VecSettings(epochs=1), [10] * 103, 100)
+def rounds(schedule: Schedule, learners: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """The words that were trained before each round, and those of its leases."""
     state = State()
-    sizes = []
     while not schedule.finished(state):
-        state, leases = schedule.lease(state, [3, 5, 8])
-        sizes.append([leases[learner].words for learner in (3, 5, 8)])
-        state = schedule.merged(state, leases)
-    assert sizes == [[100, 100, 100]] * 3 + [[40, 50, 40]]
+        before = schedule.trained(state)
+        state, leases = schedule.lease(state, learners)
+        yield before, [leases[learner].words for learner in learners if learner in leases]
+        state = schedule.merged(state, learners)
+
+
+def test_a_lease_has_about_the_words_of_a_round_and_the_last_round_is_dealt_evenly() -> None:
+    *most, (_, last) = rounds(Schedule(Word2VecSettings(epochs=1), [10] * 1003, 100), [3, 5, 8])
+    late = [sizes for before, sizes in most if before * EARLY_SHARE >= 300]
+    assert len(late) > 10 and all(sizes == [100, 100, 100] for sizes in late)
+    assert len(last) == 3 and max(last) - min(last) <= 10
+
+
+def test_at_first_learners_agree_more_often() -> None:
+    early = [
+        (before, sizes)
+        for before, sizes in rounds(Schedule(Word2VecSettings(epochs=1), [10] * 1000, 100), [0, 1])
+        if before * EARLY_SHARE < 200
+    ]
+    assert early[0] == (0, [10, 10])
+    # A round may be longer by half a span for each of them.
+    assert all(sum(sizes) <= max(20, before * EARLY_SHARE + 10) for before, sizes in early)
+    assert max(max(sizes) for _, sizes in early) > 50
 
 
 def test_nobody_waits_where_an_epoch_ends() -> None:
-    schedule = Schedule(Word2VecSettings(epochs=2), [10] * 15, 100)
-    state, leases = schedule.lease(State(), [0])
-    state, leases = schedule.lease(schedule.merged(state, leases), [0])
-    assert leases[0].words == 100 and state.epochs == 2
+    late = [sizes for before, sizes in rounds(Schedule(Word2VecSettings(epochs=20), [10] * 15, 100), [0]) if before > 1000]
+    assert all(sizes == [100] for sizes in late[:-1])
 
 
 def test_no_round_is_longer_than_an_epoch() -> None:
-    schedule = Schedule(Word2VecSettings(epochs=5), [10] * 4, 100_000)
-    _, leases = schedule.lease(State(), [0, 1])
-    assert sorted(leases[0].spans + leases[1].spans) == [0, 1, 2, 3]
+    sizes = [sizes for _, sizes in rounds(Schedule(Word2VecSettings(epochs=50), [10] * 4, 100_000), [0, 1])]
+    assert max(map(sum, sizes)) == 40
 
 
 def test_what_a_lost_learner_held_since_the_last_whole_merge_is_trained_first() -> None:
-    schedule = Schedule(Word2VecSettings(epochs=1), [10] * 40, 100)
-    first, _ = schedule.lease(State(), [0, 1])
+    schedule = Schedule(Word2VecSettings(epochs=1), [10] * 400, 100)
+    begin = State(epochs=1, done=2000, queue=tuple(Piece(0, span) for span in range(200, 400)))
+    first, _ = schedule.lease(begin, [0, 1])
     second, _ = schedule.lease(first, [0, 1])
-    assert schedule.trained(second) == 400 and second.done == 0
+    assert schedule.trained(second) == 2400 and second.done == 2000
     state = schedule.lost(second, [1])
     assert state.queue[:20] == second.held[1] == first.held[1] + second.held[1][10:]
-    assert schedule.trained(state) == 200
+    assert schedule.trained(state) == 2200
     state = schedule.merged(second, {0})
-    assert state.done == 200 and state.queue[:20] == second.held[1] and not state.held
+    assert state.done == 2200 and state.queue[:20] == second.held[1] and not state.held
 
 
 def test_epochs_differ_and_seeds_decide_them() -> None:
@@ -132,3 +149,23 @@ def test_epochs_differ_and_seeds_decide_them() -> None:
     one, two = orders(1)
     assert [piece.span for piece in one] != [piece.span for piece in two]
     assert orders(1) == [one, two] != orders(2)
+
+
+def test_rounds_of_several_learners_grow_to_what_they_can_be() -> None:
+    schedule = Schedule(Word2VecSettings(epochs=5), [50_000] * 2000, 0)
+    state, sizes = State(), []
+    for _ in range(60):
+        state, leases = schedule.lease(state, [0, 1, 2, 3])
+        assert len(leases) == 4
+        sizes.append(max(lease.words for lease in leases.values()))
+        state = schedule.merged(state, [0, 1, 2, 3])
+    assert sizes[0] == 50_000 and max(sizes) == sizes[-1] == ROUND_WORDS
+    assert all(after >= before for before, after in pairwise(sizes))
+    trained = 0
+    for size in sizes:
+        assert size == 50_000 or size * 4 <= 0.1 * trained + 4 * 50_000
+        trained += 4 * size
+    _, alone = schedule.lease(State(), [0])
+    assert alone[0].words == ROUND_WORDS
+    _, many = schedule.lease(state, range(8))
+    assert {lease.words for lease in many.values()} == {250_000}

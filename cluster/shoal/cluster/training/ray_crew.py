@@ -68,6 +68,7 @@ class RayCrew:
         self.lost = 0
         """How many learners were lost so far."""
         self._reason = ""
+        self._effort = 0.0
         self._check_room()
 
     def map(self, function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]:
@@ -107,6 +108,7 @@ class RayCrew:
     def load(self, tables: Tables | None) -> None:
         """As Crew has it."""
         self._gather()
+        self._effort = 0.0
         shared = ray.put(tables)
         calls = {number: actor.load.remote(shared) for number, actor in self._joined.items()}
         self._collect(calls)
@@ -118,6 +120,7 @@ class RayCrew:
 
     def train(self, leases: Mapping[int, Lease]) -> dict[int, Trained]:
         """As Crew has it."""
+        self._effort += sum(lease.effort for lease in leases.values()) / len(self._joined)
         return self._collect({number: self._joined[number].train.remote(lease) for number, lease in leases.items()})
 
     def merge(self, rows: int) -> Merge:
@@ -136,6 +139,7 @@ class RayCrew:
                 except RayError as error:
                     failed[number] = error
             if agreed:
+                self._effort = 0.0
                 # Those who failed have not got what the others agree on.
                 for number, error in failed.items():
                     self._lose(number, error)
@@ -181,10 +185,12 @@ class RayCrew:
             given = [call] if count == 2 else list(call)
             parts.append([*given[:place], None, *given[place:]])
         merged = [
-            self._joined[number].merge_range.remote(place, *(given[place] for given in parts if given is not parts[place]))
+            self._joined[number].merge_range.remote(
+                place, self._effort, *(given[place] for given in parts if given is not parts[place])
+            )
             for place, number in enumerate(members)
         ]
-        return {number: self._joined[number].agree.remote(rows, *merged) for number in members}
+        return {number: self._joined[number].agree.remote(rows, self._effort, *merged) for number in members}
 
     def _first(self, method: str) -> Any:
         """The finished call of the first learner that can answer it."""

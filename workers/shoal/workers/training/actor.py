@@ -64,14 +64,14 @@ class TrainerActor:
         return tuple(parts) if len(parts) > 1 else parts[0]
 
     @ray.method
-    def merge_range(self, own: int, *others: Change) -> Change:
+    def merge_range(self, own: int, effort: float, *others: Change) -> Change:
         """See Trainer."""
-        return self._trainer.merge_range(own, others)
+        return self._trainer.merge_range(own, effort, others)
 
     @ray.method
-    def agree(self, rows: int, *ranges: Change) -> Agreed:
+    def agree(self, rows: int, effort: float, *ranges: Change) -> Agreed:
         """See Trainer."""
-        return self._trainer.agree(rows, ranges)
+        return self._trainer.agree(rows, effort, ranges)
 
     @ray.method
     def settle(self) -> Tables:

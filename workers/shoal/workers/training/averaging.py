@@ -10,6 +10,7 @@ import numpy as np
 
 from shoal.workers.compilation import compiled
 from shoal.workers.training.learner import Delta
+from shoal.workers.training.tables import Floats
 
 _f32 = np.float32
 
@@ -17,6 +18,8 @@ _f32 = np.float32
 class Scheme(StrEnum):
     """What is done with a row that several learners changed."""
 
+    CONTRACTION = "contraction"
+    """The sum, times a factor for each row that is known from how often its word is trained: see `contraction`."""
     MEAN = "mean"
     """The mean of the models. Words that few learners met hardly move: quality falls with each learner."""
     ADASUM = "adasum"
@@ -27,10 +30,11 @@ class Scheme(StrEnum):
     needs only sums over learners."""
 
 
-def merge(scheme: Scheme, deltas: Sequence[Delta], learners: int) -> Delta:
+def merge(scheme: Scheme, deltas: Sequence[Delta], learners: int, factors: Floats | None = None) -> Delta:
     """One change for what `learners` learners changed in one table, of which those without a change may be missing.
 
-    The order of `deltas`, of which there is at least one, matters to Adasum alone, and little.
+    `factors` (words,) float32 are those of CONTRACTION, which others do without. The order of `deltas`, of which there is at
+    least one, matters to ADASUM alone, and little.
     """
     if scheme is Scheme.ADASUM:
         return _tree(deltas)
@@ -41,8 +45,12 @@ def merge(scheme: Scheme, deltas: Sequence[Delta], learners: int) -> Delta:
         _add_up(np.searchsorted(rows, delta.rows), delta.values, sums, squares)
     if scheme is Scheme.MEAN:
         sums /= np.float32(learners)
-    else:
+    elif scheme is Scheme.NORM_RATIO:
         _shrink(sums, squares)
+    else:
+        if factors is None:
+            raise ValueError("contraction needs factors")
+        sums *= factors[rows, None]
     return Delta(rows, sums)
 
 

@@ -15,9 +15,9 @@ MAX_FULL_EVERY = 1000
 class AveragingSettings:
     """Raises TrainingError when a value is out of its range."""
 
-    scheme: Scheme = Scheme.ADASUM
-    round_words: int = 250_000
-    """Words that each learner trains between two merges."""
+    scheme: Scheme = Scheme.CONTRACTION
+    round_words: int = 0
+    """Words that each learner trains between two merges; 0 takes a million, and less where there are many learners."""
     full_every: int = 1
     """All rows are merged in every so many-th round; in the others `hot_rows` alone."""
     hot_rows: int = 0
@@ -25,7 +25,7 @@ class AveragingSettings:
 
     def __post_init__(self) -> None:
         for name, least, most in (
-            ("round_words", MIN_ROUND_WORDS, MAX_ROUND_WORDS),
+            ("round_words", MIN_ROUND_WORDS if self.round_words else 0, MAX_ROUND_WORDS),
             ("full_every", 1, MAX_FULL_EVERY),
             ("hot_rows", 0, (1 << 31) - 1),
         ):

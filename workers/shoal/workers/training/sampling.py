@@ -19,16 +19,21 @@ STEP = np.uint64(0x9E3779B97F4A7C15)
 """What the state of the random numbers grows by with each of them."""
 
 
-def keep_thresholds(counts: Counts, sample: float) -> Thresholds:
-    """(words,) uint32: an occurrence of word i is kept when a 32-bit random number is at most `keep[i]`.
+def keep_chances(counts: Counts, sample: float) -> npt.NDArray[np.float64]:
+    """(words,) chances that an occurrence of a word is kept by sub-sampling; all 1 where `sample` is 0.
 
     With f the word's share of all occurrences the chance is sqrt(sample / f) + sample / f, as in word2vec.c; the paper's
     formula lacks the second term.
     """
     if sample <= 0:
-        return np.full(len(counts), _ALWAYS, dtype=np.uint32)
+        return np.ones(len(counts))
     ratio = sample * counts.sum() / counts
-    return np.minimum((np.sqrt(ratio) + ratio) * _ALWAYS, _ALWAYS).astype(np.uint32)
+    return np.minimum(np.sqrt(ratio) + ratio, 1)
+
+
+def keep_thresholds(counts: Counts, sample: float) -> Thresholds:
+    """(words,) uint32: an occurrence of word i is kept when a 32-bit random number is at most `keep[i]`."""
+    return (keep_chances(counts, sample) * _ALWAYS).astype(np.uint32)
 
 
 def alias_table(counts: Counts, power: float) -> tuple[Thresholds, npt.NDArray[np.int32]]:

@@ -15,6 +15,12 @@ import numpy as np
 
 from shoal.workers.training.settings import Word2VecSettings
 
+ROUND_WORDS, SHARED_ROUND_WORDS = 1_000_000, 16_000_000
+"""Unless told otherwise a lease has so many words, or the second number by the square of the number of learners where that is
+less: the more they are, the sooner they go astray together (docs/quality.md)."""
+EARLY_SHARE = 0.1
+"""Several learners train at most this share of all that was trained before, or a span each, in a round."""
+
 
 class Piece(NamedTuple):
     """A span of the corpus in one of the epochs."""
@@ -33,6 +39,11 @@ class Lease:
     """The learning rate goes linearly from this, at the first word, to `last_rate`."""
     last_rate: float
     seed: int
+
+    @property
+    def effort(self) -> float:
+        """Words times learning rate: how far it may bring the vectors."""
+        return self.words * (self.first_rate + self.last_rate) / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,8 @@ class Schedule:
     """The rules, for one corpus and one set of settings. Methods give a new state and leave the one they are given."""
 
     def __init__(self, settings: Word2VecSettings, span_words: Sequence[int], round_words: int) -> None:
-        """`span_words` are the words of each span, all more than 0; `round_words` is about what a lease has."""
+        """`span_words` are the words of each span, all more than 0; `round_words` is about what a lease has, 0 leaves it to
+        the rules."""
         self._settings = settings
         self._span_words = tuple(span_words)
         self._round_words = round_words
@@ -81,8 +93,7 @@ class Schedule:
 
     def lease(self, state: State, learners: Sequence[int]) -> tuple[State, dict[int, Lease]]:
         """Begins a round: what each of `learners` is to train. Near the end some may get nothing."""
-        # Never more than an epoch in a round: the learners would train the same text side by side.
-        goal = max(self._largest, min(self._round_words, -(-self._epoch_words // len(learners))))
+        goal = self._goal(state, len(learners))
         state = self._filled(state, goal * len(learners))
         queued = self._queued_words(state)
         last = state.epochs == self._settings.epochs and queued <= goal * len(learners)
@@ -137,6 +148,15 @@ class Schedule:
     def finished(self, state: State) -> bool:
         """Every span counts in every epoch."""
         return self.all_leased(state) and not state.held
+
+    def _goal(self, state: State, learners: int) -> int:
+        """About how many words each of so many learners is to train."""
+        words = self._round_words or min(ROUND_WORDS, SHARED_ROUND_WORDS // learners**2)
+        if learners > 1:
+            # At first all vectors have far to go in the same direction, in which learners together would overshoot.
+            words = min(words, int(EARLY_SHARE * self.trained(state)) // learners)
+        # Never more than an epoch in a round: the learners would train the same text side by side.
+        return max(self._largest, min(words, -(-self._epoch_words // learners)))
 
     def _filled(self, state: State, words: int) -> State:
         """With the next epochs queued until there are `words`: a round goes on where an epoch ends, nobody waits there."""

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.training.averaging import merge
+from shoal.workers.training.averaging import Scheme, merge
+from shoal.workers.training.contraction import Contraction
 from shoal.workers.training.crew import Assignment
 from shoal.workers.training.encoded_corpus import EncodedCorpus
 from shoal.workers.training.errors import TrainingError
@@ -59,6 +60,8 @@ class Trainer:
         self._threads = threads
         self._alone = alone
         self._corpus = EncodedCorpus.open(Path(assignment.corpus))
+        self._contraction = Contraction(assignment.settings, self._corpus.vocabulary.counts)
+        self._effort = np.zeros(len(self._corpus.vocabulary.words))
         self._learner: Learner | None = None
         self._own: Change | None = None
         self._sent = 0
@@ -67,6 +70,7 @@ class Trainer:
         """Begins with `tables`, or those of a new training."""
         settings = self._assignment.settings
         vocabulary = self._corpus.vocabulary
+        self._effort[:] = 0
         if tables is None:
             tables = Tables.initial(len(vocabulary.words), settings.dim, settings.seed)
         if self._learner is None:
@@ -92,24 +96,29 @@ class Trainer:
         self._sent = sum(part.nbytes for part in parts)
         return parts
 
-    def merge_range(self, own: int, others: Sequence[Change]) -> Change:
+    def merge_range(self, own: int, effort: float, others: Sequence[Change]) -> Change:
         """One range of rows of all learners made one: that of this learner, which is at place `own` among them, and those of
-        the others in their order."""
+        the others in their order. `effort` is the learners' mean of words times learning rate since the last merge."""
         if self._own is None:
             raise TrainingError("this learner was not asked for its changes")
         scheme = self._assignment.scheme
         changes = [*others[:own], self._own, *others[own:]]
         self._own = None
+        count = len(changes)
+        factors = self._contraction.factors(self._effort + effort, count) if scheme is Scheme.CONTRACTION else None
         merged = Change(
-            merge(scheme, [change.input for change in changes], len(changes)),
-            merge(scheme, [change.output for change in changes], len(changes)),
+            merge(scheme, [change.input for change in changes], count, factors and factors.input),
+            merge(scheme, [change.output for change in changes], count, factors and factors.output),
         )
         self._sent += merged.nbytes * (len(changes) - 1)
         return merged
 
-    def agree(self, rows: int, ranges: Sequence[Change]) -> Agreed:
-        """Takes over what was merged, range by range from the first row on."""
+    def agree(self, rows: int, effort: float, ranges: Sequence[Change]) -> Agreed:
+        """Takes over what was merged, range by range from the first row on. `effort` as in `merge_range`."""
         learner = self._known()
+        # Rows that were not merged are still on their way.
+        self._effort += effort
+        self._effort[:rows] = 0
         learner.agree(rows, Change(_joined([one.input for one in ranges]), _joined([one.output for one in ranges])))
         tables = learner.tables()
         hashed = blake2b(digest_size=16)

@@ -1,0 +1,92 @@
+"""What the Word2Vec benchmarks share: real text as lines and as numbers, trainings of it by us and by gensim, and scores."""
+
+from __future__ import annotations
+
+import lzma
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shoal.workers.evaluation.analogies import score_analogies
+from shoal.workers.evaluation.analogy_questions import read_questions
+from shoal.workers.evaluation.candidates import Candidates
+from shoal.workers.evaluation.similarity import read_pairs, score_similarity
+from shoal.workers.training.corpus import CorpusSettings, plan_units
+from shoal.workers.training.counting import scan_unit
+from shoal.workers.training.encoded_corpus import EncodedCorpus, encode_unit
+from shoal.workers.training.learner import Ids, Learner
+from shoal.workers.training.settings import Word2VecSettings
+from shoal.workers.training.tables import Floats
+from shoal.workers.training.vocabulary import Vocabulary, build_vocabulary, merge_counts
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+CORPUS = SHARED / "corpus" / "enwiki-2015-100mb.txt.xz"
+SENTENCE_WORDS = 1000
+CANDIDATES = 30_000
+"""Answers to analogies are chosen from so many of the commonest words."""
+
+
+def write_lines(words: int, path: Path) -> None:
+    """The first `words` words of the corpus, so many in a line as we take for a sentence; 0 takes all."""
+    with lzma.open(CORPUS, "rt", encoding="utf-8") as file:
+        # Words have about six letters here, with the blank; what is read too much is left out.
+        tokens = (file.read(8 * words) if words else file.read()).split()
+    tokens = tokens[:words] if words else tokens
+    lines = (" ".join(tokens[at : at + SENTENCE_WORDS]) for at in range(0, len(tokens), SENTENCE_WORDS))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def encode(text: Path, settings: Word2VecSettings) -> tuple[Vocabulary, list[Ids]]:
+    """The vocabulary of the text, and its ids, 50,000 words at a time."""
+    with tempfile.TemporaryDirectory() as folder:
+        counts = [scan_unit(unit, CorpusSettings(), Path(folder)) for unit in plan_units([str(text)], CorpusSettings())]
+        vocabulary = build_vocabulary(merge_counts(counts, settings.min_count), settings)
+        units = [encode_unit(count, vocabulary, Path(folder)) for count in counts]
+        corpus = EncodedCorpus.write(Path(folder), "", vocabulary, units)
+        return vocabulary, [np.array(corpus.ids(span)) for span in corpus.spans]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One training."""
+
+    words_per_s: float
+    vectors: Floats
+
+
+def train(learner: Learner, leases: Sequence[Ids], settings: Word2VecSettings) -> Result:
+    """All epochs, with the learning rate as a training has it."""
+    # What is compiled or set up at the first call is no part of training; a rate of 0 changes nothing.
+    learner.train(leases[0][:50_000], 0.0, 0.0, 0)
+    total = sum(map(len, leases)) * settings.epochs
+    begun, done, words = time.perf_counter(), 0, 0
+    for epoch in range(settings.epochs):
+        for number, ids in enumerate(leases):
+            rates = settings.rate(done / total), settings.rate((done + len(ids)) / total)
+            words += learner.train(ids, *rates, (settings.seed * 1000 + epoch) * 100_000 + number).words
+            done += len(ids)
+    seconds = time.perf_counter() - begun
+    return Result(words / seconds, learner.tables().vectors())
+
+
+def scores(words: Sequence[str], vectors: Floats) -> dict[str, float]:
+    """Spearman's correlation for two sets of pairs, and the share of analogies that are right, all of 100."""
+    data = SHARED / "words"
+    candidates, common = Candidates(words, vectors), Candidates(words, vectors, CANDIDATES)
+    found = {
+        name: score_similarity(candidates, read_pairs(data / "similarity" / file)).spearman
+        for name, file in (("WordSim-353", "wordsim353.tsv"), ("MEN", "men-3000.tsv"))
+    }
+    questions = read_questions(data / "analogies" / "questions-words.dev.txt")
+    found["analogies"] = score_analogies(common, questions).overall.accuracy
+    return {name: 100 * (value or 0.0) for name, value in found.items()}
+
+
+def spread(values: Sequence[float], scale: float = 1) -> str:
+    """The median and the range."""
+    return f"{statistics.median(values) / scale:.2f} [{min(values) / scale:.2f}-{max(values) / scale:.2f}]"
