@@ -8,82 +8,26 @@ anywhere, with the torch learner on the CPU, on a small slice.
 from __future__ import annotations
 
 import argparse
-import lzma
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from word2vec_corpus import CORPUS, Result, encode, scores, spread, train, write_lines
 
-from shoal.workers.evaluation.analogies import score_analogies
-from shoal.workers.evaluation.analogy_questions import read_questions
-from shoal.workers.evaluation.candidates import Candidates
-from shoal.workers.evaluation.similarity import read_pairs, score_similarity
-from shoal.workers.training.corpus import CorpusSettings, plan_units
-from shoal.workers.training.counting import scan_unit
 from shoal.workers.training.cpu_learner import CpuLearner
-from shoal.workers.training.encoded_corpus import EncodedCorpus, encode_unit
-from shoal.workers.training.learner import Ids, Learner
 from shoal.workers.training.settings import Word2VecSettings
-from shoal.workers.training.tables import Floats, Tables
+from shoal.workers.training.tables import Tables
 from shoal.workers.training.torch_learner import TorchLearner
 from shoal.workers.training.training_device import missing_cuda
-from shoal.workers.training.vocabulary import Vocabulary, build_vocabulary, merge_counts
+from shoal.workers.training.vocabulary import Vocabulary
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
-CORPUS = SHARED / "corpus" / "enwiki-2015-100mb.txt.xz"
-SENTENCE_WORDS = 1000
 GENSIM = "gensim, 1 thread"
-CANDIDATES = 30_000
 LEASE_SPANS = 20
 """Spans of 50,000 words that are trained at once."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One training."""
-
-    words_per_s: float
-    vectors: Floats
-
-
-def write_lines(words: int, path: Path) -> None:
-    """The first `words` words of the corpus, so many in a line as gensim and we take for a sentence."""
-    with lzma.open(CORPUS, "rt", encoding="utf-8") as file:
-        # Words have about six letters here, with the blank; what is read too much is left out.
-        tokens = file.read(8 * words).split()[:words]
-    lines = (" ".join(tokens[at : at + SENTENCE_WORDS]) for at in range(0, len(tokens), SENTENCE_WORDS))
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def encode(text: Path, settings: Word2VecSettings) -> tuple[Vocabulary, list[Ids]]:
-    """The vocabulary of the text, and its ids by leases of about a million words."""
-    with tempfile.TemporaryDirectory() as folder:
-        counts = [scan_unit(unit, CorpusSettings(), Path(folder)) for unit in plan_units([str(text)], CorpusSettings())]
-        vocabulary = build_vocabulary(merge_counts(counts, settings.min_count), settings)
-        units = [encode_unit(count, vocabulary, Path(folder)) for count in counts]
-        corpus = EncodedCorpus.write(Path(folder), "", vocabulary, units)
-        spans = [np.array(corpus.ids(span)) for span in corpus.spans]
-    return vocabulary, [np.concatenate(spans[at : at + LEASE_SPANS]) for at in range(0, len(spans), LEASE_SPANS)]
-
-
-def train(learner: Learner, leases: Sequence[Ids], settings: Word2VecSettings) -> Result:
-    """All epochs, with the learning rate as a training has it."""
-    # What is compiled or set up at the first call is no part of training; a rate of 0 changes nothing.
-    learner.train(leases[0][:50_000], 0.0, 0.0, 0)
-    total = sum(map(len, leases)) * settings.epochs
-    begun, done, words = time.perf_counter(), 0, 0
-    for epoch in range(settings.epochs):
-        for number, ids in enumerate(leases):
-            rates = settings.rate(done / total), settings.rate((done + len(ids)) / total)
-            words += learner.train(ids, *rates, (settings.seed * 1000 + epoch) * 100_000 + number).words
-            done += len(ids)
-    seconds = time.perf_counter() - begun
-    return Result(words / seconds, learner.tables().vectors())
 
 
 def train_gensim(text: Path, vocabulary: Vocabulary, settings: Word2VecSettings) -> Result:
@@ -111,31 +55,12 @@ def train_gensim(text: Path, vocabulary: Vocabulary, settings: Word2VecSettings)
     return Result(int(vocabulary.counts.sum()) * settings.epochs / seconds, vectors)
 
 
-def scores(vocabulary: Vocabulary, vectors: Floats) -> dict[str, float]:
-    """Spearman's correlation for two sets of pairs, and the share of analogies that are right, all of 100."""
-    words = SHARED / "words"
-    candidates = Candidates(vocabulary.words, vectors)
-    common = Candidates(vocabulary.words, vectors, CANDIDATES)
-    found = {
-        name: score_similarity(candidates, read_pairs(words / "similarity" / file)).spearman
-        for name, file in (("WordSim-353", "wordsim353.tsv"), ("MEN", "men-3000.tsv"))
-    }
-    found["analogies"] = score_analogies(
-        common, read_questions(words / "analogies" / "questions-words.dev.txt")
-    ).overall.accuracy
-    return {name: 100 * (value or 0.0) for name, value in found.items()}
-
-
-def spread(values: Sequence[float], scale: float = 1) -> str:
-    """The median and the range."""
-    return f"{statistics.median(values) / scale:.2f} [{min(values) / scale:.2f}-{max(values) / scale:.2f}]"
-
-
 def trainers(
     text: Path, settings: Word2VecSettings, device: str, batch_words: int
 ) -> tuple[Vocabulary, dict[str, Callable[[], Result]]]:
     """All who train, by name; they begin with the same tables, but for gensim, which draws its own."""
-    vocabulary, leases = encode(text, settings)
+    vocabulary, spans = encode(text, settings)
+    leases = [np.concatenate(spans[at : at + LEASE_SPANS]) for at in range(0, len(spans), LEASE_SPANS)]
     tables = Tables.initial(len(vocabulary.words), settings.dim, settings.seed)
 
     def with_torch() -> Result:
@@ -162,7 +87,7 @@ def compare(text: Path, arguments: argparse.Namespace, dim: int, device: str) ->
         for name, make in makers.items():
             result = make()
             results.setdefault(name, []).append(result)
-            quality.setdefault(name, []).append(scores(vocabulary, result.vectors))
+            quality.setdefault(name, []).append(scores(vocabulary.words, result.vectors))
     peer = statistics.median(result.words_per_s for result in results[GENSIM])
     for name, some in results.items():
         rates = [result.words_per_s for result in some]
