@@ -37,32 +37,60 @@ def merge(scheme: Scheme, deltas: Sequence[Delta], learners: int, factors: Float
     least one, matters to ADASUM alone, and little.
     """
     if scheme is Scheme.ADASUM:
-        return _tree(deltas)
+        return _tree(deltas, _adasum)
+    if scheme is Scheme.NORM_RATIO:
+        return _norm_ratio(deltas)
+    if scheme is Scheme.CONTRACTION and factors is None:
+        raise ValueError("contraction needs factors")
+    summed = _tree(deltas, _sum)
+    scales = np.float32(1 / learners) if factors is None or scheme is Scheme.MEAN else factors[summed.rows, None]
+    # A lone change may be another's, or in memory that is not to be written to.
+    return Delta(summed.rows, np.multiply(summed.values, scales, out=summed.values if len(deltas) > 1 else None))
+
+
+def _norm_ratio(deltas: Sequence[Delta]) -> Delta:
     rows = np.unique(np.concatenate([delta.rows for delta in deltas]))
     sums = np.zeros((len(rows), deltas[0].values.shape[1]), np.float32)
     squares = np.zeros(len(rows), np.float32)
     for delta in deltas:
         _add_up(np.searchsorted(rows, delta.rows), delta.values, sums, squares)
-    if scheme is Scheme.MEAN:
-        sums /= np.float32(learners)
-    elif scheme is Scheme.NORM_RATIO:
-        _shrink(sums, squares)
-    else:
-        if factors is None:
-            raise ValueError("contraction needs factors")
-        sums *= factors[rows, None]
+    _shrink(sums, squares)
     return Delta(rows, sums)
 
 
-def _tree(deltas: Sequence[Delta]) -> Delta:
+def _tree(deltas: Sequence[Delta], make_one: Any) -> Delta:
+    """Two by two."""
     if len(deltas) == 1:
         return deltas[0]
     half = (len(deltas) + 1) // 2
-    one, other = _tree(deltas[:half]), _tree(deltas[half:])
+    one, other = _tree(deltas[:half], make_one), _tree(deltas[half:], make_one)
     rows = np.empty(len(one.rows) + len(other.rows), np.int32)
     values = np.empty((len(rows), one.values.shape[1]), np.float32)
-    count = _adasum(one.rows, one.values, other.rows, other.values, rows, values)
+    count = make_one(one.rows, one.values, other.rows, other.values, rows, values)
     return Delta(rows[:count], values[:count])
+
+
+@compiled
+def _sum(rows: Any, values: Any, other_rows: Any, others: Any, merged_rows: Any, merged: Any) -> Any:
+    width = merged.shape[1]
+    i = j = count = 0
+    while i < len(rows) or j < len(other_rows):
+        take = j == len(other_rows) or (i < len(rows) and rows[i] <= other_rows[j])
+        take_other = i == len(rows) or (j < len(other_rows) and other_rows[j] <= rows[i])
+        merged_rows[count] = rows[i] if take else other_rows[j]
+        if take and take_other:
+            for d in range(width):
+                merged[count, d] = values[i, d] + others[j, d]
+        elif take:
+            for d in range(width):
+                merged[count, d] = values[i, d]
+        else:
+            for d in range(width):
+                merged[count, d] = others[j, d]
+        i += take
+        j += take_other
+        count += 1
+    return count
 
 
 @compiled
