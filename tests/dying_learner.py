@@ -33,10 +33,10 @@ class DyingLearner(CpuLearner):
         self._live("change")
         return super().change(rows)
 
-    def agree(self, rows: int, merged: Change) -> None:
+    def agree(self, rows: int, *merged: Change) -> None:
         """Or dies."""
         self._live("agree")
-        super().agree(rows, merged)
+        super().agree(rows, *merged)
 
     def _live(self, method: str) -> None:
         self._calls += method == self.method

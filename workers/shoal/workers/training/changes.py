@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,16 @@ def changed_rows(table: Floats, base: Floats, rows: int) -> tuple[Delta, bool]:
     return Delta(found[:count].copy(), values[:count]), bool(finite)
 
 
-def take_over(table: Floats, base: Floats, rows: int, merged: Delta) -> None:
-    """Adds `merged` to its rows of `base` (words, width) float32, which are among the first `rows`, and makes these rows of
-    `table` what they are in `base`."""
-    _take_over(table, base, rows, merged.rows, merged.values)
+def take_over(table: Floats, base: Floats, rows: int, merged: Sequence[Delta]) -> None:
+    """Adds `merged`, whose rows ascend also from one to the next, to `base` (words, width) float32, and makes the first
+    `rows` rows of `table` what they are in `base`."""
+    begin = 0
+    for delta in merged:
+        if len(delta.rows):
+            end = int(delta.rows[-1]) + 1
+            _take_over(table, base, begin, end, delta.rows, delta.values)
+            begin = end
+    table[begin:rows] = base[begin:rows]
 
 
 # Not fast: that would let the compiler take every number for finite.
@@ -49,10 +56,10 @@ def _differences(table: Any, base: Any, rows: int, found: Any, values: Any) -> A
 
 
 @compiled
-def _take_over(table: Any, base: Any, rows: int, merged: Any, values: Any) -> None:
+def _take_over(table: Any, base: Any, begin: int, end: int, merged: Any, values: Any) -> None:
     at = 0
-    for row in range(rows):
-        if at < len(merged) and merged[at] == row:
+    for row in range(begin, end):
+        if merged[at] == row:
             for d in range(table.shape[1]):
                 base[row, d] += values[at, d]
             at += 1

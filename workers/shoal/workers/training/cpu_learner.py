@@ -118,14 +118,11 @@ class CpuLearner:
             raise TrainingError(NOT_FINITE.format(rate=self._settings.first_rate))
         return found
 
-    def agree(self, rows: int, merged: Change) -> None:
+    def agree(self, rows: int, *merged: Change) -> None:
         """See `Learner.agree`."""
         base = self._agreed()
-        for table, before, delta in (
-            (self._tables.input, base.input, merged.input),
-            (self._tables.output, base.output, merged.output),
-        ):
-            take_over(table, before, rows, delta)
+        take_over(self._tables.input, base.input, rows, [change.input for change in merged])
+        take_over(self._tables.output, base.output, rows, [change.output for change in merged])
 
     def tables(self) -> Tables:
         """See `Learner.tables`."""

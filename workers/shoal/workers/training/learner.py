@@ -78,8 +78,9 @@ class Learner(Protocol):
         """
         ...
 
-    def agree(self, rows: int, merged: Change) -> None:
-        """Puts the first `rows` rows to what they were when they last agreed, plus `merged`; now they agree."""
+    def agree(self, rows: int, *merged: Change) -> None:
+        """Puts the first `rows` rows to what they were when they last agreed, plus `merged`, whose rows ascend also from one
+        to the next; now they agree."""
         ...
 
     def tables(self) -> Tables:

@@ -109,13 +109,15 @@ class TorchLearner:
         input, output = self._agreed()
         return Change(self._delta(self._input, input, rows), self._delta(self._output, output, rows))
 
-    def agree(self, rows: int, merged: Change) -> None:
+    def agree(self, rows: int, *merged: Change) -> None:
         """See `Learner.agree`."""
         input, output = self._agreed()
-        for table, base, delta in ((self._input, input, merged.input), (self._output, output, merged.output)):
-            places = sent(delta.rows.astype(np.int64), self._device)
-            base.index_add_(0, places, sent(delta.values, self._device))
-            table[:rows].copy_(base[:rows])
+        for change in merged:
+            for base, delta in ((input, change.input), (output, change.output)):
+                places = sent(delta.rows.astype(np.int64), self._device)
+                base.index_add_(0, places, sent(delta.values, self._device))
+        self._input[:rows].copy_(input[:rows])
+        self._output[:rows].copy_(output[:rows])
 
     def tables(self) -> Tables:
         """See `Learner.tables`; they are copied from the device."""

@@ -16,7 +16,7 @@ from shoal.workers.training.contraction import Contraction
 from shoal.workers.training.crew import Assignment
 from shoal.workers.training.encoded_corpus import EncodedCorpus
 from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.learner import Change, Delta, Learner, Trained
+from shoal.workers.training.learner import Change, Learner, Trained
 from shoal.workers.training.schedule import Lease
 from shoal.workers.training.settings import Word2VecSettings
 from shoal.workers.training.tables import Tables
@@ -119,7 +119,7 @@ class Trainer:
         # Rows that were not merged are still on their way.
         self._effort += effort
         self._effort[:rows] = 0
-        learner.agree(rows, Change(_joined([one.input for one in ranges]), _joined([one.output for one in ranges])))
+        learner.agree(rows, *ranges)
         tables = learner.tables()
         hashed = blake2b(digest_size=16)
         for table in (tables.input, tables.output):
@@ -141,9 +141,3 @@ class Trainer:
         if self._learner is None:
             raise TrainingError("this learner was given no tables")
         return self._learner
-
-
-def _joined(deltas: Sequence[Delta]) -> Delta:
-    if len(deltas) == 1:
-        return deltas[0]
-    return Delta(np.concatenate([delta.rows for delta in deltas]), np.concatenate([delta.values for delta in deltas]))
