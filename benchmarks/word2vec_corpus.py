@@ -41,14 +41,18 @@ def write_lines(words: int, path: Path) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def encoded_corpus(text: Path, folder: Path, settings: Word2VecSettings) -> EncodedCorpus:
+    """The text as numbers, in `folder`."""
+    counts = [scan_unit(unit, CorpusSettings(), folder) for unit in plan_units([str(text)], CorpusSettings())]
+    vocabulary = build_vocabulary(merge_counts(counts, settings.min_count), settings)
+    return EncodedCorpus.write(folder, "", vocabulary, [encode_unit(count, vocabulary, folder) for count in counts])
+
+
 def encode(text: Path, settings: Word2VecSettings) -> tuple[Vocabulary, list[Ids]]:
     """The vocabulary of the text, and its ids, 50,000 words at a time."""
     with tempfile.TemporaryDirectory() as folder:
-        counts = [scan_unit(unit, CorpusSettings(), Path(folder)) for unit in plan_units([str(text)], CorpusSettings())]
-        vocabulary = build_vocabulary(merge_counts(counts, settings.min_count), settings)
-        units = [encode_unit(count, vocabulary, Path(folder)) for count in counts]
-        corpus = EncodedCorpus.write(Path(folder), "", vocabulary, units)
-        return vocabulary, [np.array(corpus.ids(span)) for span in corpus.spans]
+        corpus = encoded_corpus(text, Path(folder), settings)
+        return corpus.vocabulary, [np.array(corpus.ids(span)) for span in corpus.spans]
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def test_rows_that_are_not_merged_keep_what_the_learner_made_of_them() -> None:
     one.train(sentences(2), 0.05, 0.05, 1)
     rare = one.tables().input[10:].copy()
     found = one.change(10)
-    one.agree(10, Change(Delta(found.input.rows, found.input.values / 2), found.output))
+    one.agree(10, Change(Delta(found.input.rows, found.input.values * np.float32(0.5)), found.output))
     assert np.array_equal(one.tables().input[10:], rare)
     left = one.change(WORDS)
     assert left.input.rows.min() >= 10 and len(left.input.rows) > 5

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training.schedule import EARLY_SHARE, ROUND_WORDS, Lease, Piece, Schedule, State
+from shoal.workers.training.schedule import ALONE_ROUND_WORDS, EARLY_SHARE, Lease, Piece, Schedule, State
 from shoal.workers.training.settings import Word2VecSettings
 
 SPANS = st.lists(st.integers(1, 70), min_size=1, max_size=30)
@@ -159,13 +159,13 @@ def test_rounds_of_several_learners_grow_to_what_they_can_be() -> None:
         assert len(leases) == 4
         sizes.append(max(lease.words for lease in leases.values()))
         state = schedule.merged(state, [0, 1, 2, 3])
-    assert sizes[0] == 50_000 and max(sizes) == sizes[-1] == ROUND_WORDS
+    assert sizes[0] == 50_000 and max(sizes) == sizes[-1] == 1_000_000
     assert all(after >= before for before, after in pairwise(sizes))
     trained = 0
     for size in sizes:
         assert size == 50_000 or size * 4 <= 0.1 * trained + 4 * 50_000
         trained += 4 * size
     _, alone = schedule.lease(State(), [0])
-    assert alone[0].words == ROUND_WORDS
+    assert alone[0].words == ALONE_ROUND_WORDS
     _, many = schedule.lease(state, range(8))
     assert {lease.words for lease in many.values()} == {250_000}

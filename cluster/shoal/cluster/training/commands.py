@@ -18,9 +18,9 @@ from shoal.workers.training.settings import CBOW_LEARNING_RATE, LEARNING_RATE, W
 # As the libraries have them, which take a second to import; a test compares.
 FORMATS = ("folder", "text", "binary", "npy")
 POOLINGS = ("mean", "sif")
-SCHEMES = ("adasum", "norm-ratio", "mean")
+SCHEMES = ("contraction", "adasum", "norm-ratio", "mean")
 DEVICES = ("cpu", "cuda", "auto")
-SCHEME, ROUND_WORDS, CHECKPOINT_EVERY_S = "adasum", 250_000, 60.0
+SCHEME, ROUND_WORDS, CHECKPOINT_EVERY_S = "contraction", 0, 60.0
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _OF_SETTINGS = Word2VecSettings()
@@ -117,11 +117,14 @@ def _setting(name: str, told: str, **attributes: Any) -> Any:
     type=click.Choice(SCHEMES),
     default=SCHEME,
     show_default=True,
-    help="How the workers' changes of a word become one: added where independent, the mean where alike (adasum,"
-    " norm-ratio), or always the mean.",
+    help="How the workers' changes of a word become one: added for rare words and averaged for common ones (contraction),"
+    " added where independent and averaged where alike (adasum, norm-ratio), or always averaged (mean).",
 )
 @click.option(
-    "--round-words", type=int, default=ROUND_WORDS, show_default=True, help="Words that each worker trains between merges."
+    "--round-words",
+    type=int,
+    default=ROUND_WORDS,
+    help="Words that each worker trains between merges; by default 2 million with 2 workers, 1 with 4, a quarter with 8.",
 )
 @click.option("--hot-rows", type=int, default=0, help="With --full-every: so many of the commonest words merge every round.")
 @click.option("--full-every", type=int, default=1, show_default=True, help="All words merge in every so many-th round.")

@@ -15,9 +15,11 @@ import numpy as np
 
 from shoal.workers.training.settings import Word2VecSettings
 
-ROUND_WORDS, SHARED_ROUND_WORDS = 1_000_000, 16_000_000
-"""Unless told otherwise a lease has so many words, or the second number by the square of the number of learners where that is
-less: the more they are, the sooner they go astray together (docs/quality.md)."""
+ROUND_WORDS, SHARED_ROUND_WORDS = 2_000_000, 16_000_000
+"""Unless told otherwise a lease has so many words, or the second number by the square of the number of learners where that
+is less: the more they are, the sooner they go astray together (docs/quality.md)."""
+ALONE_ROUND_WORDS = 500_000
+"""For one learner a round is only how often it tells how far it is, and can be stopped."""
 EARLY_SHARE = 0.1
 """Several learners train at most this share of all that was trained before, or a span each, in a round."""
 
@@ -152,7 +154,9 @@ class Schedule:
     def _goal(self, state: State, learners: int) -> int:
         """About how many words each of so many learners is to train."""
         words = self._round_words or min(ROUND_WORDS, SHARED_ROUND_WORDS // learners**2)
-        if learners > 1:
+        if learners == 1:
+            words = self._round_words or ALONE_ROUND_WORDS
+        else:
             # At first all vectors have far to go in the same direction, in which learners together would overshoot.
             words = min(words, int(EARLY_SHARE * self.trained(state)) // learners)
         # Never more than an epoch in a round: the learners would train the same text side by side.
