@@ -83,6 +83,7 @@ class ScriptedCrew:
 
     def admit(self) -> None:
         tables = self._trainers[self.learners[0]].settle()
+        self._effort = 0.0
         before = self.learners
         while len(self._trainers) < self._count:
             self._add()

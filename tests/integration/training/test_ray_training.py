@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import ray
 
-from dying_learner import dying_learner
+from faulty_learners import dying_learner, straying_learner
 from scripted_crew import ScriptedCrew
 from shoal.cluster.training.ray_crew import RayCrew
 from shoal.workers.training.averaging_settings import AveragingSettings
@@ -121,6 +121,13 @@ def test_a_learner_dies_in_the_middle_of_a_merge(method: str, run: Run, tmp_path
     check_complete(run, summary)
     assert died.exists() and summary.lost == 1
     assert run.rounds[-1].learners == 3
+
+
+def test_learners_that_differ_after_a_merge_end_it(run: Run, tmp_path: Path) -> None:
+    crew = RayCrew(2, make=partial(straying_learner, strayed=str(tmp_path / "strayed")))
+    with pytest.raises(TrainingError, match="the workers' tables differ after a merge"):
+        run.train(SETTINGS, crew)
+    assert not run.saved
 
 
 def test_what_a_learner_cannot_do_ends_it_with_one_line(run: Run) -> None:

@@ -160,6 +160,7 @@ class RayCrew:
         """As Crew has it."""
         ready = self._ready()
         shared = self._first("settle")
+        self._effort = 0.0
         joining = {number: self._recruits.pop(number).actor for number in ready}
         self._joined |= joining
         self._collect({number: actor.load.remote(shared) for number, actor in joining.items()})

@@ -131,6 +131,7 @@ class Trainer:
         learner = self._known()
         tables = learner.tables()
         learner.load(tables)
+        self._effort[:] = 0
         return tables
 
     def tables(self) -> Tables:

@@ -1,4 +1,4 @@
-"""A learner whose process dies at a moment that a test chooses, once."""
+"""Learners that do what none should, once: die at a moment that a test chooses, or stray from what all agree on."""
 
 from __future__ import annotations
 
@@ -54,4 +54,28 @@ def dying_learner(
     """A LearnerFactory, once `method` and `died` are given."""
     learner = DyingLearner(settings, counts, tables, threads)
     learner.method, learner.died = method, Path(died)
+    return learner
+
+
+class StrayingLearner(CpuLearner):
+    """Does not take over what all agree on, unless another has not: that makes the file `strayed`."""
+
+    strayed = Path()
+
+    def agree(self, rows: int, *merged: Change) -> None:
+        """Or strays."""
+        super().agree(rows, *merged)
+        try:
+            self.strayed.touch(exist_ok=False)
+        except FileExistsError:
+            return
+        self.tables().input[0] += 1
+
+
+def straying_learner(
+    settings: Word2VecSettings, counts: npt.NDArray[np.int64], tables: Tables, threads: int, strayed: str
+) -> StrayingLearner:
+    """A LearnerFactory, once `strayed` is given."""
+    learner = StrayingLearner(settings, counts, tables, threads)
+    learner.strayed = Path(strayed)
     return learner
