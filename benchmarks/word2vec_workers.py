@@ -1,0 +1,169 @@
+"""What merging costs, and what deaths cost: Word2Vec by 1, 2 and 4 workers on a Ray of this machine.
+
+First words a second of each worker, the share of time that goes into merging, and the bytes that travel, for several ways of
+averaging; workers beyond the cores share them, so that there only shares and bytes mean anything. Then the accuracy of
+undisturbed trainings (several seeds), of one in which a worker is killed twice, and of one whose driver is killed and which
+is gone on with. Peer: one worker, which merges nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import multiprocessing
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from word2vec_corpus import scores, spread, write_lines
+
+from shoal.cluster.joined_ray import joined_ray
+from shoal.cluster.training.ray_crew import RayCrew
+from shoal.workers.training.averaging_settings import AveragingSettings
+from shoal.workers.training.progress import Figures
+from shoal.workers.training.settings import Word2VecSettings
+from shoal.workers.training.training import Listeners, Summary, train_word2vec
+
+WORKERS = (1, 2, 4)
+KILLED_AT = (0.3, 0.6)
+"""Shares of the training at which a worker is killed."""
+DRIVER_KILLED_AT = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One training by some workers on a Ray that all share."""
+
+    text: Path
+    folder: Path
+    workers: int
+    settings: Word2VecSettings
+    averaging: AveragingSettings
+
+    def run(self, advanced: Callable[[RayCrew, Figures], None] = lambda crew, figures: None) -> Summary:
+        """Leaves words.txt and vectors.npy in the folder."""
+        crew = RayCrew(self.workers)
+
+        def save(vocabulary: object, tables: object) -> None:
+            np.save(self.folder / "vectors.npy", tables.vectors())  # type: ignore[attr-defined]
+            (self.folder / "words.txt").write_text("\n".join(vocabulary.words))  # type: ignore[attr-defined]
+
+        return train_word2vec(
+            [str(self.text)],
+            self.folder / "model",
+            save,
+            crew,
+            self.settings,
+            averaging=self.averaging,
+            tell=Listeners(advanced=lambda figures: advanced(crew, figures)),
+            checkpoint_every_s=1.0,
+        )
+
+    def scores(self) -> dict[str, float]:
+        """Of the last run."""
+        words = (self.folder / "words.txt").read_text().split("\n")
+        return scores(words, np.load(self.folder / "vectors.npy"))
+
+
+def show_merging(base: Training, averagings: Sequence[AveragingSettings]) -> None:
+    """A line for each number of workers and way of averaging."""
+    print("workers  words/round  all rows every  hot rows  words/s/worker  merging  s/merge  MB/round")
+    for averaging in averagings:
+        for workers in WORKERS:
+            totals = dataclasses.replace(base, workers=workers, averaging=averaging).run().totals
+            per_merge = totals.merge_s / totals.merges if totals.merges else 0.0
+            print(
+                f"{workers:7}  {averaging.round_words or 'default':>11}  {averaging.full_every:14}  {averaging.hot_rows:8}"
+                f"  {totals.words_per_s_per_learner:14,.0f}  {totals.merge_share:7.1%}  {per_merge:7.3f}"
+                f"  {totals.merged_bytes / totals.rounds / 1e6:8.1f}"
+            )
+
+
+def kill_workers(training: Training) -> Summary:
+    """A training in which a worker is killed twice."""
+    left = list(KILLED_AT)
+
+    def advanced(crew: RayCrew, figures: Figures) -> None:
+        if left and figures.share >= left[0] and len(crew.learners) == training.workers:
+            left.pop(0)
+            os.kill(crew.places[crew.learners[0]].pid, signal.SIGKILL)
+
+    summary = training.run(advanced)
+    assert summary.lost == len(KILLED_AT), summary
+    return summary
+
+
+def kill_driver(training: Training) -> Summary:
+    """A training whose driver is killed, and which another one ends."""
+    driver = multiprocessing.get_context("spawn").Process(target=_drive_until_killed, args=(training,))
+    driver.start()
+    driver.join()
+    assert driver.exitcode == -signal.SIGKILL
+    with joined_ray(training.workers):
+        summary = training.run()
+    assert 0 < summary.trained_before < training.settings.epochs * summary.corpus_words, summary
+    return summary
+
+
+def _drive_until_killed(training: Training) -> None:
+    def advanced(_: RayCrew, figures: Figures) -> None:
+        if figures.share >= DRIVER_KILLED_AT:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with joined_ray(training.workers):
+        training.run(advanced)
+
+
+def show_deaths(base: Training, seeds: int) -> None:
+    """Accuracy with and without deaths."""
+    found = []
+    with joined_ray(base.workers):
+        for seed in range(1, seeds + 1):
+            training = dataclasses.replace(base, settings=dataclasses.replace(base.settings, seed=seed))
+            training.run()
+            found.append(training.scores())
+        for name in found[0]:
+            print(f"undisturbed, {seeds} seeds: {name} {spread([score[name] for score in found])}")
+        kill_workers(base)
+        print("a worker killed twice:", _line(base.scores()))
+    kill_driver(base)
+    print("the driver killed once:", _line(base.scores()))
+
+
+def _line(found: dict[str, float]) -> str:
+    return ", ".join(f"{name} {score:.2f}" for name, score in found.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--words", type=int, default=0, help="of the corpus; 0 takes all")
+    parser.add_argument("--dim", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=3, help="of the trainings with deaths")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--round-words", type=int, nargs="+", default=[0, 250_000], help="0 is the default")
+    parser.add_argument("--no-deaths", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="a small slice")
+    options = parser.parse_args()
+    words, epochs = (2_000_000, 2) if options.quick else (options.words, options.epochs)
+    defaults = AveragingSettings()
+    averagings = [dataclasses.replace(defaults, round_words=count) for count in options.round_words]
+    averagings.append(dataclasses.replace(defaults, round_words=options.round_words[-1], full_every=8, hot_rows=4096))
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "text.txt"
+        write_lines(words, text)
+        settings = Word2VecSettings(dim=options.dim, epochs=1)
+        base = Training(text, Path(folder), 2, settings, defaults)
+        started_s = time.monotonic()
+        with joined_ray(max(WORKERS)):
+            show_merging(base, averagings)
+        if not options.no_deaths:
+            show_deaths(dataclasses.replace(base, settings=dataclasses.replace(settings, epochs=epochs)), options.seeds)
+        print(f"{time.monotonic() - started_s:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
