@@ -14,8 +14,8 @@ from encode_process import EncodeProcess
 from shoal.workers.encoding.word_table import read_word_table
 from training_run import write_text
 
-# Long enough to be killed in; a checkpoint takes a twentieth of the time.
-EPOCHS = 1000
+# Long enough to be killed in; on Ray a round takes longer.
+EPOCHS, RAY_EPOCHS = 1000, 300
 
 
 class TrainProcess(EncodeProcess):
@@ -23,12 +23,12 @@ class TrainProcess(EncodeProcess):
 
     COMMAND = ("train", "word2vec")
 
-    def __init__(self, folder: Path, *more: object) -> None:
+    def __init__(self, folder: Path, *more: object, epochs: int = EPOCHS) -> None:
         self.output = folder / "model"
         self.checkpoint = folder / "model.training" / "checkpoint"
         super().__init__(
             write_text(folder / "text.txt") if not (folder / "text.txt").exists() else folder / "text.txt",
-            *("--output", self.output, "--dim", 16, "--min-count", 2, "--epochs", EPOCHS, "--threads", 1),
+            *("--output", self.output, "--dim", 16, "--min-count", 2, "--epochs", epochs, "--threads", 1),
             *("--round-words", 20_000, "--checkpoint-every", 0, "--json", *more),
         )
 
@@ -67,14 +67,14 @@ def test_one_worker_comes_to_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.cluster
 def test_workers_on_ray(tmp_path: Path) -> None:
-    TrainProcess(tmp_path, "--workers", 2).killed()
-    running = TrainProcess(tmp_path, "--workers", 2)
+    TrainProcess(tmp_path, "--workers", 2, epochs=RAY_EPOCHS).killed()
+    running = TrainProcess(tmp_path, "--workers", 2, epochs=RAY_EPOCHS)
     written = running.checkpoint.stat().st_mtime_ns
     running.until(lambda: running.checkpoint.stat().st_mtime_ns > written, "it goes on")
     running.learners()[0].kill()
     # What Ray has to say of that is not on stdout, where each line is an event.
     events = running.events()
     assert events["started"]["trained_before"] > 0 and events["progress"]["lost"] == 1
-    assert events["progress"]["words"] == EPOCHS * events["started"]["corpus_words"]
+    assert events["progress"]["words"] == RAY_EPOCHS * events["started"]["corpus_words"]
     table = read_word_table(tmp_path / "model")
     assert len(table.words) > 100 and table.vectors.any()
