@@ -142,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--words", type=int, default=0, help="of the corpus; 0 takes all")
     parser.add_argument("--dim", type=int, default=100)
-    parser.add_argument("--epochs", type=int, default=3, help="of the trainings with deaths")
+    parser.add_argument("--epochs", type=int, default=3, help="the first has the most merges")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--round-words", type=int, nargs="+", default=[0, 250_000], help="0 is the default")
     parser.add_argument("--no-deaths", action="store_true")
@@ -155,13 +155,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text.txt"
         write_lines(words, text)
-        settings = Word2VecSettings(dim=options.dim, epochs=1)
+        settings = Word2VecSettings(dim=options.dim, epochs=epochs)
         base = Training(text, Path(folder), 2, settings, defaults)
         started_s = time.monotonic()
         with joined_ray(max(WORKERS)):
             show_merging(base, averagings)
         if not options.no_deaths:
-            show_deaths(dataclasses.replace(base, settings=dataclasses.replace(settings, epochs=epochs)), options.seeds)
+            show_deaths(base, options.seeds)
         print(f"{time.monotonic() - started_s:.0f} s")
 
 
