@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shoal.workers.training import cpu_learner, skipgram
 from shoal.workers.training.cpu_learner import CpuLearner
 from shoal.workers.training.learner import SENTENCE_END
 from shoal.workers.training.sampling import Counts
@@ -55,6 +56,13 @@ def test_a_kernel_comes_to_what_a_plain_training_comes_to(kind: str, dim: int, n
     np.testing.assert_allclose(result.output[:, :dim], output, atol=1e-5)
     # What pads the rows stays as it was.
     assert not result.input[:, dim:].any() and not result.output[:, dim:].any()
+
+
+def test_shorter_vectors_of_a_cpu_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(skipgram, "vector_lanes", lambda: 8)
+    # The kernels for this CPU's own vectors stay what they are.
+    monkeypatch.setattr(cpu_learner, "window_kernel", skipgram.window_kernel.__wrapped__)
+    test_a_kernel_comes_to_what_a_plain_training_comes_to("window", 20, 5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
