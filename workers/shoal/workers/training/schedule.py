@@ -20,8 +20,8 @@ ROUND_WORDS, SHARED_ROUND_WORDS = 2_000_000, 16_000_000
 is less: the more they are, the sooner they go astray together (docs/quality.md)."""
 ALONE_ROUND_WORDS = 500_000
 """For one learner a round is only how often it tells how far it is, and can be stopped."""
-EARLY_SHARE = 0.1
-"""Several learners train at most this share of all that was trained before, or a span each, in a round."""
+EARLY_SHARE = 0.4
+"""Several learners train at most this share, by their number, of all that was trained before, or a span each, in a round."""
 
 
 class Piece(NamedTuple):
@@ -158,7 +158,7 @@ class Schedule:
             words = self._round_words or ALONE_ROUND_WORDS
         else:
             # At first all vectors have far to go in the same direction, in which learners together would overshoot.
-            words = min(words, int(EARLY_SHARE * self.trained(state)) // learners)
+            words = min(words, int(EARLY_SHARE * self.trained(state)) // learners**2)
         # Never more than an epoch in a round: the learners would train the same text side by side.
         return max(self._largest, min(words, -(-self._epoch_words // learners)))
 
