@@ -154,12 +154,12 @@ def test_epochs_differ_and_seeds_decide_them() -> None:
 def test_rounds_of_several_learners_grow_to_what_they_can_be() -> None:
     schedule = Schedule(Word2VecSettings(epochs=5), [50_000] * 2000, 0)
     state, sizes = State(), []
-    for _ in range(60):
+    for _ in range(100):
         state, leases = schedule.lease(state, [0, 1, 2, 3])
         assert len(leases) == 4
         sizes.append(max(lease.words for lease in leases.values()))
         state = schedule.merged(state, [0, 1, 2, 3])
-    assert sizes[0] == 50_000 and max(sizes) == sizes[-1] == 1_000_000
+    assert sizes[0] == 50_000 and max(sizes) == sizes[-1] == 2_000_000
     assert all(after >= before for before, after in pairwise(sizes))
     trained = 0
     for size in sizes:

@@ -124,7 +124,7 @@ def _setting(name: str, told: str, **attributes: Any) -> Any:
     "--round-words",
     type=int,
     default=ROUND_WORDS,
-    help="Words that each worker trains between merges; by default 2 million with 2 workers, 1 with 4, a quarter with 8.",
+    help="Words that each worker trains between merges; by default 2 million, 250,000 with 8 workers.",
 )
 @click.option("--hot-rows", type=int, default=0, help="With --full-every: so many of the commonest words merge every round.")
 @click.option("--full-every", type=int, default=1, show_default=True, help="All words merge in every so many-th round.")

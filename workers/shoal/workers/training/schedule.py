@@ -1,8 +1,10 @@
-"""Which learner trains which text next, and at which learning rate. Pure: it is told what happened and says what comes next.
+"""Which learner trains which text next, and at which learning rate. Pure: it is told what happened and says what comes
+next.
 
 The corpus is cut into spans, and each epoch queues all of them in an order of its own. In a round every learner takes a
-lease: spans from the front of the queue. A span counts once all rows of the learner that trained it are merged; a learner
-that is lost before gives its spans back to the front of the queue. So each counts exactly once in each epoch, whoever dies.
+lease: spans from the front of the queue. A span counts once all rows of the learner that trained it are merged; a
+learner that is lost before gives its spans back to the front of the queue. So each counts exactly once in each epoch,
+whoever dies.
 """
 
 from __future__ import annotations
@@ -15,13 +17,14 @@ import numpy as np
 
 from shoal.workers.training.settings import Word2VecSettings
 
-ROUND_WORDS, SHARED_ROUND_WORDS = 2_000_000, 16_000_000
-"""Unless told otherwise a lease has so many words, or the second number by the square of the number of learners where that
-is less: the more they are, the sooner they go astray together (docs/quality.md)."""
+ROUND_WORDS, MANY_ROUND_WORDS, MANY = 2_000_000, 250_000, 8
+"""Unless told otherwise a lease has the first number of words with up to 4 learners, the second with 8, and between and
+beyond what follows the cube of their number: the more they are, the sooner they go astray together (docs/quality.md)."""
 ALONE_ROUND_WORDS = 500_000
 """For one learner a round is only how often it tells how far it is, and can be stopped."""
 EARLY_SHARE = 0.4
-"""Several learners train at most this share, by their number, of all that was trained before, or a span each, in a round."""
+"""Several learners train at most this share, by their number, of all that was trained before, or a span each, in a
+round."""
 
 
 class Piece(NamedTuple):
@@ -84,8 +87,8 @@ class Schedule:
     """The rules, for one corpus and one set of settings. Methods give a new state and leave the one they are given."""
 
     def __init__(self, settings: Word2VecSettings, span_words: Sequence[int], round_words: int) -> None:
-        """`span_words` are the words of each span, all more than 0; `round_words` is about what a lease has, 0 leaves it to
-        the rules."""
+        """`span_words` are the words of each span, all more than 0; `round_words` is about what a lease has, 0 leaves it
+        to the rules."""
         self._settings = settings
         self._span_words = tuple(span_words)
         self._round_words = round_words
@@ -153,7 +156,7 @@ class Schedule:
 
     def _goal(self, state: State, learners: int) -> int:
         """About how many words each of so many learners is to train."""
-        words = self._round_words or min(ROUND_WORDS, SHARED_ROUND_WORDS // learners**2)
+        words = self._round_words or min(ROUND_WORDS, MANY_ROUND_WORDS * MANY**3 // learners**3)
         if learners == 1:
             words = self._round_words or ALONE_ROUND_WORDS
         else:
@@ -163,7 +166,8 @@ class Schedule:
         return max(self._largest, min(words, -(-self._epoch_words // learners)))
 
     def _filled(self, state: State, words: int) -> State:
-        """With the next epochs queued until there are `words`: a round goes on where an epoch ends, nobody waits there."""
+        """With the next epochs queued until there are `words`: a round goes on where an epoch ends, nobody waits
+        there."""
         while state.epochs < self._settings.epochs and self._queued_words(state) < words:
             order = np.random.default_rng((self._settings.seed, state.epochs)).permutation(len(self._span_words))
             epoch = tuple(Piece(state.epochs, int(span)) for span in order)
@@ -178,6 +182,6 @@ class Schedule:
 
 
 def _seed(seed: int, first: Piece) -> int:
-    """Depends on the text and the epoch alone, not on who trains it or when: so a training that goes on after a break draws
-    the same random numbers as one without."""
+    """Depends on the text and the epoch alone, not on who trains it or when: so a training that goes on after a break
+    draws the same random numbers as one without."""
     return int(np.random.SeedSequence((seed, *first)).generate_state(1, np.uint64)[0] >> np.uint64(1))
