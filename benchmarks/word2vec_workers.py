@@ -15,7 +15,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,10 @@ from word2vec_corpus import scores, spread, write_lines
 from shoal.cluster.joined_ray import joined_ray
 from shoal.cluster.training.ray_crew import RayCrew
 from shoal.workers.training.averaging_settings import AveragingSettings
+from shoal.workers.training.crew import Merge
+from shoal.workers.training.learner import Trained
 from shoal.workers.training.progress import Figures
+from shoal.workers.training.schedule import Lease
 from shoal.workers.training.settings import Word2VecSettings
 from shoal.workers.training.training import Listeners, Summary, train_word2vec
 
@@ -44,9 +47,11 @@ class Training:
     settings: Word2VecSettings
     averaging: AveragingSettings
 
-    def run(self, advanced: Callable[[RayCrew, Figures], None] = lambda crew, figures: None) -> Summary:
+    def run(
+        self, advanced: Callable[[RayCrew, Figures], None] = lambda crew, figures: None, crew: RayCrew | None = None
+    ) -> Summary:
         """Leaves words.txt and vectors.npy in the folder."""
-        crew = RayCrew(self.workers)
+        crew = crew or RayCrew(self.workers)
 
         def save(vocabulary: object, tables: object) -> None:
             np.save(self.folder / "vectors.npy", tables.vectors())  # type: ignore[attr-defined]
@@ -69,17 +74,46 @@ class Training:
         return scores(words, np.load(self.folder / "vectors.npy"))
 
 
+class TimedCrew(RayCrew):
+    """Takes the time of each round."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self.rounds: list[tuple[int, float, float]] = []
+        """Words of the longest lease, seconds of training, seconds of merging."""
+
+    def train(self, leases: Mapping[int, Lease]) -> dict[int, Trained]:
+        started_s = time.monotonic()
+        trained = super().train(leases)
+        self.rounds.append((max(lease.words for lease in leases.values()), time.monotonic() - started_s, 0.0))
+        return trained
+
+    def merge(self, rows: int) -> Merge:
+        started_s = time.monotonic()
+        merge = super().merge(rows)
+        words, train_s, _ = self.rounds[-1]
+        self.rounds[-1] = words, train_s, time.monotonic() - started_s
+        return merge
+
+    def share_in_long_rounds(self) -> float:
+        """Of the time that went into merging, once rounds have their full length."""
+        longest = max(words for words, _, _ in self.rounds)
+        long = [(train_s, merge_s) for words, train_s, merge_s in self.rounds if words > 0.9 * longest]
+        return sum(merge_s for _, merge_s in long) / sum(map(sum, long))
+
+
 def show_merging(base: Training, averagings: Sequence[AveragingSettings]) -> None:
     """A line for each number of workers and way of averaging."""
-    print("workers  words/round  all rows every  hot rows  words/s/worker  merging  s/merge  MB/round")
+    print("workers  words/round  all rows every  hot rows  words/s/worker  merging  in full rounds  s/merge  MB/round")
     for averaging in averagings:
         for workers in WORKERS:
-            totals = dataclasses.replace(base, workers=workers, averaging=averaging).run().totals
+            crew = TimedCrew(workers)
+            totals = dataclasses.replace(base, workers=workers, averaging=averaging).run(crew=crew).totals
             per_merge = totals.merge_s / totals.merges if totals.merges else 0.0
             print(
                 f"{workers:7}  {averaging.round_words or 'default':>11}  {averaging.full_every:14}  {averaging.hot_rows:8}"
-                f"  {totals.words_per_s_per_learner:14,.0f}  {totals.merge_share:7.1%}  {per_merge:7.3f}"
-                f"  {totals.merged_bytes / totals.rounds / 1e6:8.1f}"
+                f"  {totals.words_per_s_per_learner:14,.0f}  {totals.merge_share:7.1%}  {crew.share_in_long_rounds():14.1%}"
+                f"  {per_merge:7.3f}  {totals.merged_bytes / totals.rounds / 1e6:8.1f}"
             )
 
 
@@ -145,6 +179,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=3, help="the first has the most merges")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--round-words", type=int, nargs="+", default=[0, 250_000], help="0 is the default")
+    parser.add_argument("--vocabulary", type=int, default=0, help="so many words, also rare ones; 0 takes those from 5 on")
     parser.add_argument("--no-deaths", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a small slice")
     options = parser.parse_args()
@@ -155,7 +190,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         text = Path(folder) / "text.txt"
         write_lines(words, text)
-        settings = Word2VecSettings(dim=options.dim, epochs=epochs)
+        rare = {"min_count": 2, "max_vocabulary": options.vocabulary} if options.vocabulary else {}
+        settings = Word2VecSettings(dim=options.dim, epochs=epochs, **rare)
         base = Training(text, Path(folder), 2, settings, defaults)
         started_s = time.monotonic()
         with joined_ray(max(WORKERS)):
