@@ -184,10 +184,12 @@ def test_too_large_a_vocabulary_is_refused_before_training(run: Run) -> None:
 
 def test_memory_counts_all_learners_of_a_machine() -> None:
     need = table_bytes(1000, 100)
-    assert need == 4 * 4 * 1000 * 112
+    assert need == 8 * 4 * 1000 * 112
     check_memory([Room("a", 2, 2 * need), Room("b", 1, need)], 1000, 100)
-    with pytest.raises(TrainingError, match=r"on a \(two tables and a copy, 2 times\)"):
+    with pytest.raises(TrainingError, match=r"on a \(two tables and copies, 2 times\)"):
         check_memory([Room("a", 2, 2 * need - 1)], 1000, 100)
+    # One that is alone merges nothing.
+    check_memory([Room("a", 1, need // 2)], 1000, 100)
 
 
 def test_phrases_are_words_of_the_vocabulary(run: Run) -> None:

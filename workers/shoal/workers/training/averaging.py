@@ -10,6 +10,7 @@ import numpy as np
 
 from shoal.workers.compilation import compiled
 from shoal.workers.training.learner import Delta
+from shoal.workers.training.space import Space
 from shoal.workers.training.tables import Floats
 
 _f32 = np.float32
@@ -30,22 +31,34 @@ class Scheme(StrEnum):
     needs only sums over learners."""
 
 
-def merge(scheme: Scheme, deltas: Sequence[Delta], learners: int, factors: Floats | None = None) -> Delta:
+def merge(
+    scheme: Scheme, deltas: Sequence[Delta], learners: int, factors: Floats | None = None, space: Space | None = None
+) -> Delta:
     """One change for what `learners` learners changed in one table, of which those without a change may be missing.
 
     `factors` (words,) float32 are those of CONTRACTION, which others do without. The order of `deltas`, of which there is at
-    least one, matters to ADASUM alone, and little.
+    least one, matters to ADASUM alone, and little. What comes of it may lie in `space`.
     """
     if scheme is Scheme.ADASUM:
-        return _tree(deltas, _adasum)
+        return _tree(deltas)
     if scheme is Scheme.NORM_RATIO:
         return _norm_ratio(deltas)
     if scheme is Scheme.CONTRACTION and factors is None:
         raise ValueError("contraction needs factors")
-    summed = _tree(deltas, _sum)
+    summed = _summed(deltas, space or Space())
     scales = np.float32(1 / learners) if factors is None or scheme is Scheme.MEAN else factors[summed.rows, None]
-    # A lone change may be another's, or in memory that is not to be written to.
-    return Delta(summed.rows, np.multiply(summed.values, scales, out=summed.values if len(deltas) > 1 else None))
+    np.multiply(summed.values, scales, out=summed.values)
+    return summed
+
+
+def _summed(deltas: Sequence[Delta], space: Space) -> Delta:
+    # What is given may be another's, or in memory that is not to be written to.
+    total = deltas[0] if len(deltas) > 1 else Delta(deltas[0].rows, deltas[0].values.copy())
+    for number, delta in enumerate(deltas[1:]):
+        into = space.take(number % 2, len(total.rows) + len(delta.rows), delta.values.shape[1])
+        count = _sum(total.rows, total.values, delta.rows, delta.values, into.rows, into.values)
+        total = Delta(into.rows[:count], into.values[:count])
+    return total
 
 
 def _norm_ratio(deltas: Sequence[Delta]) -> Delta:
@@ -58,15 +71,14 @@ def _norm_ratio(deltas: Sequence[Delta]) -> Delta:
     return Delta(rows, sums)
 
 
-def _tree(deltas: Sequence[Delta], make_one: Any) -> Delta:
-    """Two by two."""
+def _tree(deltas: Sequence[Delta]) -> Delta:
     if len(deltas) == 1:
         return deltas[0]
     half = (len(deltas) + 1) // 2
-    one, other = _tree(deltas[:half], make_one), _tree(deltas[half:], make_one)
+    one, other = _tree(deltas[:half]), _tree(deltas[half:])
     rows = np.empty(len(one.rows) + len(other.rows), np.int32)
     values = np.empty((len(rows), one.values.shape[1]), np.float32)
-    count = make_one(one.rows, one.values, other.rows, other.values, rows, values)
+    count = _adasum(one.rows, one.values, other.rows, other.values, rows, values)
     return Delta(rows[:count], values[:count])
 
 

@@ -9,17 +9,16 @@ import numpy as np
 
 from shoal.workers.compilation import compiled
 from shoal.workers.training.learner import Delta
+from shoal.workers.training.space import Space
 from shoal.workers.training.tables import Floats
 
 
-def changed_rows(table: Floats, base: Floats, rows: int) -> tuple[Delta, bool]:
+def changed_rows(table: Floats, base: Floats, rows: int, space: Space) -> tuple[Delta, bool]:
     """`table` - `base`, both (words, width) float32, in those of the first `rows` rows where they differ, and whether all
-    numbers in these are finite."""
-    found = np.empty(rows, np.int32)
-    # Memory that is never written to is never taken.
-    values = np.empty((rows, table.shape[1]), np.float32)
-    count, finite = _differences(table, base, rows, found, values)
-    return Delta(found[:count].copy(), values[:count]), bool(finite)
+    numbers in these are finite. The change lies in `space`."""
+    change = space.take(0, rows, table.shape[1])
+    count, finite = _differences(table, base, rows, change.rows, change.values)
+    return Delta(change.rows[:count], change.values[:count]), bool(finite)
 
 
 def take_over(table: Floats, base: Floats, rows: int, merged: Sequence[Delta]) -> None:

@@ -14,6 +14,7 @@ from shoal.workers.training.learner import SENTENCE_END, Change, Delta, Ids, Tra
 from shoal.workers.training.sampling import Counts, alias_table, keep_thresholds
 from shoal.workers.training.settings import Word2VecSettings
 from shoal.workers.training.skipgram import pair_kernel, window_kernel
+from shoal.workers.training.space import Space
 from shoal.workers.training.tables import Floats, Tables
 
 LOOK_EVERY = 64
@@ -74,6 +75,7 @@ class CpuLearner:
         self._kernel = kernel_for(settings, tables.input.shape[1])
         self._tables = Tables.empty(tables.count, tables.dim)
         self._base: Tables | None = None
+        self._spaces = Space(), Space()
         self.load(tables)
 
     def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> Trained:
@@ -110,10 +112,13 @@ class CpuLearner:
     def change(self, rows: int) -> Change:
         """See `Learner.change`. Memory of the size of the tables is taken at the first call."""
         base = self._agreed()
-        return Change(self._delta(self._tables.input, base.input, rows), self._delta(self._tables.output, base.output, rows))
+        tables, spaces = self._tables, self._spaces
+        return Change(
+            self._delta(tables.input, base.input, rows, spaces[0]), self._delta(tables.output, base.output, rows, spaces[1])
+        )
 
-    def _delta(self, table: Floats, base: Floats, rows: int) -> Delta:
-        found, finite = changed_rows(table, base, rows)
+    def _delta(self, table: Floats, base: Floats, rows: int, space: Space) -> Delta:
+        found, finite = changed_rows(table, base, rows, space)
         if not finite:
             raise TrainingError(NOT_FINITE.format(rate=self._settings.first_rate))
         return found

@@ -72,7 +72,8 @@ class Learner(Protocol):
         ...
 
     def change(self, rows: int) -> Change:
-        """What changed in the first `rows` rows since they last agreed; rows without a change are left out.
+        """What changed in the first `rows` rows since they last agreed; rows without a change are left out. The next
+        call may write over it.
 
         Raises TrainingError when a number is not finite.
         """

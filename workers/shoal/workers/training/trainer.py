@@ -19,6 +19,7 @@ from shoal.workers.training.errors import TrainingError
 from shoal.workers.training.learner import Change, Learner, Trained
 from shoal.workers.training.schedule import Lease
 from shoal.workers.training.settings import Word2VecSettings
+from shoal.workers.training.space import Space
 from shoal.workers.training.tables import Tables
 
 LearnerFactory = Callable[[Word2VecSettings, npt.NDArray[np.int64], Tables, int], Learner]
@@ -64,6 +65,7 @@ class Trainer:
         self._effort = np.zeros(len(self._corpus.vocabulary.words))
         self._learner: Learner | None = None
         self._own: Change | None = None
+        self._spaces = Space(), Space()
         self._sent = 0
 
     def load(self, tables: Tables | None) -> None:
@@ -107,8 +109,8 @@ class Trainer:
         count = len(changes)
         factors = self._contraction.factors(self._effort + effort, count) if scheme is Scheme.CONTRACTION else None
         merged = Change(
-            merge(scheme, [change.input for change in changes], count, factors and factors.input),
-            merge(scheme, [change.output for change in changes], count, factors and factors.output),
+            merge(scheme, [change.input for change in changes], count, factors and factors.input, self._spaces[0]),
+            merge(scheme, [change.output for change in changes], count, factors and factors.output, self._spaces[1]),
         )
         self._sent += merged.nbytes * (len(changes) - 1)
         return merged

@@ -102,8 +102,9 @@ def train_word2vec(
     """Trains on the text in `paths` and gives the result to `save`, which is to write `output`.
 
     Beside it lies `<output>.training` for as long as there is no result: called again with the same arguments after an
-    interruption, of any kind, this goes on from there. `overwrite` begins anew. SIGINT and SIGTERM let the round come to its
-    end and leave a checkpoint before they have their usual effect. The crew is closed in any case. Raises TrainingError.
+    interruption, of any kind, this goes on from there. `overwrite` begins anew. SIGINT and SIGTERM let the round come to
+    its end and leave a checkpoint before they have their usual effect. The crew is closed in any case. Raises
+    TrainingError.
     """
     started_s = time.monotonic()
     reading, averaging, tell = reading or CorpusSettings(), averaging or AveragingSettings(), tell or Listeners()
@@ -157,18 +158,20 @@ def train_word2vec(
         crew.close()
 
 
-def table_bytes(words: int, dim: int) -> int:
-    """What a learner takes: two tables of float32, and once more as much, for what it begins with or what all agreed on."""
-    return 2 * 2 * 4 * words * padded(dim)
+def table_bytes(words: int, dim: int, alone: bool = False) -> int:
+    """What a learner takes: two tables of float32, and once more as much for what it begins with. One that is not alone
+    takes twice more at most, for what all agreed on, what changed since, and what is merged."""
+    return (2 if alone else 4) * 2 * 4 * words * padded(dim)
 
 
 def check_memory(rooms: Sequence[Room], words: int, dim: int) -> None:
     """Raises TrainingError when the learners of a machine need more memory than is free there."""
+    alone = sum(room.learners for room in rooms) == 1
     for room in rooms:
-        needed = room.learners * table_bytes(words, dim)
+        needed = room.learners * table_bytes(words, dim, alone)
         if needed > room.free_bytes:
             raise TrainingError(
-                f"{words} words of dim {dim} need {_gib(needed)} on {room.machine} (two tables and a copy, "
+                f"{words} words of dim {dim} need {_gib(needed)} on {room.machine} (two tables and copies, "
                 f"{room.learners} times), {_gib(room.free_bytes)} are free; take a smaller dim or max_vocabulary"
             )
 
@@ -216,7 +219,8 @@ def _encode(
 
 
 def _identity(units: Sequence[Unit], reading: CorpusSettings, settings: Word2VecSettings, digest: str) -> Mapping[str, Any]:
-    """What decides the result, by the names that a difference is told with; the corpus last, which follows from others."""
+    """What decides the result, by the names that a difference is told with; the corpus last, which follows from
+    others."""
     files = sorted({unit.path for unit in units})
     return {**asdict(settings), **reading.to_json(), "files": files, "digest of the corpus": digest}
 
