@@ -32,9 +32,13 @@ def local_ray() -> Iterator[None]:
     """A Ray that the tests of this module share."""
     # So that a worker finds the learners of these tests.
     paths = {"env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])}}
-    ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=paths)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # A process keeps the mode that its first Ray had, and that of other tests is this one.
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=paths)
+        yield
+        ray.shutdown()
 
 
 def await_recruit(crew: RayCrew) -> None:
