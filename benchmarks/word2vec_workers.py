@@ -154,22 +154,22 @@ def _drive_until_killed(training: Training) -> None:
 
 def show_deaths(base: Training, seeds: int) -> None:
     """Accuracy with and without deaths."""
-    found = []
+    trainings = [
+        dataclasses.replace(base, settings=dataclasses.replace(base.settings, seed=seed)) for seed in range(1, seeds + 1)
+    ]
     with joined_ray(base.workers):
-        for seed in range(1, seeds + 1):
-            training = dataclasses.replace(base, settings=dataclasses.replace(base.settings, seed=seed))
-            training.run()
-            found.append(training.scores())
-        for name in found[0]:
-            print(f"undisturbed, {seeds} seeds: {name} {spread([score[name] for score in found])}")
-        kill_workers(base)
-        print("a worker killed twice:", _line(base.scores()))
-    kill_driver(base)
-    print("the driver killed once:", _line(base.scores()))
+        _show_scores("undisturbed", trainings, Training.run)
+        _show_scores("a worker killed twice", trainings, kill_workers)
+    _show_scores("the driver killed once", trainings, kill_driver)
 
 
-def _line(found: dict[str, float]) -> str:
-    return ", ".join(f"{name} {score:.2f}" for name, score in found.items())
+def _show_scores(what: str, trainings: Sequence[Training], run: Callable[[Training], Summary]) -> None:
+    found = []
+    for training in trainings:
+        run(training)
+        found.append(training.scores())
+    told = ", ".join(f"{name} {spread([score[name] for score in found])}" for name in found[0])
+    print(f"{what}, {len(found)} seeds: {told}", flush=True)
 
 
 def main() -> None:
@@ -180,6 +180,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--round-words", type=int, nargs="+", default=[0, 250_000], help="0 is the default")
     parser.add_argument("--vocabulary", type=int, default=0, help="so many words, also rare ones; 0 takes those from 5 on")
+    parser.add_argument("--no-merging", action="store_true", help="only the trainings with deaths")
     parser.add_argument("--no-deaths", action="store_true")
     parser.add_argument("--quick", action="store_true", help="a small slice")
     options = parser.parse_args()
@@ -194,8 +195,9 @@ def main() -> None:
         settings = Word2VecSettings(dim=options.dim, epochs=epochs, **rare)
         base = Training(text, Path(folder), 2, settings, defaults)
         started_s = time.monotonic()
-        with joined_ray(max(WORKERS)):
-            show_merging(base, averagings)
+        if not options.no_merging:
+            with joined_ray(max(WORKERS)):
+                show_merging(base, averagings)
         if not options.no_deaths:
             show_deaths(base, options.seeds)
         print(f"{time.monotonic() - started_s:.0f} s")
