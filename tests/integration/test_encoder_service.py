@@ -300,16 +300,19 @@ def ray_session() -> Iterator[Any]:
         "worker_process_setup_hook": "breaking_encoder.install",
         "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)},
     }
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        configure_logging=False,
-        log_to_driver=False,
-        runtime_env=breaking,
-    )
-    yield ray
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # A process keeps the mode that its first Ray had; all tests that start one in this process name the same.
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        ray.init(
+            address="local",
+            num_cpus=1,
+            include_dashboard=False,
+            configure_logging=False,
+            log_to_driver=False,
+            runtime_env=breaking,
+        )
+        yield ray
+        ray.shutdown()
 
 
 @pytest.mark.cluster

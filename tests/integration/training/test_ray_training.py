@@ -33,7 +33,7 @@ def local_ray() -> Iterator[None]:
     # So that a worker finds the learners of these tests.
     paths = {"env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])}}
     with pytest.MonkeyPatch.context() as patch:
-        # A process keeps the mode that its first Ray had, and that of other tests is this one.
+        # A process keeps the mode that its first Ray had; all tests that start one in this process name the same.
         patch.setenv("RAY_AUTH_MODE", "disabled")
         patch.delenv("RAY_ADDRESS", raising=False)
         ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, runtime_env=paths)
