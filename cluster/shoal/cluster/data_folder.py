@@ -1,12 +1,12 @@
 """The data folder of a cluster: who has it, its secret, its name, and where ledger and vectors lie in it."""
 
-import fcntl
 import json
 import os
 import secrets
 from pathlib import Path
 
 from shoal.cluster.ledger.connection import sqlite_url
+from shoal.workers.lock_file import LockHeld, lock_file
 
 LOCK = "shoal.lock"
 IDENTITY = "cluster.json"
@@ -31,21 +31,14 @@ class DataFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(13, "Permission denied")
-            self._lock = (self.path / LOCK).open("a+", encoding="utf-8")
+            self._lock = lock_file(self.path / LOCK)
         except OSError as error:
             raise DataFolderError(f"data folder {self.path}: {error.strerror or error}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            self._lock.close()
+        except LockHeld as error:
             raise DataFolderError(
-                f"data folder {self.path}: in use by another shoal serve (process {holder}); stop it or give another --data"
+                f"data folder {self.path}: in use by another shoal serve (process {error.holder});"
+                " stop it or give another --data"
             ) from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
         try:
             self.name, self.secret = self._identity()
         except BaseException:

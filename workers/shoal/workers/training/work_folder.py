@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from shoal.workers.lock_file import LockHeld, lock_file
 from shoal.workers.training.encoded_corpus import MANIFEST, EncodedCorpus
 from shoal.workers.training.errors import TrainingError
 from shoal.workers.training.whole_file import whole_file
@@ -28,19 +27,11 @@ class WorkFolder:
         self.path = output.absolute().with_name(output.name + SUFFIX)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / _LOCK, "a+", encoding="utf-8")  # noqa: SIM115
+            self._lock = lock_file(self.path / _LOCK)
         except OSError as error:
             raise TrainingError(f"{self.path}: cannot be used: {error.strerror or error}") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            self._lock.seek(0)
-            holder = self._lock.read().strip() or "unknown"
-            self._lock.close()
-            raise TrainingError(f"{output}: another training is at work there (process {holder})") from None
-        self._lock.truncate(0)
-        self._lock.write(str(os.getpid()))
-        self._lock.flush()
+        except LockHeld as error:
+            raise TrainingError(f"{output}: another training is at work there (process {error.holder})") from None
 
     @property
     def corpus(self) -> Path:
