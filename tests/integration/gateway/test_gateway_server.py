@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import grpc.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
@@ -130,6 +131,41 @@ def test_a_drain_ends_a_stream_after_its_answers(cluster: SmallCluster) -> None:
     assert refused(lambda: next(stream))[0] is grpc.StatusCode.UNAVAILABLE
     assert time.monotonic() - began < 5
     hold.set()
+
+
+def test_a_drain_never_has_two_stops_of_the_server_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gRPC's server ends the process when one stop cancels calls just after another has freed it."""
+    make, at_work, most = grpc.aio.server, 0, 0
+
+    def watched(**given: Any) -> grpc.aio.Server:
+        server = make(**given)
+        stop = server.stop
+
+        async def counted(grace: float | None) -> None:
+            nonlocal at_work, most
+            at_work += 1
+            most = max(most, at_work)
+            try:
+                await stop(grace)
+            finally:
+                at_work -= 1
+
+        monkeypatch.setattr(server, "stop", counted)
+        return server
+
+    monkeypatch.setattr(grpc.aio, "server", watched)
+    url = sqlite_url(tmp_path / "ledger.sqlite")
+    engine = open_engine(url, read_only=False)
+    migrate(engine)
+    engine.dispose()
+    for grace_s in (0, 1):
+        gateway = GatewayServer(GatewaySettings("127.0.0.1:0", url, SECRET))
+        with grpc.insecure_channel(gateway.start()) as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            watch = health.Watch(health_pb2.HealthCheckRequest())
+            assert next(watch).status == NOT_SERVING
+            gateway.drain(grace_s)
+    assert (at_work, most) == (0, 1)
 
 
 def test_collections_are_created_listed_shown_and_dropped(cluster: SmallCluster) -> None:

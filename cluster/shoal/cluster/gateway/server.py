@@ -262,13 +262,16 @@ class _Running:
     async def drain(self, grace_s: float) -> None:
         await self._health.enter_graceful_shutdown()
         self._draining.set()
-        stopping = asyncio.create_task(self._server.stop(grace_s))
+        # Only to accept nothing more: what is still open is ended below.
+        refusing = asyncio.create_task(self._server.stop(grace_s + START_S))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._in_flight.end()
-        # Nobody waits for an answer now; a health watch alone would use up the whole grace.
-        await self._server.stop(0)
-        await stopping
+        # Nobody waits for an answer now; a health watch alone would use up the whole grace. One stop at a time:
+        # where two run, one may cancel the calls of a server that the other has freed, which ends the process.
+        refusing.cancel()
+        await asyncio.gather(refusing, return_exceptions=True)
+        await self._server.stop(None)
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
