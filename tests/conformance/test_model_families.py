@@ -117,9 +117,9 @@ def test_texts_that_see_each_other_are_caught(tmp_path: Path, monkeypatch: pytes
     def mixing(lengths: Sequence[int], *others: Any) -> Any:
         return honest([sum(lengths)], *others)
 
-    model, honest = loaded(bert_mean_folder(tmp_path / "model")), flat_network.GroupedAttention
+    model, honest = loaded(bert_mean_folder(tmp_path / "model")), flat_network.cpu_attention
     check_cross_talk(model, sentences(6, longest=9))
-    monkeypatch.setattr(flat_network, "GroupedAttention", mixing)
+    monkeypatch.setattr(flat_network, "cpu_attention", mixing)
     with pytest.raises(AssertionError, match="Not equal to tolerance"):
         check_cross_talk(model, sentences(6, longest=9))
 

@@ -91,7 +91,7 @@ def test_it_computes_what_the_cpu_network_computes(make: Any, without_gpu: None)
     for lengths in ((5,), (3, 30, 17), (40, 40, 1)):
         for typed in (False, True):
             some = batch(*lengths, typed=typed)
-            torch.testing.assert_close(network.hidden(some), wanted.hidden(some), atol=1e-5, rtol=0)
+            torch.testing.assert_close(network.hidden(some), wanted.hidden(some), atol=3e-5, rtol=0)
 
 
 def test_what_cannot_be_tuned_is_left_as_it_was_and_told(without_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,4 @@
-"""The flat network's parts: products, attention without cross-talk, and the order of a batch. Parity with references is the
-conformance suite's."""
+"""The flat network's parts: products, and the order of a batch. Parity with references is the conformance suite's."""
 
 from __future__ import annotations
 
@@ -15,67 +14,14 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from shoal.workers.encoding.attention import GroupedAttention  # noqa: E402
 from shoal.workers.encoding.encoder_weights import Dense, encoder_weights  # noqa: E402
 from shoal.workers.encoding.flat_network import FlatNetwork  # noqa: E402
 from shoal.workers.encoding.linear import ACTIVATIONS, PackedLinear, PlainLinear, packing_works  # noqa: E402
 from shoal.workers.encoding.network import FlatBatch  # noqa: E402
 
-HEADS, SIZE = 4, 8
-TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 0.03}
-
 
 def random(*shape: int, seed: int = 1, dtype: Any = torch.float32) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(dtype)
-
-
-def random_heads(tokens: int, dtype: Any) -> Tensor:
-    """Queries (scaled), keys and values."""
-    qkv = random(tokens, 3, HEADS, SIZE)
-    qkv[:, 0] *= SIZE**-0.5
-    return qkv.to(dtype)
-
-
-def alone(qkv: Tensor, start: int, length: int, window: int | None) -> Tensor:
-    """What a text's attention is by the formula, in float64."""
-    q, k, v = qkv[start : start + length].double().permute(1, 2, 0, 3)
-    scores = q @ k.transpose(1, 2)
-    if window is not None:
-        places = torch.arange(length)
-        scores = scores.masked_fill((places[:, None] - places[None, :]).abs() > window, float("-inf"))
-    return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@settings(deadline=None, max_examples=60)
-@given(lengths=st.lists(st.integers(1, 150), min_size=1, max_size=9), window=st.sampled_from([None, 0, 1, 7, 64]))
-def test_no_text_sees_another(dtype: Any, lengths: list[int], window: int | None) -> None:
-    lengths = sorted(lengths, reverse=True)
-    qkv = random_heads(sum(lengths), dtype)
-    context = GroupedAttention(lengths, dtype)(qkv, window)
-    start = 0
-    for length in lengths:
-        wanted = alone(qkv, start, length, window)
-        torch.testing.assert_close(context[start : start + length].double(), wanted, atol=TOLERANCE[dtype], rtol=0.02)
-        start += length
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_text_too_long_for_the_direct_way_is_computed_blockwise(dtype: Any) -> None:
-    qkv = random_heads(700 + 520, dtype)
-    context = GroupedAttention([700, 520], dtype)(qkv, None)
-    for start, length in ((0, 700), (700, 520)):
-        wanted = alone(qkv, start, length, None)
-        torch.testing.assert_close(context[start : start + length].double(), wanted, atol=TOLERANCE[dtype], rtol=0.02)
-
-
-def test_a_wrong_attention_would_be_seen() -> None:
-    """The test of the tests above: one text's places seen by another change what it gets."""
-    lengths = [9, 9]
-    qkv = random_heads(18, torch.float32)
-    mixed = GroupedAttention([18], torch.float32)(qkv, None)
-    right = GroupedAttention(lengths, torch.float32)(qkv, None)
-    assert (mixed - right).abs().max() > 0.05
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -1,4 +1,4 @@
-"""What torch computes slowly on bfloat16 on a CPU, compiled with numba: softmax, layer norm, and the moves around attention.
+"""What torch computes slowly on bfloat16 on a CPU, compiled with numba: layer norm, and the parts of other such loops.
 
 Arrays hold bfloat16 as the 16 bits that they are; sums are in float32, and each result is rounded once, to nearest even.
 Conversions are written out in full: each keeps numba from widening to 64 bits, which would halve the vectors.
@@ -51,68 +51,6 @@ def power_of_two(power: Any) -> Any:
     series = _f32(0.2402265070) + part * (_f32(0.0555041087) + part * series)
     series = _f32(1) + part * (_f32(0.6931471806) + part * series)
     return series * _i32(_i32(whole + _i32(127)) << _i32(23)).view(np.float32)
-
-
-@compiled
-def split_heads(qkv: Any, starts: Any, lengths: Any, parts: Any) -> None:
-    """From `qkv` (tokens, 3, heads, size) to `parts` (3, texts, heads, places, size); places after a text's end become 0."""
-    texts, heads, places, size = parts.shape[1:]
-    for text in range(texts):
-        start, length = starts[text], lengths[text]
-        for place in range(length):
-            for part in range(3):
-                for head in range(heads):
-                    for number in range(size):
-                        parts[part, text, head, place, number] = qkv[start + place, part, head, number]
-        for place in range(length, places):
-            for part in range(3):
-                for head in range(heads):
-                    for number in range(size):
-                        parts[part, text, head, place, number] = np.uint16(0)
-
-
-@compiled
-def join_heads(mixed: Any, starts: Any, lengths: Any, context: Any) -> None:
-    """From `mixed` (texts, heads, places, size) to the rows of these texts in `context` (tokens, heads, size)."""
-    texts, heads, _, size = mixed.shape
-    for text in range(texts):
-        start = starts[text]
-        for place in range(lengths[text]):
-            for head in range(heads):
-                for number in range(size):
-                    context[start + place, head, number] = mixed[text, head, place, number]
-
-
-@compiled
-def softmax(scores: Any, lengths: Any) -> None:
-    """In place over rows of `scores` (texts * heads * places, places), of each text's first places alone.
-
-    What stands after them becomes 0; rows of places after a text's end keep what they hold.
-    """
-    rows, places = scores.shape
-    per_text = rows // len(lengths)
-    exponentials = np.empty(places, np.float32)
-    for row in range(rows):
-        length = lengths[row // per_text]
-        if row % places >= length:
-            continue
-        # The largest, found on the bits as whole numbers in the order of the floats: that loop vectorises, one over floats
-        # does not.
-        largest = _i32(-65536)
-        for place in range(length):
-            raw = _i32(np.int16(scores[row, place]))
-            largest = max(largest, _i32(raw ^ _i32(_i32(raw >> _i32(15)) & _i32(0x7FFF))))
-        top = widened(np.uint16(_i32(largest ^ _i32(_i32(largest >> _i32(15)) & _i32(0x7FFF)))))
-        total = _f32(0)
-        for place in range(length):
-            value = power_of_two((widened(scores[row, place]) - top) * _f32(1.4426950408889634))
-            exponentials[place] = value
-            total += value
-        share = _f32(1) / total
-        for place in range(length):
-            scores[row, place] = rounded(exponentials[place] * share)
-        for place in range(length, places):
-            scores[row, place] = np.uint16(0)
 
 
 @compiled

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shoal.workers.encoding.attention import Attention, GroupedAttention
+from shoal.workers.encoding.attention import Attention, cpu_attention
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.encoder_weights import EncoderWeights
 from shoal.workers.encoding.flat_layer import Layer, LayerShape, PackedLayer, moved_norm, normed
@@ -90,6 +90,7 @@ class FlatNetwork(Network):
         self._dtype = dtype
         self._skipped_id = weights.positions_skip
         shape = LayerShape.of(weights)
+        self._head_size = shape.head_size
         layers = [PackedLayer(layer, shape, dtype, int8) for layer in weights.layers]
         self._states = FlatStates(weights, layers, self.device, dtype)
 
@@ -108,7 +109,7 @@ class FlatNetwork(Network):
     def _ordered(self, batch: FlatBatch) -> Tensor:
         tokens = len(batch.ids)
         inputs = _filled(flat_inputs(batch, self._skipped_id, self.device), -tokens % _step(tokens))
-        return self._states(inputs, GroupedAttention(batch.lengths, self._dtype))[:tokens]
+        return self._states(inputs, cpu_attention(batch.lengths, self._dtype, self._head_size))[:tokens]
 
 
 def _step(tokens: int) -> int:
