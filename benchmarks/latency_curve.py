@@ -22,6 +22,7 @@ from real_texts import short_texts
 from served_cluster import NO_CACHE, served
 
 from shoal.client import AsyncClient, ShoalError
+from shoal.client.embeddings import EmbedTiming
 from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.model import AS_QUERY
 
@@ -57,22 +58,37 @@ class Idle:
         return 1.25 * self.bare_p50_ms + 2.0
 
 
-async def capacity(client: AsyncClient, model: str, texts: Sequence[str], seconds: float) -> float:
-    """Queries answered in a second when 64 callers ask without a pause."""
+@dataclass(frozen=True)
+class FullLoad:
+    """64 callers at once. Waits count from a call's arrival at the gateway to the start of its batch."""
+
+    answered_per_s: float
+    batch_ms: float
+    """The median time that a query's batch took."""
+    wait_p50: float
+    """In batches of that time, as the next two."""
+    wait_p99: float
+    wait_longest: float
+
+
+async def full_load(client: AsyncClient, model: str, texts: Sequence[str], seconds: float) -> FullLoad:
+    """64 callers who ask without a pause."""
     ends = time.perf_counter() + seconds
-    answered = 0
+    timings: list[EmbedTiming] = []
 
     async def caller(number: int) -> None:
-        nonlocal answered
         place = number
         while time.perf_counter() < ends:
-            await client.embed(model, [texts[place % len(texts)]], role="query")
-            answered += 1
+            timings.append((await client.embed(model, [texts[place % len(texts)]], role="query")).timing)
             place += CALLERS
 
     began = time.perf_counter()
     await asyncio.gather(*(caller(number) for number in range(CALLERS)))
-    return answered / (time.perf_counter() - began)
+    took = time.perf_counter() - began
+    batch = statistics.median(one.infer_s for one in timings)
+    waits = [(one.total_s - one.infer_s) / batch for one in timings]
+    p50, p99 = np.percentile(waits, [50, 99])
+    return FullLoad(len(timings) / took, 1000 * batch, float(p50), float(p99), max(waits))
 
 
 async def point(
@@ -134,14 +150,18 @@ async def measure(address: str, arguments: argparse.Namespace) -> dict[str, obje
     async with AsyncClient(address, timeout=120) as client:
         await client.embed(arguments.model, texts[:8])
         resting = await idle(client, arguments.model, texts, arguments.rounds)
-        most = await capacity(client, arguments.model, texts, arguments.seconds)
+        full = await full_load(client, arguments.model, texts, arguments.seconds)
+        most = full.answered_per_s
         if not arguments.json:
             print(f"{machine}; {arguments.model}; single queries ({found.source})")
             print(
                 f"idle: p50 {resting.gateway_p50_ms:.2f} ms through the gateway, {resting.bare_p50_ms:.2f} ms bare; "
                 f"goal at most {resting.bound_ms:.2f} ms"
             )
-            print(f"capacity: {most:.0f} queries/s with {CALLERS} callers")
+            print(
+                f"capacity: {most:.0f} queries/s with {CALLERS} callers, who wait for {full.wait_p50:.1f} batches of "
+                f"{full.batch_ms:.1f} ms (p99 {full.wait_p99:.1f}, longest {full.wait_longest:.1f})"
+            )
             print("share  offered/s  answered/s    p50 ms    p95 ms    p99 ms  queries  failed")
         points: list[Point] = []
         for share in arguments.shares:
@@ -158,6 +178,7 @@ async def measure(address: str, arguments: argparse.Namespace) -> dict[str, obje
         "model": arguments.model,
         "texts": found.source,
         "capacity_per_s": most,
+        "full_load": asdict(full),
         "idle": {**asdict(resting), "bound_ms": resting.bound_ms},
         "points": [asdict(one) for one in points],
     }
