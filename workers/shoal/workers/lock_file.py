@@ -20,16 +20,19 @@ class LockHeld(Exception):
 def lock_file(path: Path) -> IO[str]:
     """Locks the file, which is made if need be, and writes this process's number to it; closing it drops the lock.
 
-    Raises OSError when it cannot be opened, and LockHeld.
+    Raises LockHeld, and OSError when it cannot be opened or lies on a file system without locks.
     """
     lock = path.open("a+", encoding="utf-8")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         lock.seek(0)
         holder = lock.read().strip() or "unknown"
         lock.close()
         raise LockHeld(holder) from None
+    except OSError:
+        lock.close()
+        raise
     lock.truncate(0)
     lock.write(str(os.getpid()))
     lock.flush()

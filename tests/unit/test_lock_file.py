@@ -1,0 +1,42 @@
+"""Locks by files: held by one process, dropped with it, and told from what no lock can be had on."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shoal.workers.lock_file import LockHeld, lock_file
+
+HOLD = "import sys, time; from pathlib import Path; from shoal.workers.lock_file import lock_file\n"
+HOLD += "held = lock_file(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+
+
+def test_a_lock_is_held_by_one_process_and_dropped_however_that_ends(tmp_path: Path) -> None:
+    path = tmp_path / "a.lock"
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"held\n"
+            with pytest.raises(LockHeld) as caught:
+                lock_file(path)
+            assert caught.value.holder == str(holder.pid)
+        finally:
+            holder.send_signal(signal.SIGKILL)
+    with lock_file(path):
+        assert path.read_text() == str(os.getpid())
+
+
+def test_a_file_system_without_locks_is_not_a_held_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="No locks available"):
+        lock_file(tmp_path / "a.lock")
