@@ -235,7 +235,7 @@ def _string(field: str, value: object) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        message = f"{field} is not valid Unicode: a lone surrogate at character {error.start}"
+        message = f"{field} is not valid Unicode (a lone surrogate at character {error.start})"
         raise InvalidArgument(message, field=field, value=ascii(value)[:40]) from None
     # A Token's results need not travel, and protobuf keeps subclasses of str as they are.
     return str(value)

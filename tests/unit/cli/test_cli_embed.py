@@ -37,6 +37,15 @@ def test_lines_of_the_input_become_json_lines(shoal: Callable[..., Result]):
         assert result.stderr == "shoal: text 2: text is empty\nshoal: 1 of 3 texts have no vector\n"
 
 
+def test_a_line_that_is_no_text_leaves_the_others_alone(shoal: Callable[..., Result]):
+    for lines in (3, 40):
+        result = shoal("embed", "m", "--json", input=b"four\n\xff\xfe\n" + b"sixsix\n" * (lines - 2))
+        assert result.exit_code == 1
+        vectors = [json.loads(line)["vector"] for line in result.stdout.splitlines()]
+        assert vectors == [[4, 1, 0.5], None, *[[6, 1, 0.5]] * (lines - 2)]
+        assert result.stderr.startswith("shoal: text 2: not valid Unicode (a lone surrogate at character 0)\n")
+
+
 def test_many_texts_become_one_file(shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path):
     output = tmp_path / "vectors.npy"
     lines = ["x" * (1 + number % 50) for number in range(700)]

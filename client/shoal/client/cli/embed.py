@@ -19,6 +19,7 @@ from shoal.client.cli.model_names import whole_name
 from shoal.client.cli.output import print_json, shorten
 from shoal.client.cli.session import Session, remote
 from shoal.client.cli.vector_file import VectorFile
+from shoal.client.errors import ShoalError
 
 SHOWN_NUMBERS = 4
 
@@ -71,7 +72,7 @@ def embed(
         "truncation": truncation,
         "vector_type": "float16" if float16 else "float32",
     }
-    # What is no UTF-8 becomes lone surrogates, which the client refuses by name.
+    # What is no UTF-8 becomes lone surrogates, which the client refuses by name, text by text in a stream.
     lines = (line.rstrip(b"\r\n").decode("utf-8", "surrogateescape") for line in sys.stdin.buffer)
     wanted = lines if texts in ((), ("-",)) else texts
     count = failed = tokens = 0
@@ -98,19 +99,24 @@ def embed(
 
 
 def _blocks(session: Session, model: str, texts: Iterable[str], options: dict[str, Any]) -> Iterator[embeddings.Embeddings]:
-    """Few texts are one call, which goes before bulk work; many are a stream."""
+    """Few texts are one call, which goes before bulk work; many are a stream, and so are few with one that cannot be sent: a
+    stream answers the others."""
     waiting = iter(texts)
     first = [text for _, text in zip(range(DEFAULT_BATCH_TEXTS), waiting, strict=False)]
     if not first:
         raise Failure("there are no texts")
     more = next(waiting, None)
-    if more is None and len(first) <= 16:
+    if more is None and len(first) <= 16 and not any(_unsendable(text) for text in first):
         yield session.client.embed(model, first, **options)
         return
     following = [] if more is None else chain([more], waiting)
     yield from session.client.embed_many(
         model, chain(first, following), progress=sys.stderr.isatty() and not session.json, **options
     )
+
+
+def _unsendable(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _print_lines(block: embeddings.Embeddings) -> None:
@@ -140,6 +146,8 @@ def _print_beginnings(block: embeddings.Embeddings) -> None:
         )
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: ShoalError) -> str:
     """What is wrong, without the field's name: its place in the request is not the text's place in the input."""
-    return shorten(str(error).partition(": ")[2] or str(error))
+    told = str(error)
+    field, _, reason = told.partition(": ")
+    return shorten(reason if reason and " " not in field else told.removeprefix(f"{error.field} is "))
