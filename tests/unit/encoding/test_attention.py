@@ -109,6 +109,19 @@ def test_a_text_gets_the_same_numbers_whatever_stands_around_it(dtype: Any) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", TYPES)
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_what_breaks_a_text_is_seen_in_all_of_it_and_nowhere_else(kind: Any, dtype: Any, broken: float) -> None:
+    """So that the text is found and told, not answered with a vector that looks sound."""
+    lengths = [40, 30, 20]
+    qkv = random_heads(sum(lengths), dtype)
+    qkv[50] = broken
+    context = attention(kind, lengths, dtype)(qkv, None)
+    assert not context[40:70].isfinite().any()
+    assert context[:40].isfinite().all() and context[70:].isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_wrong_attention_would_be_seen(kind: Any) -> None:
     """The test of the tests above: one text's places seen by another change what it gets."""
     qkv = random_heads(18, torch.float32)

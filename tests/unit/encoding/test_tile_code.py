@@ -12,7 +12,7 @@ pytest.importorskip("numba")
 
 from numba import njit  # noqa: E402
 
-from shoal.workers.encoding.tile_code import LANES, TILE_ROWS, exponentials, multiply_tile, tiles_work  # noqa: E402
+from shoal.workers.encoding.tile_code import HIDDEN, LANES, TILE_ROWS, exponentials, multiply_tile, tiles_work  # noqa: E402
 
 
 @njit
@@ -71,7 +71,7 @@ def test_rows_of_exponentials(bfloat16: bool, vectors: int, scale: float) -> Non
     skip_without_instructions(bfloat16)
     numbers, grain = vectors * LANES, 2 if bfloat16 else 1
     scores = (np.random.default_rng(1).standard_normal((TILE_ROWS, numbers + 4)) * scale).astype(np.float32)
-    scores[2, 7] = -np.inf
+    scores[2, 7] = HIDDEN
     shares = np.zeros((TILE_ROWS, (numbers + 4) // grain), np.uint32 if bfloat16 else np.float32)
     totals = np.empty(TILE_ROWS, np.float32)
     stride = numbers + 4

@@ -19,6 +19,9 @@ TILE_ROWS = 6
 LANES = 16
 """float32 numbers in a vector."""
 
+HIDDEN = -1e30
+"""A score that counts for nothing. Not -inf: fast mathematics lets the compiler take every number for a finite one."""
+
 _FLOAT, _WORD = ir.FloatType(), ir.IntType(32)
 _VECTOR, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
 
@@ -151,7 +154,7 @@ def _exponentials(
     """For each row, `shares` = e to the power of each score less the row's largest, and in `totals` their sum.
 
     Row r of `scores`, float32, are the `vectors` * LANES numbers (an even number of vectors) from `scores_at + r *
-    scores_stride`; -inf gives 0. Shares are float32, or words that each hold a pair of bfloat16, and lie in the same way.
+    scores_stride`; HIDDEN gives 0. Shares are float32, or words that each hold a pair of bfloat16, and lie in the same way.
     All TILE_ROWS rows are computed, side by side: one alone would wait for each of its own results. Good to 3e-7:
     2^power = 2^whole · 2^part with |part| <= 1/2, the latter by its Taylor series to the sixth power.
     """
@@ -176,7 +179,7 @@ def _exponentials(
             return builder.bitcast(builder.gep(start, [place]), kind.as_pointer())
 
         from_rows, to_rows = rows_of(array(0), whole(1), whole(2)), rows_of(array(4), whole(5), whole(6))
-        tops = [cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [-math.inf] * LANES)) for _ in from_rows]
+        tops = [cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [HIDDEN] * LANES)) for _ in from_rows]
         sums = [cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [0.0] * LANES)) for _ in from_rows]
         with cgutils.for_range(builder, whole(3)) as loop:
             place = builder.mul(loop.index, number(LANES))

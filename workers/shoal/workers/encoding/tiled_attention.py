@@ -11,7 +11,7 @@ import numpy as np
 
 from shoal.workers.compilation import compiled, inlined
 from shoal.workers.encoding.bfloat16_kernels import rounded
-from shoal.workers.encoding.tile_code import LANES, TILE_ROWS, exponentials, multiply_tile
+from shoal.workers.encoding.tile_code import HIDDEN, LANES, TILE_ROWS, exponentials, multiply_tile
 
 _f32, _u32 = np.float32, np.uint32
 # Columns of a tile: two vectors, or four.
@@ -121,9 +121,9 @@ def attend(qkv: Any, words: Any, starts: Any, lengths: Any, window: int, context
                     _multiply(every, at, stride, rows, keys, key * steps, steps, panel_keys, row_scores, key, width)
                 for row in range(rows):
                     for key in range(begin, first + row - window):
-                        scores[row, key] = -np.inf
+                        scores[row, key] = HIDDEN
                     for key in range(min(length, first + row + window + 1), padded):
-                        scores[row, key] = -np.inf
+                        scores[row, key] = HIDDEN
                 exponentials(
                     row_scores, begin, width, (padded - begin) // LANES, shares, begin // grain, width // grain, totals
                 )
