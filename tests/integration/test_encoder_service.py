@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -326,6 +327,9 @@ def test_the_actor_serves_its_model_and_stops(ray_session: Any) -> None:
         description = described(stub, encoder_pb2.ENCODER_STATE_READY)
         assert description.pid == ray_session.get(actor.pid.remote(), timeout=60) != os.getpid()
         assert stub.Encode(request("x"), metadata=METADATA).dimension == 64
+        # What lives as long as the process is not looked at again by collections of garbage, which hold up answers.
+        inner: Any = actor
+        assert ray_session.get(inner.__ray_call__.remote(lambda _: gc.get_freeze_count()), timeout=60) > 10_000
         ray_session.get(actor.stop.remote(), timeout=60)
         assert refusal(stub, request("x"), timeout=2)[0] is grpc.StatusCode.UNAVAILABLE
     ray_session.kill(actor)

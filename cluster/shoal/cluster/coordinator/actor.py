@@ -13,7 +13,7 @@ import ray.util
 from shoal.cluster.coordinator.core import Coordinator, CoordinatorSettings
 from shoal.cluster.coordinator.service import CoordinatorService
 from shoal.cluster.ray_fleet import RayFleet
-from shoal.workers.serving import InternalServer
+from shoal.workers.serving import InternalServer, settle_memory
 
 DEPOSED_EXIT_CODE = 3
 
@@ -35,6 +35,7 @@ class CoordinatorActor:
         self._server = InternalServer(service.register, settings.secret, ray.util.get_node_ip_address())
         address = self._server.start()
         asyncio.run_coroutine_threadsafe(self._core.start(address), self._server.loop).result()
+        settle_memory()
 
     @ray.method
     def address(self) -> str:

@@ -7,6 +7,7 @@ import os
 import ray
 
 from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
+from shoal.workers.serving import settle_memory
 
 
 @ray.remote
@@ -16,6 +17,7 @@ class GatewayActor:
     def __init__(self, settings: GatewaySettings) -> None:
         self._server = GatewayServer(settings)
         self._server.start()
+        settle_memory()
 
     @ray.method
     def address(self) -> str:

@@ -13,7 +13,7 @@ from shoal.workers.encoding.engine import EncoderEngine, Progress
 from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.model import EmbeddingModel
 from shoal.workers.encoding.service import EncoderService
-from shoal.workers.serving import InternalServer
+from shoal.workers.serving import InternalServer, settle_memory
 
 LOST_EXIT_CODE = 70
 
@@ -39,7 +39,9 @@ class EncoderActor:
         os.environ["RAYON_NUM_THREADS"] = str(threads)
 
         def load(progress: Progress) -> EmbeddingModel:
-            return load_model(model, threads, progress=progress)
+            loaded = load_model(model, threads, progress=progress)
+            settle_memory()
+            return loaded
 
         self._engine = EncoderEngine(model, load, readers=max(1, threads // 4), on_lost=end_process)
         service = EncoderService(self._engine)

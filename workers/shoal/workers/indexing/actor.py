@@ -10,7 +10,7 @@ import ray.util
 from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.service import IndexServicer
 from shoal.workers.indexing.storage import Storage
-from shoal.workers.serving import InternalServer
+from shoal.workers.serving import InternalServer, settle_memory
 
 
 @ray.remote
@@ -21,6 +21,7 @@ class IndexWorkerActor:
         self._servicer = IndexServicer(ShardHost(Storage(storage_root)), threads)
         self._server = InternalServer(self._servicer.register, secret, ray.util.get_node_ip_address())
         self._server.start()
+        settle_memory()
 
     @ray.method
     def address(self) -> str:
