@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 from shoal.cluster import settings as settings_module
 from shoal.cluster.scaling import PoolBounds
-from shoal.cluster.settings import EncoderSettings, ServeSettings, SettingsError, read_settings, split_listen, threads_of
+from shoal.cluster.settings import EncoderSettings, ServeSettings, SettingsError, read_settings, split_listen
 
 UNCOMMENTED = {"encoder", "index", "retry", "query_cache", "longest_pause_s"}
 
@@ -107,11 +106,9 @@ def test_the_size_of_a_pool(tmp_path: Path, toml: str, pool: PoolBounds) -> None
 
 
 def test_threads_follow_the_share_that_is_reserved() -> None:
-    cores = threads_of(0)
-    assert EncoderSettings().threads_per_replica == cores
-    assert EncoderSettings(max_replicas=cores).threads_per_replica == 1
-    assert EncoderSettings(max_replicas=cores, cpus=3.5).threads_per_replica == 3
-    assert EncoderSettings(cpus=3.5, threads=7).threads_per_replica == 7
+    assert EncoderSettings().threads_wanted == 0
+    assert EncoderSettings(cpus=3.5).threads_wanted == 3
+    assert EncoderSettings(cpus=3.5, threads=7).threads_wanted == 7
 
 
 @pytest.mark.parametrize(
@@ -160,11 +157,6 @@ def test_listen_is_host_and_port(listen: str, parts: tuple[str, int]) -> None:
 def test_listen_that_is_not(tmp_path: Path, listen: str) -> None:
     with pytest.raises(SettingsError, match=r"must be HOST:PORT with a port from 0 to 65535$"):
         read_settings(None, {"listen": listen})
-
-
-def test_threads_for_this_machine() -> None:
-    cores = os.cpu_count() or 1
-    assert (threads_of(3, 9), threads_of(0), threads_of(0, 10 * cores)) == (3, cores, 1)
 
 
 def test_every_setting_says_what_it_is() -> None:

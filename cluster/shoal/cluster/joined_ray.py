@@ -16,6 +16,7 @@ from ray._private import worker as ray_worker
 from ray.exceptions import RayError
 
 import shoal
+from shoal.workers.cores import available_cores
 
 
 class RayUnavailable(Exception):
@@ -43,7 +44,7 @@ def joined_ray(cores: int) -> Iterator[None]:
                 ray.init(runtime_env=shipped, **shared)
         else:
             with _stderr_closed():
-                ray.init(address="local", num_cpus=max(os.cpu_count() or 1, cores), include_dashboard=False, **shared)
+                ray.init(address="local", num_cpus=max(available_cores(), cores), include_dashboard=False, **shared)
     except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
         raise RayUnavailable(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
     # Ray prints on stdout that a process died, whatever it is told of logs; there is no setting for this. What it means is

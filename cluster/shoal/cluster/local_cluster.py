@@ -23,6 +23,7 @@ from shoal.cluster.gateway.actor import GatewayActor
 from shoal.cluster.gateway.server import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.settings import ServeSettings, split_listen
+from shoal.workers.cores import available_cores
 
 COORDINATOR = "coordinator"
 GATEWAY = "gateway"
@@ -91,7 +92,7 @@ class LocalCluster:
         try:
             if self._own_ray:
                 # Models, shards and sealing share few cores: reservations order them, they are not meant to refuse them.
-                cores = max(4, os.cpu_count() or 1)
+                cores = max(4, available_cores())
                 ray.init(address="local", num_cpus=cores, include_dashboard=False, **shared)
             else:
                 # Workers on other machines get this very code.

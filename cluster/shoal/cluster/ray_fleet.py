@@ -13,7 +13,6 @@ from ray.util import list_named_actors
 
 from shoal.cluster.coordinator.core import CoordinatorSettings
 from shoal.cluster.coordinator.fleet import FleetError, Located, Member, NoRoom
-from shoal.cluster.settings import threads_of
 from shoal.workers.encoding.actor import EncoderActor
 from shoal.workers.indexing.actor import IndexWorkerActor
 from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
@@ -59,13 +58,11 @@ class RayFleet:
         }
         try:
             if member.kind == "index":
-                IndexWorkerActor.options(**shared).remote(
-                    self._settings.storage_root, secret, threads_of(serve.index.threads)
-                )
+                IndexWorkerActor.options(**shared).remote(self._settings.storage_root, secret, serve.index.threads)
             else:
                 # Over the machines, so that one that is lost takes few replicas along.
                 EncoderActor.options(**shared, scheduling_strategy="SPREAD").remote(
-                    member.model, secret, serve.encoder.threads_per_replica
+                    member.model, secret, serve.encoder.threads_wanted, serve.encoder.pool.most
                 )
         except RayError as error:
             raise FleetError(f"{member.name} cannot be started: {_line(error)}") from error

@@ -4,7 +4,6 @@ Nothing else in Shoal reads configuration; what a part needs is passed to it.
 """
 
 import dataclasses
-import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,9 +52,9 @@ class EncoderSettings:
         return PoolBounds(self.replicas or self.min_replicas, self.replicas or self.max_replicas)
 
     @property
-    def threads_per_replica(self) -> int:
-        """Compute threads of one replica on a machine like this one."""
-        return self.threads or (int(self.cpus) if self.cpus >= 1 else threads_of(0, self.pool.most))
+    def threads_wanted(self) -> int:
+        """Compute threads of one replica; 0 is for the machine that it starts on to say."""
+        return self.threads or int(self.cpus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +216,3 @@ def _build(kind: type, table: dict[str, Any], prefix: str) -> Any:
         else:
             values[name] = value
     return kind(**values)
-
-
-def threads_of(wanted: int, sharers: int = 1) -> int:
-    """A thread count for this machine: `wanted`, or for 0 the cores divided by those who share them."""
-    return wanted or max(1, (os.cpu_count() or 1) // sharers)

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from shoal.workers.cores import available_cores
 
 if TYPE_CHECKING:
     from shoal.workers.evaluation.analogies import Score
@@ -205,7 +206,7 @@ def _listed(model: str, vocabulary: Path, restrict: int, first: Sequence[str] = 
 def _loaded(model: str) -> Any:
     from shoal.workers.encoding.loading import load_model
 
-    return load_model(model, threads=os.cpu_count() or 1)
+    return load_model(model, threads=available_cores())
 
 
 @contextmanager

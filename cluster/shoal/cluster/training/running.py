@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shoal.workers.cores import available_cores
 from shoal.workers.encoding.word_folder import Pooling, WordFolderConfig
 from shoal.workers.encoding.word_table import WordTable
 from shoal.workers.training.averaging_settings import AveragingSettings
@@ -127,7 +128,7 @@ def _crew(wanted: CrewSettings, settings: Word2VecSettings, tell: Listeners) -> 
         device = training_device(wanted.device, settings)
         if wanted.device == AUTO:
             tell.placed(device.name, device.reason)
-        yield LocalCrew(wanted.threads or os.cpu_count() or 1, cuda_learner if device.name == CUDA else cpu_learner)
+        yield LocalCrew(wanted.threads or available_cores(), cuda_learner if device.name == CUDA else cpu_learner)
         return
     if wanted.device not in (CPU, CUDA):
         raise TrainingError(f"device is {wanted.device!r}, which a cluster's workers cannot agree on; name cpu or cuda")

@@ -9,6 +9,7 @@ from typing import NoReturn
 import ray
 import ray.util
 
+from shoal.workers.cores import threads_of
 from shoal.workers.encoding.engine import EncoderEngine, Progress
 from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.model import EmbeddingModel
@@ -28,13 +29,17 @@ def end_process(reason: str) -> NoReturn:
 
 @ray.remote
 class EncoderActor:
-    """Holds one model. Create it through `options`, with as many CPUs as `threads`.
+    """Holds one model. Create it through `options`, with as many CPUs as it is to have threads.
 
     The model works in threads of the engine, so methods are answered at once whatever it does; only `stop` waits.
     """
 
-    def __init__(self, model: str, secret: str, threads: int) -> None:
-        """Serves at once and loads `model` meanwhile; a model that cannot be loaded shows in DescribeModel."""
+    def __init__(self, model: str, secret: str, threads: int, sharers: int = 1) -> None:
+        """Serves at once and loads `model` meanwhile; a model that cannot be loaded shows in DescribeModel.
+
+        With `threads` 0 it has the cores of its machine, divided by so many `sharers`.
+        """
+        threads = threads_of(threads, sharers)
         # Tokenizers run on a thread pool of their own, which would take every core of the node.
         os.environ["RAYON_NUM_THREADS"] = str(threads)
 

@@ -7,6 +7,7 @@ import os
 import ray
 import ray.util
 
+from shoal.workers.cores import threads_of
 from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.service import IndexServicer
 from shoal.workers.indexing.storage import Storage
@@ -18,7 +19,8 @@ class IndexWorkerActor:
     """Starts with no shards; the coordinator opens them by Sync."""
 
     def __init__(self, storage_root: str, secret: str, threads: int) -> None:
-        self._servicer = IndexServicer(ShardHost(Storage(storage_root)), threads)
+        """Searches with `threads` threads; 0 takes the cores of its machine."""
+        self._servicer = IndexServicer(ShardHost(Storage(storage_root)), threads_of(threads))
         self._server = InternalServer(self._servicer.register, secret, ray.util.get_node_ip_address())
         self._server.start()
         settle_memory()

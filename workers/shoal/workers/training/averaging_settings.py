@@ -17,7 +17,7 @@ class AveragingSettings:
 
     scheme: Scheme = Scheme.CONTRACTION
     round_words: int = 0
-    """Words that each learner trains between two merges; 0 takes a million, and less where there are many learners."""
+    """Words that each learner trains between two merges; 0 leaves it to `schedule`."""
     full_every: int = 1
     """All rows are merged in every so many-th round; in the others `hot_rows` alone."""
     hot_rows: int = 0
