@@ -54,6 +54,7 @@ class Run:
         """Of the last training, like `phases`."""
         self.phases: list[str] = []
         self.began: list[tuple[EncodedCorpus, int]] = []
+        self.crowded: list[tuple[int, int]] = []
         self.at_round: Callable[[int], None] = lambda number: None
         """Called after each round of a training, of which the first is 1."""
         self.at_save: Callable[[], None] = lambda: None
@@ -66,7 +67,10 @@ class Run:
             "reading": READING,
             "averaging": AveragingSettings(round_words=ROUND_WORDS),
             "tell": Listeners(
-                phase=self.phases.append, began=lambda *what: self.began.append(what), advanced=self._advanced
+                phase=self.phases.append,
+                began=lambda *what: self.began.append(what),
+                crowded=lambda *what: self.crowded.append(what),
+                advanced=self._advanced,
             ),
             "checkpoint_every_s": 0.0,
             **more,

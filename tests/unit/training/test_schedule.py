@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training.schedule import ALONE_ROUND_WORDS, EARLY_SHARE, Lease, Piece, Schedule, State
+from shoal.workers.training.schedule import (
+    ALONE_ROUND_WORDS,
+    EARLY_SHARE,
+    Lease,
+    Piece,
+    Schedule,
+    State,
+    worthwhile_learners,
+)
 from shoal.workers.training.settings import Word2VecSettings
 
 SPANS = st.lists(st.integers(1, 70), min_size=1, max_size=30)
@@ -169,3 +177,8 @@ def test_rounds_of_several_learners_grow_to_what_they_can_be() -> None:
     assert alone[0].words == ALONE_ROUND_WORDS
     _, many = schedule.lease(state, range(8))
     assert {lease.words for lease in many.values()} == {250_000}
+
+
+@pytest.mark.parametrize(("words", "learners"), [(1, 1), (19_999_999, 1), (20_000_000, 2), (85_000_000, 8)])
+def test_each_learner_should_have_ten_million_words(words: int, learners: int) -> None:
+    assert worthwhile_learners(words) == learners

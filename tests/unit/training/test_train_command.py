@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from shoal.client.cli import main
 from shoal.cluster.training import commands
+from shoal.cluster.training.narrator import Narrator
 from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.word_folder import Pooling, read_word_folder
 from shoal.workers.encoding.word_table import WordTable, read_word_table
@@ -214,6 +215,16 @@ def test_the_device_is_told_where_it_was_left_open(corpus: Path, tmp_path: Path,
     device = {"event": "device", "device": "cpu", "reason": "torch is not installed"}
     assert device in [json.loads(event) for event in events]
     assert "trains on" not in train(corpus, tmp_path / "three").stderr
+
+
+def test_that_workers_are_many_is_told(capsys: pytest.CaptureFixture[str]):
+    for worthwhile, kept in ((1, "1 worker keeps"), (3, "up to 3 workers keep")):
+        Narrator("v", as_json=False).crowded(31_000_000, worthwhile)
+        told = capsys.readouterr()
+        assert told.err == f"31,000,000 words in all epochs are few for so many workers: {kept} the quality of one\n"
+    Narrator("v", as_json=True).crowded(31_000_000, 3)
+    event = json.loads(capsys.readouterr().out)
+    assert event == {"event": "crowded", "words": 31_000_000, "worthwhile_workers": 3}
 
 
 def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

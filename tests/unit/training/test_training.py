@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scripted_crew import ScriptedCrew
 from shoal.workers.training.corpus import CorpusSettings
 from shoal.workers.training.crew import Room
 from shoal.workers.training.errors import TrainingError
@@ -205,3 +206,10 @@ def test_several_threads_train_all_of_it(run: Run) -> None:
     assert run.train(crew=LocalCrew(2)).totals.words == 3 * int(run.saved[0][0].counts.sum())
     with pytest.raises(TrainingError, match="threads is 0"):
         LocalCrew(0)
+
+
+def test_many_learners_for_little_text_are_told(run: Run) -> None:
+    run.train()
+    assert run.crowded == []
+    summary = run.train(crew=ScriptedCrew(2), overwrite=True)
+    assert run.crowded == [(small_settings().epochs * summary.corpus_words, 1)]

@@ -168,7 +168,7 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
     except TrainingError as error:
         raise click.UsageError(str(error)) from error
     told = Narrator(str(output), as_json)
-    listeners = Listeners(told.phase, told.scanned, told.began, told.advanced, told.placed)
+    listeners = Listeners(told.phase, told.scanned, told.began, told.advanced, told.placed, told.crowded)
     try:
         with told, _sigterm_as_interrupt():
             summary = run_word2vec(

@@ -61,6 +61,14 @@ class Narrator:
         else:
             self._say(f"trains on {device}: {reason}")
 
+    def crowded(self, words: int, worthwhile: int) -> None:
+        """There are more workers than so many words are worth."""
+        if self._as_json:
+            _event("crowded", {"words": words, "worthwhile_workers": worthwhile})
+        else:
+            told = "1 worker keeps" if worthwhile == 1 else f"up to {worthwhile} workers keep"
+            self._say(f"{words:,} words in all epochs are few for so many workers: {told} the quality of one")
+
     def began(self, corpus: EncodedCorpus, trained_before: int) -> None:
         """The text is read, and training begins or goes on."""
         vocabulary = len(corpus.vocabulary.words)

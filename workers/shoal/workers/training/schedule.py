@@ -22,9 +22,17 @@ ROUND_WORDS, MANY_ROUND_WORDS, MANY = 2_000_000, 250_000, 8
 beyond what follows the cube of their number: the more they are, the sooner they go astray together (docs/quality.md)."""
 ALONE_ROUND_WORDS = 500_000
 """For one learner a round is only how often it tells how far it is, and can be stopped."""
+LEAST_WORDS = 10_000_000
+"""Words of all epochs that several learners should have for each of them: with fewer, all that they train is early, and
+vectors get worse (docs/quality.md)."""
 EARLY_SHARE = 0.4
 """Several learners train at most this share, by their number, of all that was trained before, or a span each, in a
 round."""
+
+
+def worthwhile_learners(total_words: int) -> int:
+    """How many learners keep the quality of one, when so many words are trained in all epochs together."""
+    return max(1, total_words // LEAST_WORDS)
 
 
 class Piece(NamedTuple):

@@ -24,6 +24,7 @@ from shoal.workers.training.interruption import Interruption
 from shoal.workers.training.phrases import join_phrases
 from shoal.workers.training.progress import Figures, Progress, Totals
 from shoal.workers.training.rounds import Plan, Rounds
+from shoal.workers.training.schedule import worthwhile_learners
 from shoal.workers.training.settings import Word2VecSettings
 from shoal.workers.training.tables import Tables, padded
 from shoal.workers.training.vocabulary import Vocabulary, build_vocabulary, merge_counts
@@ -62,6 +63,8 @@ class Listeners:
     """A round is over."""
     placed: Callable[[str, str], None] = _nothing
     """On which device it trains, and why there, where that was left open."""
+    crowded: Callable[[int, int], None] = _nothing
+    """For how many words, of all epochs, there are more learners than keep the quality of one, and how many would."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ def train_word2vec(
                 checkpoint_every_s=checkpoint_every_s,
             )
             rounds = Rounds(plan, crew)
-            progress = _train(rounds, encoded, tell)
+            progress = _train(rounds, encoded, crew, settings.epochs * encoded.words, tell)
             tell.phase("saving")
             try:
                 save(encoded.vocabulary, rounds.tables())
@@ -176,11 +179,13 @@ def check_memory(rooms: Sequence[Room], words: int, dim: int) -> None:
             )
 
 
-def _train(rounds: Rounds, encoded: EncodedCorpus, tell: Listeners) -> Progress:
+def _train(rounds: Rounds, encoded: EncodedCorpus, crew: Crew, total_words: int, tell: Listeners) -> Progress:
     tell.phase("training")
     with Interruption() as interruption:
         rounds.prepare()
         tell.began(encoded, rounds.resumed_at)
+        if len(crew.learners) > (worthwhile := worthwhile_learners(total_words)):
+            tell.crowded(total_words, worthwhile)
         progress = rounds.run(lambda: interruption.noted, lambda progress: tell.advanced(progress.figures()))
         if not rounds.finished:
             interruption.answer()
