@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypeVar
@@ -60,7 +61,7 @@ class Embedder:
 
         A text that breaks has an error of its own; only what is wrong with the request as a whole is raised.
         """
-        clock = asyncio.get_running_loop().time
+        clock = time.monotonic
         began = clock()
         check_model(request.model, "model")
         options = options_of(request, self._limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,7 +77,7 @@ class Searcher:
 
     async def search(self, request: search_pb2.SearchRequest, deadline: Deadline) -> search_pb2.SearchResponse:
         """The k nearest live documents, none by a stale vector; raises ClusterError."""
-        clock = asyncio.get_running_loop().time
+        clock = time.monotonic
         began, began_ms = clock(), self._now_ms()
         self._check(request)
         deadline = deadline.with_margin()
@@ -155,7 +156,7 @@ class Searcher:
                 ahead.cancel()
 
     async def _encode(self, model: ModelId, text: str, deadline: Deadline) -> tuple[bytes, float]:
-        clock = asyncio.get_running_loop().time
+        clock = time.monotonic
         began = clock()
         answer = await self._encoders.query(model, text, AS_QUERY, deadline)
         if answer.encoded is None:

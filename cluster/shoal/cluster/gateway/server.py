@@ -51,6 +51,7 @@ from shoal.v1 import (
     status_pb2,
     status_pb2_grpc,
 )
+from shoal.workers.serving import serving_loop
 
 if TYPE_CHECKING:
     from shoal.cluster.metrics import MetricsServer
@@ -150,7 +151,7 @@ class _LoopThread:
     """An event loop on a daemon thread of its own."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+        self._loop = serving_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="shoal-gateway", daemon=True)
         self._thread.start()
 
