@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
+
+# Tests run Ray and gRPC's servers in one process. gRPC's handlers abort a child that Ray forks while another thread is in
+# gRPC, before it becomes a raylet; nobody here goes on in a fork. gRPC reads this when it is loaded.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 from cluster_process import ClusterProcess
 from shoal.client import Client
