@@ -13,7 +13,6 @@ from typing import Any
 
 import ray
 from ray._private import worker as ray_worker
-from ray.exceptions import RayError
 
 import shoal
 from shoal.workers.cores import available_cores
@@ -44,8 +43,8 @@ def joined_ray(cores: int) -> Iterator[None]:
                 ray.init(runtime_env=shipped, **shared)
         else:
             with _stderr_closed():
-                ray.init(address="local", num_cpus=max(available_cores(), cores), include_dashboard=False, **shared)
-    except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
+                _start(num_cpus=max(available_cores(), cores), include_dashboard=False, **shared)
+    except Exception as error:  # Of any kind: Ray has none of its own for a start that fails.
         raise RayUnavailable(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
     # Ray prints on stdout that a process died, whatever it is told of logs; there is no setting for this. What it means is
     # told by those who ran something in that process.
@@ -56,6 +55,17 @@ def joined_ray(cores: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _start(**options: Any) -> None:
+    """Starts a Ray here, and once more where its main process did not come up: in a process that uses gRPC in other
+    threads, gRPC's fork handlers now and then abort what Ray forks."""
+    try:
+        ray.init(address="local", **options)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        ray.init(address="local", **options)
 
 
 @contextlib.contextmanager

@@ -97,7 +97,7 @@ class LocalCluster:
             else:
                 # Workers on other machines get this very code.
                 ray.init(runtime_env={"py_modules": list(shoal.__path__)}, **shared)
-        except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
+        except Exception as error:  # Of any kind: Ray has none of its own for a start that fails.
             raise ServeError(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
 
     def _start_actors(self) -> None:
