@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding, ir
@@ -51,6 +52,22 @@ def tiles_work(bfloat16: bool) -> bool:
     return bool(features.get("avx512f", False) and (not bfloat16 or features.get("avx512bf16", False)))
 
 
+def _readers(context: Any, builder: Any, signature: Any, arguments: Any) -> tuple[Callable[[int], Any], ...]:
+    """By its place among the arguments: an array's numbers as float32, and a whole number; and a whole number's constant."""
+
+    def array(place: int) -> Any:
+        data = context.make_array(signature.args[place])(context, builder, arguments[place]).data
+        return builder.bitcast(data, _FLOAT.as_pointer())
+
+    def whole(place: int) -> Any:
+        return context.cast(builder, arguments[place], signature.args[place], types.intp)
+
+    def number(value: int) -> Any:
+        return ir.Constant(whole(1).type, value)
+
+    return array, whole, number
+
+
 def _multiply_tile(
     typing_context: Any,
     x: Any,
@@ -80,15 +97,7 @@ def _multiply_tile(
     pairs = x.dtype != types.float32
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def array(place: int) -> Any:
-            data = context.make_array(signature.args[place])(context, builder, arguments[place]).data
-            return builder.bitcast(data, _FLOAT.as_pointer())
-
-        def whole(place: int) -> Any:
-            return context.cast(builder, arguments[place], signature.args[place], types.intp)
-
-        def number(value: int) -> Any:
-            return ir.Constant(whole(1).type, value)
+        array, whole, number = _readers(context, builder, signature, arguments)
 
         def vector_at(start: Any, place: int) -> Any:
             return builder.bitcast(builder.gep(start, [number(place * LANES)]), _VECTOR.as_pointer())
@@ -162,15 +171,7 @@ def _exponentials(
     pairs = shares.dtype != types.float32
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def array(place: int) -> Any:
-            data = context.make_array(signature.args[place])(context, builder, arguments[place]).data
-            return builder.bitcast(data, _FLOAT.as_pointer())
-
-        def whole(place: int) -> Any:
-            return context.cast(builder, arguments[place], signature.args[place], types.intp)
-
-        def number(value: int) -> Any:
-            return ir.Constant(whole(1).type, value)
+        array, whole, number = _readers(context, builder, signature, arguments)
 
         def rows_of(start: Any, at: Any, stride: Any) -> list[Any]:
             return [builder.gep(start, [builder.add(at, builder.mul(number(row), stride))]) for row in range(TILE_ROWS)]
