@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from integration.gateway.small_cluster import SmallCluster, eventually, packed, refused
+from shoal.cluster.gateway.ledger_reads import LedgerReads
+from shoal.cluster.ledger.records import Cut
 from shoal.v1 import documents_pb2, errors_pb2, search_pb2
 
 
@@ -148,6 +150,41 @@ def test_a_bad_token_is_refused(cluster: SmallCluster, token: str) -> None:
     code, detail = refused(lambda: search(cluster, "cat", token=token.format(id=real.split(".")[0])))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert (detail.reason, detail.field) == (errors_pb2.ERROR_REASON_INVALID_ARGUMENT, "token")
+
+
+def test_a_file_that_turns_out_lost_while_a_search_waits_is_said(
+    cluster: SmallCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.create("papers", shards=1)
+    for name, text in ANIMALS.items():
+        cluster.upsert_texts("papers", {name: text})
+        cluster.coordinator.reconcile()
+    worker, progress, epoch = cluster.coordinator.worker_of(0), cluster.coordinator.progress, cluster.coordinator.epoch
+    (generation,) = progress.generations()
+    worker.host.release(epoch, (generation.id, 0))
+    cut_read = threading.Event()
+    read_cut = LedgerReads.cut
+
+    async def watched(reads: LedgerReads, name: str, sequence: int | None = None) -> Cut:
+        cut = await read_cut(reads, name, sequence)
+        cut_read.set()
+        return cut
+
+    monkeypatch.setattr(LedgerReads, "cut", watched)
+
+    def find_damage_and_show() -> None:
+        # By now the search counts on five documents as soon as segment 5 is shown.
+        assert cut_read.wait(10)
+        progress.report_damage(generation.id, 0, [2], sealed=False)
+        cluster.coordinator.sync(generation, [0])
+
+    later = threading.Thread(target=find_damage_and_show)
+    later.start()
+    response = search(cluster, "a cat")
+    later.join()
+    assert (len(response.hits), response.coverage.known) == (4, 5)
+    assert (response.coverage.reachable, response.coverage.pending) == (4, 1)
+    assert response.coverage.lag_ms > 0
 
 
 def test_a_dead_shard_fails_the_search_unless_less_will_do(cluster: SmallCluster) -> None:

@@ -136,6 +136,24 @@ def test_our_own_mistakes_are_not_called_unreadable(ledger: Ledger) -> None:
         connection.execute(text("SELECT nonsense FROM collection"))
 
 
+def test_a_ledger_of_the_first_release_is_brought_up_with_everything_in_it(ledger_url: str) -> None:
+    with open_ledger(ledger_url) as ledger:
+        generation = ledger.create().generation.id
+        ledger.upsert(Incoming("a", "reef"))
+        ledger.drain(generation)
+        before = ledger.reader.cut("papers")
+        with ledger.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE shard DROP COLUMN losses"))
+            connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+    assert refused(ledger_url, read_only=True).endswith(
+        f"made by an older version of Shoal (schema 0001; this one uses {SCHEMA_REVISION})"
+    )
+    with open_ledger(ledger_url) as ledger, ledger.engine.connect() as connection:
+        assert ledger.reader.cut("papers") == before
+        assert [document.text for document in ledger.reader.get("papers", ["a"])] == ["reef"]
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
 def test_migrating_twice_changes_nothing(ledger: Ledger) -> None:
     made = ledger.create()
     migrate(ledger.engine)

@@ -26,6 +26,16 @@ RETRY_AFTER_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """How far searches see in a shard."""
+
+    through: int
+    """Ordinal of the newest segment."""
+    losses: int
+    """How often files had been taken out of the manifest that it shows."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Query:
     vector: bytes
     min_ordinal: int
@@ -83,12 +93,14 @@ class Backends:
         response = await call(stub.Lookup, request, deadline, self._metadata, f"shard {shard}", _NOT_HERE)
         return response.versions[0]
 
-    async def shown(self, address: str, deadline: Deadline) -> dict[ShardId, int]:
-        """The newest segment that searches see in each shard of a worker; one attempt."""
+    async def shown(self, address: str, deadline: Deadline) -> dict[ShardId, Shown]:
+        """What searches see in each shard of a worker; one attempt."""
         stub = index_pb2_grpc.IndexServiceStub(self._channels.get(address))
         request = index_pb2.DescribeShardsRequest()
         response = await call(stub.DescribeShards, request, deadline, self._metadata, f"index worker {address}")
-        return {ShardId(state.key.generation, state.key.shard): state.through for state in response.shards}
+        return {
+            ShardId(state.key.generation, state.key.shard): Shown(state.through, state.losses) for state in response.shards
+        }
 
     def _address(self, shard: ShardId) -> str:
         place = self._view.table.shards.get(shard)
@@ -118,6 +130,6 @@ def _answers(hits: index_pb2.ShardHits, queries: int, line: _Line) -> list[Shard
     for count in hits.counts:
         rows = slice(start, start + count)
         found = map(Candidate, hits.ids[rows], hits.versions[rows], hits.scores[rows])
-        answers.append(ShardAnswer(tuple(found), exhausted=count < line.k))
+        answers.append(ShardAnswer(tuple(found), exhausted=count < line.k, losses=hits.losses))
         start += count
     return answers

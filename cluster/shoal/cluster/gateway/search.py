@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shoal.cluster.errors import ClusterError, CoverageTooLow, DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
@@ -52,6 +52,12 @@ class _Run:
     answers: dict[int, ShardAnswer] = field(default_factory=dict)
     lost: dict[int, ClusterError] = field(default_factory=dict)
 
+    @property
+    def outdated(self) -> bool:
+        """True where a shard lacks files of which the cut still says that it has them: it was read before their loss."""
+        known = {shard.number: shard.losses for shard in self.cut.shards}
+        return any(answer.losses > known[number] for number, answer in self.answers.items())
+
 
 @dataclass(slots=True)
 class _Validated:
@@ -81,12 +87,16 @@ class Searcher:
         began, began_ms = clock(), self._now_ms()
         self._check(request)
         deadline = deadline.with_margin()
-        cut, vector, encode_s = await self._cut_and_vector(request, deadline)
         patience = Deadline.within(PARTIAL_PATIENCE_S) if request.HasField("min_coverage") else None
-        run = _Run(request, cut, vector, deadline, patience)
-        asked = clock()
-        found = await self._until_full(run)
-        shards_s = clock() - asked
+        encode_s = shards_s = 0.0
+        while True:
+            cut, vector, took_s = await self._cut_and_vector(request, deadline)
+            run = _Run(request, cut, vector, deadline, patience)
+            asked = clock()
+            found = await self._until_full(run)
+            encode_s, shards_s = encode_s + took_s, shards_s + clock() - asked
+            if not run.outdated:
+                break
 
         freshness = Freshness.of(cut, self._now_ms())
         if found.stale:
@@ -208,8 +218,7 @@ class Searcher:
                         raise
                     run.lost[number] = error
                     # What it said before stands, as far as it goes.
-                    earlier = run.answers.get(number, ShardAnswer((), True))
-                    run.answers[number] = ShardAnswer(earlier.hits, True)
+                    run.answers[number] = replace(run.answers.get(number, ShardAnswer((), True)), exhausted=True)
         finally:
             for task in tasks.values():
                 task.cancel()

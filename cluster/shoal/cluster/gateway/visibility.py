@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 
 from shoal.cluster.errors import DeadlineExceeded, Overloaded, Unavailable
-from shoal.cluster.gateway.backends import Backends
+from shoal.cluster.gateway.backends import Backends, Shown
 from shoal.cluster.gateway.deadlines import Deadline
 from shoal.cluster.gateway.ledger_reads import LedgerReads
 from shoal.cluster.gateway.routing_view import RoutingView
@@ -16,6 +17,7 @@ from shoal.cluster.routing import ShardId
 FIRST_POLL_S = 0.005
 LONGEST_POLL_S = 0.05
 _ASK_S = 2.0
+_NOTHING = Shown(0, 0)
 
 
 async def cut_showing(reads: LedgerReads, collection: str, token: str, deadline: Deadline) -> Cut:
@@ -49,32 +51,40 @@ async def until_shown(
     Raises DeadlineExceeded, which says that the write stands.
     """
     try:
-        cut = await cut_showing(reads, collection, token, deadline)
-        behind = {ShardId(cut.generation.id, shard.number): shard.through for shard in cut.shards if shard.through}
-        pause = FIRST_POLL_S
         async with asyncio.timeout_at(deadline.at):
-            while behind := await _still_behind(backends, view, behind):
-                await view.change(pause)
-                pause = min(2 * pause, LONGEST_POLL_S)
+            while not await _shows(backends, view, await cut_showing(reads, collection, token, deadline)):
+                # Files were lost after the cut was taken, and what was written may have been in them.
+                pass
     except (DeadlineExceeded, TimeoutError):
         message = f"the write stands (token {token}), but search does not show it yet"
         raise DeadlineExceeded(message) from None
 
 
-async def _still_behind(backends: Backends, view: RoutingView, behind: dict[ShardId, int]) -> dict[ShardId, int]:
-    """The shards that do not show their segment yet; one whose worker cannot be asked is among them."""
+async def _shows(backends: Backends, view: RoutingView, cut: Cut) -> bool:
+    """True once all shards show the cut; False as soon as one has lost files since it was taken."""
+    behind = {ShardId(cut.generation.id, shard.number): shard for shard in cut.shards if shard.through}
+    pause = FIRST_POLL_S
+    while True:
+        shown = await _shown_of(backends, view, behind)
+        if any(shown[shard].losses > wanted.losses for shard, wanted in behind.items()):
+            return False
+        behind = {shard: wanted for shard, wanted in behind.items() if shown[shard].through < wanted.through}
+        if not behind:
+            return True
+        await view.change(pause)
+        pause = min(2 * pause, LONGEST_POLL_S)
+
+
+async def _shown_of(backends: Backends, view: RoutingView, shards: Collection[ShardId]) -> dict[ShardId, Shown]:
+    """What searches see in each of the shards: nothing, where the worker cannot be asked."""
     places = view.table.shards
-    addresses = sorted({places[shard].address for shard in behind if shard in places})
+    addresses = sorted({places[shard].address for shard in shards if shard in places})
     answers = await asyncio.gather(*(_shown(backends, address) for address in addresses))
     shown = dict(zip(addresses, answers, strict=True))
-    return {
-        shard: through
-        for shard, through in behind.items()
-        if shard not in places or shown.get(places[shard].address, {}).get(shard, 0) < through
-    }
+    return {shard: shown[places[shard].address].get(shard, _NOTHING) if shard in places else _NOTHING for shard in shards}
 
 
-async def _shown(backends: Backends, address: str) -> dict[ShardId, int]:
+async def _shown(backends: Backends, address: str) -> dict[ShardId, Shown]:
     try:
         return await backends.shown(address, Deadline.within(_ASK_S))
     except (Unavailable, DeadlineExceeded, Overloaded):

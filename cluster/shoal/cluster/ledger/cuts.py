@@ -6,6 +6,7 @@ from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.records import Cut, FailedDocument, FailedDocuments, ShardCut
 
 _entry, _shard, _segment = schema.entry, schema.shard, schema.segment
+_SHARD_COLUMNS = ("number", "worker", "documents", "sealed_through", "losses")
 
 
 def read_cut(connection: Connection, name: str, token_sequence: int | None) -> Cut:
@@ -18,7 +19,7 @@ def read_cut(connection: Connection, name: str, token_sequence: int | None) -> C
         .scalar_subquery()
     )
     shards = connection.execute(
-        select(_shard.c.number, _shard.c.worker, _shard.c.documents, _shard.c.sealed_through, newest.label("newest"))
+        select(*(_shard.c[name] for name in _SHARD_COLUMNS), newest.label("newest"))
         .where(_shard.c.generation_id == generation.id)
         .order_by(_shard.c.number)
     ).all()
@@ -60,6 +61,7 @@ def read_cut(connection: Connection, name: str, token_sequence: int | None) -> C
                 pending_documents=behind.get((row.number, False), 0),
                 pending_removals=behind.get((row.number, True), 0),
                 failed=failed.get(row.number, 0),
+                losses=row.losses,
             )
             for row in shards
         ],

@@ -28,6 +28,7 @@ def read_manifest(connection: Connection, generation_id: int, shard: int) -> Man
         spec=generation.spec,
         sealed=_sealed(row),
         segments=tuple(SegmentInfo(*segment) for segment in segments),
+        losses=row.losses,
     )
 
 
@@ -109,6 +110,9 @@ def forget_damaged(
     if sealed and row.sealed_through is not None and sealed_through in (None, row.sealed_through):
         lost.append(and_(_entry.c.ordinal > 0, _entry.c.ordinal <= row.sealed_through))
         connection.execute(update(_shard).where(*_is_shard(generation_id, shard)).values(**_sealed_columns(None)))
+    if lost:
+        counted = update(_shard).where(*_is_shard(generation_id, shard)).values(losses=_shard.c.losses + 1)
+        connection.execute(counted)
     # Repairs wait behind live edits; a document that somebody is waiting for already keeps its place.
     was_done = _entry.c.embedded_version >= _entry.c.wanted_version
     repair = case((_entry.c.removal, PRIORITY_REMOVAL), else_=PRIORITY_BACKFILL)

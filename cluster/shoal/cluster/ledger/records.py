@@ -183,6 +183,8 @@ class ShardCut:
     pending_documents: int
     pending_removals: int
     failed: int
+    losses: int = 0
+    """How often files were taken out of its manifest, as of this moment; see ManifestInfo."""
 
 
 @dataclass(frozen=True, slots=True)

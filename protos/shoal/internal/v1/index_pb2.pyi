@@ -155,6 +155,9 @@ class Manifest(google.protobuf.message.Message):
     SPEC_FIELD_NUMBER: builtins.int
     SEALED_FIELD_NUMBER: builtins.int
     SEGMENTS_FIELD_NUMBER: builtins.int
+    LOSSES_FIELD_NUMBER: builtins.int
+    losses: builtins.int
+    """How often damaged files were taken out of this shard's manifest."""
     @property
     def key(self) -> Global___ShardKey: ...
     @property
@@ -174,9 +177,10 @@ class Manifest(google.protobuf.message.Message):
         spec: Global___IndexSpec | None = ...,
         sealed: Global___SealedFile | None = ...,
         segments: collections.abc.Iterable[Global___SegmentFile] | None = ...,
+        losses: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["key", b"key", "sealed", b"sealed", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["key", b"key", "sealed", b"sealed", "segments", b"segments", "spec", b"spec"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["key", b"key", "losses", b"losses", "sealed", b"sealed", "segments", b"segments", "spec", b"spec"]) -> None: ...
 
 Global___Manifest: typing_extensions.TypeAlias = Manifest
 
@@ -285,6 +289,7 @@ class ShardState(google.protobuf.message.Message):
     SEALED_DEAD_FIELD_NUMBER: builtins.int
     DELTA_ROWS_FIELD_NUMBER: builtins.int
     SEGMENTS_FIELD_NUMBER: builtins.int
+    LOSSES_FIELD_NUMBER: builtins.int
     through: builtins.int
     """Ordinal of the newest segment that searches see."""
     live: builtins.int
@@ -292,6 +297,8 @@ class ShardState(google.protobuf.message.Message):
     sealed_dead: builtins.int
     delta_rows: builtins.int
     segments: builtins.int
+    losses: builtins.int
+    """Of the manifest that it shows."""
     @property
     def key(self) -> Global___ShardKey: ...
     def __init__(
@@ -304,9 +311,10 @@ class ShardState(google.protobuf.message.Message):
         sealed_dead: builtins.int = ...,
         delta_rows: builtins.int = ...,
         segments: builtins.int = ...,
+        losses: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["key", b"key"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["delta_rows", b"delta_rows", "key", b"key", "live", b"live", "sealed_dead", b"sealed_dead", "sealed_rows", b"sealed_rows", "segments", b"segments", "through", b"through"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["delta_rows", b"delta_rows", "key", b"key", "live", b"live", "losses", b"losses", "sealed_dead", b"sealed_dead", "sealed_rows", b"sealed_rows", "segments", b"segments", "through", b"through"]) -> None: ...
 
 Global___ShardState: typing_extensions.TypeAlias = ShardState
 
@@ -349,7 +357,10 @@ class ShardHits(google.protobuf.message.Message):
     VERSIONS_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
     THROUGH_FIELD_NUMBER: builtins.int
+    LOSSES_FIELD_NUMBER: builtins.int
     through: builtins.int
+    losses: builtins.int
+    """More than the caller's own count: files were lost since, and their documents are missing here."""
     @property
     def counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     @property
@@ -366,8 +377,9 @@ class ShardHits(google.protobuf.message.Message):
         versions: collections.abc.Iterable[builtins.int] | None = ...,
         scores: collections.abc.Iterable[builtins.float] | None = ...,
         through: builtins.int = ...,
+        losses: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["counts", b"counts", "ids", b"ids", "scores", b"scores", "through", b"through", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["counts", b"counts", "ids", b"ids", "losses", b"losses", "scores", b"scores", "through", b"through", "versions", b"versions"]) -> None: ...
 
 Global___ShardHits: typing_extensions.TypeAlias = ShardHits
 

@@ -53,6 +53,7 @@ def manifest_of(message: pb.Manifest) -> ManifestInfo:
         if message.HasField("sealed")
         else None,
         tuple(segment_of(segment) for segment in message.segments),
+        message.losses,
     )
 
 
@@ -88,6 +89,7 @@ def manifest_message(manifest: ManifestInfo) -> pb.Manifest:
         if sealed
         else None,
         segments=segment_messages(manifest.segments),
+        losses=manifest.losses,
     )
 
 
@@ -117,9 +119,17 @@ def state_message(key: tuple[int, int], stats: ShardStats) -> pb.ShardState:
         sealed_dead=stats.sealed_dead,
         delta_rows=stats.delta_rows,
         segments=stats.segments,
+        losses=stats.losses,
     )
 
 
 def hits_message(hits: Hits) -> pb.ShardHits:
     """A shard's answers."""
-    return pb.ShardHits(counts=hits.counts, ids=hits.ids, versions=hits.versions, scores=hits.scores, through=hits.through)
+    return pb.ShardHits(
+        counts=hits.counts,
+        ids=hits.ids,
+        versions=hits.versions,
+        scores=hits.scores,
+        through=hits.through,
+        losses=hits.losses,
+    )

@@ -25,6 +25,7 @@ class Hits:
     versions: list[int]
     scores: list[float]
     through: int
+    losses: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class ShardStats:
     sealed_dead: int
     delta_rows: int
     segments: int
+    losses: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class Snapshot:
     delta: Delta
     through: int
     segments: int
+    losses: int = 0
+    """Of the manifest that this is the state of; see ManifestInfo."""
 
     @classmethod
     def empty(cls, spec: IndexSpec, sealed: SealedPart | None = None) -> Snapshot:
@@ -57,8 +61,10 @@ class Snapshot:
         alive = np.ones(len(sealed.ids) if sealed else 0, dtype=np.bool_)
         return cls(spec, sealed, alive, Delta.empty(spec.dimension), sealed.through if sealed else 0, 0)
 
-    def extended(self, segments: Sequence[tuple[int, Rows]]) -> Snapshot:
-        """The state after these (ordinal, rows), in order. Raises ValueError for an ordinal out of order.
+    def extended(self, segments: Sequence[tuple[int, Rows]], losses: int | None = None) -> Snapshot:
+        """The state after these (ordinal, rows), in order, of a manifest with so many losses (None: as many as before).
+
+        Raises ValueError for an ordinal out of order.
 
         Only the newest snapshot of a shard may be extended (see Delta).
         """
@@ -70,7 +76,8 @@ class Snapshot:
             draft.apply(rows)
             through = ordinal
         alive, delta = draft.finish()
-        return Snapshot(self.spec, self.sealed, alive, delta, through, self.segments + len(segments))
+        losses = self.losses if losses is None else losses
+        return Snapshot(self.spec, self.sealed, alive, delta, through, self.segments + len(segments), losses)
 
     def stats(self) -> ShardStats:
         """Counts of this state."""
@@ -82,6 +89,7 @@ class Snapshot:
             sealed_dead=len(self.sealed_alive) - alive,
             delta_rows=self.delta.count,
             segments=self.segments,
+            losses=self.losses,
         )
 
     def lookup(self, ids: Sequence[str]) -> list[int]:
@@ -105,7 +113,7 @@ class Snapshot:
         prepared = prepare(queries, self.spec.metric, self.spec.dimension, "queries")
         newest = self.delta.search(prepared, k, self.spec.metric)
         oldest = self._search_sealed(prepared, k)
-        hits = Hits([], [], [], [], self.through)
+        hits = Hits([], [], [], [], self.through, self.losses)
         for near, far in zip(newest, oldest, strict=True):
             merged = self._merge(near, far)[:k]
             hits.counts.append(len(merged))

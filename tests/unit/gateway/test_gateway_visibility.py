@@ -1,0 +1,81 @@
+"""Waiting until a write is shown, with cuts and shards that change at chosen moments."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from shoal.cluster.errors import DeadlineExceeded
+from shoal.cluster.gateway.backends import Backends, Shown
+from shoal.cluster.gateway.deadlines import Deadline
+from shoal.cluster.gateway.ledger_reads import LedgerReads
+from shoal.cluster.gateway.routing_view import RoutingView
+from shoal.cluster.gateway.visibility import until_shown
+from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, ShardCut
+from shoal.cluster.routing import RoutingTable, ShardId, ShardPlace
+
+GENERATION = GenerationRecord(11, 1, "papers", 3, "active", "m", "f", 1, "flat", "dot", 1)
+COLLECTION = CollectionRecord(1, "papers", CollectionSettings("m", 1, "flat", "dot", 1), 9, 0, GENERATION)
+
+
+def cut(through: int, losses: int = 0, pending: bool = False) -> Cut:
+    shard = ShardCut(0, "w", 3, through, 0, 0, 0, losses)
+    return Cut(COLLECTION, GENERATION, [shard], 0, 0, None, pending)
+
+
+class World:
+    """Cuts and what the worker shows, in the order they are asked for; the last of each stays."""
+
+    def __init__(self, cuts: list[Cut], shown: list[Shown | None]) -> None:
+        self.cuts, self.states = cuts, shown
+        self.pending_reads = 0
+        self.table = RoutingTable(shards={ShardId(11, 0): ShardPlace("w:1", None)})
+
+    async def cut(self, name: str, sequence: int | None = None) -> Cut:
+        await asyncio.sleep(0)
+        return self.cuts.pop(0) if len(self.cuts) > 1 else self.cuts[0]
+
+    async def pending_through(self, generation_id: int, sequence: int) -> bool:
+        self.pending_reads += 1
+        return False
+
+    async def shown(self, address: str, deadline: Deadline) -> dict[ShardId, Shown]:
+        await asyncio.sleep(0)
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        return {} if state is None else {ShardId(11, 0): state}
+
+    async def change(self, longest_s: float) -> None:
+        await asyncio.sleep(0)
+
+
+def wait(world: World, within_s: float = 5) -> None:
+    async def scenario() -> None:
+        reads, backends, view = cast(LedgerReads, world), cast(Backends, world), cast(RoutingView, world)
+        await until_shown(reads, backends, view, "papers", "1.9", Deadline.within(within_s))
+
+    asyncio.run(scenario())
+
+
+def test_a_shard_that_is_behind_or_not_open_is_waited_for() -> None:
+    world = World([cut(5)], [None, Shown(4, 0), Shown(5, 0), Shown(0, 0)])
+    wait(world)
+    assert world.states == [Shown(0, 0)], "asked on after it was shown"
+
+
+def test_a_shard_that_lost_files_since_the_cut_shows_nothing_of_it() -> None:
+    # Segment 5 is shown, but one below it is not: the write counts as shown when what was lost is back.
+    world = World([cut(5), cut(5, 1, pending=True), cut(6, 1)], [Shown(5, 1), Shown(5, 1), Shown(6, 1)])
+    wait(world)
+    assert (world.pending_reads, world.states, world.cuts) == (1, [Shown(6, 1)], [cut(6, 1)])
+
+
+def test_losses_that_the_cut_knows_of_are_no_news() -> None:
+    wait(World([cut(5, 2)], [Shown(5, 2)]))
+
+
+def test_what_is_never_shown_ends_with_the_deadline_and_says_that_the_write_stands() -> None:
+    for world in (World([cut(5)], [Shown(4, 0)]), World([cut(5)], [Shown(5, 1)])):
+        with pytest.raises(DeadlineExceeded, match=r"the write stands \(token 1\.9\), but search does not show it yet"):
+            wait(world, 0.05)
