@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 from integration.coordinator.world import NAME, SETTINGS, World, with_index
 from integration.gateway.small_cluster import eventually
 from shoal.cluster.coordinator import shards
+from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.ledger.progress import LedgerProgress
+from shoal.cluster.ledger.records import SegmentCommit
 from shoal.cluster.placement import shard_of
+from shoal.workers.indexing.manifest import ManifestInfo
 
 TEXTS = {f"d{number:02}": f"text {number}" for number in range(20)}
 SHOWN = dict.fromkeys(TEXTS, 1)
@@ -177,3 +181,39 @@ def test_what_an_earlier_coordinator_left_is_cleared_away(world: World) -> None:
     world.start()
     eventually(lambda: not dropped.exists())
     assert own.exists()
+
+
+@pytest.mark.parametrize("lost", ["reply to the commit", "manifest"])
+def test_what_was_committed_is_shown_though_the_ledger_went_away_just_then(
+    running: World, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    running.write(TEXTS)
+    running.settles(SHOWN)
+    commit, read = LedgerProgress.commit_segments, LedgerProgress.manifest
+    committed, failed = threading.Event(), threading.Event()
+
+    def fail_once() -> None:
+        if not failed.is_set():
+            failed.set()
+            raise LedgerUnreadable("ledger", "the connection was lost")
+
+    def commits(progress: LedgerProgress, commits: Sequence[SegmentCommit]) -> list[str]:
+        orphans = commit(progress, commits)
+        committed.set()
+        if lost == "reply to the commit":
+            fail_once()
+        return orphans
+
+    def reads(progress: LedgerProgress, generation_id: int, shard: int) -> ManifestInfo:
+        if lost == "manifest" and committed.is_set():
+            fail_once()
+        return read(progress, generation_id, shard)
+
+    monkeypatch.setattr(LedgerProgress, "commit_segments", commits)
+    monkeypatch.setattr(LedgerProgress, "manifest", reads)
+    running.write({"d00": "edited"})
+    # Nothing is pending afterwards, so no later round would show it.
+    running.settles({**SHOWN, "d00": 2})
+    assert failed.is_set()
+    running.write({"d00": "edited again"})
+    running.settles({**SHOWN, "d00": 3})

@@ -95,6 +95,11 @@ class Applier:
         except OrdinalTaken as error:
             log.warning("%s", error)
             return False
+        except BaseException:
+            # The ledger went away: it may name the segments by now, and nothing is pending that would show them later.
+            for shard in shards:
+                self._keeper.doubt(shard)
+            raise
         finally:
             for shard in shards:
                 shard.lock.release()
@@ -113,5 +118,5 @@ class Applier:
             await self._keeper.show(shard)
         except ShardUnreachable as error:
             # Committed, so nothing is lost: the keeper shows it when the worker is back.
-            shard.shown_by = ("", 0)
+            self._keeper.doubt(shard)
             log.info("%s", error)

@@ -19,7 +19,7 @@ from shoal.cluster.coordinator.fleet import Fleet, FleetError
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.supervision import Supervisor
 from shoal.cluster.coordinator.wire import figures
-from shoal.cluster.ledger.errors import ShardNotFound
+from shoal.cluster.ledger.errors import LedgerError, ShardNotFound
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import GenerationRecord
 from shoal.cluster.placement import place_shards
@@ -147,6 +147,11 @@ class ShardKeeper:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def doubt(self, shard: ServedShard) -> None:
+        """The shard's worker may be behind the ledger: it is synced before it counts as up again."""
+        shard.shown_by = ("", 0)
+        self._news.set()
 
     def wake(self) -> None:
         """A worker has come, gone or moved: look at the shards at once."""
@@ -282,30 +287,28 @@ class ShardKeeper:
         """Merges what the shard shows now into a sealed index; writes go on meanwhile and stay as segments above it."""
         shard.seal_after = asyncio.get_running_loop().time() + SEAL_PAUSE_S
         try:
-            manifest = await self._manifest(shard)
-        except ShardUnreachable:
-            return
+            await self._merge(shard)
+        except (ShardUnreachable, FleetError, LedgerError) as error:
+            # Whatever the ledger names now is sound, and sealing is tried again.
+            log.warning("shard %s could not be sealed: %s", shard.id, error)
+
+    async def _merge(self, shard: ServedShard) -> None:
+        manifest = await self._manifest(shard)
         try:
             sealed = await asyncio.to_thread(self._fleet.seal, manifest)
         except DamagedFile as error:
             async with shard.lock:
                 await self._damaged_while_sealing(shard, manifest, error)
             return
-        except FleetError as error:
-            log.warning("shard %s could not be sealed: %s", shard.id, error)
-            return
         async with shard.lock:
-            try:
-                current = await self._manifest(shard)
-                kept = {segment.ordinal for segment in current.segments}
-                if current.sealed != manifest.sealed or not kept.issuperset(one.ordinal for one in manifest.segments):
-                    # Damage was reported meanwhile: what was merged is not what the ledger names.
-                    return
-                await self._threads.write(self._progress.commit_sealed, shard.generation.id, shard.number, sealed)
-                await self.show(shard)
-            except ShardUnreachable as error:
-                log.info("%s", error)
-        self._tidy(shard.generation)
+            current = await self._manifest(shard)
+            kept = {segment.ordinal for segment in current.segments}
+            if current.sealed != manifest.sealed or not kept.issuperset(one.ordinal for one in manifest.segments):
+                # Damage was reported meanwhile: what was merged is not what the ledger names.
+                return
+            await self._threads.write(self._progress.commit_sealed, shard.generation.id, shard.number, sealed)
+            self._tidy(shard.generation)
+            await self.show(shard)
 
     async def _damaged_while_sealing(self, shard: ServedShard, manifest: ManifestInfo, error: DamagedFile) -> None:
         """A worker may still serve the file from its memory, so it would not notice by itself."""
@@ -313,7 +316,4 @@ class ShardKeeper:
         ordinals = [segment.ordinal for segment in manifest.segments if segment.path == error.path]
         sealed = manifest.sealed is not None and manifest.sealed.path == error.path
         await self._report_damage(shard, manifest, ordinals, sealed)
-        try:
-            await self.show(shard)
-        except ShardUnreachable as away:
-            log.info("%s", away)
+        await self.show(shard)
