@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,10 @@ import pytest
 # Tests run Ray and gRPC's servers in one process. gRPC's handlers abort a child that Ray forks while another thread is in
 # gRPC, before it becomes a raylet; nobody here goes on in a fork. gRPC reads this when it is loaded.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and every process that they start would too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from cluster_process import ClusterProcess
 from shoal.client import Client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -159,3 +160,26 @@ def test_killed_index_worker_shows_its_shards_again(cluster: ClusterProcess, cli
     eventually(lambda: cluster.pids().get("index", [killed]) != [killed], "another index worker is ready")
     eventually(lambda: all(shard.ready for shard in client.get_collection(NAME).shards), "all shards are ready")
     check_all(client, versions)
+
+
+def test_killed_processes_come_back_once_the_ledger_does(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    ledger, aside = data / "ledger.sqlite", data / "ledger.aside"
+    with running(data) as cluster, cluster.client() as client:
+        versions = write_all(client)
+        for kind in ("coordinator", "gateway"):
+            ledger.rename(aside)
+            # A folder, so that nobody makes an empty ledger there.
+            ledger.mkdir()
+            try:
+                killed = cluster.kill9(kind)
+                # Long enough for Ray to have started it again, and for that to have failed.
+                time.sleep(4)
+            finally:
+                ledger.rmdir()
+                aside.rename(ledger)
+            eventually(lambda kind=kind, killed=killed: cluster.pids().get(kind, [killed]) != [killed], f"another {kind}")
+        edited = client.upsert(NAME, [Document("document0", "edited since", payload={"length": 1})], wait=True)
+        assert client.search(NAME, "edited since", k=1)[0].version == edited.results[0].version
+        again = client.upsert(NAME, [Document("document0", TEXTS["document0"], payload={"length": 1})], wait=True)
+        check_all(client, versions | {"document0": again.results[0].version})

@@ -14,8 +14,8 @@ from integration.coordinator.local_fleet import LocalFleet
 from integration.gateway.small_cluster import SECRET, STOPPED, eventually
 from shoal.cluster.coordinator.core import Coordinator, CoordinatorSettings
 from shoal.cluster.coordinator.service import CoordinatorService
-from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
-from shoal.cluster.ledger.progress import LedgerProgress
+from shoal.cluster.ledger.connection import migrate, open_engine, reading, sqlite_url
+from shoal.cluster.ledger.files import read_manifest
 from shoal.cluster.ledger.reader import LedgerReader
 from shoal.cluster.ledger.records import Cut
 from shoal.cluster.placement import shard_of
@@ -156,8 +156,9 @@ class World:
         """The files that the ledger names."""
         generation = self.cut(name).generation
         found: list[Path] = []
-        for shard in range(generation.shards):
-            manifest = LedgerProgress(self._engine, 0).manifest(generation.id, shard)
+        with reading(self._engine) as connection:
+            manifests = [read_manifest(connection, generation.id, shard) for shard in range(generation.shards)]
+        for manifest in manifests:
             found += [self.fleet.root / one.path for one in (manifest.sealed, *manifest.segments) if one is not None]
         return sorted(found)
 

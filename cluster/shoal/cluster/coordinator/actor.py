@@ -13,6 +13,7 @@ import ray.util
 from shoal.cluster.coordinator.core import Coordinator, CoordinatorSettings
 from shoal.cluster.coordinator.service import CoordinatorService
 from shoal.cluster.ray_fleet import RayFleet
+from shoal.cluster.restarts import tried_until_it_starts
 from shoal.workers.serving import InternalServer, settle_memory
 
 DEPOSED_EXIT_CODE = 3
@@ -30,11 +31,12 @@ class CoordinatorActor:
 
     def __init__(self, settings: CoordinatorSettings, namespace: str) -> None:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
-        self._core = Coordinator(settings, RayFleet(settings, namespace), _leave)
-        service = CoordinatorService(self._core, settings.serve.index.shards)
-        self._server = InternalServer(service.register, settings.secret, ray.util.get_node_ip_address())
-        address = self._server.start()
-        asyncio.run_coroutine_threadsafe(self._core.start(address), self._server.loop).result()
+        with tried_until_it_starts():
+            self._core = Coordinator(settings, RayFleet(settings, namespace), _leave)
+            service = CoordinatorService(self._core, settings.serve.index.shards)
+            self._server = InternalServer(service.register, settings.secret, ray.util.get_node_ip_address())
+            address = self._server.start()
+            asyncio.run_coroutine_threadsafe(self._core.start(address), self._server.loop).result()
         settle_memory()
 
     @ray.method

@@ -7,6 +7,7 @@ import os
 import ray
 
 from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
+from shoal.cluster.restarts import tried_until_it_starts
 from shoal.workers.serving import settle_memory
 
 
@@ -15,8 +16,9 @@ class GatewayActor:
     """Serves from its constructor on; a port that cannot be bound fails the constructor."""
 
     def __init__(self, settings: GatewaySettings) -> None:
-        self._server = GatewayServer(settings)
-        self._server.start()
+        with tried_until_it_starts():
+            self._server = GatewayServer(settings)
+            self._server.start()
         settle_memory()
 
     @ray.method

@@ -1,0 +1,184 @@
+"""A cluster in one process that loses files, workers, coordinators and calls of the ledger, and what must still be true."""
+
+from __future__ import annotations
+
+import functools
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import pytest
+
+from integration.coordinator.world import SETTINGS, World
+from integration.gateway.small_cluster import SECRET, eventually
+from shoal.client import Client, DeadlineExceeded, Document, Overloaded, RetryPolicy, SearchResult, Unavailable
+from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
+from shoal.cluster.ledger.errors import LedgerUnreadable
+from shoal.cluster.ledger.progress import LedgerProgress
+from shoal.cluster.ledger.writer import LedgerWriter
+from shoal.cluster.settings import RetrySettings
+
+NAME = "notes"
+SERVE = replace(
+    SETTINGS,
+    index=replace(SETTINGS.index, workers=2, seal_delta_rows=8, file_grace_s=0.1),
+    # Nothing here is a document's own fault.
+    retry=RetrySettings(attempts=1000, first_pause_s=0.02, longest_pause_s=0.05),
+)
+LEDGER_CALLS = {
+    LedgerWriter: ["write"],
+    LedgerProgress: [
+        "backlog",
+        "commit_sealed",
+        "commit_segments",
+        "manifest",
+        "next_ordinals",
+        "pending",
+        "place",
+        "record_failures",
+        "report_damage",
+    ],
+}
+Answer = TypeVar("Answer")
+
+
+class FailingLedger:
+    """Breaks a share of the coordinator's calls of the ledger: before they are made, or after they have had their effect."""
+
+    def __init__(self, seed: int, patch: pytest.MonkeyPatch) -> None:
+        self._draw = random.Random(seed)
+        self._lock = threading.Lock()
+        self.share = 0.0
+        for owner, names in LEDGER_CALLS.items():
+            for name in names:
+                patch.setattr(owner, name, self._failing(getattr(owner, name)))
+
+    def _failing(self, call: Callable[..., Answer]) -> Callable[..., Answer]:
+        @functools.wraps(call)
+        def failing(*arguments: Any, **options: Any) -> Answer:
+            self._break()
+            answer = call(*arguments, **options)
+            self._break()
+            return answer
+
+        return failing
+
+    def _break(self) -> None:
+        with self._lock:
+            broken = self._draw.random() < self.share / 2
+        if broken:
+            raise LedgerUnreadable("ledger", "the connection was lost")
+
+
+class Cluster:
+    """A coordinator's world with a gateway in front, a client, and the books on what was acknowledged."""
+
+    def __init__(self, world: World, seed: int, patch: pytest.MonkeyPatch) -> None:
+        self.world = world
+        self.draw = random.Random(seed)
+        self.ledger = FailingLedger(seed, patch)
+        self.live: dict[str, int] = {}
+        """The documents that are, and the version of each."""
+        self.answers: list[SearchResult] = []
+        self.refused = 0
+        world.start(SERVE)
+        self._gateway = GatewayServer(GatewaySettings("127.0.0.1:0", world.url, SECRET))
+        self.client = Client(self._gateway.start(), timeout=20.0, retry=RetryPolicy(patience_s=20.0))
+
+    def close(self) -> None:
+        """Ends the gateway; the world is its maker's to close."""
+        self.client.close()
+        self._gateway.drain(1)
+
+    # What users do.
+
+    def write(self) -> None:
+        """Upserts or deletes some documents, and knows afterwards how they are."""
+        ids = [f"d{number}" for number in self.draw.sample(range(40), self.draw.randint(1, 12))]
+        if self.draw.random() < 0.2:
+            self.client.delete(NAME, ids)
+            for one in ids:
+                self.live.pop(one, None)
+        else:
+            documents = [Document(one, f"{one} says {self.draw.random()}") for one in ids]
+            token = self.client.upsert(NAME, documents)
+            self.live |= {result.id: result.version for result in token.results}
+
+    def search(self) -> SearchResult | None:
+        """Looks for everything, and checks what comes; None where the cluster said that it cannot answer now."""
+        least = self.draw.choice([None, None, 0.0])
+        try:
+            answer = self.client.search(NAME, "says", k=60, min_coverage=least, timeout=3.0)
+        except (Unavailable, DeadlineExceeded, Overloaded):
+            self.refused += 1
+            return None
+        self.check(answer)
+        self.answers.append(answer)
+        return answer
+
+    def check(self, answer: SearchResult) -> None:
+        """Every hit is of the newest version, and what is missing is counted as missing."""
+        found = {hit.id: hit.version for hit in answer}
+        assert len(found) == len(answer), "a document twice"
+        assert found.items() <= self.live.items(), "deleted or older versions"
+        coverage = answer.coverage
+        assert coverage.known == len(self.live)
+        missing = self.live.keys() - found.keys()
+        assert len(found) >= coverage.reachable, f"{sorted(missing)} are missing: {coverage}"
+        if coverage.complete:
+            assert len(missing) <= coverage.pending, f"{sorted(missing)} are missing: {coverage}"
+
+    # What happens to them.
+
+    def harm(self) -> None:
+        """One mishap."""
+        self.draw.choice(
+            [self._kill_index_worker, self._kill_encoder, self._lose_file, self._lose_file, self._restart_coordinator]
+        )()
+
+    def _kill_index_worker(self) -> None:
+        self.world.fleet.kill(self.draw.choice(self.world.fleet.names("index")))
+
+    def _kill_encoder(self) -> None:
+        names = self.world.fleet.names("encoder")
+        if names:
+            self.world.fleet.kill(self.draw.choice(names))
+
+    def _lose_file(self) -> None:
+        """A file is damaged or gone, which is noticed by whoever reads it next: a worker that starts, or sealing."""
+        named = self.world.named_files()
+        if named:
+            victim = self.draw.choice(named)
+            if self.draw.random() < 0.5:
+                victim.unlink(missing_ok=True)
+            elif victim.exists():
+                data = bytearray(victim.read_bytes())
+                data[self.draw.randrange(len(data))] ^= 0xFF
+                victim.write_bytes(bytes(data))
+        if self.draw.random() < 0.8:
+            for name in self.world.fleet.names("index"):
+                self.world.fleet.kill(name)
+
+    def _restart_coordinator(self) -> None:
+        started = False
+        while not started:
+            self.world.now.stop()
+            try:
+                self.world.start(SERVE)
+                started = True
+            except LedgerUnreadable:
+                # As with Ray: it is started again.
+                continue
+
+    def heals(self) -> None:
+        """Left alone, it comes to show everything."""
+        self.ledger.share = 0.0
+
+        def whole() -> bool:
+            answer = self.search()
+            return answer is not None and answer.coverage.fresh and len(answer) == len(self.live)
+
+        eventually(whole, within_s=20.0)
+        assert self.client.failed(NAME) == []

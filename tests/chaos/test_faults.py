@@ -1,0 +1,55 @@
+"""Lives of a cluster with many mishaps, drawn by seed: an answer that lacks a document says so, and in the end none does."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from chaos.faults import NAME, Cluster
+from integration.coordinator.world import World
+from shoal.cluster.coordinator import shards, supervision
+
+STEPS = 40
+# One life for each kind of index, and many more for those who have minutes.
+SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 30))]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_answer_calls_itself_fresh_without_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    monkeypatch.setattr(supervision, "LOCATE_PAUSE_S", 0.02)
+    monkeypatch.setattr(supervision, "PROBE_S", 0.05)
+    monkeypatch.setattr(shards, "SEAL_PAUSE_S", 0.1)
+    world = World(tmp_path)
+    try:
+        cluster = Cluster(world, seed, monkeypatch)
+        try:
+            live_through(cluster, seed)
+        finally:
+            cluster.close()
+    finally:
+        world.close()
+
+
+def live_through(cluster: Cluster, seed: int) -> None:
+    """Writes and searches in turn, while at chosen moments something breaks."""
+    draw = cluster.draw
+    cluster.client.create_collection(NAME, model="hashing:16", index=("flat", "hnsw", "ivf")[seed % 3], shards=2)
+    for _ in range(STEPS):
+        cluster.ledger.share = draw.choice([0.0, 0.0, 0.1, 0.4])
+        cluster.write()
+        mishap = None
+        if draw.random() < 0.5:
+            # From before the search to well within it.
+            mishap = threading.Timer(draw.choice([0.0, 0.01, 0.05]), cluster.harm)
+            mishap.start()
+        for _ in range(draw.randint(1, 4)):
+            cluster.search()
+        if mishap is not None:
+            mishap.join()
+        if draw.random() < 0.3:
+            cluster.heals()
+    cluster.heals()
+    # Else nothing was put to the test.
+    assert len(cluster.answers) > STEPS and any(not answer.coverage.fresh for answer in cluster.answers)
