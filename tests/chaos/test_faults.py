@@ -9,7 +9,10 @@ import pytest
 
 from chaos.faults import NAME, Cluster
 from integration.coordinator.world import World
+from postgresql import postgresql_server, postgresql_url
 from shoal.cluster.coordinator import shards, supervision
+
+__all__ = ["postgresql_server", "postgresql_url"]
 
 STEPS = 40
 # One life for each kind of index, and many more for those who have minutes.
@@ -18,10 +21,22 @@ SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in ran
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_answer_calls_itself_fresh_without_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    live(World(tmp_path), monkeypatch, seed)
+
+
+@pytest.mark.postgresql
+@pytest.mark.parametrize("seed", SEEDS[2:])
+def test_nor_does_it_with_postgresql(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgresql_url: str, seed: int
+) -> None:
+    live(World(tmp_path, postgresql_url), monkeypatch, seed)
+
+
+def live(world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """A whole life, to a good end."""
     monkeypatch.setattr(supervision, "LOCATE_PAUSE_S", 0.02)
     monkeypatch.setattr(supervision, "PROBE_S", 0.05)
     monkeypatch.setattr(shards, "SEAL_PAUSE_S", 0.1)
-    world = World(tmp_path)
     try:
         cluster = Cluster(world, seed, monkeypatch)
         try:

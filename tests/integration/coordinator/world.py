@@ -68,10 +68,11 @@ class RunningCoordinator:
 class World:
     """Coordinators come and go; fleet and ledger stay."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ledger_url: str = "") -> None:
+        """With a ledger in a file under `folder`, unless another one is named."""
         self.fleet = LocalFleet(folder / "vectors")
         self.fleet.root.mkdir()
-        self.url = sqlite_url(folder / "ledger.sqlite")
+        self.url = ledger_url or sqlite_url(folder / "ledger.sqlite")
         self.ledger_path = folder / "ledger.sqlite"
         engine = open_engine(self.url, read_only=False)
         migrate(engine)

@@ -39,6 +39,6 @@ class LedgerThreads:
         return await asyncio.wrap_future(self._reading.submit(call, *args, **kwargs))
 
     def close(self) -> None:
-        """Waits for the write in hand, drops what has not begun."""
+        """Waits for the calls in hand, drops what has not begun."""
         self._writing.shutdown(wait=True, cancel_futures=True)
-        self._reading.shutdown(wait=False, cancel_futures=True)
+        self._reading.shutdown(wait=True, cancel_futures=True)
