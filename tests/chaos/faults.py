@@ -1,4 +1,4 @@
-"""A cluster in one process that loses files, workers, coordinators and calls of the ledger, and what must still be true."""
+"""A cluster in one process that loses files, workers, coordinators and calls by chance, and what must still be true."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.cluster.settings import RetrySettings
+from shoal.workers.indexing.host import ShardHost
 
 NAME = "notes"
 SERVE = replace(
@@ -27,7 +28,8 @@ SERVE = replace(
     # Nothing here is a document's own fault.
     retry=RetrySettings(attempts=1000, first_pause_s=0.02, longest_pause_s=0.05),
 )
-LEDGER_CALLS = {
+CALLS = {
+    ShardHost: ["stage", "sync"],
     LedgerWriter: ["write"],
     LedgerProgress: [
         "backlog",
@@ -44,32 +46,32 @@ LEDGER_CALLS = {
 Answer = TypeVar("Answer")
 
 
-class FailingLedger:
-    """Breaks a share of the coordinator's calls of the ledger: before they are made, or after they have had their effect."""
+class FailingCalls:
+    """Breaks a share of the calls of ledger and storage: before they are made, or after they have had their effect."""
 
     def __init__(self, seed: int, patch: pytest.MonkeyPatch) -> None:
         self._draw = random.Random(seed)
         self._lock = threading.Lock()
         self.share = 0.0
-        for owner, names in LEDGER_CALLS.items():
+        for owner, names in CALLS.items():
             for name in names:
-                patch.setattr(owner, name, self._failing(getattr(owner, name)))
+                patch.setattr(owner, name, self._failing(getattr(owner, name), owner is ShardHost))
 
-    def _failing(self, call: Callable[..., Answer]) -> Callable[..., Answer]:
+    def _failing(self, call: Callable[..., Answer], of_storage: bool) -> Callable[..., Answer]:
         @functools.wraps(call)
         def failing(*arguments: Any, **options: Any) -> Answer:
-            self._break()
+            self._break(of_storage)
             answer = call(*arguments, **options)
-            self._break()
+            self._break(of_storage)
             return answer
 
         return failing
 
-    def _break(self) -> None:
+    def _break(self, of_storage: bool) -> None:
         with self._lock:
             broken = self._draw.random() < self.share / 2
         if broken:
-            raise LedgerUnreadable("ledger", "the connection was lost")
+            raise OSError("input/output error") if of_storage else LedgerUnreadable("ledger", "the connection was lost")
 
 
 class Cluster:
@@ -78,7 +80,7 @@ class Cluster:
     def __init__(self, world: World, seed: int, patch: pytest.MonkeyPatch) -> None:
         self.world = world
         self.draw = random.Random(seed)
-        self.ledger = FailingLedger(seed, patch)
+        self.failing = FailingCalls(seed, patch)
         self.live: dict[str, int] = {}
         """The documents that are, and the version of each."""
         self.answers: list[SearchResult] = []
@@ -174,7 +176,7 @@ class Cluster:
 
     def heals(self) -> None:
         """Left alone, it comes to show everything."""
-        self.ledger.share = 0.0
+        self.failing.share = 0.0
 
         def whole() -> bool:
             answer = self.search()

@@ -52,7 +52,7 @@ def live_through(cluster: Cluster, seed: int) -> None:
     draw = cluster.draw
     cluster.client.create_collection(NAME, model="hashing:16", index=("flat", "hnsw", "ivf")[seed % 3], shards=2)
     for _ in range(STEPS):
-        cluster.ledger.share = draw.choice([0.0, 0.0, 0.1, 0.4])
+        cluster.failing.share = draw.choice([0.0, 0.0, 0.1, 0.4])
         cluster.write()
         mishap = None
         if draw.random() < 0.5:
