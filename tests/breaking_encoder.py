@@ -3,26 +3,40 @@
 from __future__ import annotations
 
 import functools
+import os
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from shoal.cluster.jobs import lanes
 from shoal.workers.encoding import engine, loading
 from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import DeviceLost, EmbeddingModel, Tokenized, Vectors
 from shoal.workers.encoding.watchdog import StallLimits
 
+ONCE = "SHOAL_TEST_HESITATED"
+"""Names a file that is there once a process has hesitated."""
+
 
 class BreakingModel(HashingModel):
-    """Loses its device on the word "lost", and never ends on the word "stuck"."""
+    """Loses its device on the word "lost", and never ends on the word "stuck", nor on "hesitant" for the first time."""
 
     def forward(self, batch: Sequence[Tokenized]) -> Vectors:
         """See `EmbeddingModel.forward`."""
         words = {word for text in batch for word in text.content}
         if "lost" in words:
             raise DeviceLost(self.name, "the GPU no longer answers")
-        if "stuck" in words:
+        if "stuck" in words or ("hesitant" in words and _first_time()):
             threading.Event().wait()
         return super().forward(batch)
+
+
+def _first_time() -> bool:
+    try:
+        Path(os.environ[ONCE]).touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _load_model(
@@ -32,6 +46,8 @@ def _load_model(
 
 
 def install() -> None:
-    """Run in a worker process before an actor is made there: its models break, and its watchdog has little patience."""
+    """Run in a worker process before an actor is made there: its models break, and its watchdogs have little patience."""
     loading.load_model = _load_model
-    engine.EncoderEngine = functools.partial(engine.EncoderEngine, stall_limits=StallLimits(seconds=0.5, times=2))
+    impatient = StallLimits(seconds=0.5, times=2)
+    engine.EncoderEngine = functools.partial(engine.EncoderEngine, stall_limits=impatient)
+    lanes.STALLED = impatient

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from shoal.cluster.jobs.encoding import ShardEncoder
 from shoal.cluster.jobs.inputs import find_inputs
@@ -16,6 +16,11 @@ from shoal.cluster.jobs.shards import plan_splits
 from shoal.workers.encoding.model import EmbeddingModel
 
 
+def stalled(reason: str) -> NoReturn:
+    """For encoders whose batches all end."""
+    raise AssertionError(reason)
+
+
 def write_output(folder: Path, rows: Sequence[Mapping[str, Any]], model: EmbeddingModel, settings: JobSettings) -> Path:
     """Encodes `rows` to `folder`/out, beside the file that they were read from; returns the folder of the output."""
     corpus = folder / "rows.jsonl"
@@ -24,7 +29,7 @@ def write_output(folder: Path, rows: Sequence[Mapping[str, Any]], model: Embeddi
     output = OutputFolder(str(folder / "out"))
     identity = ModelIdentity(model.fingerprint, model.dimension, model.max_tokens, model.precision)
     job = output.begin(plan_job("job", settings, identity, files), overwrite=False)
-    encoder = ShardEncoder(model, job, settings, output)
+    encoder = ShardEncoder(model, job, settings, output, stalled)
     for split in plan_splits(files):
         for shard in read_split(split, settings.fields, settings.shard_rows):
             encoder.encode(shard)

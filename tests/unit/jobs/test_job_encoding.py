@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from encoded_output import stalled
 from shoal.cluster.admission import content_hash
 from shoal.cluster.jobs.encoding import MOST_ATTEMPTS, ShardEncoder, ShardReport
 from shoal.cluster.jobs.errors import JobError
@@ -66,7 +67,7 @@ def encoder(folder: Path, settings: JobSettings | None = None, model: HashingMod
     job = plan_job("job", settings, identity, [])
     job = output.begin(job, overwrite=False)
     output.close()
-    return ShardEncoder(model, job, settings, output)
+    return ShardEncoder(model, job, settings, output, stalled)
 
 
 def rows(folder: Path, report: ShardReport) -> list[dict[str, object]]:
@@ -173,4 +174,4 @@ def test_a_shard_on_which_processes_die_again_and_again_is_told(tmp_path: Path):
 def test_another_model_than_the_jobs_is_refused(tmp_path: Path):
     one = encoder(tmp_path)
     with pytest.raises(JobError, match="has another fingerprint here"):
-        ShardEncoder(HashingModel(32), one._job, one._settings, one._output)
+        ShardEncoder(HashingModel(32), one._job, one._settings, one._output, stalled)

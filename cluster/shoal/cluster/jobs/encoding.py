@@ -7,19 +7,21 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
 import numpy as np
 
 from shoal.cluster.jobs.errors import JobError, one_line
 from shoal.cluster.jobs.job import Job, JobSettings
+from shoal.cluster.jobs.lanes import Lanes
 from shoal.cluster.jobs.output import DATA, ERRORS, OutputFolder, ShardManifest
 from shoal.cluster.jobs.reading import Place, ShardRecords
 from shoal.cluster.jobs.rows import BadRow
 from shoal.cluster.jobs.table import EncodedRows, parquet_of
 from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
+from shoal.workers.encoding.watchdog import StallLimits
 
 MOST_ATTEMPTS = 5
 TOLD_ROWS = 20
@@ -40,8 +42,16 @@ class ShardEncoder:
     """Holds the model of one actor. `encode` may be called by several threads: one tokenises while another's texts are
     computed."""
 
-    def __init__(self, model: EmbeddingModel, job: Job, settings: JobSettings, output: OutputFolder) -> None:
-        """Raises JobError when the model or the folder is another one than the job's."""
+    def __init__(
+        self,
+        model: EmbeddingModel,
+        job: Job,
+        settings: JobSettings,
+        output: OutputFolder,
+        on_stall: Callable[[str], NoReturn],
+        stall_limits: StallLimits | None = None,
+    ) -> None:
+        """Raises JobError when the model or the folder is another one than the job's; for `on_stall`, see Lanes."""
         if model.fingerprint != job.model_fingerprint:
             raise JobError(
                 f"model {settings.model!r} has another fingerprint here ({model.fingerprint}) than when the job was begun"
@@ -52,7 +62,7 @@ class ShardEncoder:
         self._job = job
         self._settings = settings
         self._output = output
-        self._lanes = ThreadPoolExecutor(model.lanes, "shoal-lane", initializer=model.enter_lane)
+        self._lanes = Lanes(model, on_stall, stall_limits)
         # Shards are computed one after another: sharing the lanes would only make both late.
         self._turn = threading.Lock()
 
@@ -105,8 +115,11 @@ class ShardEncoder:
         except ValueError as error:
             # A text that breaks has an error; what is raised is about all of them, such as a prompt that leaves no room.
             raise JobError(one_line(error)) from error
+        counts = [text.count for text in tokenized]
         with self._turn:
-            return model.encode_tokenized(tokenized, options, self._lanes.map)
+            return model.encode_tokenized(
+                tokenized, options, lambda compute, batches: self._lanes.run(compute, batches, counts)
+            )
 
 
 def _narrowed(encoded: Encoded, dtype: str) -> tuple[np.ndarray, list[str]]:

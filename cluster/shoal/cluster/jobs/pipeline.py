@@ -11,10 +11,11 @@ import logging
 import os
 import pickle
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import ray
 import ray.data
@@ -149,7 +150,7 @@ class _Encoder:
         os.environ["RAYON_NUM_THREADS"] = str(threads)
         try:
             model = load_model(settings.model, threads)
-            self._encoder = ShardEncoder(model, job, settings, OutputFolder(output))
+            self._encoder = ShardEncoder(model, job, settings, OutputFolder(output), _end_process)
         except (JobError, ModelError) as error:
             self._encoder = _Failure(str(error))
 
@@ -163,11 +164,17 @@ class _Encoder:
             return shard
         try:
             return self._encoder.encode(shard)
-        except DeviceLost:
-            # Nothing in this process helps; Ray starts another one and runs the shard there.
-            os._exit(1)
+        except DeviceLost as error:
+            _end_process(str(error))
         except (JobError, ModelError) as error:
             return _Failure(str(error))
+
+
+def _end_process(reason: str) -> NoReturn:
+    """Nothing in this process helps; Ray starts another one and runs the shard there."""
+    sys.stderr.write(f"encoder of a job ends: {reason}\n")
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _read_split(batch: dict[str, Any], settings: JobSettings) -> Iterator[dict[str, list[bytes]]]:

@@ -1,0 +1,66 @@
+"""A job on encoders that hang, as a GPU may: the process is ended and another one tries, but not for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import ray
+
+import encode_process
+from breaking_encoder import ONCE
+from shoal.cluster.jobs.encoding import MOST_ATTEMPTS
+from shoal.cluster.jobs.errors import JobError
+from shoal.cluster.jobs.job import JobSettings
+from shoal.cluster.jobs.pipeline import Replicas
+from shoal.cluster.jobs.running import Listeners, Summary, run_job
+
+pytestmark = pytest.mark.cluster
+QUIET = Listeners(lambda _what: None, lambda _figures, _precision: None, lambda _figures, _report: None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def hesitated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A session whose encoders hang on some words (see `breaking_encoder`); the file tells that one did so once."""
+    once = tmp_path_factory.mktemp("breaking") / "hesitated"
+    breaking = {
+        "worker_process_setup_hook": "breaking_encoder.install",
+        "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path), ONCE: str(once)},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        # A process keeps the mode that its first Ray had; all tests that start one in this process name the same.
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        ray.init(
+            address="local",
+            num_cpus=1,
+            include_dashboard=False,
+            configure_logging=False,
+            log_to_driver=False,
+            runtime_env=breaking,
+        )
+        yield once
+        ray.shutdown()
+
+
+def run(folder: Path, texts: list[str]) -> Summary:
+    corpus = folder / "rows.jsonl"
+    corpus.write_text("".join(json.dumps({"id": f"d{n}", "text": text}) + "\n" for n, text in enumerate(texts)))
+    settings = JobSettings("hashing:64", shard_rows=2)
+    return run_job([str(corpus)], str(folder / "out"), settings, Replicas(1, 1, 0.0), False, QUIET)
+
+
+def test_what_hangs_once_is_done_by_another_process(tmp_path: Path, hesitated: Path) -> None:
+    done = run(tmp_path, ["one", "two", "three hesitant", "four", "five"])
+    assert hesitated.exists()
+    assert (done.rows, done.bad_rows, done.shards) == (5, 0, 3)
+    assert encode_process.encoded(tmp_path / "out").column("id").to_pylist() == ["d0", "d1", "d2", "d3", "d4"]
+
+
+def test_a_text_on_which_every_process_hangs_ends_the_job(tmp_path: Path) -> None:
+    died = rf"part-000000-000001 \(from .*rows\.jsonl:3 on\): the encoder's process died {MOST_ATTEMPTS} times"
+    with pytest.raises(JobError, match=died):
+        run(tmp_path, ["one", "two", "three stuck", "four", "five"])

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import NoReturn
+
+import numpy as np
+import pytest
+
+from shoal.cluster.jobs.lanes import Lanes
+from shoal.workers.encoding.hashing_model import HashingModel
+from shoal.workers.encoding.model import Isolated, ModelError
+from shoal.workers.encoding.watchdog import StallLimits
+
+BATCHES = [[0, 1], [2], [3, 4, 5]]
+COUNTS = [10, 20, 30, 1, 2, 3]
+
+
+class Stalled(Exception):
+    pass
+
+
+def give_up(reason: str) -> NoReturn:
+    raise Stalled(reason)
+
+
+class TwoLanes(HashingModel):
+    lanes = 2
+
+
+def made_of(batch: Sequence[int]) -> Isolated:
+    return np.array(batch, dtype=np.float32)[:, None], {}
+
+
+def test_batches_come_out_in_order() -> None:
+    first_ended = threading.Event()
+
+    def compute(batch: Sequence[int]) -> Isolated:
+        # The second lane is the quicker one.
+        if batch == BATCHES[0]:
+            assert first_ended.wait(10)
+        else:
+            first_ended.set()
+        return made_of(batch)
+
+    lanes = Lanes(TwoLanes(8), give_up)
+    assert [vectors[:, 0].tolist() for vectors, _ in lanes.run(compute, BATCHES, COUNTS)] == BATCHES
+
+
+@pytest.mark.parametrize("stuck", BATCHES)
+def test_a_batch_that_never_ends_is_told_and_the_rest_is_not_begun(stuck: list[int]) -> None:
+    released, begun = threading.Event(), []
+
+    def compute(batch: Sequence[int]) -> Isolated:
+        begun.append(batch)
+        if batch == stuck:
+            released.wait(30)
+        return made_of(batch)
+
+    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.1, times=1e-6))
+    tokens = sum(COUNTS[row] for row in stuck)
+    try:
+        with pytest.raises(
+            Stalled, match=rf"^a batch of {len(stuck)} texts with {tokens} tokens takes 0 s, .* were expected$"
+        ):
+            list(lanes.run(compute, BATCHES, COUNTS))
+        assert begun == BATCHES[: BATCHES.index(stuck) + 1]
+    finally:
+        released.set()
+
+
+def test_a_batch_may_take_long_that_was_expected_to() -> None:
+    def compute(batch: Sequence[int]) -> Isolated:
+        threading.Event().wait(0.01 * sum(COUNTS[row] for row in batch))
+        return made_of(batch)
+
+    # The first is expected to take 0.3 s at 10 ms a token, the later ones what that came to.
+    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.01, times=5))
+    assert len(list(lanes.run(compute, BATCHES, COUNTS))) == 3
+
+
+def test_what_a_batch_raises_is_raised() -> None:
+    def compute(batch: Sequence[int]) -> Isolated:
+        raise ModelError("m", "the device is gone")
+
+    with pytest.raises(ModelError, match="the device is gone"):
+        list(Lanes(HashingModel(8), give_up).run(compute, BATCHES, COUNTS))
