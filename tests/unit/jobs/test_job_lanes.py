@@ -57,11 +57,11 @@ def test_a_batch_that_never_ends_is_told_and_the_rest_is_not_begun(stuck: list[i
             released.wait(30)
         return made_of(batch)
 
-    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.1, times=1e-6))
+    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.5, times=1e-6))
     tokens = sum(COUNTS[row] for row in stuck)
     try:
         with pytest.raises(
-            Stalled, match=rf"^a batch of {len(stuck)} texts with {tokens} tokens takes 0 s, .* were expected$"
+            Stalled, match=rf"^a batch of {len(stuck)} texts with {tokens} tokens takes \d s, .* were expected$"
         ):
             list(lanes.run(compute, BATCHES, COUNTS))
         assert begun == BATCHES[: BATCHES.index(stuck) + 1]
@@ -75,7 +75,7 @@ def test_a_batch_may_take_long_that_was_expected_to() -> None:
         return made_of(batch)
 
     # The first is expected to take 0.3 s at 10 ms a token, the later ones what that came to.
-    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.01, times=5))
+    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.01, times=50))
     assert len(list(lanes.run(compute, BATCHES, COUNTS))) == 3
 
 
