@@ -14,7 +14,7 @@ from shoal.cluster.coordinator import shards, supervision
 
 __all__ = ["postgresql_server", "postgresql_url"]
 
-STEPS = 40
+STEPS = 25
 # One life for each kind of index, and many more for those who have minutes.
 SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 30))]
 
