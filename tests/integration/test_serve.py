@@ -34,7 +34,9 @@ def running(data: Path) -> Iterator[ClusterProcess]:
 
 
 def write_all(client: Client, index: IndexKind = "flat") -> dict[str, int]:
-    """Makes the collection and writes every document, in several segments; returns their versions."""
+    """Makes the collection anew and writes every document, in several segments; returns their versions."""
+    if NAME in {info.name for info in client.list_collections()}:
+        client.drop_collection(NAME)
     client.create_collection(NAME, model="hashing:32", index=index, shards=2)
     documents = [Document(name, text, payload={"length": len(text)}) for name, text in TEXTS.items()]
     versions: dict[str, int] = {}
@@ -162,24 +164,22 @@ def test_killed_index_worker_shows_its_shards_again(cluster: ClusterProcess, cli
     check_all(client, versions)
 
 
-def test_killed_processes_come_back_once_the_ledger_does(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    ledger, aside = data / "ledger.sqlite", data / "ledger.aside"
-    with running(data) as cluster, cluster.client() as client:
-        versions = write_all(client)
-        for kind in ("coordinator", "gateway"):
-            ledger.rename(aside)
-            # A folder, so that nobody makes an empty ledger there.
-            ledger.mkdir()
-            try:
-                killed = cluster.kill9(kind)
-                # Long enough for Ray to have started it again, and for that to have failed.
-                time.sleep(4)
-            finally:
-                ledger.rmdir()
-                aside.rename(ledger)
-            eventually(lambda kind=kind, killed=killed: cluster.pids().get(kind, [killed]) != [killed], f"another {kind}")
-        edited = client.upsert(NAME, [Document("document0", "edited since", payload={"length": 1})], wait=True)
-        assert client.search(NAME, "edited since", k=1)[0].version == edited.results[0].version
-        again = client.upsert(NAME, [Document("document0", TEXTS["document0"], payload={"length": 1})], wait=True)
-        check_all(client, versions | {"document0": again.results[0].version})
+def test_killed_processes_come_back_once_the_ledger_does(cluster: ClusterProcess, client: Client) -> None:
+    versions = write_all(client)
+    ledger, aside = cluster.data / "ledger.sqlite", cluster.data / "ledger.aside"
+    for kind in ("coordinator", "gateway"):
+        ledger.rename(aside)
+        # A folder, so that nobody makes an empty ledger there.
+        ledger.mkdir()
+        try:
+            killed = cluster.kill9(kind)
+            # Long enough for Ray to have started it again, and for that to have failed.
+            time.sleep(4)
+        finally:
+            ledger.rmdir()
+            aside.rename(ledger)
+        eventually(lambda kind=kind, killed=killed: cluster.pids().get(kind, [killed]) != [killed], f"another {kind}")
+    edited = client.upsert(NAME, [Document("document0", "edited since", payload={"length": 1})], wait=True)
+    assert client.search(NAME, "edited since", k=1)[0].version == edited.results[0].version
+    again = client.upsert(NAME, [Document("document0", TEXTS["document0"], payload={"length": 1})], wait=True)
+    check_all(client, versions | {"document0": again.results[0].version})
