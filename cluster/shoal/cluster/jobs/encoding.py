@@ -21,7 +21,6 @@ from shoal.cluster.jobs.reading import Place, ShardRecords
 from shoal.cluster.jobs.rows import BadRow
 from shoal.cluster.jobs.table import EncodedRows, parquet_of
 from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
-from shoal.workers.encoding.watchdog import StallLimits
 
 MOST_ATTEMPTS = 5
 TOLD_ROWS = 20
@@ -49,7 +48,6 @@ class ShardEncoder:
         settings: JobSettings,
         output: OutputFolder,
         on_stall: Callable[[str], NoReturn],
-        stall_limits: StallLimits | None = None,
     ) -> None:
         """Raises JobError when the model or the folder is another one than the job's; for `on_stall`, see Lanes."""
         if model.fingerprint != job.model_fingerprint:
@@ -62,7 +60,7 @@ class ShardEncoder:
         self._job = job
         self._settings = settings
         self._output = output
-        self._lanes = Lanes(model, on_stall, stall_limits)
+        self._lanes = Lanes(model, on_stall)
         # Shards are computed one after another: sharing the lanes would only make both late.
         self._turn = threading.Lock()
 

@@ -11,11 +11,10 @@ import logging
 import os
 import pickle
 import re
-import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import ray
 import ray.data
@@ -30,6 +29,7 @@ from shoal.cluster.jobs.reading import ShardRecords, read_split
 from shoal.cluster.jobs.shards import Split
 from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.model import DeviceLost, ModelError
+from shoal.workers.encoding.process_end import end_process
 
 CALLS_PER_ACTOR = 2
 """One shard is computed while the next is tokenised and the one before it is written."""
@@ -150,7 +150,7 @@ class _Encoder:
         os.environ["RAYON_NUM_THREADS"] = str(threads)
         try:
             model = load_model(settings.model, threads)
-            self._encoder = ShardEncoder(model, job, settings, OutputFolder(output), _end_process)
+            self._encoder = ShardEncoder(model, job, settings, OutputFolder(output), end_process)
         except (JobError, ModelError) as error:
             self._encoder = _Failure(str(error))
 
@@ -165,16 +165,10 @@ class _Encoder:
         try:
             return self._encoder.encode(shard)
         except DeviceLost as error:
-            _end_process(str(error))
+            # Ray runs the shard in the process that comes after this one.
+            end_process(str(error))
         except (JobError, ModelError) as error:
             return _Failure(str(error))
-
-
-def _end_process(reason: str) -> NoReturn:
-    """Nothing in this process helps; Ray starts another one and runs the shard there."""
-    sys.stderr.write(f"encoder of a job ends: {reason}\n")
-    sys.stderr.flush()
-    os._exit(1)
 
 
 def _read_split(batch: dict[str, Any], settings: JobSettings) -> Iterator[dict[str, list[bytes]]]:

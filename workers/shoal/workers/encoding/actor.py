@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from typing import NoReturn
 
 import ray
 import ray.util
@@ -13,18 +11,9 @@ from shoal.workers.cores import threads_of
 from shoal.workers.encoding.engine import EncoderEngine, Progress
 from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.model import EmbeddingModel
+from shoal.workers.encoding.process_end import end_process
 from shoal.workers.encoding.service import EncoderService
 from shoal.workers.serving import InternalServer, settle_memory
-
-LOST_EXIT_CODE = 70
-
-
-def end_process(reason: str) -> NoReturn:
-    """Ends this process at once, without answering anything, so that Ray puts a new one in its place."""
-    sys.stderr.write(f"encoder replica ends: {reason}\n")
-    sys.stderr.flush()
-    # Not sys.exit: a thread that never comes back, or a device that is gone, would keep the process.
-    os._exit(LOST_EXIT_CODE)
 
 
 @ray.remote
