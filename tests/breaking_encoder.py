@@ -1,11 +1,13 @@
-"""An encoder that can be broken by a text, for the workers of a Ray session to install: see `install`."""
+"""An encoder that can be broken by a text, installed in the workers of a Ray session: see `install`."""
 
 from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from shoal.cluster.jobs import lanes
@@ -29,6 +31,32 @@ class BreakingModel(HashingModel):
         if "stuck" in words or ("hesitant" in words and _first_time()):
             threading.Event().wait()
         return super().forward(batch)
+
+
+@contextmanager
+def breaking_session(**variables: str) -> Iterator[None]:
+    """A Ray of one's own whose workers have it installed, and these variables in their environment."""
+    # Here, since workers load this module and need neither.
+    import pytest
+    import ray
+
+    breaking = {
+        "worker_process_setup_hook": "breaking_encoder.install",
+        "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path), **variables},
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        # A process keeps the mode that its first Ray had; all tests that start one in this process name the same.
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        ray.init(
+            address="local",
+            num_cpus=1,
+            include_dashboard=False,
+            configure_logging=False,
+            log_to_driver=False,
+            runtime_env=breaking,
+        )
+        yield
+        ray.shutdown()
 
 
 def _first_time() -> bool:

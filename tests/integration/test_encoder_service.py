@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ import grpc
 import numpy as np
 import pytest
 
+from breaking_encoder import breaking_session
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.engine import EncoderEngine
@@ -297,23 +297,8 @@ def test_a_full_queue_is_told_at_once(serve: Serve, gated: GatedModel) -> None:
 def ray_session() -> Iterator[Any]:
     """A session of its own, whose encoders can be broken (see `breaking_encoder`)."""
     ray = pytest.importorskip("ray")
-    breaking = {
-        "worker_process_setup_hook": "breaking_encoder.install",
-        "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)},
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        # A process keeps the mode that its first Ray had; all tests that start one in this process name the same.
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        ray.init(
-            address="local",
-            num_cpus=1,
-            include_dashboard=False,
-            configure_logging=False,
-            log_to_driver=False,
-            runtime_env=breaking,
-        )
+    with breaking_session():
         yield ray
-        ray.shutdown()
 
 
 @pytest.mark.cluster

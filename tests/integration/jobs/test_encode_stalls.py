@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import ray
 
 import encode_process
-from breaking_encoder import ONCE
+from breaking_encoder import ONCE, breaking_session
 from shoal.cluster.jobs.encoding import MOST_ATTEMPTS
 from shoal.cluster.jobs.errors import JobError
 from shoal.cluster.jobs.job import JobSettings
@@ -27,23 +24,8 @@ QUIET = Listeners(lambda _what: None, lambda _figures, _precision: None, lambda 
 def hesitated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A session whose encoders hang on some words (see `breaking_encoder`); the file tells that one did so once."""
     once = tmp_path_factory.mktemp("breaking") / "hesitated"
-    breaking = {
-        "worker_process_setup_hook": "breaking_encoder.install",
-        "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path), ONCE: str(once)},
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        # A process keeps the mode that its first Ray had; all tests that start one in this process name the same.
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        ray.init(
-            address="local",
-            num_cpus=1,
-            include_dashboard=False,
-            configure_logging=False,
-            log_to_driver=False,
-            runtime_env=breaking,
-        )
+    with breaking_session(**{ONCE: str(once)}):
         yield once
-        ray.shutdown()
 
 
 def run(folder: Path, texts: list[str]) -> Summary:
