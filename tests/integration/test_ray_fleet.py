@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
+from shoal.cluster import ray_fleet
 from shoal.cluster.coordinator.core import CoordinatorSettings
 from shoal.cluster.coordinator.fleet import FleetError, Located, Member, NoRoom
 from shoal.cluster.coordinator.models import encoder_member
@@ -25,6 +28,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 NAMESPACE = "fleet"
 MODEL = "hashing:16"
 WITHIN_S = 60.0
+_kill = ray.kill
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +110,38 @@ def test_encoders_share_gpus_and_spread_and_wait_for_room(fleet: RayFleet) -> No
     fleet.start(members[4])
     fleet.stop(members[0])
     assert located(fleet, members[4]).pid
+
+
+def test_who_is_ended_is_gone_though_ray_is_late_or_misses_it(fleet: RayFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    member = encoder_member(MODEL, 0)
+    fleet.start(member)
+    located(fleet, member)
+    calls: list[float] = []
+
+    def kill(actor: Any, *, no_restart: bool) -> None:
+        calls.append(time.monotonic())
+        if len(calls) > 1:
+            threading.Timer(0.3, _kill, (actor,), {"no_restart": no_restart}).start()
+
+    monkeypatch.setattr(ray, "kill", kill)
+    fleet.stop(member)
+    assert member.name not in fleet.existing() and len(calls) == 2
+    # Its name is free for another one.
+    monkeypatch.undo()
+    fleet.start(member)
+    assert located(fleet, member).pid
+
+
+def test_who_does_not_end_is_told(fleet: RayFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    member = encoder_member(MODEL, 0)
+    fleet.start(member)
+    located(fleet, member)
+    with monkeypatch.context() as patch:
+        patch.setattr(ray, "kill", lambda *_, **__: None)
+        patch.setattr(ray_fleet, "STOP_TIMEOUT_S", 0.3)
+        with pytest.raises(FleetError, match=f"^{member.name} was to end and is there after 0.3 s$"):
+            fleet.stop(member)
+    assert fleet.existing() == [member.name]
 
 
 def test_one_that_stands_still_or_is_killed_is_replaced(fleet: RayFleet) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,6 +97,8 @@ class LocalFleet:
         self.still: set[str] = set()
         """Encoders that answer nobody."""
         self.restarted: list[str] = []
+        self.unending: Counter[str] = Counter()
+        """Who does not end, and how often."""
         self.defects: list[Exception] = []
         self.late: dict[str, int] = {}
         """Words, and how many calls with them are not answered in time."""
@@ -138,6 +141,9 @@ class LocalFleet:
 
     def stop(self, member: Member) -> None:
         with self._lock:
+            if self.unending[member.name]:
+                self.unending[member.name] -= 1
+                raise FleetError(f"{member.name} is still there")
             self._wanted.pop(member.name, None)
         self.kill(member.name)
 

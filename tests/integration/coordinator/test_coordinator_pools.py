@@ -93,6 +93,16 @@ def test_a_replica_finishes_what_it_has_before_it_ends(running: World) -> None:
     assert running.fleet.cut_off == 0
 
 
+def test_a_replica_that_does_not_end_is_ended_once_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "END_PAUSE_S", 0.05)
+    world.start()
+    world.create()
+    world.fleet.unending[name_of(0)] = 3
+    world.discard()
+    eventually(lambda: not world.fleet.names("encoder") and not encoders(world))
+    assert not world.fleet.unending[name_of(0)]
+
+
 def test_a_replica_that_is_being_emptied_comes_back_when_there_is_work(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,7 +50,10 @@ class Fleet(Protocol):
         ...
 
     def stop(self, member: Member) -> None:
-        """Ends the member for good; one that is gone already is fine."""
+        """Ends the member for good and returns when it is gone, so that its name is free; one that is gone already is fine.
+
+        Raises FleetError when it is still there, and may be ended once more.
+        """
         ...
 
     def existing(self) -> list[str]:

@@ -260,4 +260,4 @@ class EncoderPools:
         # Somebody may have asked for that very model meanwhile.
         if self._supervisor.get(name) is None:
             log.info("%s, which an earlier coordinator left, cannot be reached and is ended", name)
-            await asyncio.to_thread(self._fleet.stop, member)
+            await self._supervisor.end(member)

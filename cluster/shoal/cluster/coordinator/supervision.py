@@ -29,6 +29,7 @@ PROBE_S = 0.5
 PROBE_TIMEOUT_S = 5.0
 LOCATE_PAUSE_S = 0.2
 TRIES_PER_START = 50
+END_PAUSE_S = 1.0
 FAILED_MODEL_PAUSE_S = 15.0
 HUNG_S = 30.0
 """An encoder that has worked and then answers no probe for so long is ended by force, and another takes its place."""
@@ -123,8 +124,17 @@ class Supervisor:
             return
         if watched.task is not None:
             watched.task.cancel()
-        await self._blocking(self._fleet.stop, watched.member)
+        await self.end(watched.member)
         await self._tell(watched)
+
+    async def end(self, member: Member) -> None:
+        """Ends a member for good, however often that takes: one that nobody watches would keep its share of the cluster."""
+        while True:
+            try:
+                return await self._blocking(self._fleet.stop, member)
+            except FleetError as error:
+                log.warning("%s is to be ended once more: %s", member.name, error)
+            await asyncio.sleep(END_PAUSE_S)
 
     def suspect(self, name: str) -> None:
         """Someone's call found nobody: until a probe has looked, which it does at once, the member counts as unreachable.
@@ -202,7 +212,7 @@ class Supervisor:
             if await self._probe_until_lost(watched, located):
                 # A model that cannot be loaded may load later (a folder that was not mounted yet): try afresh.
                 await asyncio.sleep(FAILED_MODEL_PAUSE_S)
-                await self._blocking(self._fleet.stop, watched.member)
+                await self.end(watched.member)
                 tries = 0
             else:
                 tries = 1
