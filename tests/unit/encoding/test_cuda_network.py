@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ pytest.importorskip("transformers")
 import shoal.workers.encoding.cuda_network as cuda_network  # noqa: E402
 from shoal.workers.encoding.cuda_network import CudaNetwork, missing_varlen  # noqa: E402
 from shoal.workers.encoding.encoder_weights import EncoderWeights, encoder_weights  # noqa: E402
+from shoal.workers.encoding.flat_layer import finish_layer  # noqa: E402
 from shoal.workers.encoding.flat_network import FlatNetwork  # noqa: E402
 from shoal.workers.encoding.network import FlatBatch  # noqa: E402
 
@@ -106,6 +109,43 @@ def test_what_cannot_be_tuned_is_left_as_it_was_and_told(without_gpu: None, monk
     network.tune()
     assert [note.split(":")[0] for note in network.tuning] == ["compiled layers failed", "recorded small batches failed"]
     assert torch.equal(network.hidden(some), before)
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")
+@pytest.mark.parametrize("make", [bert_weights, modernbert_weights])
+def test_a_layer_is_compiled_once_for_batches_of_all_sizes(
+    make: Any, without_gpu: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.compiler.reset()
+    weights = make()
+    plain, network = on_cpu(weights), on_cpu(weights)
+    network._compile()
+    network.hidden(batch(12, 4))
+    # A compilation amid the service would hold up whoever waits, for seconds.
+    with torch._dynamo.config.patch(error_on_recompile=True):
+        for lengths in ((5,), (3, 30, 17), (40, 40, 1), (200, 100)):
+            some = batch(*lengths)
+            torch.testing.assert_close(network.hidden(some), plain.hidden(some), atol=3e-5, rtol=0)
+
+
+def test_a_compiled_layer_knows_its_width(without_gpu: None) -> None:
+    torch.compiler.reset()
+    network = on_cpu(bert_weights())
+    shapes: list[Any] = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        values = [node.meta["example_value"] for node in graph.graph.nodes if node.op == "placeholder"]
+        shapes.extend(value.shape for value in values if isinstance(value, torch.Tensor))
+        return graph
+
+    for layer in network._layers:
+        layer.finish_with = torch.compile(finish_layer, dynamic=True, backend=backend)
+    network.hidden(batch(12, 4))
+    # Kernels for rows of any width are slower ones; how many tokens there are is all that may change.
+    known = [shape for shape in shapes if shape and all(isinstance(size, int) for size in shape)]
+    assert len(known) == 10
 
 
 def test_a_compiled_layer_that_computes_something_else_is_refused(

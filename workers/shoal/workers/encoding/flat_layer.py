@@ -121,11 +121,11 @@ class TensorLayer(Layer):
         self._shape = shape
         self._qkv = _moved(_scaled(weights.qkv, shape.head_size), device, dtype)
         self._weights = FinishWeights(
-            out=_moved(weights.out, device, dtype),
-            attention_norm=weights.attention_norm and moved_norm(weights.attention_norm, device, dtype),
-            up=_moved(weights.up, device, dtype),
-            down=_moved(weights.down, device, dtype),
-            mlp_norm=moved_norm(weights.mlp_norm, device, dtype),
+            out=_fixed(_moved(weights.out, device, dtype)),
+            attention_norm=weights.attention_norm and _fixed_norm(moved_norm(weights.attention_norm, device, dtype)),
+            up=_fixed(_moved(weights.up, device, dtype)),
+            down=_fixed(_moved(weights.down, device, dtype)),
+            mlp_norm=_fixed_norm(moved_norm(weights.mlp_norm, device, dtype)),
         )
         self.finish_with: Finish = finish_layer
 
@@ -166,6 +166,20 @@ def _product(x: Tensor, layer: Dense) -> Tensor:
 
 def _moved(layer: Dense, device: torch.device, dtype: torch.dtype) -> Dense:
     return Dense(layer.weight.to(device, dtype), None if layer.bias is None else layer.bias.to(device, dtype))
+
+
+def _fixed(layer: Dense) -> Dense:
+    return Dense(_parameter(layer.weight), None if layer.bias is None else _parameter(layer.bias))
+
+
+def _fixed_norm(norm: Norm) -> Norm:
+    return Norm(_parameter(norm.weight), None if norm.bias is None else _parameter(norm.bias), norm.eps)
+
+
+def _parameter(tensor: Tensor) -> Tensor:
+    """The form by which torch.compile knows that sizes stay: of plain tensors it takes each for one that may change, and
+    makes kernels for rows of any width."""
+    return torch.nn.Parameter(tensor, requires_grad=False)
 
 
 def _scaled(qkv: Dense, size: int) -> Dense:
