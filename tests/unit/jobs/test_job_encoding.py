@@ -2,12 +2,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pyarrow.parquet
 import pytest
 
+from cluster_process import eventually
 from encoded_output import stalled
 from shoal.cluster.admission import content_hash
 from shoal.cluster.jobs.encoding import MOST_ATTEMPTS, ShardEncoder, ShardReport
@@ -169,6 +172,47 @@ def test_a_shard_on_which_processes_die_again_and_again_is_told(tmp_path: Path):
             one.encode(shard(["gone"]))
     with pytest.raises(JobError, match=r"part-000000-000000 \(from in\.jsonl:1 on\): the encoder's process died 5 times"):
         one.encode(shard(["gone"]))
+
+
+class HeldModel(HashingModel):
+    """Computes when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        self.begun, self.let = Event(), Event()
+
+    def forward(self, batch: Sequence[Tokenized]) -> Vectors:
+        self.begun.set()
+        assert self.let.wait(20)
+        return super().forward(batch)
+
+
+def test_a_shard_that_was_begun_before_shares_its_process_with_no_other(tmp_path: Path):
+    """Else one that only waits beside another, of which process after process dies, would be blamed for it."""
+    model = HeldModel()
+    one = encoder(tmp_path, model=model)
+    counted = OutputFolder(str(tmp_path))
+    for part, attempts in ((0, 0), (1, 2), (2, 0), (3, MOST_ATTEMPTS - 1)):
+        counted.count_attempts(ShardId(0, part), attempts)
+    with ThreadPoolExecutor(4) as threads:
+        done = [threads.submit(one.encode, shard(["good"], part=3))]
+        assert model.begun.wait(20)
+        done += [threads.submit(one.encode, shard(["good"], part=part)) for part in range(3)]
+        assert not wait(done, 0.2).done
+        assert [counted.attempts(ShardId(0, part)) for part in range(4)] == [0, 2, 0, MOST_ATTEMPTS]
+        model.let.set()
+        assert [future.result(20).manifest.rows for future in done] == [1, 1, 1, 1]
+
+
+def test_shards_that_were_not_begun_before_share_a_process(tmp_path: Path):
+    model = HeldModel()
+    one = encoder(tmp_path, model=model)
+    counted = OutputFolder(str(tmp_path))
+    with ThreadPoolExecutor(2) as threads:
+        done = [threads.submit(one.encode, shard(["good"], part=part)) for part in range(2)]
+        eventually(lambda: [counted.attempts(ShardId(0, part)) for part in range(2)] == [1, 1], "both shards are begun")
+        model.let.set()
+        assert [future.result(20).manifest.rows for future in done] == [1, 1]
 
 
 def test_another_model_than_the_jobs_is_refused(tmp_path: Path):

@@ -53,7 +53,7 @@ def test_what_no_manifest_names_is_cleared_away(tmp_path: Path):
     folder = begun(tmp_path)
     finish(folder, 0)
     folder.put(ShardId(0, 1).name + DATA, b"without a manifest")
-    folder.attempt(ShardId(0, 1))
+    folder.count_attempts(ShardId(0, 1), 1)
     (tmp_path / "part-000000-000002.parquet.1234.partial").write_bytes(b"half")
     begun(tmp_path)
     assert names(tmp_path) == ["job.json", "part-000000-000000.json", "part-000000-000000.parquet"]
@@ -61,11 +61,11 @@ def test_what_no_manifest_names_is_cleared_away(tmp_path: Path):
 
 def test_the_end_of_a_job_clears_away_what_dead_processes_left(tmp_path: Path):
     folder = begun(tmp_path)
-    folder.attempt(ShardId(0, 0))
+    folder.count_attempts(ShardId(0, 0), 1)
     (tmp_path / "part-000000-000000.parquet.1234.partial").write_bytes(b"half")
     finish(folder, 0, last=True)
     # One that died after it had committed, before it forgot its attempts.
-    folder.attempt(ShardId(0, 0))
+    folder.count_attempts(ShardId(0, 0), 1)
     (tmp_path / "notes.txt").write_text("somebody else's")
     folder.conclude(b"{}")
     assert names(tmp_path) == ["job.json", "notes.txt", "part-000000-000000.json", "part-000000-000000.parquet", SUMMARY]
@@ -143,9 +143,12 @@ def test_another_folder_is_noticed(tmp_path: Path):
 
 def test_attempts_are_counted_until_the_commit(tmp_path: Path):
     folder = begun(tmp_path)
-    assert [folder.attempt(ShardId(0, 0)) for _ in range(3)] == [1, 2, 3]
+    assert folder.attempts(ShardId(0, 0)) == 0
+    folder.count_attempts(ShardId(0, 0), 2)
+    folder.count_attempts(ShardId(0, 1), 1)
+    assert [folder.attempts(ShardId(0, part)) for part in range(2)] == [2, 1]
     finish(folder, 0)
-    assert folder.attempt(ShardId(0, 0)) == 1
+    assert [folder.attempts(ShardId(0, part)) for part in range(2)] == [0, 1]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")

@@ -19,6 +19,7 @@ from shoal.cluster.jobs.lanes import Lanes
 from shoal.cluster.jobs.output import DATA, ERRORS, OutputFolder, ShardManifest
 from shoal.cluster.jobs.reading import Place, ShardRecords
 from shoal.cluster.jobs.rows import BadRow
+from shoal.cluster.jobs.shared_lock import SharedLock
 from shoal.cluster.jobs.table import EncodedRows, parquet_of
 from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
 
@@ -61,16 +62,24 @@ class ShardEncoder:
         self._settings = settings
         self._output = output
         self._lanes = Lanes(model, on_stall)
+        self._process = SharedLock()
         # Shards are computed one after another: sharing the lanes would only make both late.
         self._turn = threading.Lock()
 
     def encode(self, shard: ShardRecords) -> ShardReport:
         """Encodes, writes and commits a shard. Raises JobError or ModelError, and then nothing of it counts."""
-        if (attempt := self._output.attempt(shard.id)) > MOST_ATTEMPTS:
-            where = f"{shard.records[0][0].source}:{shard.records[0][0].line}" if shard.records else "an empty shard"
-            raise JobError(
-                f"{shard.id.name} (from {where} on): the encoder's process died {attempt - 1} times while it worked on it"
-            )
+        attempts = self._output.attempts(shard.id)
+        # A process has died of it, or of what it shared the process with: alone, it shows which.
+        with self._process.alone() if attempts else self._process.shared():
+            if attempts >= MOST_ATTEMPTS:
+                where = f"{shard.records[0][0].source}:{shard.records[0][0].line}" if shard.records else "an empty shard"
+                raise JobError(
+                    f"{shard.id.name} (from {where} on): the encoder's process died {attempts} times while it worked on it"
+                )
+            self._output.count_attempts(shard.id, attempts + 1)
+            return self._finished(shard)
+
+    def _finished(self, shard: ShardRecords) -> ShardReport:
         records = [record for _, record in shard.records]
         encoded = self._encode([record.text for record in records], self._settings.options)
         vectors, errors = _narrowed(encoded, self._settings.dtype)

@@ -140,12 +140,13 @@ class OutputFolder:
             if all(file is None or sizes.get(file.path) == file.bytes for file in (one.data, one.errors))
         ]
 
-    def attempt(self, shard: ShardId) -> int:
-        """Counts one more attempt at a shard and returns which it is, from 1; `commit` forgets them."""
-        path = shard.name + ATTEMPTS
-        attempts = int(self._read(path) or b"0") + 1
-        self._write(path, str(attempts).encode())
-        return attempts
+    def attempts(self, shard: ShardId) -> int:
+        """How often a shard that is not finished was begun in this run."""
+        return int(self._read(shard.name + ATTEMPTS) or b"0")
+
+    def count_attempts(self, shard: ShardId, attempts: int) -> None:
+        """Says that a shard is begun for so many times; `commit` forgets it."""
+        self._write(shard.name + ATTEMPTS, str(attempts).encode())
 
     def put(self, name: str, data: pa.Buffer | bytes) -> FileInfo:
         """Writes a file of a shard; it does not count before `commit`."""
