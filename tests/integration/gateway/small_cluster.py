@@ -26,6 +26,7 @@ from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import Applied, CollectionSettings, GenerationRecord, SegmentCommit, WriteBatch
 from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.cluster.limits import Limits
+from shoal.cluster.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
 from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, status_pb2
 from shoal.v1.collections_pb2_grpc import CollectionServiceStub
@@ -308,6 +309,13 @@ class SmallCluster:
         """Returns when the encoder is up and the gateway knows where things are."""
         eventually(lambda: self.engine.describe().state is EngineState.READY)
         eventually(lambda: self.status.Status(status_pb2.StatusRequest()).coordinator_epoch > 0)
+
+    @property
+    def routed(self) -> RoutingTable:
+        """What the gateway knows by now of where things are."""
+        running = self.gateway._running
+        assert running is not None
+        return running._view.table
 
     def close(self) -> None:
         self.channel.close()

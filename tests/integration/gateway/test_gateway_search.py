@@ -249,6 +249,8 @@ def test_an_encoder_that_comes_back_elsewhere_is_found(cluster: SmallCluster) ->
     [address] = cluster.coordinator.encoders
     cluster.coordinator.encoders = []
     cluster.coordinator.publish()
+    # The news is on its way only: a search before it arrives would be answered, and its query kept.
+    eventually(lambda: not cluster.routed.encoders)
     eventually(lambda: refused(lambda: search(cluster, "cat", timeout=0.3))[0] is grpc.StatusCode.UNAVAILABLE)
     threading.Timer(0.2, lambda: (cluster.coordinator.encoders.append(address), cluster.coordinator.publish())).start()
     assert ids(search(cluster, ANIMALS["cat"], k=1)) == ["cat"]
