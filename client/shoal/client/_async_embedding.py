@@ -10,7 +10,7 @@ from random import Random
 from shoal.client._async_stream import Connection, each
 from shoal.client._channel import Stubs
 from shoal.client._embedding import EmbedRun
-from shoal.client._retry import RetryPolicy
+from shoal.client._retry import Attempts, RetryPolicy
 from shoal.client._upload import is_passing
 from shoal.client.embeddings import Embeddings, EmbedProgress
 from shoal.client.errors import DeadlineExceeded, ShoalError
@@ -33,23 +33,22 @@ async def run_embedding(
         return Connection(stubs.embedding.EmbedStream, "embedding", address)
 
     connection = connect()
-    began_s, attempt = time.monotonic(), 0
 
     async def take() -> None:
         """Takes one answer, over as many attempts as it needs."""
-        nonlocal connection, began_s, attempt
-        began_s, attempt = time.monotonic(), 0
+        nonlocal connection
+        attempts = Attempts(policy, rng, timeout_s, time.monotonic())
         while True:
             try:
-                async with asyncio.timeout(timeout_s - (time.monotonic() - began_s)):
+                async with asyncio.timeout(attempts.remaining_s(time.monotonic())):
                     reply = await connection.inbox.get()
             except TimeoutError:
-                raise DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s") from None
+                raise attempts.ended_by(DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s")) from None
             if isinstance(reply, ShoalError):
                 if not is_passing(reply):
                     raise reply
                 await connection.close(kindly=False)
-                await pause(reply)
+                await pause(attempts, reply)
                 connection = connect()
                 for message in run.unanswered():
                     connection.send(message)
@@ -59,14 +58,11 @@ async def run_embedding(
                 tell(run.progress())
                 return
             message, error = again
-            await pause(error)
+            await pause(attempts, error)
             connection.send(message)
 
-    async def pause(error: ShoalError) -> None:
-        nonlocal attempt
-        attempt += 1
-        elapsed_s = time.monotonic() - began_s
-        pause_s = policy.pause_s(attempt, elapsed_s, timeout_s - elapsed_s, rng, error.retry_after_s or 0.0)
+    async def pause(attempts: Attempts, error: ShoalError) -> None:
+        pause_s = attempts.pause_s(error, time.monotonic())
         if pause_s is None:
             raise error
         await asyncio.sleep(pause_s)

@@ -9,7 +9,7 @@ from random import Random
 
 from shoal.client._async_stream import Connection, each
 from shoal.client._channel import Stubs
-from shoal.client._retry import RetryPolicy
+from shoal.client._retry import Attempts, RetryPolicy
 from shoal.client._upload import Upload, is_passing
 from shoal.client.errors import DeadlineExceeded, ShoalError
 from shoal.client.types import Document, UploadProgress
@@ -35,14 +35,14 @@ async def run_upload(
 
     async def settle(enough: Callable[[], bool]) -> None:
         nonlocal connection
-        progress_at_s, attempt = time.monotonic(), 0
+        attempts = Attempts(policy, rng, timeout_s, time.monotonic())
         while not enough():
             try:
-                try:
-                    async with asyncio.timeout(timeout_s - (time.monotonic() - progress_at_s)):
-                        reply = await connection.inbox.get()
-                except TimeoutError:
-                    raise DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s") from None
+                async with asyncio.timeout(attempts.remaining_s(time.monotonic())):
+                    reply = await connection.inbox.get()
+            except TimeoutError:
+                raise attempts.ended_by(DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s")) from None
+            try:
                 if isinstance(reply, ShoalError):
                     raise reply
                 again = upload.settle(reply)
@@ -51,9 +51,7 @@ async def run_upload(
             except ShoalError as error:
                 if not is_passing(error) or not upload.repeatable:
                     raise
-                attempt += 1
-                elapsed_s = time.monotonic() - progress_at_s
-                pause_s = policy.pause_s(attempt, elapsed_s, timeout_s - elapsed_s, rng, error.retry_after_s or 0.0)
+                pause_s = attempts.pause_s(error, time.monotonic())
                 if pause_s is None:
                     raise
                 await connection.close(kindly=False)
@@ -62,7 +60,7 @@ async def run_upload(
                 for message in upload.unanswered():
                     connection.send(message)
             else:
-                progress_at_s, attempt = time.monotonic(), 0
+                attempts = Attempts(policy, rng, timeout_s, time.monotonic())
                 tell(upload.progress())
 
     finished = False

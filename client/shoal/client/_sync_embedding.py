@@ -9,7 +9,7 @@ from random import Random
 
 from shoal.client._channel import Stubs
 from shoal.client._embedding import EmbedRun
-from shoal.client._retry import RetryPolicy
+from shoal.client._retry import Attempts, RetryPolicy
 from shoal.client._sync_stream import Connection
 from shoal.client._upload import is_passing
 from shoal.client.embeddings import Embeddings, EmbedProgress
@@ -33,22 +33,21 @@ def run_embedding(
         return Connection(stubs.embedding.EmbedStream, "embedding", address)
 
     connection = connect()
-    began_s, attempt = time.monotonic(), 0
 
     def take() -> None:
         """Takes one answer, over as many attempts as it needs."""
-        nonlocal connection, began_s, attempt
-        began_s, attempt = time.monotonic(), 0
+        nonlocal connection
+        attempts = Attempts(policy, rng, timeout_s, time.monotonic())
         while True:
             try:
-                reply = connection.inbox.get(timeout=max(0.0, timeout_s - (time.monotonic() - began_s)))
+                reply = connection.inbox.get(timeout=max(0.0, attempts.remaining_s(time.monotonic())))
             except queue.Empty:
-                raise DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s") from None
+                raise attempts.ended_by(DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s")) from None
             if isinstance(reply, ShoalError):
                 if not is_passing(reply):
                     raise reply
                 connection.close(kindly=False)
-                pause(reply)
+                pause(attempts, reply)
                 connection = connect()
                 for message in run.unanswered():
                     connection.send(message)
@@ -58,14 +57,11 @@ def run_embedding(
                 tell(run.progress())
                 return
             message, error = again
-            pause(error)
+            pause(attempts, error)
             connection.send(message)
 
-    def pause(error: ShoalError) -> None:
-        nonlocal attempt
-        attempt += 1
-        elapsed_s = time.monotonic() - began_s
-        pause_s = policy.pause_s(attempt, elapsed_s, timeout_s - elapsed_s, rng, error.retry_after_s or 0.0)
+    def pause(attempts: Attempts, error: ShoalError) -> None:
+        pause_s = attempts.pause_s(error, time.monotonic())
         if pause_s is None:
             raise error
         time.sleep(pause_s)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from random import Random
 
 from shoal.client._channel import Stubs
-from shoal.client._retry import RetryPolicy
+from shoal.client._retry import Attempts, RetryPolicy
 from shoal.client._sync_stream import Connection
 from shoal.client._upload import Upload, is_passing
 from shoal.client.errors import DeadlineExceeded, ShoalError
@@ -35,13 +35,13 @@ def run_upload(
 
     def settle(enough: Callable[[], bool]) -> None:
         nonlocal connection
-        progress_at_s, attempt = time.monotonic(), 0
+        attempts = Attempts(policy, rng, timeout_s, time.monotonic())
         while not enough():
             try:
-                try:
-                    reply = connection.inbox.get(timeout=max(0.0, timeout_s - (time.monotonic() - progress_at_s)))
-                except queue.Empty:
-                    raise DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s") from None
+                reply = connection.inbox.get(timeout=max(0.0, attempts.remaining_s(time.monotonic())))
+            except queue.Empty:
+                raise attempts.ended_by(DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s")) from None
+            try:
                 if isinstance(reply, ShoalError):
                     raise reply
                 again = upload.settle(reply)
@@ -50,9 +50,7 @@ def run_upload(
             except ShoalError as error:
                 if not is_passing(error) or not upload.repeatable:
                     raise
-                attempt += 1
-                elapsed_s = time.monotonic() - progress_at_s
-                pause_s = policy.pause_s(attempt, elapsed_s, timeout_s - elapsed_s, rng, error.retry_after_s or 0.0)
+                pause_s = attempts.pause_s(error, time.monotonic())
                 if pause_s is None:
                     raise
                 connection.close(kindly=False)
@@ -61,7 +59,7 @@ def run_upload(
                 for message in upload.unanswered():
                     connection.send(message)
             else:
-                progress_at_s, attempt = time.monotonic(), 0
+                attempts = Attempts(policy, rng, timeout_s, time.monotonic())
                 tell(upload.progress())
 
     finished = False

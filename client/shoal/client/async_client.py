@@ -20,7 +20,7 @@ from shoal.client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Stubs, cha
 from shoal.client._embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
 from shoal.client._embedding import EmbedRun
 from shoal.client._progress import EmbedReport, Progress, reporter
-from shoal.client._retry import RetryPolicy
+from shoal.client._retry import Attempts, RetryPolicy
 from shoal.client._upload import Upload, Visibility
 from shoal.client.errors import InvalidArgument, error_from_status
 from shoal.v1 import embedding_pb2
@@ -244,22 +244,18 @@ class AsyncClient:
 
     async def _run(self, call: _requests.Call[T], timeout: float | None) -> T:
         stubs = self._open_stubs()
-        started_at_s = time.monotonic()
-        bound_s = timeout_s(timeout, self._timeout_s)
-        attempt = 0
+        attempts = Attempts(self._retry, self._rng, timeout_s(timeout, self._timeout_s), time.monotonic())
         while True:
-            attempt += 1
-            remaining_s = bound_s - (time.monotonic() - started_at_s)
+            remaining_s = attempts.remaining_s(time.monotonic())
             try:
                 return call.read(await call.method(stubs)(call.request, timeout=remaining_s))
             except grpc.aio.AioRpcError as failure:
                 error = error_from_status(failure.code(), failure.details() or "", failure.trailing_metadata(), self.address)
+                if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise attempts.ended_by(error) from failure
                 pause_s = None
                 if call.repeatable and failure.code() is grpc.StatusCode.UNAVAILABLE:
-                    elapsed_s = time.monotonic() - started_at_s
-                    pause_s = self._retry.pause_s(
-                        attempt, elapsed_s, bound_s - elapsed_s, self._rng, error.retry_after_s or 0.0
-                    )
+                    pause_s = attempts.pause_s(error, time.monotonic())
                 if pause_s is None:
                     raise error from failure
             await asyncio.sleep(pause_s)

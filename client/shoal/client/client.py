@@ -15,7 +15,7 @@ from shoal.client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Stubs, cha
 from shoal.client._embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
 from shoal.client._embedding import EmbedRun
 from shoal.client._progress import EmbedReport, Progress, reporter
-from shoal.client._retry import RetryPolicy
+from shoal.client._retry import Attempts, RetryPolicy
 from shoal.client._sync_embedding import run_embedding
 from shoal.client._sync_upload import run_upload
 from shoal.client._upload import Upload, Visibility
@@ -268,22 +268,18 @@ class Client:
 
     def _run(self, call: _requests.Call[T], timeout: float | None) -> T:
         self._check_open()
-        started_at_s = time.monotonic()
-        bound_s = timeout_s(timeout, self._timeout_s)
-        attempt = 0
+        attempts = Attempts(self._retry, self._rng, timeout_s(timeout, self._timeout_s), time.monotonic())
         while True:
-            attempt += 1
-            remaining_s = bound_s - (time.monotonic() - started_at_s)
+            remaining_s = attempts.remaining_s(time.monotonic())
             try:
                 return call.read(call.method(self._stubs)(call.request, timeout=remaining_s))
             except grpc.RpcError as failure:
                 error = error_from_status(failure.code(), failure.details() or "", failure.trailing_metadata(), self.address)
+                if failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                    raise attempts.ended_by(error) from failure
                 pause_s = None
                 if call.repeatable and failure.code() is grpc.StatusCode.UNAVAILABLE:
-                    elapsed_s = time.monotonic() - started_at_s
-                    pause_s = self._retry.pause_s(
-                        attempt, elapsed_s, bound_s - elapsed_s, self._rng, error.retry_after_s or 0.0
-                    )
+                    pause_s = attempts.pause_s(error, time.monotonic())
                 if pause_s is None:
                     raise error from failure
             time.sleep(pause_s)

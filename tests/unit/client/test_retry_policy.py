@@ -2,7 +2,8 @@ from random import Random
 
 import pytest
 
-from shoal.client import RetryPolicy
+from shoal.client import DeadlineExceeded, Overloaded, RetryPolicy, Unavailable
+from shoal.client._retry import Attempts
 
 
 def pauses(policy: RetryPolicy, attempt: int) -> list[float]:
@@ -36,3 +37,39 @@ def test_patience_ends_before_the_deadline():
     assert policy.pause_s(1, 0.5, 100.0, Random(0)) is not None
     assert policy.pause_s(1, 1.0, 100.0, Random(0)) is None
     assert RetryPolicy(patience_s=0.0).pause_s(1, 0.0, 100.0, Random(0)) is None
+
+
+def attempts(**policy: float) -> Attempts:
+    return Attempts(RetryPolicy(**policy), Random(0), 10.0, 100.0)
+
+
+def test_attempts_count_and_share_their_time():
+    tries = attempts(first_pause_s=1e-9, longest_pause_s=1e-9, patience_s=8.0)
+    assert tries.remaining_s(103.0) == 7.0
+    assert tries.pause_s(Unavailable("away"), 103.0) is not None
+    assert tries.pause_s(Overloaded("full", retry_after_s=2.0), 103.0) == 2.0
+    assert tries.pause_s(Overloaded("full", retry_after_s=7.0), 103.0) is None
+    assert tries.pause_s(Unavailable("away"), 108.0) is None
+    assert tries.remaining_s(111.0) == -1.0
+
+
+def test_each_attempt_has_its_number():
+    class Numbers(RetryPolicy):
+        def pause_s(self, attempt: int, elapsed_s: float, remaining_s: float, rng: Random, at_least_s: float = 0.0) -> float:
+            return float(attempt)
+
+    tries = Attempts(Numbers(), Random(0), 10.0, 100.0)
+    assert [tries.pause_s(Unavailable("away"), 100.0) for _ in range(3)] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("failed_at_s", "retry_after_s", "told"), [(104.0, 0.9, "late"), (104.0, 1.0, "away"), (109.9, 0.0, "away")]
+)
+def test_the_time_is_up_for_the_reason_that_took_most_of_it(failed_at_s: float, retry_after_s: float, told: str):
+    late = DeadlineExceeded("late")
+    tries = attempts(first_pause_s=0.0)
+    assert tries.ended_by(late) is late
+    tries.pause_s(Unavailable("lost"), 100.0)
+    assert tries.ended_by(late) is late
+    tries.pause_s(Unavailable("away", retry_after_s=retry_after_s), failed_at_s)
+    assert str(tries.ended_by(late)) == told
