@@ -351,10 +351,11 @@ def test_a_full_server_is_given_time(client: Any, gateway: FakeGateway):
 
 
 def test_a_server_that_stays_full_ends_the_upload(client: Any, gateway: FakeGateway):
-    full = errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_OVERLOADED, message="full", retry_after_ms=200)
+    full = errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_OVERLOADED, message="full", retry_after_ms=700)
     gateway.world.batch_errors = [full] * 100
+    client.describe()
     with pytest.raises(Overloaded):
-        client.upsert_many("c", documents(30), batch_size=10, timeout=0.5)
+        client.upsert_many("c", documents(30), batch_size=10, timeout=2.0)
     assert len(gateway.world.batches) <= 4
 
 
@@ -373,6 +374,8 @@ def test_a_conditional_upload_is_not_sent_twice(client: Any, gateway: FakeGatewa
 
 def test_an_upload_without_answers_ends(client: Any, gateway: FakeGateway):
     gateway.world.batch_replies = threading.Semaphore(0)
+    # The limits come with a call of their own, which 0.3 s must not bound.
+    client.describe()
     with pytest.raises(DeadlineExceeded, match=r"no answer from .* for 0\.3 s"):
         client.upsert_many("c", documents(30), batch_size=10, timeout=0.3)
 
@@ -383,7 +386,7 @@ def test_wait_returns_when_the_upload_is_searchable(client: Any, gateway: FakeGa
     assert gateway.world.calls["GetCollection"] == 4
     gateway.world.pending_looks = 10_000
     with pytest.raises(DeadlineExceeded, match="1 documents of c are not searchable"):
-        client.upsert_many("c", documents(3), wait=True, timeout=0.2)
+        client.upsert_many("c", documents(3), wait=True, timeout=1.5)
 
 
 def test_wait_is_not_held_up_by_the_writes_of_others(client: Any, gateway: FakeGateway):
