@@ -210,11 +210,10 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
             limit = collection.settings.dimension
             refuse(context, grpc.StatusCode.INVALID_ARGUMENT, message, reason, field="vector", limit=limit)
         wanted = set(WORDS.findall(request.text.lower()))
+        # Uploads of other threads go on meanwhile, and a dictionary must not grow while it is walked.
+        documents = list(collection.documents.items())
         scored = sorted(
-            (
-                (-sum(stored.words[word] for word in wanted) / (1 + stored.words.total()), id)
-                for id, stored in collection.documents.items()
-            ),
+            (-sum(stored.words[word] for word in wanted) / (1 + stored.words.total()), id) for id, stored in documents
         )
         hits = [
             search_pb2.Hit(
