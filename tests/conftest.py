@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Tests run Ray and gRPC's servers in one process. gRPC's handlers abort a child that Ray forks while another thread is in
 # gRPC, before it becomes a raylet; nobody here goes on in a fork. gRPC reads this when it is loaded.
@@ -18,6 +19,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 from cluster_process import ClusterProcess
 from shoal.client import Client
+
+# A machine that stands still for a second says nothing about an example: what hangs is pytest-timeout's to end.
+settings.register_profile("shoal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shoal")
 
 
 @pytest.fixture(scope="module")
