@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 
 from integration.coordinator.local_fleet import LocalFleet
 from integration.gateway.small_cluster import SECRET, STOPPED, eventually
@@ -165,6 +167,30 @@ class World:
 
     def files(self) -> list[Path]:
         return sorted(path for path in self.fleet.root.rglob("*") if path.is_file())
+
+
+class Gate:
+    """Holds up every call of a function from now on, until it is opened."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
+        self.reached = threading.Event()
+        self._opened = threading.Event()
+        whole = getattr(owner, name)
+
+        def held_up(*args: Any, **kwargs: Any) -> Any:
+            self.reached.set()
+            assert self._opened.wait(20)
+            return whole(*args, **kwargs)
+
+        patch.setattr(owner, name, held_up)
+
+    def wait(self) -> None:
+        """Returns when somebody is held up."""
+        assert self.reached.wait(20)
+
+    def open(self) -> None:
+        """Lets everybody through."""
+        self._opened.set()
 
 
 def with_index(**settings: Any) -> ServeSettings:

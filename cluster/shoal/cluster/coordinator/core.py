@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from shoal.cluster.channels import Channels
 from shoal.cluster.coordinator.broadcast import RoutingBoard
@@ -39,6 +39,8 @@ from shoal.workers.indexing.collect import collect
 from shoal.workers.indexing.storage import Storage
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 BATCHES_PER_COMMIT = 256
 DOCUMENTS_WAITING = 20_000
@@ -72,6 +74,8 @@ class Coordinator:
         self._waiting_documents = 0
         self._embedders: dict[int, tuple[Embedder, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._changing = asyncio.Lock()
+        """Held while the ledger's collections and those in care here may differ."""
         self.board = RoutingBoard()
         self.epoch = 0
 
@@ -99,8 +103,10 @@ class Coordinator:
         self._pools = EncoderPools(serve.encoder, self._supervisor, self._fleet, self._models, self._backlog)
         for number in range(serve.index.workers):
             self._supervisor.add(Member(f"index-{number}", "index"))
-        for generation in await self._threads.read(self._progress.generations):
-            await self._open(generation)
+        # The lease has told callers where to ask, so some may be here already.
+        async with self._changing:
+            for generation in await self._threads.read(self._progress.generations):
+                await self._open(generation)
         self._spawn(self._keeper.mend())
         self._spawn(self._keep_lease())
         self._spawn(self._keep_pools())
@@ -167,27 +173,14 @@ class Coordinator:
                         limit=encoder.dimension,
                     )
                 dimension = encoder.dimension
-            record = await self._threads.write(
-                self._writer.create_collection, name, settings, fingerprint, dimension, now_ms()
-            )
-            await self._open(record.generation)
-        generation = record.generation.id
+            generation = await self._to_its_end(self._create(name, settings, fingerprint, dimension))
         async with asyncio.timeout(60):
             await self._supervisor.wait_until(lambda: len(self._keeper.shards_ready(generation)) == settings.shards)
 
     async def discard(self, name: str) -> int:
         """Drops a collection with its shards and files; returns how many documents it had. Raises CollectionNotFound."""
         self._need_lease()
-        dropped = await self._threads.write(self._writer.drop_collection, name)
-        for generation in dropped.generation_ids:
-            embedder = self._embedders.pop(generation, None)
-            if embedder is not None:
-                embedder[1].cancel()
-                await asyncio.gather(embedder[1], return_exceptions=True)
-            await self._keeper.close(generation)
-            self._spawn(self._tidy(generation, gone=True))
-        self._publish()
-        return dropped.documents
+        return await self._to_its_end(self._drop(name))
 
     async def requeue(self, collection: str, ids: Sequence[str]) -> int:
         """Gives failed documents (all of them without `ids`) new attempts; raises CollectionNotFound."""
@@ -201,6 +194,34 @@ class Coordinator:
         """Makes sure that a model is loaded, and keeps it so for a while; raises InvalidModel, Unavailable."""
         self._need_lease()
         await self._pools.retain(model)
+
+    async def _create(self, name: str, settings: CollectionSettings, fingerprint: str, dimension: int) -> int:
+        async with self._changing:
+            record = await self._threads.write(
+                self._writer.create_collection, name, settings, fingerprint, dimension, now_ms()
+            )
+            await self._open(record.generation)
+        return record.generation.id
+
+    async def _drop(self, name: str) -> int:
+        async with self._changing:
+            dropped = await self._threads.write(self._writer.drop_collection, name)
+            embedding = {generation: self._embedders.pop(generation, None) for generation in dropped.generation_ids}
+        for generation, embedder in embedding.items():
+            if embedder is not None:
+                embedder[1].cancel()
+                await asyncio.gather(embedder[1], return_exceptions=True)
+            await self._keeper.close(generation)
+            self._spawn(self._tidy(generation, gone=True))
+        self._publish()
+        return dropped.documents
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, Answer]) -> Answer:
+        """Goes on with work when the caller leaves: a commit without what follows from it would leave a collection half."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
 
     def _keep_precomputed(self, batch: WriteBatch) -> list[tuple[PrecomputedVectors, list[Kept]]]:
         """Gives the vectors of a batch to the embedders whose model made them; raises Overloaded when they have too many."""

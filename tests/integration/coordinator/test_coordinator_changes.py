@@ -1,0 +1,87 @@
+"""Collections are made and dropped whole: though the caller leaves meanwhile, and while the coordinator is starting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+import pytest
+
+from integration.coordinator.world import MODEL, NAME, Gate, World
+from integration.gateway.small_cluster import eventually
+from shoal.cluster.ledger.progress import LedgerProgress
+from shoal.cluster.ledger.records import CollectionSettings
+from shoal.cluster.ledger.writer import LedgerWriter
+
+SETTINGS = CollectionSettings(model=MODEL, dimension=0, index="flat", metric="cosine", shards=2, empty_text="reject")
+
+
+def later(world: World, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+    """Begins what a handler would do."""
+    return asyncio.run_coroutine_threadsafe(work, world.now.server.loop)
+
+
+def leave(world: World, asked: Future[Any]) -> None:
+    """The caller goes away; returns when the coordinator has seen it."""
+    asked.cancel()
+    later(world, asyncio.sleep(0.05)).result(10)
+
+
+def embedding(world: World) -> list[str]:
+    """Names of the embedders that run."""
+    tasks = asyncio.all_tasks(world.now.server.loop)
+    return sorted(task.get_name() for task in tasks if task.get_name().startswith("embed "))
+
+
+def test_a_collection_is_whole_though_its_caller_left_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    world.start()
+    gate = Gate(monkeypatch, LedgerWriter, "create_collection")
+    asked = later(world, world.now.core.provision(NAME, SETTINGS))
+    gate.wait()
+    leave(world, asked)
+    gate.open()
+    eventually(lambda: [one.name for one in world.reader.collections()] == [NAME])
+    world.write({"a": "text"})
+    world.settles({"a": 1})
+
+
+def test_a_collection_is_gone_though_its_caller_left_meanwhile(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.write({"a": "text"})
+    running.settles({"a": 1})
+    gate = Gate(monkeypatch, LedgerWriter, "drop_collection")
+    asked = later(running, running.now.core.discard(NAME))
+    gate.wait()
+    leave(running, asked)
+    gate.open()
+    eventually(lambda: not running.routing().shards and not running.files())
+    assert [host.describe() for host in running.fleet.hosts()] == [[]] and not embedding(running)
+
+
+def test_what_is_dropped_while_the_coordinator_starts_is_not_embedded(
+    running: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.now.stop()
+    gate = Gate(monkeypatch, LedgerProgress, "next_ordinals")
+    running.start(wait=False)
+    gate.wait()
+    asked = later(running, running.now.core.discard(NAME))
+    # Long enough for it to be done, did it not wait.
+    later(running, asyncio.sleep(0.3)).result(10)
+    gate.open()
+    running.now.starting.result(20)
+    assert asked.result(20) == 0
+    assert running.now.core._embedders == {} and not embedding(running)
+
+
+def test_what_is_made_while_the_coordinator_starts_is_opened_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = Gate(monkeypatch, LedgerProgress, "generations")
+    world.start(wait=False)
+    gate.wait()
+    asked = later(world, world.now.core.provision(NAME, SETTINGS))
+    later(world, asyncio.sleep(0.5)).result(10)
+    gate.open()
+    world.now.starting.result(20)
+    asked.result(20)
+    assert embedding(world) == [f"embed {world.cut().generation.id}"]
