@@ -59,6 +59,19 @@ def test_a_collection_is_gone_though_its_caller_left_meanwhile(running: World, m
     assert [host.describe() for host in running.fleet.hosts()] == [[]] and not embedding(running)
 
 
+def test_a_collection_is_dropped_though_a_round_waits_for_one_of_its_shards(running: World) -> None:
+    generation = running.cut().generation.id
+    first, second = sorted(running.now.core._keeper.of(generation), key=lambda shard: shard.number)
+    later(running, second.lock.acquire()).result(10)
+    running.write({f"d{number}": "text" for number in range(20)})
+    eventually(first.lock.locked)
+    asked = later(running, running.now.core.discard(NAME))
+    eventually(lambda: not embedding(running))
+    running.now.server.loop.call_soon_threadsafe(second.lock.release)
+    assert asked.result(10) == 20
+    assert not first.lock.locked() and not second.lock.locked()
+
+
 def test_what_is_dropped_while_the_coordinator_starts_is_not_embedded(
     running: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

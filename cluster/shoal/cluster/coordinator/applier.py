@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.shards import ServedShard, ShardKeeper, ShardUnreachable
@@ -70,39 +71,40 @@ class Applier:
         for row in rows:
             by_shard[row.document.shard].append(row)
         shards = [shard for shard in self._keeper.of(self._generation) if shard.number in by_shard]
-        # In order of number, so that two rounds can never wait for each other.
-        for shard in shards:
-            await shard.lock.acquire()
-        try:
-            staged = await asyncio.gather(*(self._stage(shard, by_shard[shard.number]) for shard in shards))
-            commits = [commit for commit in staged if commit is not None]
-            if not commits:
-                return False
+        async with AsyncExitStack() as locks:
+            # In order of number, so that two rounds can never wait for each other.
+            for shard in shards:
+                await locks.enter_async_context(shard.lock)
             try:
-                await self._threads.write(self._progress.commit_segments, commits)
-            except OrdinalTaken:
-                # A commit that was thought lost had gone through: read where the ledger really is.
-                ordinals = await self._threads.read(self._progress.next_ordinals, self._generation)
+                return await self._commit(shards, by_shard)
+            except OrdinalTaken as error:
+                log.warning("%s", error)
+                return False
+            except BaseException:
+                # The ledger went away: it may name the segments by now, and nothing is pending that would show them later.
                 for shard in shards:
-                    shard.next_ordinal = ordinals.get(shard.number, shard.next_ordinal)
+                    self._keeper.doubt(shard)
                 raise
-            done = {commit.shard for commit in commits}
-            for shard in shards:
-                if shard.number in done:
-                    shard.next_ordinal += 1
-            await asyncio.gather(*(self._show(shard) for shard in shards if shard.number in done))
-            return len(commits) == len(by_shard)
-        except OrdinalTaken as error:
-            log.warning("%s", error)
+
+    async def _commit(self, shards: Sequence[ServedShard], by_shard: Mapping[int, Sequence[Row]]) -> bool:
+        staged = await asyncio.gather(*(self._stage(shard, by_shard[shard.number]) for shard in shards))
+        commits = [commit for commit in staged if commit is not None]
+        if not commits:
             return False
-        except BaseException:
-            # The ledger went away: it may name the segments by now, and nothing is pending that would show them later.
+        try:
+            await self._threads.write(self._progress.commit_segments, commits)
+        except OrdinalTaken:
+            # A commit that was thought lost had gone through: read where the ledger really is.
+            ordinals = await self._threads.read(self._progress.next_ordinals, self._generation)
             for shard in shards:
-                self._keeper.doubt(shard)
+                shard.next_ordinal = ordinals.get(shard.number, shard.next_ordinal)
             raise
-        finally:
-            for shard in shards:
-                shard.lock.release()
+        done = {commit.shard for commit in commits}
+        for shard in shards:
+            if shard.number in done:
+                shard.next_ordinal += 1
+        await asyncio.gather(*(self._show(shard) for shard in shards if shard.number in done))
+        return len(commits) == len(by_shard)
 
     async def _stage(self, shard: ServedShard, rows: Sequence[Row]) -> SegmentCommit | None:
         try:
