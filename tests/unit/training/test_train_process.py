@@ -31,6 +31,15 @@ WORDS = [
     "earth",
 ]
 EPOCHS = 500
+SHOAL = ("-m", "shoal.client.cli")
+# Sleeps after each of its hundreds of rounds, so that it is still under way when a machine that stood still goes on.
+UNHURRIED = (
+    "-c",
+    "import time; from shoal.workers.training.progress import Progress; figures = Progress.figures; "
+    "Progress.figures = lambda progress: time.sleep(0.2) or figures(progress); "
+    "from shoal.client.cli import main; main()",
+)
+ENDED_S = 90
 
 
 @pytest.fixture
@@ -40,10 +49,10 @@ def corpus(tmp_path: Path) -> Path:
     return path
 
 
-def command(*arguments: object) -> subprocess.Popen[str]:
+def command(*arguments: object, program: tuple[str, ...] = SHOAL) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return subprocess.Popen(
-        [sys.executable, "-m", "shoal.client.cli", "train", "word2vec", *map(str, arguments)],
+        [sys.executable, *program, "train", "word2vec", *map(str, arguments)],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -52,16 +61,17 @@ def command(*arguments: object) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.timeout(300)
 def test_asked_to_end_it_keeps_what_it_has_and_goes_on_later(corpus: Path, tmp_path: Path):
     output = tmp_path / "vectors"
     arguments = [corpus, "--output", output, "--dim", 16, "--threads", 1, "--sample", 0, "--round-words", 20_000, "--json"]
-    process = command(*arguments, "--epochs", EPOCHS)
+    process = command(*arguments, "--epochs", EPOCHS, program=UNHURRIED)
     try:
         assert process.stdout is not None
         while '"event": "progress"' not in process.stdout.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        _, stderr = process.communicate(timeout=60)
+        _, stderr = process.communicate(timeout=ENDED_S)
     finally:
         process.kill()
     assert process.returncode == 130
@@ -70,11 +80,11 @@ def test_asked_to_end_it_keeps_what_it_has_and_goes_on_later(corpus: Path, tmp_p
     assert not output.exists() and (tmp_path / "vectors.training").is_dir()
 
     other = command(*arguments, "--epochs", 30)
-    _, stderr = other.communicate(timeout=60)
+    _, stderr = other.communicate(timeout=ENDED_S)
     assert other.returncode == 1
     assert f"holds an interrupted training with epochs {EPOCHS}, this one has 30" in stderr
 
-    stdout, stderr = command(*arguments, "--epochs", EPOCHS).communicate(timeout=60)
+    stdout, stderr = command(*arguments, "--epochs", EPOCHS).communicate(timeout=ENDED_S)
     events = [json.loads(line) for line in stdout.splitlines()]
     started = next(event for event in events if event["event"] == "started")
     assert 0 < started["trained_before"] < EPOCHS * started["corpus_words"], stderr
@@ -88,11 +98,11 @@ def test_one_worker_needs_no_ray(corpus: Path, tmp_path: Path):
     (tmp_path / "ray.py").write_text("raise SystemExit('ray was imported')\n")
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     done = subprocess.run(
-        [sys.executable, "-m", "shoal.client.cli", "train", "word2vec", corpus, "--output", tmp_path / "v", "--dim", "4"],
+        [sys.executable, *SHOAL, "train", "word2vec", corpus, "--output", tmp_path / "v", "--dim", "4"],
         env=environment | {"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=ENDED_S,
         check=False,
     )
     assert done.returncode == 0, done
