@@ -51,7 +51,7 @@ def connect(request: pytest.FixtureRequest, gateway: FakeGateway) -> Iterator[Ca
     opened: list[Any] = []
 
     def open_client(**settings: Any) -> Any:
-        settings = {"timeout": 5.0, **settings}
+        settings = {"timeout": 60.0, **settings}
         client = Client(gateway.address, **settings) if request.param == "sync" else Blocking(gateway.address, **settings)
         opened.append(client)
         return client

@@ -15,7 +15,7 @@ SHOAL = [sys.executable, "-m", "shoal.client.cli"]
 
 
 def run(*args: str, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*SHOAL, *args], capture_output=True, text=True, timeout=20, check=False, **options)
+    return subprocess.run([*SHOAL, *args], capture_output=True, text=True, timeout=60, check=False, **options)
 
 
 def test_success_and_json_on_stdout_alone(gateway: FakeGateway, tmp_path: Path):
@@ -32,7 +32,7 @@ def test_failure_and_wrong_usage():
         address = gone.address
     started_at_s = time.monotonic()
     failed = run("list", "--address", address)
-    assert time.monotonic() - started_at_s < 8, "a server that is not there must not be waited for to the timeout"
+    assert time.monotonic() - started_at_s < 25, "a server that is not there must not be waited for to the timeout"
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith(f"shoal: cannot reach {address}: ") and failed.stderr.count("\n") == 1
     assert run("search").returncode == 2
@@ -41,12 +41,12 @@ def test_failure_and_wrong_usage():
 def test_ctrl_c(gateway: FakeGateway):
     gateway.world.delay_s = 3.0
     process = subprocess.Popen([*SHOAL, "list"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not gateway.world.calls["ListCollections"]:
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=10)
+    stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout, stderr.strip()) == (130, "", "shoal: interrupted")
 
 
@@ -54,7 +54,7 @@ def test_a_reader_that_has_seen_enough(gateway: FakeGateway):
     read, write = os.pipe()
     os.close(read)
     result = subprocess.run(
-        [*SHOAL, "list", "--json"], stdout=write, stderr=subprocess.PIPE, text=True, timeout=20, check=False
+        [*SHOAL, "list", "--json"], stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False
     )
     os.close(write)
     assert (result.returncode, result.stderr) == (1, "")

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from client_server import FakeGateway
-from shoal.client import AsyncClient, Client, Document, Unavailable
+from shoal.client import AsyncClient, Client, Document, Unavailable, _sync_stream
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def gateway() -> Iterator[FakeGateway]:
         yield server
 
 
-def wait_until(condition, seconds: float = 5.0) -> None:
+def wait_until(condition, seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "condition never came true"
@@ -50,7 +50,7 @@ def test_no_more_than_the_window_is_read_ahead_of_the_answers(gateway: FakeGatew
             assert len(given) == in_flight * 5 + 1
             gateway.world.batch_replies.release()
         gateway.world.batch_replies.release(1000)
-        assert upload.result(timeout=10).changed == 100
+        assert upload.result(timeout=60).changed == 100
 
 
 def test_the_window_holds_for_the_async_client_too(gateway: FakeGateway):
@@ -97,12 +97,13 @@ def test_an_iterable_that_fails_ends_the_upload_and_its_threads(gateway: FakeGat
         wait_until(lambda: not any(thread.name == "shoal-upload" for thread in threading.enumerate()))
 
 
-def test_an_upload_ends_with_its_last_answer(gateway: FakeGateway):
+def test_an_upload_ends_with_its_last_answer(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch):
+    # How long the end of a stream is waited for that does not come.
+    monkeypatch.setattr(_sync_stream, "_CLOSE_S", 60)
     with Client(gateway.address) as client:
-        client.describe()
         started_at_s = time.monotonic()
         client.upsert_many("c", [Document(id="a", text="x")])
-        assert time.monotonic() - started_at_s < 0.7
+        assert time.monotonic() - started_at_s < 30
 
 
 def test_cancelling_an_upload_ends_its_tasks(gateway: FakeGateway):
@@ -121,27 +122,26 @@ def test_cancelling_an_upload_ends_its_tasks(gateway: FakeGateway):
     assert "shoal-upload" not in asyncio.run(cancel())
 
 
-def test_calls_of_one_loop_run_at_the_same_time(gateway: FakeGateway):
-    gateway.world.delay_s = 0.2
+def test_calls_of_one_loop_run_at_the_same_time(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch):
+    all_there = threading.Barrier(6)
+    monkeypatch.setattr(gateway.world, "enter", lambda method, context: all_there.wait(20))
 
-    async def search() -> float:
+    async def search() -> list[int]:
         async with AsyncClient(gateway.address) as client:
-            started_at_s = time.monotonic()
-            await asyncio.gather(*(client.search("c", "x") for _ in range(6)))
-            return time.monotonic() - started_at_s
+            return [len(hits) for hits in await asyncio.gather(*(client.search("c", "x") for _ in range(6)))]
 
-    assert asyncio.run(search()) < 0.9
+    assert asyncio.run(search()) == [0] * 6
 
 
 def test_a_server_that_comes_back_is_found_within_the_deadline():
     with FakeGateway() as first:
         port = first.port
-    with Client(f"127.0.0.1:{port}", timeout=10) as client, ThreadPoolExecutor(1) as pool:
+    with Client(f"127.0.0.1:{port}", timeout=60) as client, ThreadPoolExecutor(1) as pool:
         listing = pool.submit(client.list_collections)
         time.sleep(0.4)
         assert not listing.done()
         with FakeGateway(port):
-            assert listing.result(timeout=8) == []
+            assert listing.result(timeout=60) == []
 
 
 def test_an_upload_survives_a_restart_of_the_server(gateway: FakeGateway):
@@ -164,5 +164,5 @@ def test_an_upload_survives_a_restart_of_the_server(gateway: FakeGateway):
 def test_nobody_there_is_told_with_the_address():
     with FakeGateway() as gone:
         address = gone.address
-    with Client(address, timeout=0.3) as client, pytest.raises(Unavailable, match=f"cannot reach {address}"):
+    with Client(address, timeout=2.0) as client, pytest.raises(Unavailable, match=f"cannot reach {address}"):
         client.status()
