@@ -169,6 +169,11 @@ class LocalFleet:
         with self._lock:
             return sorted(name for name, member in self._wanted.items() if member.kind == kind)
 
+    def running(self, name: str) -> bool:
+        """Whether a process of that name is up."""
+        with self._lock:
+            return name in self._running
+
     def host_at(self, address: str) -> ShardHost:
         with self._lock:
             return next(one.host for one in self._running.values() if one.address == address and one.host is not None)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -11,8 +15,11 @@ import pytest
 
 from integration.coordinator.world import MODEL, NAME, SETTINGS, World
 from integration.gateway.small_cluster import SECRET, eventually, refused
+from shoal.cluster.channels import Channels
 from shoal.cluster.coordinator import core, embedder, pools, supervision
+from shoal.cluster.coordinator.fleet import Member
 from shoal.cluster.coordinator.models import encoder_member
+from shoal.cluster.coordinator.supervision import Supervisor
 from shoal.cluster.settings import ServeSettings
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.v1 import errors_pb2, status_pb2
@@ -30,6 +37,23 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "DRAIN_LOOK_S", 0.02)
     monkeypatch.setattr(pools, "DRAIN_LEAST_S", 0.1)
     monkeypatch.setattr(supervision, "PROBE_S", 0.05)
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Waits until a coordinator has looked at all pools and channels a few times more."""
+    whole, seen = Channels.keep, [0]
+
+    async def keep(channels: Channels, addresses: set[str]) -> None:
+        await whole(channels, addresses)
+        seen[0] += 1
+
+    def wait() -> None:
+        wanted = seen[0] + 4
+        eventually(lambda: seen[0] >= wanted)
+
+    monkeypatch.setattr(Channels, "keep", keep)
+    return wait
 
 
 def with_encoders(**settings: Any) -> ServeSettings:
@@ -199,6 +223,85 @@ def test_the_next_coordinator_takes_in_what_is_there(world: World, monkeypatch: 
     # Nobody can tell what that one was.
     eventually(lambda: lost.name not in world.fleet.names("encoder"))
     assert world.fleet.cut_off == 0
+
+
+def test_a_replica_that_is_found_after_its_sibling_is_kept_as_well(
+    world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None]
+) -> None:
+    first, second = name_of(0, "hashing:8"), name_of(1, "hashing:8")
+    world.start(with_encoders(replicas=2))
+    world.retain("hashing:8")
+    eventually(lambda: states(world) == ["ready", "ready"])
+    pids = {name: worker.pid for name, worker in encoders(world).items()}
+    world.now.stop()
+    model_of, found = Supervisor.model_of, threading.Event()
+
+    async def later(supervisor: Supervisor, member: Member) -> str:
+        while member.name == second and not found.is_set():
+            await asyncio.sleep(0.01)
+        return await model_of(supervisor, member)
+
+    monkeypatch.setattr(Supervisor, "model_of", later)
+    world.start(with_encoders(max_replicas=3))
+    eventually(lambda: list(encoders(world)) == [first])
+    looks()
+    assert [pool.wanted for pool in world.routing().pools] == [1]
+    found.set()
+    eventually(lambda: states(world) == ["ready", "ready"])
+    looks()
+    assert [pool.wanted for pool in world.routing().pools] == [2]
+    assert {name: worker.pid for name, worker in encoders(world).items()} == pids
+
+
+def test_a_replica_that_is_slow_to_say_what_it_holds_is_adopted(
+    world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None]
+) -> None:
+    monkeypatch.setattr(pools, "ADOPTION_TRIES", 1)
+    monkeypatch.setattr(supervision, "PROBE_TIMEOUT_S", 30.0)
+    world.start()
+    world.retain("hashing:8")
+    pids = {name: worker.pid for name, worker in encoders(world).items()}
+    world.now.stop()
+    world.fleet.still.update(pids)
+    world.start()
+    looks()
+    world.fleet.still.clear()
+    eventually(lambda: {name: worker.pid for name, worker in encoders(world).items()} == pids)
+    assert states(world) == ["ready"] and world.fleet.names("encoder") == list(pids)
+
+
+def test_the_first_probe_of_a_process_may_take_its_time(
+    world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None]
+) -> None:
+    monkeypatch.setattr(supervision, "PROBE_TIMEOUT_S", 30.0)
+    world.start()
+    world.fleet.still.add(name_of(0))
+    with ThreadPoolExecutor(1) as callers:
+        making = callers.submit(world.create)
+        eventually(lambda: states(world) == ["starting"] and world.fleet.running(name_of(0)))
+        looks()
+        assert [worker.detail for worker in encoders(world).values()] == [""]
+        world.fleet.still.clear()
+        making.result(20)
+
+
+def test_a_model_that_loaded_for_long_is_kept_from_then_on(
+    world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None]
+) -> None:
+    now_s = [0.0]
+    monkeypatch.setattr(pools, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    world.start(with_encoders(idle_s=10.0))
+    world.fleet.still.add(name_of(0, "hashing:8"))
+    with ThreadPoolExecutor(1) as callers:
+        retaining = callers.submit(world.retain, "hashing:8")
+        eventually(lambda: states(world) == ["starting"])
+        now_s[0] = 60.0
+        world.fleet.still.clear()
+        retaining.result(20)
+    looks()
+    assert states(world) == ["ready"]
+    now_s[0] = 80.0
+    eventually(lambda: not world.fleet.names("encoder"))
 
 
 def test_live_edits_go_before_what_is_new(running: World) -> None:

@@ -292,7 +292,7 @@ class Coordinator:
             except Exception:
                 # The ledger may be away for a while; the pools stay as they are.
                 log.exception("the pools of encoders could not be looked at")
-            await self._channels.keep({one.address for one in self._supervisor.members} | {self._address})
+            await self._channels.keep(self._supervisor.addresses | {self._address})
             self._publish()
             await asyncio.sleep(LOOK_S)
 

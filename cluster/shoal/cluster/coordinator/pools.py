@@ -116,9 +116,11 @@ class EncoderPools:
 
     async def retain(self, model: str) -> None:
         """Makes sure that a model is loaded, and keeps it so for a while; raises as `ready` does."""
+        # Before, so that it goes on loading when the caller cannot wait for that, and after, however long it took.
         self._retained.use(model, time.monotonic())
         try:
             await self.ready(model)
+            self._retained.use(model, time.monotonic())
         except InvalidModel:
             self._retained.forget(model)
             raise
@@ -256,6 +258,8 @@ class EncoderPools:
                 continue
             self._retained.use(model, time.monotonic())
             self._supervisor.add(Member(name, "encoder", model))
+            # One that answers later than its siblings is needed as they are.
+            self._states[model] = self._begun(model)
             return
         # Somebody may have asked for that very model meanwhile.
         if self._supervisor.get(name) is None:

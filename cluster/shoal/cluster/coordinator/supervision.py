@@ -6,8 +6,10 @@ Ray restarts what dies; here that is noticed and told. What follows from it is f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -87,12 +89,19 @@ class Supervisor:
         self._changed = changed
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="shoal-fleet")
         self._watched: dict[str, Watched] = {}
+        self._called: Counter[str] = Counter()
+        """Addresses that are being called, whether or not a member is known to be there."""
         self._news = asyncio.Condition()
 
     @property
     def members(self) -> list[Watched]:
         """All members, by name."""
         return [self._watched[name] for name in sorted(self._watched)]
+
+    @property
+    def addresses(self) -> set[str]:
+        """Where members are, and where one may be that is being asked for the first time."""
+        return {one.address for one in self._watched.values()} | self._called.keys()
 
     def get(self, name: str) -> Watched | None:
         """The member of that name."""
@@ -150,8 +159,9 @@ class Supervisor:
     async def model_of(self, member: Member) -> str:
         """The model that an encoder serves which is not watched yet; raises FleetError, AioRpcError."""
         located = await self._blocking(self._fleet.locate, member)
-        describe = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(located.address)).DescribeModel
-        reply = await call(describe, encoder_pb2.DescribeModelRequest(), self._metadata, PROBE_TIMEOUT_S)
+        with self._calling(located.address):
+            describe = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(located.address)).DescribeModel
+            reply = await call(describe, encoder_pb2.DescribeModelRequest(), self._metadata, PROBE_TIMEOUT_S)
         return reply.model
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -171,6 +181,15 @@ class Supervisor:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    @contextlib.contextmanager
+    def _calling(self, address: str) -> Iterator[None]:
+        self._called[address] += 1
+        try:
+            yield
+        finally:
+            self._called[address] -= 1
+            self._called += Counter()
 
     async def _blocking(self, ask: Callable[[Member], Answer], member: Member) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask, member)
@@ -223,7 +242,8 @@ class Supervisor:
         while True:
             watched.suspected.clear()
             try:
-                state, detail = await self._probe(watched, located.address)
+                with self._calling(located.address):
+                    state, detail = await self._probe(watched, located.address)
             except grpc.aio.AioRpcError as error:
                 silent = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
                 await self._set(watched, "unreachable", "it does not answer" if silent else _said(error))
