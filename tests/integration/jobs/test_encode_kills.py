@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
 
 from encode_process import EncodeProcess, encode, encoded, files, finished_shards
+from shoal.cluster.jobs.output import ATTEMPTS
+from shoal.cluster.jobs.shards import ShardId
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SOME = 5
 ALL = 41
+# As many as an actor works on at once.
+HELD = (20, 21)
 
 
 def begun(arguments: list[object], output: Path) -> EncodeProcess:
-    """A run that has finished some shards and not all."""
+    """A run that has finished some shards and does not finish all, however late somebody meddles with it.
+
+    An encoder that comes to one of HELD waits, until it is killed, for somebody to write how often the shard was begun.
+    """
+    output.mkdir()
+    for held in pipes(output):
+        os.mkfifo(held)
     running = EncodeProcess(*arguments, output)
     try:
         running.until(lambda: finished_shards(output) >= SOME, "some shards are finished")
@@ -23,6 +34,17 @@ def begun(arguments: list[object], output: Path) -> EncodeProcess:
     except BaseException:
         running.close()
         raise
+
+
+def pipes(output: Path) -> list[Path]:
+    """What holds encoders up."""
+    return [output / f"{ShardId(0, part).name}{ATTEMPTS}" for part in HELD]
+
+
+def let_go(output: Path) -> None:
+    """Nobody that comes from now on is held up."""
+    for held in pipes(output):
+        held.unlink()
 
 
 def check_equal(output: Path, undisturbed: Path) -> None:
@@ -38,6 +60,7 @@ def test_the_driver_is_killed(arguments: list[object], undisturbed: Path, tmp_pa
     running = begun(arguments, output)
     running.send(signal.SIGKILL)
     assert running.ended().returncode == -signal.SIGKILL
+    let_go(output)
     before = finished_shards(output)
     assert SOME <= before < ALL
     kept = {
@@ -55,6 +78,9 @@ def test_a_replica_is_killed(arguments: list[object], undisturbed: Path, tmp_pat
     output = tmp_path / "out"
     running = begun(arguments, output)
     [encoder] = running.encoders()
+    # Not that it finishes the job, let go, before it is killed.
+    encoder.suspend()
+    let_go(output)
     encoder.kill()
     done = running.ended()
     assert done.returncode == 1, done
@@ -68,6 +94,7 @@ def test_it_is_interrupted(number: signal.Signals, arguments: list[object], undi
     running = begun(arguments, output)
     running.send(number)
     done = running.ended()
+    let_go(output)
     assert done.returncode == 130, done
     assert f"stopped; what is finished stays in {output}: run the same command to go on" in done.stderr
     assert "Traceback" not in done.stderr, done.stderr
