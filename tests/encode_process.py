@@ -32,6 +32,10 @@ def environment() -> dict[str, str]:
     return inherited | {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
+class TooLate(AssertionError):
+    """A run was over before a test could meddle with it; on a machine that had stood still, the test may try again."""
+
+
 class EncodeProcess:
     """A run of the command in a session of its own, by which its processes are found."""
 
@@ -66,7 +70,8 @@ class EncodeProcess:
         """Returns once `condition` holds; the process must not end before."""
         deadline = time.monotonic() + within_s
         while not condition():
-            assert self._process.poll() is None, f"ended before {what}: {self._process.communicate()}"
+            if self._process.poll() is not None:
+                raise TooLate(f"ended before {what}: {self._process.communicate()}")
             assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
             time.sleep(0.02)
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import pytest
 
-from encode_process import EncodeProcess
+from encode_process import EncodeProcess, TooLate
 from shoal.workers.encoding.word_table import read_word_table
 from training_run import write_text
 
-# Long enough to be killed in; on Ray a round takes longer.
+pytestmark = pytest.mark.timeout(300)
+# Long enough to be killed in, most of the time; on Ray a round takes longer.
 EPOCHS, RAY_EPOCHS = 1000, 300
+TRIES = 3
+TABLE = "model.safetensors"
+Result = TypeVar("Result")
 
 
 class TrainProcess(EncodeProcess):
@@ -39,42 +44,73 @@ class TrainProcess(EncodeProcess):
         return {event["event"]: event for event in map(json.loads, done.stdout.splitlines())}
 
     def killed(self) -> None:
-        """In the middle."""
+        """In the middle; raises TooLate when that has passed."""
         self.until(self.checkpoint.exists, "a checkpoint is there")
         self.send(signal.SIGKILL)
-        assert self.ended().returncode == -signal.SIGKILL
+        done = self.ended()
+        if done.returncode == 0:
+            raise TooLate("it ended before it was killed")
+        assert done.returncode == -signal.SIGKILL
         assert self.checkpoint.exists() and not self.output.exists()
+
+    def written_ns(self) -> int:
+        """When the checkpoint was written; raises TooLate when there is none any more."""
+        try:
+            return self.checkpoint.stat().st_mtime_ns
+        except FileNotFoundError:
+            raise TooLate("the training is over") from None
 
     def learners(self) -> list[psutil.Process]:
         """The actors that train."""
         return [process for process in self._alive() if "ray::TrainerActor" in " ".join(process.cmdline())]
 
 
+def in_the_middle(meddle: Callable[[Path], Result], folder: Path) -> Result:
+    """What `meddle` gives in a new folder below `folder`, tried again when it came too late: a few seconds may pass."""
+    for attempt in range(TRIES):
+        place = folder / f"try-{attempt}"
+        place.mkdir()
+        try:
+            return meddle(place)
+        except TooLate:
+            if attempt == TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
 def test_one_worker_comes_to_the_same_bits(tmp_path: Path) -> None:
-    for name in ("killed", "undisturbed"):
-        (tmp_path / name).mkdir()
-    TrainProcess(tmp_path / "killed").killed()
-    running = TrainProcess(tmp_path / "killed")
+    def killed(folder: Path) -> Path:
+        TrainProcess(folder).killed()
+        return folder
+
+    running = TrainProcess(in_the_middle(killed, tmp_path))
     events = running.events()
     started, finished = events["started"], events["finished"]
     assert 0 < started["trained_before"] < EPOCHS * started["corpus_words"]
     assert started["trained_before"] + finished["words"] == EPOCHS * started["corpus_words"]
     assert not running.checkpoint.parent.exists()
-    assert TrainProcess(tmp_path / "undisturbed").events()["started"]["trained_before"] == 0
-    killed, undisturbed = (tmp_path / name / "model" / "model.safetensors" for name in ("killed", "undisturbed"))
-    assert killed.read_bytes() == undisturbed.read_bytes()
+    undisturbed = TrainProcess(tmp_path)
+    assert undisturbed.events()["started"]["trained_before"] == 0
+    assert (running.output / TABLE).read_bytes() == (undisturbed.output / TABLE).read_bytes()
 
 
 @pytest.mark.cluster
 def test_workers_on_ray(tmp_path: Path) -> None:
-    TrainProcess(tmp_path, "--workers", 2, epochs=RAY_EPOCHS).killed()
-    running = TrainProcess(tmp_path, "--workers", 2, epochs=RAY_EPOCHS)
-    written = running.checkpoint.stat().st_mtime_ns
-    running.until(lambda: running.checkpoint.stat().st_mtime_ns > written, "it goes on")
-    running.learners()[0].kill()
-    # What Ray has to say of that is not on stdout, where each line is an event.
-    events = running.events()
+    def killed_twice(folder: Path) -> tuple[Path, dict[str, dict[str, Any]]]:
+        TrainProcess(folder, "--workers", 2, epochs=RAY_EPOCHS).killed()
+        running = TrainProcess(folder, "--workers", 2, epochs=RAY_EPOCHS)
+        written = running.written_ns()
+        running.until(lambda: running.written_ns() > written, "it goes on")
+        for learner in running.learners()[:1]:
+            learner.kill()
+        # What Ray has to say of that is not on stdout, where each line is an event.
+        events = running.events()
+        if not events["progress"]["lost"]:
+            raise TooLate("it ended before a learner was killed")
+        return running.output, events
+
+    output, events = in_the_middle(killed_twice, tmp_path)
     assert events["started"]["trained_before"] > 0 and events["progress"]["lost"] == 1
     assert events["progress"]["words"] == RAY_EPOCHS * events["started"]["corpus_words"]
-    table = read_word_table(tmp_path / "model")
+    table = read_word_table(output)
     assert len(table.words) > 100 and table.vectors.any()
