@@ -17,7 +17,7 @@ from ray_head import RayHead
 from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import EncodeOptions
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 MODEL = "hashing:64"
 ROWS = [
     {"id": f"d{number}", "text": f"the text of number {number} " * (number % 5 + 1), "n": number} for number in range(300)

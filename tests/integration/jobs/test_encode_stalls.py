@@ -16,7 +16,7 @@ from shoal.cluster.jobs.job import JobSettings
 from shoal.cluster.jobs.pipeline import Replicas
 from shoal.cluster.jobs.running import Listeners, Summary, run_job
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 QUIET = Listeners(lambda _what: None, lambda _figures, _precision: None, lambda _figures, _report: None)
 
 

@@ -11,7 +11,7 @@ from ray_head import RayHead
 from shoal.workers.encoding.loading import load_model
 from shoal.workers.encoding.word_folder import read_word_folder
 
-pytestmark = pytest.mark.cluster
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SMALL = ["--dim", 16, "--min-count", 2, "--epochs", 2, "--tokenizer", "unicode", "--lowercase"]
 
 

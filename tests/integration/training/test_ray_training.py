@@ -21,8 +21,8 @@ from shoal.workers.training.errors import TrainingError
 from shoal.workers.training.training import Summary
 from training_run import ROUND_WORDS, Run, equal, small_settings
 
-pytestmark = pytest.mark.cluster
-EPOCHS = 20
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+EPOCHS = 8
 SETTINGS = small_settings(epochs=EPOCHS)
 JOINED_S = 60.0
 
