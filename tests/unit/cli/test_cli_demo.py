@@ -5,7 +5,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -105,3 +107,36 @@ def test_a_signal_ends_the_demo_with_its_server(scratch: Path, number: int, exit
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid_file.read_text()), 0)
     assert [path.name for path in scratch.iterdir()] == ["pid"]
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_while_the_server_is_started_ends_it_too(
+    scratch: Path, monkeypatch: pytest.MonkeyPatch, number: int, exit_code: int
+):
+    started: list[subprocess.Popen[str]] = []
+    popen = subprocess.Popen
+
+    def interrupted(*arguments: Any, **options: Any) -> subprocess.Popen[str]:
+        started.append(popen(*arguments, **options))
+        signal.raise_signal(number)
+        return started[0]
+
+    monkeypatch.setattr(demo_server, "serve_command", lambda data: [sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    before = signal.getsignal(number)
+    try:
+        assert CliRunner().invoke(main, ["demo"]).exit_code == exit_code
+        assert started[0].poll() == -signal.SIGTERM
+    finally:
+        started[0].kill()
+    assert signal.getsignal(number) is before
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_server_may_be_started_in_any_thread(tmp_path: Path):
+    def start() -> str:
+        with demo_server.DemoServer(FAKE, tmp_path / "log") as server:
+            return server.address()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(start).result(timeout=60).startswith("127.0.0.1:")

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 
 from shoal.client.cli.failure import Failure
 
@@ -36,17 +37,22 @@ class DemoServer:
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def __enter__(self) -> DemoServer:
-        with self._log.open("w") as log:
-            # A session of its own: Ctrl-C must reach the demo alone, which then ends the server in order.
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
-        threading.Thread(target=self._read, args=(self._process,), name="shoal-demo", daemon=True).start()
+        try:
+            with self._log.open("w") as log, _signals_held():
+                # A session of its own: Ctrl-C must reach the demo alone, which then ends the server in order.
+                self._process = subprocess.Popen(
+                    self._command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    start_new_session=True,
+                )
+                threading.Thread(target=self._read, args=(self._process,), name="shoal-demo", daemon=True).start()
+        except BaseException:
+            # No `with` block has begun that would end the server.
+            self.stop()
+            raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -100,3 +106,27 @@ class DemoServer:
             for line in process.stdout:
                 self._lines.put(line)
         self._lines.put("")
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Signals that end the demo have their effect at the end of the block: in it, a server runs that nobody knows yet."""
+    # Blocked signals would not do: the server would inherit that, and could not be ended. Other threads are never
+    # interrupted. An ignored signal stays ignored, here and in the server.
+    main = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if main else ()
+    before = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}
+    noted: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        noted.append(number)
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in noted:
+            signal.raise_signal(number)
