@@ -119,6 +119,8 @@ def test_a_change_is_what_was_trained_and_agreeing_takes_it_over(device: str) ->
     expected_output[3] += np.float32(0.25)
     np.testing.assert_array_equal(agreed.input[:10], expected_input[:10])
     np.testing.assert_array_equal(agreed.output[:10], expected_output[:10])
+    for some, table in zip(learner.rows(slice(0, 10, 3)), (agreed.input, agreed.output), strict=True):
+        np.testing.assert_array_equal(some, table[0:10:3])
     # What is beyond the rows that agree goes on, and is told later.
     np.testing.assert_array_equal(agreed.input[10:], after.input[10:])
     later = learner.change(WORDS)

@@ -133,6 +133,10 @@ class CpuLearner:
         """See `Learner.tables`."""
         return self._tables
 
+    def rows(self, which: slice) -> tuple[Floats, Floats]:
+        """See `Learner.rows`."""
+        return self._tables.input[which], self._tables.output[which]
+
     def load(self, tables: Tables) -> None:
         """See `Learner.load`."""
         self._tables.input[:] = tables.input

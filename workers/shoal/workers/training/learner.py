@@ -88,6 +88,10 @@ class Learner(Protocol):
         """The tables as they are, in memory of this process; they change with the next call."""
         ...
 
+    def rows(self, which: slice) -> tuple[Floats, Floats]:
+        """These rows of both tables, in memory of this process; they change with the next call."""
+        ...
+
     def load(self, tables: Tables) -> None:
         """Goes on from a copy of `tables`, on which all agree."""
         ...

@@ -126,6 +126,10 @@ class TorchLearner:
         torch.from_numpy(tables.output).copy_(self._output)
         return tables
 
+    def rows(self, which: slice) -> tuple[Floats, Floats]:
+        """See `Learner.rows`; only they are copied from the device."""
+        return self._input[which].cpu().numpy(), self._output[which].cpu().numpy()
+
     def load(self, tables: Tables) -> None:
         """See `Learner.load`."""
         self._input.copy_(torch.tensor(tables.input))
