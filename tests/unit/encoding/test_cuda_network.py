@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,41 +14,43 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 import shoal.workers.encoding.cuda_network as cuda_network  # noqa: E402
+from shoal.workers.encoding.attention import VarlenAttention  # noqa: E402
+from shoal.workers.encoding.cuda_graphs import RECORDED, RecordedBatches  # noqa: E402
 from shoal.workers.encoding.cuda_network import CudaNetwork, missing_varlen  # noqa: E402
 from shoal.workers.encoding.encoder_weights import EncoderWeights, encoder_weights  # noqa: E402
 from shoal.workers.encoding.flat_layer import finish_layer  # noqa: E402
-from shoal.workers.encoding.flat_network import FlatNetwork  # noqa: E402
+from shoal.workers.encoding.flat_network import FlatNetwork, flat_inputs  # noqa: E402
 from shoal.workers.encoding.network import FlatBatch  # noqa: E402
 
 VOCABULARY = 100
 SIZES: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
 
 
-def telling(model: Any) -> Any:
+def telling(model: Any, spread: float) -> Any:
     """With weights so large that leaving anything out would be seen; the usual initial ones hardly change their input."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
-                parameter.normal_(std=0.4)
+                parameter.normal_(std=spread)
     return model.eval()
 
 
-def bert_weights() -> EncoderWeights:
+def bert_weights(spread: float = 0.4) -> EncoderWeights:
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(5)
     config = BertConfig(vocab_size=VOCABULARY, max_position_embeddings=256, num_hidden_layers=2, **SIZES)
-    weights = encoder_weights(telling(BertModel(config)))
+    weights = encoder_weights(telling(BertModel(config), spread))
     assert weights is not None
     return weights
 
 
-def modernbert_weights() -> EncoderWeights:
+def modernbert_weights(spread: float = 0.4) -> EncoderWeights:
     from transformers import ModernBertConfig, ModernBertModel
 
     torch.manual_seed(5)
     config = ModernBertConfig(vocab_size=VOCABULARY, local_attention=8, pad_token_id=0, num_hidden_layers=3, **SIZES)
-    weights = encoder_weights(telling(ModernBertModel(config)))
+    weights = encoder_weights(telling(ModernBertModel(config), spread))
     assert weights is not None
     return weights
 
@@ -130,9 +133,10 @@ def test_a_layer_is_compiled_once_for_batches_of_all_sizes(
             torch.testing.assert_close(network.hidden(some), plain.hidden(some), atol=3e-5, rtol=0)
 
 
-def test_a_compiled_layer_knows_its_width(without_gpu: None) -> None:
+@pytest.mark.parametrize(("make", "known_sizes"), [(bert_weights, 10), (modernbert_weights, 4)])
+def test_a_compiled_layer_knows_its_width(make: Any, known_sizes: int, without_gpu: None) -> None:
     torch.compiler.reset()
-    network = on_cpu(bert_weights())
+    network = on_cpu(make())
     shapes: list[Any] = []
 
     def backend(graph: Any, _: Any) -> Any:
@@ -140,12 +144,12 @@ def test_a_compiled_layer_knows_its_width(without_gpu: None) -> None:
         shapes.extend(value.shape for value in values if isinstance(value, torch.Tensor))
         return graph
 
-    for layer in network._layers:
-        layer.finish_with = torch.compile(finish_layer, dynamic=True, backend=backend)
+    compiled: Any = torch.compile(finish_layer, dynamic=True, backend=backend)
+    network._layers[1].finish_with = compiled
     network.hidden(batch(12, 4))
     # Kernels for rows of any width are slower ones; how many tokens there are is all that may change.
     known = [shape for shape in shapes if shape and all(isinstance(size, int) for size in shape)]
-    assert len(known) == 10
+    assert len(known) == known_sizes
 
 
 def test_a_compiled_layer_that_computes_something_else_is_refused(
@@ -158,6 +162,99 @@ def test_a_compiled_layer_that_computes_something_else_is_refused(
     network.tune()
     assert network.tuning[0].startswith("compiled layers refused")
     assert torch.equal(network.hidden(some), before)
+
+
+def test_a_compiled_layer_that_gives_what_is_not_a_number_is_refused(
+    without_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = on_cpu(bert_weights())
+    monkeypatch.setattr(torch, "compile", lambda _, **__: lambda x, mixed, weights, shape: x + float("nan"))
+    network.tune()
+    assert network.tuning[0].startswith("compiled layers refused, they differ by inf")
+
+
+class Recorded(RecordedBatches):
+    """Batches that fit are computed as they are, or with an error for those of one size."""
+
+    def __init__(self, states: Any, most_tokens: int, wrong: int) -> None:
+        self.states, self.most_tokens, self.wrong = states, most_tokens, wrong
+        self.replayed: list[int] = []
+
+    def hidden(self, batch: FlatBatch) -> Any:
+        size = next((tokens for tokens, texts in RECORDED if len(batch.ids) <= tokens and len(batch.lengths) <= texts), None)
+        if size is None:
+            return None
+        self.replayed.append(size)
+        inputs = flat_inputs(batch, None, torch.device("cpu"))
+        return self.states(inputs, VarlenAttention(torch.from_numpy(batch.starts), max(batch.lengths))) + (
+            size == self.wrong
+        )
+
+
+@pytest.mark.parametrize("wrong", [0, *(tokens for tokens, _ in RECORDED)])
+def test_recorded_batches_of_every_size_are_compared_before_they_are_used(
+    wrong: int, without_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = on_cpu(bert_weights())
+    made: list[Recorded] = []
+
+    def recorded(states: Any, most_tokens: int, _: Any) -> Recorded:
+        made.append(Recorded(states, most_tokens, wrong))
+        return made[-1]
+
+    monkeypatch.setattr(cuda_network, "RecordedBatches", recorded)
+    monkeypatch.setattr(torch, "compile", lambda function, **_: function)
+    seconds = iter([1.0, 1.0, 2.0, 1.0])
+    monkeypatch.setattr(network, "_seconds", lambda _: next(seconds))
+    network.tune()
+    [one] = made
+    assert one.most_tokens == network.position_limit == 256
+    assert set(one.replayed) == {tokens for tokens, _ in RECORDED}
+    assert network.tuning[1].startswith("recorded small batches refused" if wrong else "recorded small batches 2.00 x")
+    one.replayed.clear()
+    network.hidden(batch(12))
+    network.hidden(batch(200, 200, 200))
+    network.hidden(batch(12, typed=True))
+    assert one.replayed == ([] if wrong else [16])
+
+
+def test_a_token_beyond_the_table_breaks_its_batch_and_not_the_process(without_gpu: None) -> None:
+    network = on_cpu(bert_weights())
+    beyond = FlatBatch(np.array([1, VOCABULARY], dtype=np.int32), [2])
+    with pytest.raises(IndexError, match="the tokenizer gives token 100, the model has 100"):
+        network.hidden(beyond)
+
+
+def test_a_lane_has_a_stream_of_its_own(without_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = on_cpu(bert_weights())
+    network.device = torch.device("cuda", 1)
+    streams: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"a stream of {device}")
+    monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
+    network.enter_lane()
+    assert streams == ["a stream of cuda:1"]
+
+
+def test_attention_is_told_to_add_up_in_one_order_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch.nn.attention.varlen as varlen
+
+    told: list[dict[str, Any]] = []
+
+    def newer(q: Any, *_: Any, scale: float, window_size: Any, num_splits: int | None = None) -> Any:
+        told.append({"num_splits": num_splits})
+        return q
+
+    def older(q: Any, *_: Any, scale: float, window_size: Any) -> Any:
+        told.append({})
+        return q
+
+    for kernel in (newer, older):
+        monkeypatch.setattr(varlen, "varlen_attn", kernel)
+        assert missing_varlen() == ""
+        VarlenAttention(torch.tensor([0, 3], dtype=torch.int32), 3)(torch.zeros(3, 3, 2, 8), None)
+    assert told == [{"num_splits": 1}, {}]
+    monkeypatch.setattr(varlen, "varlen_attn", lambda q, k, v: q)
+    assert missing_varlen() == f"varlen_attn of torch {torch.__version__} has no scale, window_size"
 
 
 def test_a_compiled_layer_is_kept_only_if_it_is_faster(without_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,14 +273,17 @@ def test_this_torch_has_the_attention_that_is_used() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("make", [bert_weights, modernbert_weights])
 def test_on_a_gpu_states_are_those_of_the_cpu_and_no_text_sees_another(make: Any) -> None:
-    weights = make()
+    # With larger weights two ways of rounding to bfloat16 lead apart: a cosine of 0.955 was seen, on a CPU.
+    weights = make(0.1)
     device = torch.device("cuda")
     assert cuda_network.varlen_reason(weights, device, torch.bfloat16) == ""
     network = CudaNetwork(weights, device, torch.bfloat16)
     network.tune()
-    assert not any("refused" in note for note in network.tuning)
+    assert not any("refused" in note or "failed" in note for note in network.tuning)
     wanted = FlatNetwork(weights, torch.float32, threads=1)
-    for lengths in ((5,), (3, 30, 17), (40, 40, 1), (12, 12, 12, 12)):
-        some = batch(*lengths)
-        got = network.hidden(some).float().cpu()
-        assert torch.nn.functional.cosine_similarity(got, wanted.hidden(some)).min() > 0.999
+    some = [batch(*lengths) for lengths in ((5,), (3, 30, 17), (40, 40, 1), (12, 12, 12, 12), (200, 100))]
+    # As it is used: by threads that are lanes, at a time.
+    with ThreadPoolExecutor(network.lanes, initializer=network.enter_lane) as lanes:
+        found = list(lanes.map(lambda one: network.hidden(one).float().cpu(), some * 20))
+    for one, got in zip(some * 20, found, strict=True):
+        assert torch.nn.functional.cosine_similarity(got, wanted.hidden(one)).min() > 0.999

@@ -3,10 +3,11 @@ length on any other, by torch's varlen kernel on CUDA."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -137,13 +138,16 @@ class VarlenAttention:
         from torch.nn.attention.varlen import varlen_attn
 
         self._attend = varlen_attn
+        # One split: a text's sums are then added up in the same order whatever shares its batch. A torch that cannot be told
+        # so never splits texts of a batch.
+        one_split = "num_splits" in inspect.signature(varlen_attn).parameters
+        self._unsplit: dict[str, Any] = {"num_splits": 1} if one_split else {}
         self._starts = starts
         self._longest = longest
 
     def __call__(self, qkv: Tensor, window: int | None) -> Tensor:
         q, k, v = qkv.unbind(1)
         reach = (-1, -1) if window is None else (window, window)
-        # One split: a text's sums are then added up in the same order whatever shares its batch.
         mixed = self._attend(
             q,
             k,
@@ -154,7 +158,7 @@ class VarlenAttention:
             self._longest,
             scale=1.0,
             window_size=reach,
-            num_splits=1,
+            **self._unsplit,
         )
         assert isinstance(mixed, Tensor)
         return mixed.flatten(1)

@@ -4,10 +4,10 @@ and compiled layers and recorded small batches where they turn out faster on the
 from __future__ import annotations
 
 import inspect
+import math
 import statistics
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,16 @@ from torch import Tensor
 
 from shoal.workers.encoding.attention import VarlenAttention
 from shoal.workers.encoding.batching import BatchBounds
+from shoal.workers.encoding.cuda_graphs import RECORDED, RecordedBatches
 from shoal.workers.encoding.encoder_weights import EncoderWeights
-from shoal.workers.encoding.flat_layer import LayerShape, TensorLayer, finish_layer
-from shoal.workers.encoding.flat_network import FlatInputs, FlatStates, flat_inputs
+from shoal.workers.encoding.flat_layer import LayerShape, TensorLayer, begin_layer, finish_layer
+from shoal.workers.encoding.flat_network import FlatStates, flat_inputs
 from shoal.workers.encoding.model import one_line
-from shoal.workers.encoding.network import FlatBatch, Network, sent
+from shoal.workers.encoding.network import FlatBatch, Network, check_ids, sent
 
 # A GPU needs much to be busy.
 CUDA_BATCH_TOKENS = 65_536
 LANES = 2
-# Sizes that small batches are recorded for: tokens, and texts at most.
-RECORDED = ((16, 4), (32, 4), (64, 8), (128, 16), (256, 32), (512, 64))
 # What a compiled layer or a recorded batch may differ by from the plain computation.
 _TOLERANCE = 0.05
 
@@ -49,7 +48,7 @@ def missing_varlen() -> str:
         from torch.nn.attention.varlen import varlen_attn
     except ImportError:
         return f"torch {torch.__version__} has no varlen_attn"
-    wanted = {"scale", "window_size", "num_splits"} - set(inspect.signature(varlen_attn).parameters)
+    wanted = {"scale", "window_size"} - set(inspect.signature(varlen_attn).parameters)
     return f"varlen_attn of torch {torch.__version__} has no {', '.join(sorted(wanted))}" if wanted else ""
 
 
@@ -69,49 +68,45 @@ class CudaNetwork(Network):
         self._layers = [TensorLayer(layer, shape, device, dtype) for layer in weights.layers]
         self._states = FlatStates(weights, self._layers, device, dtype)
         self._vocabulary = weights.words.shape[0]
-        self._recorded: list[_Recorded] = []
-        self._recording = threading.Lock()
+        self._recorded: RecordedBatches | None = None
         torch.cuda.synchronize(device)
 
     def enter_lane(self) -> None:
         """See `Network.enter_lane`."""
-        torch.cuda.set_device(self.device)
+        # The thread's device becomes that of the stream.
         torch.cuda.set_stream(torch.cuda.Stream(self.device))
 
     @torch.inference_mode()
     def hidden(self, batch: FlatBatch) -> Tensor:
         """See `Network.hidden`."""
-        tokens, texts = len(batch.ids), len(batch.lengths)
+        check_ids(batch, self._vocabulary)
         plain = batch.type_ids is None and (self._skipped_id is None or not (batch.ids == self._skipped_id).any())
-        for recorded in self._recorded if plain else ():
-            if tokens <= recorded.tokens and texts <= recorded.texts:
-                with self._recording:
-                    return recorded.replay(batch)
-        return self._computed(batch)
-
-    def _computed(self, batch: FlatBatch) -> Tensor:
+        if plain and self._recorded is not None and (hidden := self._recorded.hidden(batch)) is not None:
+            return hidden
         inputs = flat_inputs(batch, self._skipped_id, self.device)
         return self._states(inputs, VarlenAttention(sent(batch.starts, self.device), max(batch.lengths)))
 
     @torch.inference_mode()
     def tune(self) -> None:
         """Tries compiled layers and recorded small batches, and keeps each where it is right and faster."""
-        self._try("compiled layers", self._compile, self._uncompile, self._sample(8192, 128))
-        self._try("recorded small batches", self._record, self._recorded.clear, self._sample(12, 12))
+        self._try("compiled layers", self._compile, self._uncompile, [self._sample(64, 128)])
+        each = [self._sample(texts, tokens * 3 // (4 * texts)) for tokens, texts in RECORDED]
+        self._try("recorded small batches", self._record, self._forget, [self._sample(1, 12), *each])
 
-    def _try(self, what: str, take: Callable[[], None], undo: Callable[[], None], sample: FlatBatch) -> None:
-        before, wanted = self._seconds(sample), self.hidden(sample).float()
+    def _try(self, what: str, take: Callable[[], None], undo: Callable[[], None], samples: Sequence[FlatBatch]) -> None:
+        """Compares the states of all samples, and the time of the first."""
+        before, wanted = self._seconds(samples[0]), [self.hidden(sample).float() for sample in samples]
         try:
             take()
-            difference = float((self.hidden(sample).float() - wanted).abs().max())
-            after = self._seconds(sample)
+            share = max(_share(self.hidden(one).float(), right) for one, right in zip(samples, wanted, strict=True))
+            after = self._seconds(samples[0])
         except Exception as error:
             undo()
             self.tuning.append(f"{what} failed: {one_line(error)}")
             return
-        if difference > _TOLERANCE * float(wanted.abs().max()):
+        if share > _TOLERANCE:
             undo()
-            self.tuning.append(f"{what} refused, they differ by {difference:.3g}")
+            self.tuning.append(f"{what} refused, they differ by {share:.3g} of the largest value")
         elif after >= before:
             undo()
             self.tuning.append(f"{what} not faster")
@@ -129,68 +124,34 @@ class CudaNetwork(Network):
         # The first ones compile and warm caches.
         return statistics.median(times[4:])
 
-    def _sample(self, tokens: int, length: int) -> FlatBatch:
-        ids = np.random.default_rng(1).integers(0, self._vocabulary, size=tokens).astype(np.int32)
+    def _sample(self, texts: int, length: int) -> FlatBatch:
+        ids = np.random.default_rng(1).integers(0, self._vocabulary, size=texts * length).astype(np.int32)
         if self._skipped_id is not None:
-            ids[ids == self._skipped_id] += 1
-        return FlatBatch(ids, [length] * (tokens // length))
+            ids[ids == self._skipped_id] = (self._skipped_id + 1) % self._vocabulary
+        return FlatBatch(ids, [length] * texts)
 
     def _compile(self) -> None:
         # torch.compile's own return type says nothing.
-        compiled: Any = torch.compile(finish_layer, dynamic=True)
+        begin: Any = torch.compile(begin_layer, dynamic=True)
+        finish: Any = torch.compile(finish_layer, dynamic=True)
         for layer in self._layers:
-            layer.finish_with = compiled
+            # Without rotary positions there is nothing but a product.
+            layer.begin_with = begin_layer if layer.rotary_base is None else begin
+            layer.finish_with = finish
 
     def _uncompile(self) -> None:
         for layer in self._layers:
-            layer.finish_with = finish_layer
+            layer.begin_with, layer.finish_with = begin_layer, finish_layer
 
     def _record(self) -> None:
-        for tokens, texts in RECORDED:
-            longest = min(tokens, self.position_limit or tokens)
-            self._recorded.append(_Recorded(self._states, tokens, texts, longest, self.device))
+        most = RECORDED[-1][0] if self.position_limit is None else self.position_limit
+        self._recorded = RecordedBatches(self._states, most, self.device)
+
+    def _forget(self) -> None:
+        self._recorded = None
 
 
-class _Recorded:
-    """A CUDA graph of the network for at most so many tokens and texts: one launch in place of some hundred.
-
-    Texts that are not there have length 0, and what lies behind the last text is computed and never read.
-    """
-
-    def __init__(self, states: FlatStates, tokens: int, texts: int, longest: int, device: torch.device) -> None:
-        self.tokens, self.texts = tokens, texts
-        self._device = device
-        self._ids = torch.zeros(tokens, dtype=torch.int32, device=device)
-        self._places = torch.zeros(tokens, dtype=torch.int64, device=device)
-        self._starts = torch.zeros(texts + 1, dtype=torch.int32, device=device)
-        self._starts[1:] = min(tokens, longest)
-        inputs = FlatInputs(self._ids, self._places, self._places, None, None)
-        attend = VarlenAttention(self._starts, longest)
-        side = torch.cuda.Stream(device)
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            # Libraries set themselves up at their first calls, which cannot be recorded.
-            for _ in range(3):
-                states(inputs, attend)
-        torch.cuda.current_stream(device).wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._hidden = states(inputs, attend)
-        self._free = torch.cuda.Event()
-        self._free.record(torch.cuda.current_stream(device))
-
-    def replay(self, batch: FlatBatch) -> Tensor:
-        """One at a time: the tensors of the graph are shared by all lanes."""
-        stream = torch.cuda.current_stream(self._device)
-        stream.wait_event(self._free)
-        tokens = len(batch.ids)
-        places = np.arange(tokens, dtype=np.int64) - np.repeat(batch.starts[:-1], batch.lengths)
-        starts = np.full(self.texts + 1, tokens, dtype=np.int32)
-        starts[: len(batch.starts)] = batch.starts
-        self._ids[:tokens].copy_(sent(batch.ids, self._device), non_blocking=True)
-        self._places[:tokens].copy_(sent(places, self._device), non_blocking=True)
-        self._starts.copy_(sent(starts, self._device), non_blocking=True)
-        self._graph.replay()
-        hidden = self._hidden[:tokens].clone()
-        self._free.record(stream)
-        return hidden
+def _share(found: Tensor, wanted: Tensor) -> float:
+    """The largest difference as a share of the largest value; infinite where either is not a number."""
+    share = float((found - wanted).abs().max() / wanted.abs().max())
+    return share if math.isfinite(share) else math.inf

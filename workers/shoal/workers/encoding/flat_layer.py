@@ -29,6 +29,10 @@ class LayerShape:
         return cls(weights.activation, weights.gated, weights.pre_norm, weights.hidden_size // weights.heads)
 
 
+Turns = tuple[Tensor, Tensor]
+"""Cosine and sine (tokens, 1, 1, size) float32 of the angles by which rotary positions turn queries and keys."""
+
+
 class Layer(ABC):
     """States are (tokens, hidden); nothing here knows where texts begin."""
 
@@ -36,8 +40,8 @@ class Layer(ABC):
     rotary_base: float | None
 
     @abstractmethod
-    def project(self, x: Tensor) -> Tensor:
-        """Queries (scaled for attention), keys and values, (tokens, 3 * hidden)."""
+    def project(self, x: Tensor, turns: Turns | None) -> Tensor:
+        """Queries (scaled for attention), keys and values, (tokens, 3, heads, size), turned where there are `turns`."""
 
     @abstractmethod
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
@@ -67,8 +71,9 @@ class PackedLayer(Layer):
         self._up = made(weights.up, fused)
         self._down = made(weights.down)
 
-    def project(self, x: Tensor) -> Tensor:
-        return self._qkv(normed(x, self._attention_norm) if self._shape.pre_norm and self._attention_norm else x)
+    def project(self, x: Tensor, turns: Turns | None) -> Tensor:
+        x = normed(x, self._attention_norm) if self._shape.pre_norm and self._attention_norm else x
+        return _headed(self._qkv(x), self._shape, turns)
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         x = self._out.plus(mixed, x)
@@ -85,6 +90,14 @@ class PackedLayer(Layer):
 
 
 @dataclass(frozen=True, slots=True)
+class BeginWeights:
+    """What `begin_layer` computes with."""
+
+    norm: Norm | None
+    qkv: Dense
+
+
+@dataclass(frozen=True, slots=True)
 class FinishWeights:
     """What `finish_layer` computes with."""
 
@@ -95,7 +108,14 @@ class FinishWeights:
     mlp_norm: Norm
 
 
+Begin = Callable[[Tensor, Turns | None, BeginWeights, LayerShape], Tensor]
 Finish = Callable[[Tensor, Tensor, FinishWeights, LayerShape], Tensor]
+
+
+def begin_layer(x: Tensor, turns: Turns | None, weights: BeginWeights, shape: LayerShape) -> Tensor:
+    """See `Layer.project`; in plain operations, as `finish_layer`."""
+    x = x if weights.norm is None else _plainly_normed(x, weights.norm)
+    return _headed(_product(x, weights.qkv), shape, turns)
 
 
 def finish_layer(x: Tensor, mixed: Tensor, weights: FinishWeights, shape: LayerShape) -> Tensor:
@@ -114,27 +134,30 @@ def finish_layer(x: Tensor, mixed: Tensor, weights: FinishWeights, shape: LayerS
 
 
 class TensorLayer(Layer):
-    """For CUDA; `finish_with` may be exchanged for a compiled form."""
+    """For CUDA; `begin_with` and `finish_with` may be exchanged for compiled forms."""
 
     def __init__(self, weights: LayerWeights, shape: LayerShape, device: torch.device, dtype: torch.dtype) -> None:
         self.window, self.rotary_base = weights.window, weights.rotary_base
         self._shape = shape
-        self._qkv = _moved(_scaled(weights.qkv, shape.head_size), device, dtype)
-        self._weights = FinishWeights(
+        norm = weights.attention_norm and _fixed_norm(moved_norm(weights.attention_norm, device, dtype))
+        self._begin = BeginWeights(
+            norm=norm if shape.pre_norm else None, qkv=_fixed(_moved(_scaled(weights.qkv, shape.head_size), device, dtype))
+        )
+        self._finish = FinishWeights(
             out=_fixed(_moved(weights.out, device, dtype)),
-            attention_norm=weights.attention_norm and _fixed_norm(moved_norm(weights.attention_norm, device, dtype)),
+            attention_norm=norm,
             up=_fixed(_moved(weights.up, device, dtype)),
             down=_fixed(_moved(weights.down, device, dtype)),
             mlp_norm=_fixed_norm(moved_norm(weights.mlp_norm, device, dtype)),
         )
+        self.begin_with: Begin = begin_layer
         self.finish_with: Finish = finish_layer
 
-    def project(self, x: Tensor) -> Tensor:
-        norm = self._weights.attention_norm
-        return _product(_plainly_normed(x, norm) if self._shape.pre_norm and norm is not None else x, self._qkv)
+    def project(self, x: Tensor, turns: Turns | None) -> Tensor:
+        return self.begin_with(x, turns, self._begin, self._shape)
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        return self.finish_with(x, mixed, self._weights, self._shape)
+        return self.finish_with(x, mixed, self._finish, self._shape)
 
 
 def moved_norm(norm: Norm, device: torch.device, dtype: torch.dtype) -> Norm:
@@ -154,6 +177,19 @@ def normed(x: Tensor, norm: Norm) -> Tensor:
         kernels.layer_norm(kernels.bits(x), norm.weight.numpy(), norm.bias.numpy(), norm.eps, kernels.bits(y))
         return y
     return _plainly_normed(x, norm)
+
+
+def _headed(qkv: Tensor, shape: LayerShape, turns: Turns | None) -> Tensor:
+    qkv = qkv.view(qkv.shape[0], 3, -1, shape.head_size)
+    return qkv if turns is None else _turned(qkv, *turns)
+
+
+def _turned(qkv: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Queries and keys of (tokens, 3, heads, size) turned, in float32."""
+    turned = qkv[:, :2].float()
+    left, right = turned.chunk(2, dim=-1)
+    turned = turned * cosines + torch.cat((-right, left), dim=-1) * sines
+    return torch.cat((turned.to(qkv.dtype), qkv[:, 2:]), dim=1)
 
 
 def _plainly_normed(x: Tensor, norm: Norm) -> Tensor:

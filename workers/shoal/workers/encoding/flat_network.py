@@ -13,7 +13,7 @@ from torch import Tensor
 from shoal.workers.encoding.attention import Attention, cpu_attention
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.encoder_weights import EncoderWeights
-from shoal.workers.encoding.flat_layer import Layer, LayerShape, PackedLayer, moved_norm, normed
+from shoal.workers.encoding.flat_layer import Layer, LayerShape, PackedLayer, Turns, moved_norm, normed
 from shoal.workers.encoding.network import FlatBatch, Network, sent
 
 # Tokens in a batch. On a CPU the rate is the same from 384 to 2,048 (short, medium and long texts: within 4 %), so a
@@ -43,7 +43,6 @@ class FlatStates:
 
     def __init__(self, weights: EncoderWeights, layers: Sequence[Layer], device: torch.device, dtype: torch.dtype) -> None:
         self._dtype = dtype
-        self._heads, self._size = weights.heads, weights.hidden_size // weights.heads
         # Added and normalised in float32, and rounded once: three rows a token cost nothing beside the layers.
         self._words = weights.words.to(device, torch.float32)
         self._positions = None if weights.positions is None else weights.positions.to(device, torch.float32)
@@ -51,16 +50,15 @@ class FlatStates:
         self._embedding_norm = moved_norm(weights.embedding_norm, device, torch.float32)
         self._layers = layers
         self._final_norm = weights.final_norm and moved_norm(weights.final_norm, device, dtype)
-        self._rotary = {base: _Rotary(base, self._size, device) for layer in layers if (base := layer.rotary_base)}
+        size = weights.hidden_size // weights.heads
+        self._rotary = {base: _Rotary(base, size, device) for layer in layers if (base := layer.rotary_base)}
 
     def __call__(self, inputs: FlatInputs, attend: Attention) -> Tensor:
         """Last hidden states (tokens, hidden)."""
         x = self._embedded(inputs)
         turns = {base: rotary.turns(inputs.places) for base, rotary in self._rotary.items()}
         for layer in self._layers:
-            qkv = layer.project(x).view(-1, 3, self._heads, self._size)
-            if layer.rotary_base is not None:
-                qkv = _turned(qkv, *turns[layer.rotary_base])
+            qkv = layer.project(x, None if layer.rotary_base is None else turns[layer.rotary_base])
             x = layer.finish(x, attend(qkv, layer.window))
         return normed(x, self._final_norm) if self._final_norm else x
 
@@ -163,19 +161,10 @@ class _Rotary:
     def __init__(self, base: float, size: int, device: torch.device) -> None:
         self._frequencies = 1.0 / (base ** (torch.arange(0, size, 2, dtype=torch.float32, device=device) / size))
 
-    def turns(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """Cosine and sine (tokens, 1, 1, size) float32 of each token's angles."""
+    def turns(self, places: Tensor) -> Turns:
         angles = places[:, None].float() * self._frequencies
         angles = torch.cat((angles, angles), dim=1)[:, None, None, :]
         return angles.cos(), angles.sin()
-
-
-def _turned(qkv: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Queries and keys of (tokens, 3, heads, size) turned, in float32."""
-    turned = qkv[:, :2].float()
-    left, right = turned.chunk(2, dim=-1)
-    turned = turned * cosines + torch.cat((-right, left), dim=-1) * sines
-    return torch.cat((turned.to(qkv.dtype), qkv[:, 2:]), dim=1)
 
 
 def _by_length(batch: FlatBatch) -> tuple[FlatBatch, Tensor]:

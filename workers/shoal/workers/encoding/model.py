@@ -216,8 +216,9 @@ def shortened(vectors: Vectors, dimensions: int, normalize: bool) -> Vectors:
     if dimensions:
         vectors = vectors[:, :dimensions]
     if normalize:
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
-        vectors = (vectors / np.where(norms == 0.0, 1.0, norms)).astype(np.float32)
+        # Summed in float64 without a copy in it, which for 20,000 rows took as long as a GPU takes to compute them.
+        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        vectors = vectors / np.where(norms == 0.0, 1.0, norms).astype(np.float32)[:, None]
     return np.ascontiguousarray(vectors, dtype=np.float32)
 
 

@@ -52,6 +52,13 @@ def sent(values: npt.NDArray[np.generic], device: torch.device) -> Tensor:
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
+def check_ids(batch: FlatBatch, rows: int) -> None:
+    """Raises IndexError for a token that a table of so many rows does not have, as a lookup on a CPU does: on a GPU it would
+    end the process."""
+    if (largest := int(batch.ids.max())) >= rows:
+        raise IndexError(f"the tokenizer gives token {largest}, the model has {rows}")
+
+
 class Network(ABC):
     """A transformer without its pooling. Several threads may call `hidden` at once, as many as `lanes`."""
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.network import FlatBatch, Network
+from shoal.workers.encoding.network import FlatBatch, Network, check_ids
 from shoal.workers.encoding.pretrained import position_limit
 
 # What a forward pass holds, padded: on a CPU more only leaves its cache, a GPU needs much to be busy.
@@ -29,6 +29,7 @@ class PaddedNetwork(Network):
         self.device = device
         self.hidden_size = int(model.config.hidden_size)
         self.position_limit = position_limit(model)
+        self._vocabulary = int(model.get_input_embeddings().num_embeddings)
         self.bounds = BatchBounds(GPU_BATCH_TOKENS, padded=True)
         if device.type == "cpu":
             self.bounds = BatchBounds(CPU_BATCH_TOKENS, padded=True, least=CPU_LEAST_TOKENS)
@@ -41,6 +42,7 @@ class PaddedNetwork(Network):
 
     def hidden(self, batch: FlatBatch) -> Tensor:
         """See `Network.hidden`."""
+        check_ids(batch, self._vocabulary)
         rows, longest = len(batch.lengths), max(batch.lengths)
         mask = np.arange(longest) < np.asarray(batch.lengths)[:, None]
         # Masked places may hold any id. Padding goes to the right whatever the tokenizer prefers: positions then start at

@@ -36,7 +36,7 @@ def _pool(hidden: Tensor, lengths: Tensor, ends: Tensor, mode: str, skipped: Ten
             return _sums(_counted(hidden, lengths, ends, skipped, 0.0), lengths) / _counts(lengths, skipped).sqrt()
         case "weightedmean":
             # A token weighs its place in the text, from 1.
-            weights = (_places(lengths, ends) + 1).float().unsqueeze(1)
+            weights = (_places(lengths, ends, len(hidden)) + 1).float().unsqueeze(1)
             weights = _counted(weights, lengths, ends, skipped, 0.0)
             return _sums(hidden * weights, lengths) / _sums(weights, lengths)
         case _:
@@ -52,14 +52,20 @@ def _counts(lengths: Tensor, skipped: Tensor | None) -> Tensor:
     return (lengths if skipped is None else lengths - skipped).unsqueeze(1).float()
 
 
-def _places(lengths: Tensor, ends: Tensor) -> Tensor:
+def _places(lengths: Tensor, ends: Tensor, tokens: int) -> Tensor:
     """Place of each token in its text, from 0."""
-    starts = torch.repeat_interleave(ends - lengths, lengths)
-    return torch.arange(len(starts), device=lengths.device) - starts
+    return torch.arange(tokens, device=lengths.device) - _repeated(ends - lengths, lengths, tokens)
+
+
+def _repeated(values: Tensor, lengths: Tensor, tokens: int) -> Tensor:
+    """A value of each text for each of its tokens."""
+    # Their number is told, so that a GPU need not be asked for it.
+    return torch.repeat_interleave(values, lengths, output_size=tokens)
 
 
 def _counted(values: Tensor, lengths: Tensor, ends: Tensor, skipped: Tensor | None, instead: float) -> Tensor:
     if skipped is None:
         return values
-    left_out = _places(lengths, ends) < torch.repeat_interleave(skipped, lengths)
+    tokens = len(values)
+    left_out = _places(lengths, ends, tokens) < _repeated(skipped, lengths, tokens)
     return values.masked_fill(left_out.unsqueeze(1), instead)

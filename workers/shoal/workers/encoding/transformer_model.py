@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -55,7 +56,7 @@ class TransformerModel(EmbeddingModel):
         self._modules: Modules | None = None
         inner = folder / self._config.transformer
         self._tokenizer = transformer_tokenizer(inner, name, self._config.lower_case)
-        self._place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._place = _place(device)
         built = build_network(inner, name, self._place, precision, threads, self._probe)
         self._network = built.built
         self._fit(self._network)
@@ -93,12 +94,17 @@ class TransformerModel(EmbeddingModel):
         return np.concatenate([self._pooled([text.content], network) for text in texts if not text.error])
 
     def _warm_up(self) -> None:
-        """Computes the largest batch once on a GPU, so that a lack of memory shows now and lowers the bound."""
+        """Computes the largest batch once on a GPU, in all lanes at a time as under load, so that a lack of memory shows now
+        and lowers the bound."""
         if self._place.type != "cuda":
             return
         ids = np.resize(self._tokenizer.tokenize([PROBE_TEXTS[-1]], "", Truncation.END)[0].ids, self.max_tokens)
         longest = Tokenized(len(ids), content=TokenizedText(ids, None, truncated=False, prompt_tokens=0))
-        self.forward([longest] * max(1, self.bounds.tokens // len(ids)))
+        batch = [longest] * max(1, self.bounds.tokens // len(ids))
+        with ThreadPoolExecutor(self.lanes, "shoal-warm-up", initializer=self.enter_lane) as lanes:
+            list(lanes.map(self.forward, [batch] * self.lanes))
+        # What torch keeps of this for the streams of these threads is of no use to others.
+        torch.cuda.empty_cache()
 
     def enter_lane(self) -> None:
         """See `EmbeddingModel.enter_lane`."""
@@ -143,7 +149,9 @@ class TransformerModel(EmbeddingModel):
             self._check_device(error)
             raise
         # Outside the handler, whose exception still holds the tensors of the attempt.
-        self.bounds = replace(self.bounds, tokens=max(1, min(self.bounds.tokens, sum(text.count for text in batch)) // 2))
+        # Another lane may have found the same already.
+        fitting = min(self.bounds.tokens, max(1, sum(text.count for text in batch) // 2))
+        self.bounds = replace(self.bounds, tokens=fitting)
         if self._place.type == "cuda":
             torch.cuda.empty_cache()
         half = len(batch) // 2
@@ -152,9 +160,10 @@ class TransformerModel(EmbeddingModel):
     def _pooled(self, read: Sequence[TokenizedText], network: Network) -> Vectors:
         flat = FlatBatch.of([text.ids for text in read], [text.type_ids for text in read])
         with torch.inference_mode():
-            hidden = network.hidden(flat)
-            lengths = sent(np.asarray(flat.lengths, dtype=np.int64), hidden.device)
-            pooled = pool(hidden, lengths, self._config.pooling, self._skipped(read, hidden.device))
+            # Before the states: the copies need not wait for them.
+            lengths = sent(np.asarray(flat.lengths, dtype=np.int64), network.device)
+            skipped = self._skipped(read, network.device)
+            pooled = pool(network.hidden(flat), lengths, self._config.pooling, skipped)
             assert self._modules is not None
             return self._modules.apply(pooled)[:, : self.dimension].cpu().numpy()
 
@@ -162,7 +171,7 @@ class TransformerModel(EmbeddingModel):
         if self._config.include_prompt or not any(text.prompt_tokens for text in read):
             return None
         # The joint of prompt and text may make fewer tokens than the prompt alone, but one is always left to pool.
-        return torch.tensor([min(text.prompt_tokens, len(text.ids) - 1) for text in read], device=device)
+        return sent(np.array([min(text.prompt_tokens, len(text.ids) - 1) for text in read], dtype=np.int64), device)
 
     def finish(self, vectors: Vectors, options: EncodeOptions) -> Vectors:
         """See `EmbeddingModel.finish`."""
@@ -178,6 +187,12 @@ class TransformerModel(EmbeddingModel):
             torch.cuda.synchronize(self._place)
         except Exception:
             raise DeviceLost(self.name, f"the GPU no longer answers: {one_line(failure)}") from failure
+
+
+def _place(device: str | None) -> torch.device:
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # What a thread is set to is one GPU, not whichever is current.
+    return torch.device("cuda", torch.cuda.current_device()) if place.type == "cuda" and place.index is None else place
 
 
 def _max_tokens(config: SentenceConfig, tokenizer: Tokenizer, network: Network) -> int:
