@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,10 @@ TRIES_PER_START = 50
 END_PAUSE_S = 1.0
 FAILED_MODEL_PAUSE_S = 15.0
 HUNG_S = 30.0
-"""An encoder that has worked and then answers no probe for so long is ended by force, and another takes its place."""
+"""An encoder that has worked and then answers no probe for so long is ended by force, and another takes its place.
+
+Counted in probes, one after another: a pause of the coordinator itself costs the probes in flight, and only these.
+"""
 HUNG_LOADING_S = 120.0
 """... and one that has not worked yet: some steps of loading let nothing else run."""
 LOST_START_S = 300.0
@@ -238,7 +242,7 @@ class Supervisor:
 
     async def _probe_until_lost(self, watched: Watched, located: Located) -> bool:
         """Probes until the process is lost (False) or its model has failed to load (True)."""
-        answered_at = self._now
+        silent_probes = 0
         while True:
             watched.suspected.clear()
             try:
@@ -251,13 +255,14 @@ class Supervisor:
                 if silent and watched.member.kind == "encoder":
                     # Its calls are left alone: it may only be slow.
                     limit_s = HUNG_S if watched.worked else HUNG_LOADING_S
+                    silent_probes += 1
                     if not await self._moved(watched.member, located):
-                        if self._now - answered_at < limit_s:
+                        if silent_probes < math.ceil(limit_s / PROBE_TIMEOUT_S):
                             continue
                         await self._replace(watched, f"it did not answer for {limit_s:.0f} s")
                 await self._channels.close(located.address)
                 return False
-            answered_at = self._now
+            silent_probes = 0
             moved = watched.address != located.address or watched.pid != located.pid
             if moved and watched.pid:
                 watched.restarts += 1
