@@ -23,7 +23,7 @@ from shoal.workers.encoding.model import (
 from shoal.workers.encoding.open_request import Answer
 from shoal.workers.encoding.scheduler import QueueFull, QueueLimits
 from shoal.workers.encoding.watchdog import StallLimits
-from shoal.workers.encoding.workload import DeadlineExpired, Load, estimated_tokens
+from shoal.workers.encoding.workload import DeadlineExpired, Load, Workload, estimated_tokens
 from unit.encoding.stepped_engine import WAIT_S, Starter, SteppedModel, all_read, entered, run, wait_for
 
 
@@ -184,6 +184,31 @@ def test_a_batch_that_does_not_end_is_reported(start: Starter, model: SteppedMod
     with pytest.raises(EngineUnavailable, match="a batch of 1 texts with 100 tokens takes 75 s, 0 s were expected"):
         future.result(WAIT_S)
     assert engine.describe().error == "a batch of 1 texts with 100 tokens takes 75 s, 0 s were expected"
+
+
+def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(model: SteppedModel) -> None:
+    now, looks = 0.0, []
+    waits = iter([1.0, 300.0, 1.0])
+
+    class Ended(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal now
+            took = next(waits, None)
+            now += took or 0.0
+            return took is None
+
+    class Looked(Workload):
+        def __init__(self) -> None:
+            pass
+
+        def stalled(self) -> str:
+            looks.append(now)
+            return ""
+
+    engine = EncoderEngine("stepped", lambda _: model, clock=lambda: now, stall_limits=StallLimits(seconds=10))
+    engine._ended = Ended()
+    engine._watch(Looked())
+    assert looks == [1.0, 302.0]
 
 
 def test_a_fault_of_ours_does_not_end_the_engine(start: Starter) -> None:

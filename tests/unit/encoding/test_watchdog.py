@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.workers.encoding.watchdog import StallLimits, Watchdog
+from shoal.workers.encoding.watchdog import StallLimits, Watchdog, stood_still
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,7 @@ def test_what_has_ended_is_forgotten() -> None:
     watchdog.end(1)
     watchdog.end(1)
     assert watchdog.stalled(1e9) == ""
+
+
+def test_a_watcher_that_was_held_up_knows_it() -> None:
+    assert [stood_still(waited_s, 6.0) for waited_s in (0.0, 6.1, 12.0, 12.1, 600.0)] == [False, False, False, True, True]

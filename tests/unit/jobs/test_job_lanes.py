@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import Future
+from types import SimpleNamespace
 from typing import NoReturn
 
 import numpy as np
 import pytest
 
+from shoal.cluster.jobs import lanes as lanes_module
 from shoal.cluster.jobs.lanes import Lanes
 from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import Isolated, ModelError
@@ -77,6 +80,28 @@ def test_a_batch_may_take_long_that_was_expected_to() -> None:
     # The first is expected to take 0.3 s at 10 ms a token, the later ones what that came to.
     lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.01, times=50))
     assert len(list(lanes.run(compute, BATCHES, COUNTS))) == 3
+
+
+def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    waits: list[tuple[float, bool]] = []
+
+    def wait(_: object, __: float) -> SimpleNamespace:
+        nonlocal now
+        took, done = waits.pop(0)
+        now += took
+        return SimpleNamespace(done=done)
+
+    monkeypatch.setattr(lanes_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(lanes_module, "wait", wait)
+    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=10))
+    lanes._watchdog.begin(1, "a batch", now, 0.0)
+    # The batch ends once the process goes on, or it does not.
+    waits[:] = [(300.0, False), (1.0, True)]
+    lanes._attend(Future())
+    waits[:] = [(300.0, False), (1.0, False)]
+    with pytest.raises(Stalled, match=r"^a batch takes 602 s"):
+        lanes._attend(Future())
 
 
 def test_what_a_batch_raises_is_raised() -> None:

@@ -9,7 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NoReturn
 
 from shoal.workers.encoding.model import EmbeddingModel, Isolated
-from shoal.workers.encoding.watchdog import StallLimits, Watchdog
+from shoal.workers.encoding.watchdog import StallLimits, Watchdog, stood_still
 
 # More patient than the replicas that somebody waits for: a batch given up costs the whole shard.
 STALLED = StallLimits(seconds=120.0, times=20.0)
@@ -46,9 +46,14 @@ class Lanes:
                 future.cancel()
 
     def _attend(self, future: Future[Isolated]) -> None:
-        while not wait([future], self._limits.seconds / _CHECKS_PER_STALL).done:
+        interval_s = self._limits.seconds / _CHECKS_PER_STALL
+        looked_at = time.monotonic()
+        while not wait([future], interval_s).done:
+            before, looked_at = looked_at, time.monotonic()
+            if stood_still(looked_at - before, interval_s):
+                continue
             with self._lock:
-                reason = self._watchdog.stalled(time.monotonic())
+                reason = self._watchdog.stalled(looked_at)
             if reason:
                 self._on_stall(reason)
 

@@ -26,7 +26,7 @@ from shoal.workers.encoding.model import (
 )
 from shoal.workers.encoding.open_request import Answer
 from shoal.workers.encoding.scheduler import Priority, QueueLimits
-from shoal.workers.encoding.watchdog import StallLimits
+from shoal.workers.encoding.watchdog import StallLimits, stood_still
 from shoal.workers.encoding.workload import Batch, Load, Reading, Workload
 
 Progress = Callable[[str], None]
@@ -263,6 +263,9 @@ class EncoderEngine:
             self._workload.fail_all(failure())
 
     def _watch(self, workload: Workload) -> None:
-        while not self._ended.wait(self._stall_limits.seconds / _CHECKS_PER_STALL):
-            if reason := workload.stalled():
+        interval_s = self._stall_limits.seconds / _CHECKS_PER_STALL
+        looked_at = self._clock()
+        while not self._ended.wait(interval_s):
+            before, looked_at = looked_at, self._clock()
+            if not stood_still(looked_at - before, interval_s) and (reason := workload.stalled()):
                 self._lose(reason)

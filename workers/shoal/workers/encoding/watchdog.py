@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_LATE = 2.0
+
 
 @dataclass(frozen=True, slots=True)
 class StallLimits:
@@ -19,6 +21,14 @@ class _Work:
     what: str
     began: float
     expected_s: float
+
+
+def stood_still(waited_s: float, interval_s: float) -> bool:
+    """Whether the watcher itself was held up, which meant to wait `interval_s`: stopped, frozen, or without a processor.
+
+    The work was held up with it, so its time says nothing yet. What really hangs still does at the next look.
+    """
+    return waited_s > _LATE * interval_s
 
 
 class Watchdog:
