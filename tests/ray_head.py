@@ -29,7 +29,8 @@ class RayHead:
     def __init__(self, cpus: int = 2) -> None:
         # Not below pytest's folder: the paths of Ray's sockets must be short.
         self._folder = tempfile.mkdtemp(prefix="ray")
-        port, self._dashboard_port = _free_ports(2)
+        self._ports = [_held_port() for _ in range(2)]
+        port, self._dashboard_port = (held.getsockname()[1] for held in self._ports)
         self.address = f"127.0.0.1:{port}"
         self.token = secrets.token_hex(32)
         self.log = Path(self._folder, "head.log")
@@ -75,6 +76,8 @@ class RayHead:
                 if os.getsid(process.pid) == self._process.pid or self._folder in " ".join(process.cmdline()):
                     process.kill()
         self._process.wait()
+        for held in self._ports:
+            held.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _await_job_server(self) -> None:
@@ -100,7 +103,9 @@ def _tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
+def _held_port() -> socket.socket:
+    """Has a port that nobody gets who asks for any, while Ray, which is told its number, can listen there."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held

@@ -48,10 +48,11 @@ class LocalCluster:
         self._own_ray = "RAY_ADDRESS" not in os.environ
         self._gateway: Any = None
         self._coordinator: Any = None
+        self._ports: list[_Port] = []
         self.folder = DataFolder(Path(settings.data))
         try:
-            self.listen = _free(settings.listen)
-            self.metrics = _free(settings.metrics) if settings.metrics else ""
+            self.listen = self._hold(settings.listen)
+            self.metrics = self._hold(settings.metrics) if settings.metrics else ""
             # Opened here first, so that a ledger that cannot be used is told in one line and before Ray starts.
             engine = open_engine(self._ledger_url, read_only=False)
             migrate(engine)
@@ -81,11 +82,19 @@ class LocalCluster:
                 with contextlib.suppress(ValueError, RayError):
                     ray.kill(ray.get_actor(str(name)), no_restart=True)
             ray.shutdown()
+        for port in self._ports:
+            port.close()
         self.folder.close()
 
     @property
     def _ledger_url(self) -> str:
         return self.settings.ledger or self.folder.ledger_url
+
+    def _hold(self, listen: str) -> str:
+        """Keeps a port for the cluster until it stops."""
+        port = _Port(listen)
+        self._ports.append(port)
+        return port.address
 
     def _start_ray(self) -> None:
         shared: dict[str, Any] = {"namespace": self.folder.name, "log_to_driver": False, "logging_level": logging.ERROR}
@@ -149,15 +158,27 @@ def _up(actor: Any, who: str) -> None:
         raise ServeError(f"{who} cannot start: {str(error).splitlines()[0]}") from error
 
 
-def _free(listen: str) -> str:
-    """`listen` with a port of its own in place of 0; raises ServeError when the port cannot be bound.
+class _Port:
+    """A port that this machine gives to nobody who asks for any, until closed; a server that is told its number can have it.
 
-    The port is chosen here since a gateway that is restarted must come back where clients know it.
+    It is chosen here since a gateway that is restarted must come back where clients know it. Ray starts before the gateway
+    does, and takes dozens of ports; and a gateway that died takes seconds to return.
     """
-    host, port = split_listen(listen)
-    try:
-        with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-            chosen = probe.getsockname()[1]
-    except OSError as error:
-        raise ServeError(f"cannot listen on {listen}: {error.strerror or error}") from error
-    return f"[{host}]:{chosen}" if ":" in host else f"{host}:{chosen}"
+
+    def __init__(self, listen: str) -> None:
+        """Raises ServeError when the port of `listen` cannot be bound; port 0 takes a free one."""
+        host, port = split_listen(listen)
+        self._held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        # With this on both, another socket may be bound to the same port for as long as only one of them listens.
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._held.bind((host, port))
+        except OSError as error:
+            self.close()
+            raise ServeError(f"cannot listen on {listen}: {error.strerror or error}") from error
+        chosen = self._held.getsockname()[1]
+        self.address = f"[{host}]:{chosen}" if ":" in host else f"{host}:{chosen}"
+
+    def close(self) -> None:
+        """Lets anybody have it."""
+        self._held.close()
