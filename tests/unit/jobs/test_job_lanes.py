@@ -78,7 +78,7 @@ def test_a_batch_may_take_long_that_was_expected_to() -> None:
         return made_of(batch)
 
     # The first is expected to take 0.3 s at 10 ms a token, the later ones what that came to.
-    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.01, times=50))
+    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.01, times=1000))
     assert len(list(lanes.run(compute, BATCHES, COUNTS))) == 3
 
 
