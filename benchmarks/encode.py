@@ -53,10 +53,10 @@ def timed(encode: Encode, texts: Sequence[str]) -> float:
     return time.perf_counter() - begun
 
 
-def best_batch_size(model: object, texts: Sequence[str]) -> int:
+def best_batch_size(model: object, texts: Sequence[str], sizes: Sequence[int] = BATCH_SIZES) -> int:
     """The batch size with which sentence-transformers encodes these texts in the shortest time."""
-    sizes = {size: timed(lambda some, size=size: model.encode(some, batch_size=size), texts) for size in BATCH_SIZES}  # type: ignore[attr-defined]
-    return min(sizes, key=sizes.__getitem__)
+    times = {size: timed(lambda some, size=size: model.encode(some, batch_size=size), texts) for size in sizes}  # type: ignore[attr-defined]
+    return min(times, key=times.__getitem__)
 
 
 def main() -> None:

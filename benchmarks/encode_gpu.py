@@ -1,5 +1,5 @@
 """The encoder on a GPU against sentence-transformers in float16 and bfloat16: random weights of two sizes, texts of 32, 128
-and 512 tokens and of real mixed lengths, and the share of the card's peak.
+and 512 tokens and of real mixed lengths, and the share of the card's peak. sentence-transformers has its best batch size.
 
 Both take their turns in this process, several rounds over; medians and ratios are printed. `--quick` runs small sizes
 anywhere, a CPU included.
@@ -22,13 +22,26 @@ from typing import Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
-from encode import running_engine, timed
+from encode import best_batch_size, running_engine, timed
 from real_texts import long_texts, medium_texts, short_texts
 
 from shoal.workers.encoding.sources import packaged_folder
 
 # Dense bfloat16 peaks by the vendor's data sheets, in TFLOP/s.
-PEAKS = {"H100 PCIe": 756.0, "H100": 989.0, "H200": 989.0, "A100": 312.0, "L40S": 362.0, "L4": 121.0, "A10G": 70.0}
+PEAKS = {
+    "H100 PCIe": 756.0,
+    "H100 NVL": 835.0,
+    "H200 NVL": 835.0,
+    "H100": 989.0,
+    "H200": 989.0,
+    "A100": 312.0,
+    "L40S": 362.0,
+    "L40": 181.0,
+    "L4": 121.0,
+    "A10G": 70.0,
+}
+BATCH_SIZES = (64, 256, 1024, 4096)
+QUICK_BATCH_SIZES = (16, 32)
 
 
 @dataclass(frozen=True)
@@ -82,12 +95,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--texts", type=int, default=20_000, help="texts of 32 tokens; of longer ones about as many tokens")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch-size", type=int, default=256, help="of sentence-transformers")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.texts, arguments.rounds, arguments.batch_size = 60, 2, 32
+        arguments.texts, arguments.rounds = 60, 2
     logging.disable(logging.WARNING)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     name = torch.cuda.get_device_name() if device == "cuda" else "a CPU"
@@ -113,9 +125,12 @@ def measured(folder: Path, size: Size, length: int, arguments: Any, device: str,
     texts = texts_of(length, max(8, arguments.texts * 32 // (length or 128)))
     cores = os.cpu_count() or 1
     sides: dict[str, Callable[[Sequence[str]], Any]] = {}
+    best: dict[str, int] = {}
     for kind in ("float16", "bfloat16") if device == "cuda" else ("bfloat16",):
         peer = SentenceTransformer(str(folder), device=device, model_kwargs={"dtype": getattr(torch, kind)})
-        sides[kind] = lambda some, peer=peer: peer.encode(some, batch_size=arguments.batch_size)
+        peer.encode(texts)
+        best[kind] = best_batch_size(peer, texts, QUICK_BATCH_SIZES if arguments.quick else BATCH_SIZES)
+        sides[kind] = lambda some, peer=peer, size=best[kind]: peer.encode(some, batch_size=size)
     engine = running_engine(str(folder), cores, None, readers=max(1, cores - 2))
     sides["ours"] = lambda some: engine.submit(some).result()
     tokens = sum(engine.submit(texts).result().encoded.tokens)
@@ -136,6 +151,7 @@ def measured(folder: Path, size: Size, length: int, arguments: Any, device: str,
         "tokens_per_s": {side: tokens / spent for side, spent in seconds.items()},
         "texts_per_s": {side: len(texts) / spent for side, spent in seconds.items()},
         "ratio": {side: spent / seconds["ours"] for side, spent in seconds.items() if side != "ours"},
+        "best_batch": best,
         "tflops": tflops,
         "peak_share": tflops / peak if peak else None,
         "ours": about,
@@ -143,7 +159,10 @@ def measured(folder: Path, size: Size, length: int, arguments: Any, device: str,
 
 
 def print_row(row: dict[str, Any], device: str) -> None:
-    ratios = ", ".join(f"{ratio:.2f} x sentence-transformers in {kind}" for kind, ratio in row["ratio"].items())
+    ratios = ", ".join(
+        f"{ratio:.2f} x sentence-transformers in {kind} (batches of {row['best_batch'][kind]})"
+        for kind, ratio in row["ratio"].items()
+    )
     share = f", {row['peak_share']:.0%} of the peak" if row["peak_share"] else ""
     print(
         f"{row['size']}, {row['length']} tokens, on {device}: {row['texts_per_s']['ours']:.0f} texts/s, "
