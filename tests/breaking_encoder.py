@@ -68,7 +68,11 @@ def _first_time() -> bool:
 
 
 def _load_model(
-    model: str, threads: int, precision: object = None, progress: Callable[[str], None] = lambda _: None
+    model: str,
+    threads: int,
+    precision: object = None,
+    progress: Callable[[str], None] = lambda _: None,
+    device: str | None = None,
 ) -> EmbeddingModel:
     return BreakingModel(64, name=model)
 

@@ -8,6 +8,7 @@ from shoal.cluster.jobs.errors import JobError
 from shoal.cluster.jobs.inputs import InputFile
 from shoal.cluster.jobs.job import Job, JobSettings, ModelIdentity, difference, options_of, plan_job, vector_fingerprint
 from shoal.cluster.jobs.mapping import Fields
+from shoal.cluster.jobs.pipeline import Replicas
 from shoal.workers.encoding.model import AS_DOCUMENT, AS_QUERY, EncodeOptions, Truncation
 
 MODEL = ModelIdentity("f" * 32, 64, 512, "float32")
@@ -79,3 +80,8 @@ def test_dimensions_are_bounded_by_the_models():
 
 def test_options_are_read_by_their_names():
     assert options_of("query", "p", 8, False, "refuse") == EncodeOptions(AS_QUERY.role, "p", 8, False, Truncation.REFUSE)
+
+
+@pytest.mark.parametrize(("gpus", "device"), [(0.0, "cpu"), (0.5, None), (2.0, None)])
+def test_only_encoders_with_a_share_of_a_gpu_use_one(gpus: float, device: str | None):
+    assert Replicas(1, 1, gpus).device == device

@@ -46,6 +46,11 @@ class Replicas:
     gpus: float = 0.0
     """GPU share of each."""
 
+    @property
+    def device(self) -> str | None:
+        """What `load_model` is told: Ray hides no GPU from those who asked for none."""
+        return None if self.gpus else "cpu"
+
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -83,7 +88,7 @@ def describe_model(model: str, replicas: Replicas) -> ModelIdentity:
     """What the model is where it will run; raises JobError when it cannot be loaded there."""
     task = ray.remote(_describe).options(num_cpus=replicas.threads, num_gpus=replicas.gpus)
     try:
-        answer = ray.get(task.remote(model, replicas.threads))
+        answer = ray.get(task.remote(model, replicas.threads, replicas.device))
     except RayError as error:
         raise _job_error(error) from error
     if isinstance(answer, str):
@@ -121,6 +126,7 @@ def encode_shards(work: Work, replicas: Replicas) -> Iterator[ShardReport]:
             "settings": work.settings,
             "output": work.output,
             "threads": replicas.threads,
+            "device": replicas.device,
         },
     )
     try:
@@ -145,11 +151,11 @@ class _Failure:
 class _Encoder:
     """One actor of the pool: Ray Data calls it with shards, from several threads."""
 
-    def __init__(self, job: Job, settings: JobSettings, output: str, threads: int) -> None:
+    def __init__(self, job: Job, settings: JobSettings, output: str, threads: int, device: str | None) -> None:
         # Tokenizers run on a thread pool of their own, which would take every core of the node.
         os.environ["RAYON_NUM_THREADS"] = str(threads)
         try:
-            model = load_model(settings.model, threads)
+            model = load_model(settings.model, threads, device=device)
             self._encoder = ShardEncoder(model, job, settings, OutputFolder(output), end_process)
         except (JobError, ModelError) as error:
             self._encoder = _Failure(str(error))
@@ -182,10 +188,10 @@ def _read_split(batch: dict[str, Any], settings: JobSettings) -> Iterator[dict[s
             yield {"shard": [pickle.dumps(_Failure(str(error)))]}
 
 
-def _describe(model: str, threads: int) -> ModelIdentity | str:
+def _describe(model: str, threads: int, device: str | None) -> ModelIdentity | str:
     os.environ["RAYON_NUM_THREADS"] = str(threads)
     try:
-        loaded = load_model(model, threads)
+        loaded = load_model(model, threads, device=device)
     except ModelError as error:
         return str(error)
     return ModelIdentity(loaded.fingerprint, loaded.dimension, loaded.max_tokens, loaded.precision)

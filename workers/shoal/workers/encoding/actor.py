@@ -32,8 +32,11 @@ class EncoderActor:
         # Tokenizers run on a thread pool of their own, which would take every core of the node.
         os.environ["RAYON_NUM_THREADS"] = str(threads)
 
+        # Ray hides no GPU from an actor that asked for none.
+        device = None if ray.get_runtime_context().get_accelerator_ids().get("GPU") else "cpu"
+
         def load(progress: Progress) -> EmbeddingModel:
-            loaded = load_model(model, threads, progress=progress)
+            loaded = load_model(model, threads, progress=progress, device=device)
             settle_memory()
             return loaded
 

@@ -12,13 +12,18 @@ from shoal.workers.encoding.word_folder import is_word_folder
 
 
 def load_model(
-    model: str, threads: int, precision: Precision | None = None, progress: Callable[[str], None] = lambda _: None
+    model: str,
+    threads: int,
+    precision: Precision | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+    device: str | None = None,
 ) -> EmbeddingModel:
     """Loads the model that `model` names (see `sources.parse_spec`), with "@int8" or another precision after it if one is
     meant; that then wins over `precision`.
 
     `threads` is how many CPU cores the model may use; `precision` None takes the fastest number type of the hardware whose
-    vectors are close enough to float32's; `progress` is told what loading is at, in a few words for people to read.
+    vectors are close enough to float32's; `progress` is told what loading is at, in a few words for people to read;
+    `device` is torch's name for one, None takes a GPU where there is one.
     Blocks until weights are read, and downloaded if need be. Raises ModelError with a one-line reason.
     """
     if threads < 1:
@@ -44,4 +49,4 @@ def load_model(
     except ImportError as error:
         raise ModelError(model, f"needs torch and transformers (pip install 'shoal[cluster]'): {error}") from None
     progress("reading weights")
-    return TransformerModel(folder, name=model, threads=threads, precision=precision)
+    return TransformerModel(folder, name=model, threads=threads, device=device, precision=precision)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -55,21 +55,26 @@ def build_network(
     candidates = [one for one in candidates if one is not Precision.FLOAT32]
     if not candidates:
         return Chosen(build(Precision.FLOAT32), Precision.FLOAT32, "")
-    return _tuned(choose(candidates, build, probe, reference()))
+    chosen = choose(candidates, build, probe, reference())
+    notes = [chosen.note]
+    if isinstance(chosen.built, CudaNetwork):
+        chosen.built.tune()
+        notes += chosen.built.tuning
+    elif device.type == "cuda" and _is_flat(weights):
+        # Where somebody expects the faster network, they are told why it is not.
+        notes.append(f"padded: {varlen_reason(weights, device, TYPES[chosen.precision])}")
+    return replace(chosen, note="; ".join(filter(None, notes)))
 
 
-def _tuned(chosen: Chosen[Network]) -> Chosen[Network]:
-    if not isinstance(chosen.built, CudaNetwork):
-        return chosen
-    chosen.built.tune()
-    return replace(chosen, note="; ".join(filter(None, [chosen.note, *chosen.built.tuning])))
+def _is_flat(weights: EncoderWeights | None) -> TypeGuard[EncoderWeights]:
+    return weights is not None and weights.activation in ACTIVATIONS
 
 
 def _build_int8(
     weights: EncoderWeights | None, name: str, device: torch.device, threads: int, cosine: Callable[[Network], float]
 ) -> Chosen[Network]:
     """No gate: who asks for int8 knows that its vectors are others, and gets told how far."""
-    if weights is None or weights.activation not in ACTIVATIONS:
+    if not _is_flat(weights):
         raise ModelError(
             name, "int8 is for BERT, RoBERTa, DistilBERT, ModernBERT and NomicBERT; this is another architecture"
         )
@@ -81,7 +86,7 @@ def _build_int8(
 
 def _build(loaded: Any, weights: EncoderWeights | None, device: torch.device, precision: Precision, threads: int) -> Network:
     kind = TYPES[precision]
-    if weights is not None and weights.activation in ACTIVATIONS:
+    if _is_flat(weights):
         if device.type == "cpu" and kind is not torch.float16:
             return FlatNetwork(weights, kind, threads)
         if device.type == "cuda" and not varlen_reason(weights, device, kind):

@@ -1,0 +1,37 @@
+"""Which network a folder becomes on a GPU, with stand-ins for all that needs one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from shoal.workers.encoding import network_building  # noqa: E402
+from shoal.workers.encoding.network_building import build_network  # noqa: E402
+from shoal.workers.encoding.precision import Precision  # noqa: E402
+
+
+@pytest.mark.parametrize(("activation", "told"), [("gelu", "; padded: heads of size 20 have no kernel"), ("strange", "")])
+def test_an_encoder_that_is_padded_though_it_could_be_flat_says_why(
+    activation: str, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[Precision] = []
+
+    def build(_loaded: Any, _weights: Any, _device: Any, precision: Precision, _threads: int) -> Any:
+        built.append(precision)
+        return precision
+
+    monkeypatch.setattr(network_building, "load_pretrained", lambda *_: None)
+    monkeypatch.setattr(network_building, "encoder_weights", lambda _: SimpleNamespace(activation=activation))
+    monkeypatch.setattr(network_building, "_build", build)
+    monkeypatch.setattr(network_building, "varlen_reason", lambda *_: "heads of size 20 have no kernel")
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    chosen = build_network(Path(), "m", torch.device("cuda", 0), None, 1, lambda _: np.ones((2, 4), dtype=np.float32))
+    assert (chosen.precision, built) == (Precision.BFLOAT16, [Precision.FLOAT32, Precision.BFLOAT16])
+    assert chosen.note == "cosine to float32 at least 1.0" + told
