@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 import pytest
 
-from integration.coordinator.world import MODEL, NAME, SETTINGS, World
+from integration.coordinator.world import MODEL, NAME, SETTINGS, Gate, World
 from integration.gateway.small_cluster import SECRET, eventually, refused
 from shoal.cluster.channels import Channels
 from shoal.cluster.coordinator import core, embedder, pools, supervision
@@ -324,6 +324,29 @@ def test_a_model_that_loaded_for_long_is_kept_from_then_on(
     assert states(world) == ["ready"]
     now_s[0] = 80.0
     eventually(lambda: not world.fleet.names("encoder"))
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [lambda world: world.retain("nonsense"), lambda world: world.create(model="nonsense")],
+    ids=["to embed", "for a collection"],
+)
+def test_a_model_that_cannot_be_loaded_is_not_started_again_as_it_ends(
+    world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None], ask: Callable[[World], None]
+) -> None:
+    world.start()
+    started: list[str] = []
+    start = world.fleet.start
+    monkeypatch.setattr(world.fleet, "start", lambda member: (started.append(member.name), start(member)))
+    gate = Gate(monkeypatch, world.fleet, "stop")
+    with ThreadPoolExecutor(1) as callers:
+        asking = callers.submit(refused, lambda: ask(world))
+        gate.wait()
+        looks()
+        gate.open()
+        assert asking.result(20)[0] is grpc.StatusCode.INVALID_ARGUMENT
+    looks()
+    assert started == [name_of(0, "nonsense")] and not world.fleet.names("encoder")
 
 
 def test_live_edits_go_before_what_is_new(running: World) -> None:

@@ -161,18 +161,18 @@ class Coordinator:
         """Loads the model, makes the collection and waits for its shards; raises LedgerError or InvalidModel."""
         self._need_lease()
         fingerprint, dimension = "", settings.dimension
+        if settings.model:
+            encoder = await self._pools.ready(settings.model)
+            fingerprint = encoder.fingerprint
+            if dimension and dimension != encoder.dimension:
+                raise DimensionMismatch(
+                    f"settings.dimension = {dimension}: model {settings.model!r} makes vectors of {encoder.dimension}",
+                    field="settings.dimension",
+                    value=str(dimension),
+                    limit=encoder.dimension,
+                )
+            dimension = encoder.dimension
         with self._pools.held(settings.model):
-            if settings.model:
-                encoder = await self._pools.ready(settings.model)
-                fingerprint = encoder.fingerprint
-                if dimension and dimension != encoder.dimension:
-                    raise DimensionMismatch(
-                        f"settings.dimension = {dimension}: model {settings.model!r} makes vectors of {encoder.dimension}",
-                        field="settings.dimension",
-                        value=str(dimension),
-                        limit=encoder.dimension,
-                    )
-                dimension = encoder.dimension
             generation = await self._to_its_end(self._create(name, settings, fingerprint, dimension))
         async with asyncio.timeout(60):
             await self._supervisor.wait_until(lambda: len(self._keeper.shards_ready(generation)) == settings.shards)

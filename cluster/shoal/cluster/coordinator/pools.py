@@ -96,23 +96,25 @@ class EncoderPools:
         try:
             await self._fill(model)
             await self._supervisor.wait_until(lambda: self._settled(model))
-            replicas = self._replicas(model)
-            for one in replicas:
-                if one.ready:
-                    return one
-            failed = [one for one in replicas if one.state == "failed"]
-            if not failed:
-                # It stays in line meanwhile, so that a cluster that can grow sees what is asked for.
-                self._retained.use(model, time.monotonic())
-                raise Unavailable(f"model {model!r} waits {replicas[0].detail}", retry_after_ms=NO_ROOM_RETRY_MS)
-            # Nobody may be using it: the next one who names it starts afresh and gets today's answer.
-            if model not in set(self._used()) and self._asked[model] <= 1:
-                self._states.pop(model, None)
-                for one in self._supervisor.encoders(model):
-                    await self._supervisor.remove(one.member.name)
-            raise InvalidModel(f"model {model!r}: {failed[0].detail}", field="model", value=model)
         finally:
             self._asked[model] -= 1
+        replicas = self._replicas(model)
+        for one in replicas:
+            if one.ready:
+                return one
+        failed = [one for one in replicas if one.state == "failed"]
+        if not failed:
+            # It stays in line meanwhile, so that a cluster that can grow sees what is asked for.
+            self._retained.use(model, time.monotonic())
+            raise Unavailable(f"model {model!r} waits {replicas[0].detail}", retry_after_ms=NO_ROOM_RETRY_MS)
+        # Nobody may be using it: the next one who names it starts afresh and gets today's answer.
+        if model not in set(self._used()) and self._asked[model] <= 0:
+            # Else the next look would start another in the place of the one that is being ended.
+            self._retained.forget(model)
+            self._states.pop(model, None)
+            for one in self._supervisor.encoders(model):
+                await self._supervisor.remove(one.member.name)
+        raise InvalidModel(f"model {model!r}: {failed[0].detail}", field="model", value=model)
 
     async def retain(self, model: str) -> None:
         """Makes sure that a model is loaded, and keeps it so for a while; raises as `ready` does."""

@@ -10,10 +10,10 @@ import contextlib
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import grpc.aio
 
@@ -95,6 +95,9 @@ class Supervisor:
         self._watched: dict[str, Watched] = {}
         self._called: Counter[str] = Counter()
         """Addresses that are being called, whether or not a member is known to be there."""
+        self._names: dict[str, asyncio.Lock] = {}
+        """Held while a member of that name is being started or ended."""
+        self._tasks: set[asyncio.Task[None]] = set()
         self._news = asyncio.Condition()
 
     @property
@@ -142,12 +145,7 @@ class Supervisor:
 
     async def end(self, member: Member) -> None:
         """Ends a member for good, however often that takes: one that nobody watches would keep its share of the cluster."""
-        while True:
-            try:
-                return await self._blocking(self._fleet.stop, member)
-            except FleetError as error:
-                log.warning("%s is to be ended once more: %s", member.name, error)
-            await asyncio.sleep(END_PAUSE_S)
+        await self._alone(member, self._end)
 
     def suspect(self, name: str) -> None:
         """Someone's call found nobody: until a probe has looked, which it does at once, the member counts as unreachable.
@@ -180,7 +178,7 @@ class Supervisor:
 
     async def close(self) -> None:
         """Stops watching; the members live on."""
-        tasks = [watched.task for watched in self._watched.values() if watched.task is not None]
+        tasks = [*self._tasks, *(watched.task for watched in self._watched.values() if watched.task is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -194,6 +192,30 @@ class Supervisor:
         finally:
             self._called[address] -= 1
             self._called += Counter()
+
+    async def _alone(self, member: Member, work: Callable[[Member], Coroutine[Any, Any, None]]) -> None:
+        """Does work while no other member of that name is started or ended.
+
+        Once begun it goes on when the caller is cancelled: its thread does so in any case, and the name is not free before.
+        """
+        lock = self._names.setdefault(member.name, asyncio.Lock())
+        await lock.acquire()
+        task = asyncio.create_task(work(member))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: lock.release())
+        await asyncio.shield(task)
+
+    async def _start(self, member: Member) -> None:
+        await self._blocking(self._fleet.start, member)
+
+    async def _end(self, member: Member) -> None:
+        while True:
+            try:
+                return await self._blocking(self._fleet.stop, member)
+            except FleetError as error:
+                log.warning("%s is to be ended once more: %s", member.name, error)
+            await asyncio.sleep(END_PAUSE_S)
 
     async def _blocking(self, ask: Callable[[Member], Answer], member: Member) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask, member)
@@ -209,7 +231,7 @@ class Supervisor:
             try:
                 # What is there is kept, so starting again now and then only matters when the fleet has lost it for good.
                 if tries % TRIES_PER_START == 0:
-                    await self._blocking(self._fleet.start, watched.member)
+                    await self._alone(watched.member, self._start)
                 tries += 1
                 located = await self._blocking(self._fleet.locate, watched.member)
             except NoRoom as error:

@@ -1,0 +1,132 @@
+"""Starting and ending members: never two of one name at once, and nobody is left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+
+from shoal.cluster.channels import Channels
+from shoal.cluster.coordinator.fleet import FleetError, Located, Member
+from shoal.cluster.coordinator.supervision import Supervisor
+from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
+
+ONE = Member("encoder-one-0", "encoder", "one")
+
+
+class SlowFleet:
+    """Nobody ever gets up; what is held up goes on when it is let."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.starts, self.stops = threading.Event(), threading.Event()
+        self.starts.set()
+        self.stops.set()
+
+    def start(self, member: Member) -> None:
+        self.told.append("start")
+        assert self.starts.wait(20)
+        self.told.append("started")
+
+    def stop(self, member: Member) -> None:
+        self.told.append("stop")
+        assert self.stops.wait(20)
+        self.told.append("stopped")
+
+    def locate(self, member: Member) -> Located:
+        raise FleetError(f"{member.name} is down")
+
+    def restart(self, member: Member) -> None: ...
+
+    def existing(self) -> list[str]:
+        return []
+
+    def seal(self, manifest: ManifestInfo) -> SealedInfo:
+        raise FleetError("nothing is sealed here")
+
+
+def supervised(scene: Callable[[SlowFleet, Supervisor], Awaitable[None]]) -> list[str]:
+    """What the fleet was told in a scene."""
+
+    async def run() -> list[str]:
+        fleet = SlowFleet()
+        supervisor = Supervisor(fleet, "secret", Channels(), lambda _: None)
+        try:
+            await scene(fleet, supervisor)
+        finally:
+            fleet.starts.set()
+            fleet.stops.set()
+            await supervisor.close()
+        return fleet.told
+
+    return asyncio.run(run())
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+async def a_while() -> None:
+    """Long enough for anything that does not wait for something."""
+    await asyncio.sleep(0.1)
+
+
+def test_a_name_is_taken_again_only_when_its_old_one_has_ended() -> None:
+    async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
+        supervisor.add(ONE)
+        await until(lambda: "started" in fleet.told)
+        fleet.stops.clear()
+        removing = asyncio.create_task(supervisor.remove(ONE.name))
+        await until(lambda: "stop" in fleet.told)
+        supervisor.add(ONE)
+        await a_while()
+        fleet.stops.set()
+        await removing
+        await until(lambda: fleet.told.count("started") == 2)
+
+    assert supervised(scene) == ["start", "started", "stop", "stopped", "start", "started"]
+
+
+def test_who_is_removed_as_it_is_being_started_is_ended_after_that() -> None:
+    async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
+        fleet.starts.clear()
+        supervisor.add(ONE)
+        await until(lambda: "start" in fleet.told)
+        removing = asyncio.create_task(supervisor.remove(ONE.name))
+        await a_while()
+        fleet.starts.set()
+        await removing
+
+    assert supervised(scene) == ["start", "started", "stop", "stopped"]
+
+
+def test_a_name_is_not_free_because_nobody_waits_for_its_end() -> None:
+    async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
+        fleet.stops.clear()
+        ending = asyncio.create_task(supervisor.end(ONE))
+        await until(lambda: "stop" in fleet.told)
+        ending.cancel()
+        supervisor.add(ONE)
+        await a_while()
+        fleet.stops.set()
+        await until(lambda: "started" in fleet.told)
+
+    assert supervised(scene) == ["stop", "stopped", "start", "started"]
+
+
+def test_who_is_removed_before_its_turn_is_never_started() -> None:
+    async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
+        fleet.stops.clear()
+        ending = asyncio.create_task(supervisor.end(ONE))
+        await until(lambda: "stop" in fleet.told)
+        supervisor.add(ONE)
+        await a_while()
+        removing = asyncio.create_task(supervisor.remove(ONE.name))
+        await a_while()
+        fleet.stops.set()
+        await asyncio.gather(ending, removing)
+        await a_while()
+
+    assert supervised(scene) == ["stop", "stopped", "stop", "stopped"]
