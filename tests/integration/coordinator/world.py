@@ -173,14 +173,17 @@ class Gate:
     """Holds up every call of a function from now on, until it is opened."""
 
     def __init__(self, patch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
-        self.reached = threading.Event()
+        self.reached, self.passed = threading.Event(), threading.Event()
         self._opened = threading.Event()
         whole = getattr(owner, name)
 
         def held_up(*args: Any, **kwargs: Any) -> Any:
             self.reached.set()
             assert self._opened.wait(20)
-            return whole(*args, **kwargs)
+            try:
+                return whole(*args, **kwargs)
+            finally:
+                self.passed.set()
 
         patch.setattr(owner, name, held_up)
 

@@ -96,7 +96,7 @@ class Coordinator:
             channels=self._channels,
             secret=self._settings.secret,
             policy=SealPolicy(serve.index.seal_delta_rows, serve.index.seal_segments, serve.index.seal_dead_share),
-            tidy=lambda generation: self._spawn(self._tidy(generation.id)),
+            tidy=lambda generation: self._spawn(self._tidy(generation.id, gone=generation.id not in self._embedders)),
             changed=self._publish,
             damaged=self._wake,
         )
@@ -212,7 +212,7 @@ class Coordinator:
                 embedder[1].cancel()
                 await asyncio.gather(embedder[1], return_exceptions=True)
             await self._keeper.close(generation)
-            self._spawn(self._tidy(generation, gone=True))
+            self._spawn(self._clear_away(generation))
         self._publish()
         return dropped.documents
 
@@ -345,6 +345,12 @@ class Coordinator:
             await asyncio.to_thread(collect, self._storage, generation, named, time.time(), 0.0 if gone else grace_s)
         except OSError as error:
             log.warning("files of generation %d could not be cleared away: %s", generation, error)
+
+    async def _clear_away(self, generation: int) -> None:
+        """Removes all files of a dropped generation: at once, and those that a worker was just writing after the grace."""
+        await self._tidy(generation, gone=True)
+        await asyncio.sleep(self._settings.serve.index.file_grace_s)
+        await self._tidy(generation, gone=True)
 
     async def _tidy_leftovers(self) -> None:
         """Clears away what earlier coordinators left when they ended: files staged or replaced, collections dropped."""

@@ -294,8 +294,11 @@ class ShardKeeper:
 
     async def _merge(self, shard: ServedShard) -> None:
         manifest = await self._manifest(shard)
+        # It goes on, and writes its file, though the shard is let go meanwhile.
+        sealing = asyncio.get_running_loop().run_in_executor(None, self._fleet.seal, manifest)
+        sealing.add_done_callback(lambda _: self._clear_away_dropped(shard))
         try:
-            sealed = await asyncio.to_thread(self._fleet.seal, manifest)
+            sealed = await asyncio.shield(sealing)
         except DamagedFile as error:
             async with shard.lock:
                 await self._damaged_while_sealing(shard, manifest, error)
@@ -309,6 +312,10 @@ class ShardKeeper:
             await self._threads.write(self._progress.commit_sealed, shard.generation.id, shard.number, sealed)
             self._tidy(shard.generation)
             await self.show(shard)
+
+    def _clear_away_dropped(self, shard: ServedShard) -> None:
+        if shard.id not in self._shards:
+            self._tidy(shard.generation)
 
     async def _damaged_while_sealing(self, shard: ServedShard, manifest: ManifestInfo, error: DamagedFile) -> None:
         """A worker may still serve the file from its memory, so it would not notice by itself."""

@@ -1,0 +1,55 @@
+"""Files that nothing names are cleared away, whoever was writing them; those that are about to be named stay."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from integration.coordinator.world import Gate, World, with_index
+from integration.gateway.small_cluster import eventually
+from shoal.cluster.coordinator import core, shards
+from shoal.workers.indexing import sealing
+
+TEXTS = {f"d{number:02}": f"text {number}" for number in range(20)}
+SHOWN = dict.fromkeys(TEXTS, 1)
+
+
+def test_a_sealed_file_that_comes_after_the_drop_is_cleared_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The grace is longer than this test waits.
+    world.start(with_index(seal_delta_rows=8, file_grace_s=60.0))
+    world.create(shards=1)
+    gate = Gate(monkeypatch, sealing, "write_sealed")
+    world.write(TEXTS)
+    gate.wait()
+    world.discard()
+    eventually(lambda: not world.files())
+    gate.open()
+    assert gate.passed.wait(20)
+    eventually(lambda: not world.files())
+
+
+def test_a_segment_that_comes_after_the_drop_is_cleared_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "RELEASE_TIMEOUT_S", 0.2)
+    world.start(with_index(file_grace_s=0.2))
+    world.create(shards=1)
+    world.write(TEXTS)
+    world.settles(SHOWN)
+    (host,) = world.fleet.hosts()
+    gate = Gate(monkeypatch, host, "stage")
+    collect, rounds = core.collect, threading.Semaphore(1)
+
+    def collects(*args: Any) -> list[str]:
+        # The first time at once, then only when the file is there.
+        assert rounds.acquire(blocking=False) or gate.passed.wait(20)
+        return collect(*args)
+
+    monkeypatch.setattr(core, "collect", collects)
+    world.write({"d00": "edited"})
+    gate.wait()
+    world.discard()
+    eventually(lambda: not world.files())
+    gate.open()
+    assert gate.passed.wait(20)
+    eventually(lambda: not world.files())
