@@ -64,11 +64,14 @@ def eventually(condition: Callable[[], bool], what: str, within_s: float = 30.0)
 class ClusterProcess:
     """A cluster on a data folder and a free port. All that it starts is in one session, by which leftovers are found."""
 
-    def __init__(self, data: Path, config: str = "") -> None:
-        """Starts it and returns when it is ready; `config` is the text of a settings file."""
+    def __init__(self, data: Path, config: str = "", listen: str = "127.0.0.1:0", ray: dict[str, str] | None = None) -> None:
+        """Starts it and returns when it is ready; `config` is the text of a settings file.
+
+        `ray` is the environment of those who join a Ray that runs already; what it does there is not in the session.
+        """
         self.data = data
         self.log = data.with_name(f"{data.name}.stderr")
-        arguments = ["serve", "--data", str(data), "--listen", "127.0.0.1:0", "--json"]
+        arguments = ["serve", "--data", str(data), "--listen", listen, "--json"]
         if config:
             settings = data.with_name(f"{data.name}.toml")
             settings.write_text(config, encoding="utf-8")
@@ -76,7 +79,7 @@ class ClusterProcess:
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "shoal.client.cli", *arguments],
-                env=_environment(),
+                env=_environment() | (ray or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

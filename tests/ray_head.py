@@ -59,6 +59,10 @@ class RayHead:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         return environment() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token or self.token, "PATH": path}
 
+    def joined(self) -> dict[str, str]:
+        """Of a process that joins it."""
+        return self.environment() | {"RAY_ADDRESS": self.address}
+
     def submit(self, *entrypoint: object, token: str | None = None) -> subprocess.CompletedProcess[str]:
         """`ray job submit -- entrypoint` to its end."""
         arguments = ["job", "submit", "--address", self.job_server, "--", *map(str, entrypoint)]
@@ -66,8 +70,7 @@ class RayHead:
 
     def run(self, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         """A `shoal` command that joins it by RAY_ADDRESS, in the folder `cwd`."""
-        joined = self.environment() | {"RAY_ADDRESS": self.address}
-        return _run([sys.executable, "-m", "shoal.client.cli", *map(str, arguments)], joined, cwd)
+        return _run([sys.executable, "-m", "shoal.client.cli", *map(str, arguments)], self.joined(), cwd)
 
     def close(self) -> None:
         """Ends all of its processes: `ray stop` would end every Ray of this machine, and SIGTERM takes half a minute."""

@@ -1,12 +1,15 @@
-"""What `shoal serve` does around Ray, without one: the ports that it holds."""
+"""What `shoal serve` does around Ray, without one: the ports that it holds, and the actors that it ends."""
 
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from pathlib import Path
 
 import pytest
+import ray
 
+from shoal.cluster import local_cluster
 from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.local_cluster import LocalCluster, ServeError
@@ -41,8 +44,31 @@ def test_ports_are_held_from_when_they_are_chosen(tmp_path: Path, monkeypatch: p
     engine = open_engine(url, read_only=False)
     migrate(engine)
     engine.dispose()
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(LocalCluster, "_start_ray", serve_twice)
     settings = ServeSettings(data=str(tmp_path / "data"), listen="127.0.0.1:0", metrics="127.0.0.1:0")
     with pytest.raises(ServeError, match="seen enough"):
         LocalCluster(settings)
     assert len(set(seen)) == 2
+
+
+def test_actors_have_ended_when_ray_has_forgotten_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: Counter[str] = Counter()
+    looks = 0
+
+    def names() -> list[str]:
+        nonlocal looks
+        looks += 1
+        # Word of the first kill gets lost.
+        return ["gateway", "other"] if told["gateway"] < 2 or looks < 5 else ["other"]
+
+    monkeypatch.setattr(local_cluster, "list_named_actors", names)
+    monkeypatch.setattr(local_cluster, "END_AGAIN_S", 0.01)
+    monkeypatch.setattr(ray, "get_actor", lambda name: name)
+    monkeypatch.setattr(ray, "kill", lambda name, no_restart: told.update([name]))
+    assert local_cluster._end_actors(lambda name: name == "gateway")
+    assert set(told) == {"gateway"} and told["gateway"] >= 2 and looks >= 5
+    assert not local_cluster._end_actors(lambda name: name == "gateway")
+    monkeypatch.setattr(local_cluster, "END_S", 0.1)
+    with pytest.raises(ServeError, match=r"other: still there 0\.1 s after Ray was told to end it"):
+        local_cluster._end_actors(lambda name: name == "other")

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ from shoal.workers.cores import available_cores
 COORDINATOR = "coordinator"
 GATEWAY = "gateway"
 START_TIMEOUT_S = 120.0
+END_S = 10.0
+"""How long Ray may take to end actors, and their processes to let go of their ports."""
+END_AGAIN_S = 1.0
+"""Ray is told again to end actors that are there after so long."""
+END_LOOK_S = 0.02
 # How often the gateway tells the coordinator that a model is in use.
 RETAIN_EVERY_S = 10.0
 
@@ -51,13 +57,21 @@ class LocalCluster:
         self._ports: list[_Port] = []
         self.folder = DataFolder(Path(settings.data))
         try:
-            self.listen = self._hold(settings.listen)
-            self.metrics = self._hold(settings.metrics) if settings.metrics else ""
-            # Opened here first, so that a ledger that cannot be used is told in one line and before Ray starts.
+            patience_s = 0.0
+            if not self._own_ray:
+                self._start_ray()
+                # What a serve left there that was killed has the port, the ledger and settings of its own. The lock on the
+                # folder is proof that it is nobody's; workers are taken over as they are.
+                if _end_actors(lambda name: name in (COORDINATOR, GATEWAY)):
+                    patience_s = END_S
+            self.listen = self._hold(settings.listen, patience_s)
+            self.metrics = self._hold(settings.metrics, patience_s) if settings.metrics else ""
+            # Opened here first, so that a ledger that cannot be used is told in one line, and before a Ray starts here.
             engine = open_engine(self._ledger_url, read_only=False)
             migrate(engine)
             engine.dispose()
-            self._start_ray()
+            if self._own_ray:
+                self._start_ray()
             self._start_actors()
         except BaseException:
             self.stop()
@@ -70,31 +84,42 @@ class LocalCluster:
 
     def stop(self) -> None:
         """Drains the gateway, then ends coordinator and workers, and Ray if it was started here."""
-        if self._gateway is not None:
-            with contextlib.suppress(RayError):
-                ray.get(self._gateway.drain.remote(self.settings.drain_s), timeout=self.settings.drain_s + 5)
-        if self._coordinator is not None:
-            with contextlib.suppress(RayError):
-                ray.get(self._coordinator.stop.remote(), timeout=10)
-        if ray.is_initialized():
-            # Of this cluster's namespace: other clusters on the same Ray are left alone.
-            for name in list_named_actors():
-                with contextlib.suppress(ValueError, RayError):
-                    ray.kill(ray.get_actor(str(name)), no_restart=True)
-            ray.shutdown()
-        for port in self._ports:
-            port.close()
-        self.folder.close()
+        try:
+            if self._gateway is not None:
+                with contextlib.suppress(RayError):
+                    ray.get(self._gateway.drain.remote(self.settings.drain_s), timeout=self.settings.drain_s + 5)
+            if self._coordinator is not None:
+                with contextlib.suppress(RayError):
+                    ray.get(self._coordinator.stop.remote(), timeout=10)
+            if ray.is_initialized():
+                try:
+                    # Of this cluster's namespace: other clusters on the same Ray are left alone.
+                    _end_actors(lambda _name: True)
+                except (RayError, ServeError) as error:
+                    logging.getLogger(__name__).warning("%s", error)
+                ray.shutdown()
+        finally:
+            for port in self._ports:
+                port.close()
+            self.folder.close()
 
     @property
     def _ledger_url(self) -> str:
         return self.settings.ledger or self.folder.ledger_url
 
-    def _hold(self, listen: str) -> str:
-        """Keeps a port for the cluster until it stops."""
-        port = _Port(listen)
-        self._ports.append(port)
-        return port.address
+    def _hold(self, listen: str, patience_s: float) -> str:
+        """Keeps a port for the cluster until it stops; one that is in use may become free within `patience_s`."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                port = _Port(listen)
+            except ServeError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(END_LOOK_S)
+            else:
+                self._ports.append(port)
+                return port.address
 
     def _start_ray(self) -> None:
         shared: dict[str, Any] = {"namespace": self.folder.name, "log_to_driver": False, "logging_level": logging.ERROR}
@@ -121,7 +146,6 @@ class LocalCluster:
         shared: dict[str, Any] = {
             "namespace": self.folder.name,
             "lifetime": "detached",
-            "get_if_exists": True,
             "max_restarts": -1,
             "max_concurrency": 4,
             "num_cpus": 0,
@@ -143,6 +167,29 @@ class LocalCluster:
             )
         )
         _up(self._gateway, "the gateway")
+
+
+def _end_actors(chosen: Callable[[str], bool]) -> bool:
+    """Ends actors of the namespace by their names, and says whether there were any.
+
+    Returns when Ray knows the names no more: ray.kill only sends word, and what starts next must not meet the old ones.
+    Raises ServeError when they do not end.
+    """
+    deadline = time.monotonic() + END_S
+    told_at = float("-inf")
+    found = False
+    while left := [name for name in map(str, list_named_actors()) if chosen(name)]:
+        found = True
+        now = time.monotonic()
+        if now > deadline:
+            raise ServeError(f"{', '.join(left)}: still there {END_S:g} s after Ray was told to end it")
+        if now - told_at >= END_AGAIN_S:
+            for name in left:
+                with contextlib.suppress(ValueError, RayError):
+                    ray.kill(ray.get_actor(name), no_restart=True)
+            told_at = now
+        time.sleep(END_LOOK_S)
+    return found
 
 
 def _up(actor: Any, who: str) -> None:

@@ -1,0 +1,53 @@
+"""`shoal serve` on a Ray cluster that runs already: what it leaves there when it is killed, and when it ends in order."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cluster_process import ClusterProcess, eventually
+from ray_head import RayHead
+from shoal.client import Document
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+
+def test_one_after_another_on_the_same_folder(head: RayHead, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    killed = ClusterProcess(data, ray=head.joined())
+    try:
+        with killed.client() as client:
+            client.create_collection("kept", model="hashing:32")
+            client.upsert("kept", [Document("one", "a text")], wait=True)
+            assert client.status().query_cache.limit_bytes > 0
+        before = killed.pids()
+        killed.kill()
+    finally:
+        killed.close()
+    # Ray keeps coordinator and gateway alive: at the same address, which must become the new one's, and with old settings.
+    again = ClusterProcess(data, "[query_cache]\nlimit_bytes = 0\n", killed.address, head.joined())
+    try:
+        with again.client() as client:
+            eventually(lambda: len(again.pids()) == len(before), "all are ready")
+            after = again.pids()
+            assert client.status().query_cache.limit_bytes == 0
+            assert client.search("kept", "a text", k=1)[0].id == "one"
+        for kind in ("coordinator", "gateway"):
+            assert set(after[kind]).isdisjoint(before[kind])
+        # Those hold what takes time to load.
+        assert (after["index"], after["encoder"]) == (before["index"], before["encoder"])
+        assert again.stop() == 0
+    finally:
+        again.close()
+    # A third one meets nobody.
+    third = ClusterProcess(data, listen=killed.address, ray=head.joined())
+    try:
+        with third.client() as client:
+            assert client.search("kept", "a text", k=1)[0].id == "one"
+            assert not {pid for pids in third.pids().values() for pid in pids} & {
+                pid for pids in after.values() for pid in pids
+            }
+        assert third.stop() == 0
+    finally:
+        third.close()
