@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from integration.coordinator.world import Gate, World, with_index
 from integration.gateway.small_cluster import eventually
 from shoal.cluster.coordinator import core, shards
+from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.workers.indexing import sealing
 
 TEXTS = {f"d{number:02}": f"text {number}" for number in range(20)}
@@ -53,3 +55,20 @@ def test_a_segment_that_comes_after_the_drop_is_cleared_away(world: World, monke
     gate.open()
     assert gate.passed.wait(20)
     eventually(lambda: not world.files())
+
+
+@pytest.mark.parametrize("commit", ["commit_segments", "commit_sealed"])
+def test_a_file_that_waits_long_for_its_commit_is_kept(world: World, monkeypatch: pytest.MonkeyPatch, commit: str) -> None:
+    world.start(with_index(seal_delta_rows=8, file_grace_s=1.0))
+    world.create(shards=1)
+    gate = Gate(monkeypatch, LedgerProgress, commit)
+    world.write(TEXTS)
+    gate.wait()
+    life = world.now
+    # As when another shard of the collection has been sealed.
+    asyncio.run_coroutine_threadsafe(life.core._tidy(world.cut().generation.id), life.server.loop).result(10)
+    gate.open()
+    world.settles(SHOWN)
+    eventually(lambda: world.routing().shards[0].state.sealed_rows > 0)
+    assert sorted(text for texts in world.fleet.encoded for text in texts) == sorted(TEXTS.values())
+    eventually(lambda: world.files() == world.named_files())

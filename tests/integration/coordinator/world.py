@@ -33,7 +33,7 @@ NAME = "notes"
 SETTINGS = ServeSettings(
     lease_s=1.0,
     encoder=EncoderSettings(batch_documents=8),
-    index=IndexSettings(file_grace_s=0.2),
+    index=IndexSettings(file_grace_s=2.0),
     retry=RetrySettings(attempts=2, first_pause_s=0.05, longest_pause_s=0.05),
 )
 

@@ -85,6 +85,9 @@ class Applier:
                 for shard in shards:
                     self._keeper.doubt(shard)
                 raise
+            finally:
+                for shard in shards:
+                    shard.staged = ""
 
     async def _commit(self, shards: Sequence[ServedShard], by_shard: Mapping[int, Sequence[Row]]) -> bool:
         staged = await asyncio.gather(*(self._stage(shard, by_shard[shard.number]) for shard in shards))

@@ -336,7 +336,8 @@ class Coordinator:
         """Removes files that the ledger does not name, once nobody can be reading them any more."""
         grace_s = self._settings.serve.index.file_grace_s
         await asyncio.sleep(0 if gone else grace_s)
-        named: set[str] = set()
+        # These may have waited for long. Asked before the ledger: what is committed meanwhile is one of them.
+        named = {path for shard in self._keeper.of(generation) for path in (shard.staged, shard.merged)}
         for shard in self._keeper.of(generation):
             manifest = await self._threads.read(self._progress.manifest, generation, shard.number)
             named.update(segment.path for segment in manifest.segments)

@@ -57,6 +57,10 @@ class ServedShard:
     """Address and process that show it; another process at the same worker has nothing open."""
     state: index_pb2.ShardState = field(default_factory=index_pb2.ShardState)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+    staged: str = ""
+    """File with the rows of a round that the ledger is about to name."""
+    merged: str = ""
+    """Sealed file that the ledger is about to name."""
     sealing: asyncio.Task[None] | None = None
     seal_after: float = 0.0
 
@@ -191,7 +195,9 @@ class ShardKeeper:
         except grpc.aio.AioRpcError as error:
             self._suspect(shard, error)
             raise ShardUnreachable(f"shard {shard.id} at {shard.worker}: {error.details() or error.code().name}") from error
-        return segment_of(reply.segment)
+        segment = segment_of(reply.segment)
+        shard.staged = segment.path
+        return segment
 
     async def show(self, shard: ServedShard) -> None:
         """Brings the worker to the ledger's manifest; the caller holds `shard.lock`. Raises ShardUnreachable."""
@@ -303,15 +309,19 @@ class ShardKeeper:
             async with shard.lock:
                 await self._damaged_while_sealing(shard, manifest, error)
             return
-        async with shard.lock:
-            current = await self._manifest(shard)
-            kept = {segment.ordinal for segment in current.segments}
-            if current.sealed != manifest.sealed or not kept.issuperset(one.ordinal for one in manifest.segments):
-                # Damage was reported meanwhile: what was merged is not what the ledger names.
-                return
-            await self._threads.write(self._progress.commit_sealed, shard.generation.id, shard.number, sealed)
-            self._tidy(shard.generation)
-            await self.show(shard)
+        shard.merged = sealed.path
+        try:
+            async with shard.lock:
+                current = await self._manifest(shard)
+                kept = {segment.ordinal for segment in current.segments}
+                if current.sealed != manifest.sealed or not kept.issuperset(one.ordinal for one in manifest.segments):
+                    # Damage was reported meanwhile: what was merged is not what the ledger names.
+                    return
+                await self._threads.write(self._progress.commit_sealed, shard.generation.id, shard.number, sealed)
+                self._tidy(shard.generation)
+                await self.show(shard)
+        finally:
+            shard.merged = ""
 
     def _clear_away_dropped(self, shard: ServedShard) -> None:
         if shard.id not in self._shards:
