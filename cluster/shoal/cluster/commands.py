@@ -47,6 +47,8 @@ def serve(
     # Set before Ray is imported: nothing is reported to anybody, and a worker's start is not slowed by a prompt.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # A thread of Ray's own that asks it something once it was shut down would start a whole new one.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     from shoal.cluster.local_cluster import LocalCluster, ServeError
 

@@ -78,6 +78,7 @@ def test_a_replica_is_killed(arguments: list[object], undisturbed: Path, tmp_pat
     output = tmp_path / "out"
     running = begun(arguments, output)
     [encoder] = running.encoders()
+    assert encoder.environ()["RAY_ENABLE_AUTO_CONNECT"] == "0", "a thread may start another Ray when the job's has ended"
     # Not that it finishes the job, let go, before it is killed.
     encoder.suspend()
     let_go(output)

@@ -102,6 +102,7 @@ def test_workers_on_ray(tmp_path: Path) -> None:
         written = running.written_ns()
         running.until(lambda: running.written_ns() > written, "it goes on")
         for learner in running.learners()[:1]:
+            assert learner.environ()["RAY_ENABLE_AUTO_CONNECT"] == "0", "a thread may start another Ray at the end"
             learner.kill()
         # What Ray has to say of that is not on stdout, where each line is an event.
         events = running.events()

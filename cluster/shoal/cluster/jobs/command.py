@@ -87,6 +87,8 @@ def encode(
     # Set before Ray is imported: nothing is reported to anybody, and a worker's start is not slowed by a prompt.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # A thread of Ray's own that asks it something once it was shut down would start a whole new one.
+    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     # Ray's core would write to stderr that it keeps what its own actors are made of in the object store.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     from shoal.cluster.jobs.job import JobSettings, options_of
