@@ -5,10 +5,11 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from integration.coordinator.world import MODEL, NAME, World
+from integration.coordinator.world import MODEL, NAME, Gate, World
 from integration.gateway.small_cluster import eventually
 from shoal.cluster.admission import Incoming, content_hash
 from shoal.cluster.coordinator.service import precomputed_of
+from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.v1 import documents_pb2
 from shoal.workers.encoding.loading import load_model
 
@@ -133,6 +134,17 @@ def test_a_document_whose_vector_is_about_to_be_committed_is_not_encoded(running
     embedder.precomputed.commit(kept)
     running.settles({"a": 1, "b": 1})
     assert running.fleet.encoded == [["two"]]
+
+
+def test_a_document_that_is_written_as_the_ledger_is_read_is_not_encoded(
+    running: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch, LedgerProgress, "pending")
+    gate.wait()
+    running.send([with_embedding("a", "text")])
+    gate.open()
+    running.settles({"a": 1})
+    assert running.fleet.encoded == []
 
 
 def test_too_many_waiting_are_told_to_come_later(running: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,9 @@ class Embedder:
             shards,
             PRIORITY_EDIT if urgent else None,
         )
+        # Some may have come with vectors since `taken` was made, and the ledger was read after that.
+        brought = frozenset(self.precomputed.ids())
+        pending = [document for document in pending if document.removal or document.id not in brought]
         work = plan(pending, self._limits, ready)
         self._in_flight.update(document.id for document in work.apply)
         self._applier.put([Row(document, b"" if document.removal else document.vector) for document in work.apply])
