@@ -5,11 +5,12 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from integration.coordinator.world import MODEL, NAME, Gate, World
+from integration.coordinator.world import MODEL, NAME, Gate, World, with_index
 from integration.gateway.small_cluster import eventually
 from shoal.cluster.admission import Incoming, content_hash
 from shoal.cluster.coordinator.service import precomputed_of
 from shoal.cluster.ledger.progress import LedgerProgress
+from shoal.cluster.placement import shard_of
 from shoal.v1 import documents_pb2
 from shoal.workers.encoding.loading import load_model
 
@@ -145,6 +146,21 @@ def test_a_document_that_is_written_as_the_ledger_is_read_is_not_encoded(
     gate.open()
     running.settles({"a": 1})
     assert running.fleet.encoded == []
+
+
+def test_they_wait_for_a_shard_that_nobody_serves(world: World) -> None:
+    world.start(with_index(workers=2))
+    world.create(shards=2)
+    world.fleet.kill("index-0", hold_down=True)
+    eventually(lambda: len(world.routing().shards) == 1)
+    (served,) = [route.key.shard for route in world.routing().shards]
+    ids = [f"d{number}" for number in range(50)]
+    world.send([with_embedding(one, f"text of {one}") for one in ids])
+    eventually(lambda: world.cut().shards[served].pending_documents == 0)
+    eventually(lambda: sorted(waiting(world)) == sorted(one for one in ids if shard_of(one, 2) != served))
+    world.fleet.release("index-0")
+    world.settles(dict.fromkeys(ids, 1))
+    assert world.fleet.encoded == [] and waiting(world) == []
 
 
 def test_too_many_waiting_are_told_to_come_later(running: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,7 +90,7 @@ class Embedder:
         self._limits = limits
         self._retry = retry
         self._applier = Applier(generation.id, keeper, threads, progress, self._settle)
-        self.precomputed = PrecomputedVectors()
+        self.precomputed = PrecomputedVectors(generation.shards)
         self._in_flight: set[str] = set()
         self._urgent: set[str] = set()
         """Of those, the ones that were started though every lane was full."""
@@ -148,7 +148,7 @@ class Embedder:
         # With every shard up, as nearly always, the ledger answers from its index alone.
         shards = None if len(ready) == self.generation.shards else ready
         # Those whose vector came with the write are not the encoders' business.
-        taken = frozenset(self._in_flight.union(self.precomputed.ids()))
+        taken = frozenset(self._in_flight.union(self.precomputed.ids(ready)))
         pending = await self._threads.read(
             self._progress.pending,
             self.generation.id,
@@ -177,7 +177,7 @@ class Embedder:
         room = APPLY_AT_ONCE - len(self._encoded_before)
         if not ready or room <= 0:
             return False
-        due = self.precomputed.due(room, frozenset(self._in_flight))
+        due = self.precomputed.due(room, self._in_flight, ready)
         if not due:
             return False
         by_id = {kept.id: kept for kept in due}
