@@ -112,7 +112,15 @@ class ClusterProcess:
 
     def kill9(self, kind: str) -> int:
         """Kills one process of a kind with SIGKILL and returns what its id was."""
-        pid = self.pids()[kind][0]
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = self.pids().get(kind, [])
+            return bool(found)
+
+        # One that was slow to answer is not ready for a while.
+        eventually(look, f"a {kind} is ready")
+        pid = found[0]
         assert os.getsid(pid) == self._process.pid, f"{pid} is no process of this cluster"
         os.kill(pid, signal.SIGKILL)
         return pid

@@ -89,6 +89,12 @@ def both_ready(client: Client) -> bool:
     return [worker.state for worker in encoders(client)] == ["ready", "ready"]
 
 
+def is_missed(client: Client, victim: WorkerInfo) -> bool:
+    """Whether the loss of the first replica is seen, be it that another one is in its place already."""
+    first = encoders(client)[0]
+    return first.state != "ready" or first.pid != victim.pid
+
+
 def upload(client: Client, collection: str, halfway: threading.Event) -> None:
     for start in range(0, DOCUMENTS, BATCH):
         client.upsert(collection, [Document(str(number), f"text {number}") for number in range(start, start + BATCH)])
@@ -120,7 +126,7 @@ def test_the_other_replica_takes_over(cluster: ClusterProcess, client: Client, h
         assert halfway.wait(60)
         before = callers.answers
         os.kill(victim.pid, harm)
-        eventually(lambda: encoders(client)[0].state != "ready", "the loss is seen")
+        eventually(lambda: is_missed(client, victim), "the loss is seen")
         eventually(lambda: callers.answers > before + 3 * CALLERS or bool(callers.broken), "the other one answers")
         writer.join(60)
         assert not writer.is_alive()
@@ -148,4 +154,5 @@ def test_replicas_outlive_the_coordinator(cluster: ClusterProcess, client: Clien
     eventually(lambda: client.status().coordinator_epoch > epoch, "another coordinator is there")
     eventually(lambda: pids() == before, "it knows them all")
     assert not client.embed("hashing:32", ["a text"]).errors
-    assert pids() == before
+    # One that was slow to answer is missing for a while; another one in its place would stay.
+    eventually(lambda: pids() == before, "they are the same")
