@@ -21,6 +21,9 @@ from shoal.client import Client, RetryPolicy, ShoalError
 START_S = 90.0
 STOP_S = 60.0
 LEFTOVER_S = 20.0
+RAY_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""How their command lines begin. They hold nothing, and when their node was killed, as Ray itself does with one that ends
+too slowly, they try for a minute to tell its head, which is gone as well."""
 _ENVIRONMENT = {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
@@ -138,7 +141,10 @@ class ClusterProcess:
         return self._ended()
 
     def leftovers(self, named: str = "") -> list[str]:
-        """Command lines of processes, those with `named` in them, that do not end within LEFTOVER_S by themselves."""
+        """Command lines of processes, those with `named` in them, that do not end within LEFTOVER_S by themselves.
+
+        Ray's agents do not count.
+        """
         deadline = time.monotonic() + LEFTOVER_S
         while (left := self._command_lines(named)) and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -168,7 +174,7 @@ class ClusterProcess:
         for process in self._alive():
             with contextlib.suppress(psutil.NoSuchProcess):
                 lines.append((" ".join(process.cmdline()) or process.name()).strip())
-        return [line for line in lines if named in line]
+        return [line for line in lines if named in line and not line.startswith(RAY_AGENTS)]
 
     def _alive(self) -> list[psutil.Process]:
         found = []

@@ -17,13 +17,12 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet
 
+from cluster_process import RAY_AGENTS
 from shoal.cluster.jobs.output import OutputFolder
 
 ENDED_S = 120.0
 LEFTOVER_S = 30.0
 ENCODER = "ray::MapWorker"
-# After their node has been killed they try for a minute to tell its head, which is gone as well.
-_AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
 
 
 def environment() -> dict[str, str]:
@@ -53,7 +52,7 @@ class EncodeProcess:
         )
 
     def ended(self, within_s: float = ENDED_S) -> subprocess.CompletedProcess[str]:
-        """How it ended; nothing that it started is left, but for Ray's agents when it was killed."""
+        """How it ended; nothing that it started is left, but perhaps Ray's agents."""
         try:
             stdout, stderr = self._process.communicate(timeout=within_s)
         except subprocess.TimeoutExpired:
@@ -61,7 +60,7 @@ class EncodeProcess:
             raise
         done = subprocess.CompletedProcess(self._process.args, self._process.returncode, stdout, stderr)
         try:
-            assert self.leftovers(_AGENTS if done.returncode == -signal.SIGKILL else ()) == [], done
+            assert self.leftovers() == [], done
         finally:
             self.close()
         return done
@@ -81,32 +80,35 @@ class EncodeProcess:
 
     def encoders(self) -> list[psutil.Process]:
         """The actors that encode."""
-        return [process for process in self._alive() if ENCODER in " ".join(process.cmdline())]
+        return self.named(ENCODER)
 
-    def leftovers(self, let_be: Sequence[str] = ()) -> list[str]:
-        """Processes of the session that do not end by themselves, without those whose command line begins so."""
+    def named(self, what: str) -> list[psutil.Process]:
+        """The processes with `what` in their command line."""
+        return [process for process, line in self._alive() if what in line]
+
+    def leftovers(self) -> list[str]:
+        """Processes of the session that do not end by themselves, but for Ray's agents."""
         deadline = time.monotonic() + LEFTOVER_S
         while True:
-            lines = [" ".join(process.cmdline()) for process in self._alive()]
-            left = [line for line in lines if not line.startswith(tuple(let_be))]
+            left = [line for _, line in self._alive() if not line.startswith(RAY_AGENTS)]
             if not left or time.monotonic() > deadline:
                 return left
             time.sleep(0.1)
 
     def close(self) -> None:
         """Ends all that is left of it."""
-        for process in self._alive():
+        for process, _ in self._alive():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
 
-    def _alive(self) -> list[psutil.Process]:
+    def _alive(self) -> list[tuple[psutil.Process, str]]:
+        """Each with its command line: one that ends meanwhile has none to be asked for."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
                 if os.getsid(process.pid) == self._process.pid and process.status() != psutil.STATUS_ZOMBIE:
-                    process.cmdline()
-                    found.append(process)
+                    found.append((process, " ".join(process.cmdline())))
         return found
 
 

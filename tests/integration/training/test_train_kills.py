@@ -62,7 +62,7 @@ class TrainProcess(EncodeProcess):
 
     def learners(self) -> list[psutil.Process]:
         """The actors that train."""
-        return [process for process in self._alive() if "ray::TrainerActor" in " ".join(process.cmdline())]
+        return self.named("ray::TrainerActor")
 
 
 def in_the_middle(meddle: Callable[[Path], Result], folder: Path) -> Result:
