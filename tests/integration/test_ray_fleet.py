@@ -125,7 +125,7 @@ def test_who_is_ended_is_gone_though_ray_is_late_or_misses_it(fleet: RayFleet, m
 
     monkeypatch.setattr(ray, "kill", kill)
     fleet.stop(member)
-    assert member.name not in fleet.existing() and len(calls) == 2
+    assert member.name not in fleet.existing() and len(calls) >= 2
     # Its name is free for another one.
     monkeypatch.undo()
     fleet.start(member)
@@ -175,6 +175,6 @@ def test_who_was_on_a_machine_that_is_lost_comes_back_where_there_is_room(machin
     for member in homeless:
         # Until Ray is sure that the machine is gone, it counts its GPU.
         assert re.fullmatch(r"for 0.5 GPU: 0 of [12] are free", lack_of_room(fleet, member))
-    assert all(fleet.locate(member) == before[member.name] for member in members if member not in homeless)
+    assert all(located(fleet, member) == before[member.name] for member in members if member not in homeless)
     machines.add_node(num_cpus=2, num_gpus=1)
     assert len({located(fleet, member).pid for member in members} | {one.pid for one in before.values()}) == 6

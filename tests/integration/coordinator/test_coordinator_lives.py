@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -140,17 +139,20 @@ def test_a_deposed_coordinator_finds_out_by_itself(running: World) -> None:
     assert running.now.depositions == 0
 
 
-def test_another_holder_waits_for_the_lease(running: World) -> None:
-    second = running.start(holder="somebody else", wait=False)
-    # Longer than the lease: it is being renewed.
-    threading.Event().wait(1.5)
+def test_another_holder_waits_for_the_lease(world: World) -> None:
+    world.start(replace(SETTINGS, lease_s=10.0))
+    world.create()
+    began = world.lease().expires_at_ms
+    second = world.start(holder="somebody else", wait=False)
+    # It is being renewed.
+    eventually(lambda: world.lease().expires_at_ms > began)
     assert not second.starting.done()
     code, detail = refused(lambda: _write(second.stub, "a"))
     assert (code, detail.message) == (grpc.StatusCode.UNAVAILABLE, "the coordinator is starting")
-    running.lives[0].stop()
+    world.lives[0].stop()
     second.starting.result(timeout=20)
-    running.write({"a": "text"})
-    running.settles({"a": 1})
+    world.write({"a": "text"})
+    world.settles({"a": 1})
 
 
 def test_an_overloaded_coordinator_refuses_upserts_and_takes_deletes(

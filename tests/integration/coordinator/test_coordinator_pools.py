@@ -104,7 +104,7 @@ def test_a_pool_grows_with_the_backlog_and_shrinks_when_it_is_gone(world: World)
 
 
 def test_a_replica_finishes_what_it_has_before_it_ends(running: World) -> None:
-    running.fleet.pace_s = 0.02
+    running.fleet.pace_s = 0.1
     (route,) = running.routing().encoders
     with grpc.insecure_channel(route.address) as channel:
         request = encoder_pb2.EncodeRequest(texts=[f"text {number}" for number in range(50)], role=DOCUMENT)
@@ -374,7 +374,7 @@ def test_an_edit_and_a_removal_do_not_wait_for_backfill_in_every_lane(world: Wor
 
 
 def test_who_only_waited_behind_others_is_not_blamed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedder, "ENCODE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(embedder, "ENCODE_TIMEOUT_S", 2.0)
     world.start(with_encoders(batch_documents=1))
     world.create()
     world.fleet.late["patient"] = 4
@@ -382,7 +382,7 @@ def test_who_only_waited_behind_others_is_not_blamed(world: World, monkeypatch: 
     rounds = 0
     while world.fleet.late["patient"]:
         rounds += 1
-        assert rounds < 600
+        assert rounds < 2400
         world.write({"other": f"text {rounds}"})
         threading.Event().wait(0.02)
     world.settles({"a": 1, "other": rounds})

@@ -112,6 +112,7 @@ def test_a_worker_that_refuses_is_not_stormed(running: World, monkeypatch: pytes
     with monkeypatch.context() as patch:
         patch.setattr(host, "stage", full)
         running.write({"a": "text"})
+        eventually(lambda: bool(running.fleet.encoded))
         threading.Event().wait(1.2)
         assert 1 <= len(running.fleet.encoded) <= 4
     running.settles({"a": 1})

@@ -18,8 +18,9 @@ from shoal.cluster.coordinator.core import Coordinator, CoordinatorSettings
 from shoal.cluster.coordinator.service import CoordinatorService
 from shoal.cluster.ledger.connection import migrate, open_engine, reading, sqlite_url
 from shoal.cluster.ledger.files import read_manifest
+from shoal.cluster.ledger.lease import read_lease
 from shoal.cluster.ledger.reader import LedgerReader
-from shoal.cluster.ledger.records import Cut
+from shoal.cluster.ledger.records import Cut, Lease
 from shoal.cluster.placement import shard_of
 from shoal.cluster.settings import EncoderSettings, IndexSettings, RetrySettings, ServeSettings
 from shoal.internal.v1 import coordinator_pb2
@@ -154,6 +155,11 @@ class World:
     def settles(self, versions: Mapping[str, int], name: str = NAME, within_s: float = 20.0) -> None:
         """Waits until nothing is pending and searches see exactly these versions."""
         eventually(lambda: self.cut(name).pending == 0 and self.versions(versions, name) == versions, within_s)
+
+    def lease(self) -> Lease:
+        lease = read_lease(self._engine)
+        assert lease is not None
+        return lease
 
     def named_files(self, name: str = NAME) -> list[Path]:
         """The files that the ledger names."""
