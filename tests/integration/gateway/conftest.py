@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from integration.gateway.small_cluster import SmallCluster
+from shoal.cluster.gateway import deadlines
 
 
 @pytest.fixture
@@ -18,3 +19,10 @@ def cluster(tmp_path: Path) -> Iterator[SmallCluster]:
         yield cluster
     finally:
         cluster.close()
+
+
+@pytest.fixture
+def early_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that answers half-way to a caller's deadline: what it says is not overtaken by the deadline itself."""
+    monkeypatch.setattr(deadlines, "_ANSWER_SHARE", 0.5)
+    monkeypatch.setattr(deadlines, "_ANSWER_S", 5.0)

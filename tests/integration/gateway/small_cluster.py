@@ -279,10 +279,12 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
             outcome = self.worker_of(number).host.sync(self.epoch, self.progress.manifest(generation.id, number))
             assert not outcome.damaged_ordinals
 
-    def reconcile(self) -> None:
-        """Everything pending becomes searchable."""
-        for generation, shard in self.commit():
+    def reconcile(self) -> bool:
+        """Everything pending becomes searchable; whether there was any."""
+        touched = self.commit()
+        for generation, shard in touched:
             self.sync(generation, [shard])
+        return bool(touched)
 
 
 class SmallCluster:

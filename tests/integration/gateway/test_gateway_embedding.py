@@ -207,7 +207,8 @@ def test_cancelling_a_stream_cancels_its_work(cluster: SmallCluster, watched: Wa
 
 def test_the_deadline_ends_a_stream_and_its_work(cluster: SmallCluster, watched: WatchedEngine) -> None:
     watched.hold()
-    stream = cluster.embedding.EmbedStream(streamed(embedding_pb2.EmbedRequest(model=MODEL, texts=["a"])), timeout=0.5)
+    stream = cluster.embedding.EmbedStream(streamed(embedding_pb2.EmbedRequest(model=MODEL, texts=["a"])), timeout=3)
+    eventually(lambda: len(watched.calls) == 1)
     code, _ = refused(lambda: list(stream))
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
     eventually(lambda: watched.cancelled == 1)

@@ -103,9 +103,10 @@ def test_equal_queries_at_the_same_time_share_one_call(cluster: SmallCluster, wa
 
 def test_a_short_deadline_is_not_another_callers(cluster: SmallCluster, watched: WatchedEngine) -> None:
     watched.hold()
-    hasty = cluster.embedding.Embed.future(request("tidal locking"), timeout=0.4)
+    hasty = cluster.embedding.Embed.future(request("tidal locking"), timeout=3)
     eventually(lambda: len(watched.calls) == 1)
     patient = cluster.embedding.Embed.future(request("tidal locking"), timeout=10)
+    eventually(lambda: figures(cluster).joined == 1)
     assert refused(hasty.result)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
     watched.let_go()
     assert patient.result().tokens[0] == 2

@@ -113,8 +113,8 @@ def test_a_token_is_waited_for(cluster: SmallCluster) -> None:
     cluster.create("papers")
     token = cluster.upsert_texts("papers", ANIMALS)
     later = threading.Timer(0.3, cluster.coordinator.reconcile)
-    later.start()
     began = time.monotonic()
+    later.start()
     response = search(cluster, ANIMALS["cat"], k=1, token=token)
     later.join()
     assert ids(response) == ["cat"] and response.coverage.pending == 0
@@ -187,13 +187,14 @@ def test_a_file_that_turns_out_lost_while_a_search_waits_is_said(
     assert response.coverage.lag_ms > 0
 
 
+@pytest.mark.usefixtures("early_answers")
 def test_a_dead_shard_fails_the_search_unless_less_will_do(cluster: SmallCluster) -> None:
     cluster.create("papers", shards=2)
     cluster.upsert_texts("papers", {f"d{n}": f"moon number {n}" for n in range(40)})
     cluster.coordinator.reconcile()
     assert len(search(cluster, "moon", k=40).hits) == 40
     cluster.workers[1].kill()
-    code, detail = refused(lambda: search(cluster, "moon", timeout=1))
+    code, detail = refused(lambda: search(cluster, "moon", timeout=3))
     assert code is grpc.StatusCode.UNAVAILABLE
     assert detail.reason == errors_pb2.ERROR_REASON_UNAVAILABLE and "shard" in detail.message
 
