@@ -13,6 +13,18 @@ from shoal.client import Document
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
+def all_ready(cluster: ClusterProcess) -> dict[str, int]:
+    """Process ids by kind, of which there is one each, once all are ready."""
+    found: dict[str, int] = {}
+
+    def look() -> bool:
+        found.update({kind: pid for kind, [pid] in cluster.pids().items()})
+        return found.keys() == {"coordinator", "gateway", "index", "encoder"}
+
+    eventually(look, "all are ready")
+    return found
+
+
 def test_one_after_another_on_the_same_folder(head: RayHead, tmp_path: Path) -> None:
     data = tmp_path / "data"
     killed = ClusterProcess(data, ray=head.joined())
@@ -21,7 +33,7 @@ def test_one_after_another_on_the_same_folder(head: RayHead, tmp_path: Path) -> 
             client.create_collection("kept", model="hashing:32")
             client.upsert("kept", [Document("one", "a text")], wait=True)
             assert client.status().query_cache.limit_bytes > 0
-        before = killed.pids()
+        before = all_ready(killed)
         killed.kill()
     finally:
         killed.close()
@@ -29,25 +41,21 @@ def test_one_after_another_on_the_same_folder(head: RayHead, tmp_path: Path) -> 
     again = ClusterProcess(data, "[query_cache]\nlimit_bytes = 0\n", killed.address, head.joined())
     try:
         with again.client() as client:
-            eventually(lambda: len(again.pids()) == len(before), "all are ready")
-            after = again.pids()
+            after = all_ready(again)
             assert client.status().query_cache.limit_bytes == 0
             assert client.search("kept", "a text", k=1)[0].id == "one"
-        for kind in ("coordinator", "gateway"):
-            assert set(after[kind]).isdisjoint(before[kind])
+        assert after["coordinator"] != before["coordinator"] and after["gateway"] != before["gateway"]
         # Those hold what takes time to load.
         assert (after["index"], after["encoder"]) == (before["index"], before["encoder"])
         assert again.stop() == 0
     finally:
         again.close()
     # A third one meets nobody.
-    third = ClusterProcess(data, listen=killed.address, ray=head.joined())
+    third = ClusterProcess(data, ray=head.joined())
     try:
         with third.client() as client:
             assert client.search("kept", "a text", k=1)[0].id == "one"
-            assert not {pid for pids in third.pids().values() for pid in pids} & {
-                pid for pids in after.values() for pid in pids
-            }
+            assert set(all_ready(third).values()).isdisjoint(after.values())
         assert third.stop() == 0
     finally:
         third.close()
