@@ -113,7 +113,14 @@ def check_complete(client: Client, collection: str) -> None:
     assert (hits[0].id, hits.coverage.reachable) == ("777", DOCUMENTS)
 
 
-@pytest.mark.parametrize("harm", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "standing still"])
+@pytest.mark.parametrize(
+    "harm",
+    [
+        pytest.param(signal.SIGKILL, id="killed"),
+        # It takes half a minute until one that stands still is given up.
+        pytest.param(signal.SIGSTOP, id="standing still", marks=pytest.mark.slow),
+    ],
+)
 def test_the_other_replica_takes_over(cluster: ClusterProcess, client: Client, harm: signal.Signals) -> None:
     collection = f"harm-{harm.value}"
     client.create_collection(collection, model=MODEL, shards=2, index="flat")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 ray = pytest.importorskip("ray")
 
 from shoal.workers.encoding import actor as actor_module  # noqa: E402
+from shoal.workers.encoding.engine import EngineState  # noqa: E402
 from shoal.workers.encoding.hashing_model import HashingModel  # noqa: E402
 from shoal.workers.encoding.model import EmbeddingModel  # noqa: E402
 
@@ -34,7 +36,10 @@ def test_only_who_was_given_a_share_of_a_gpu_uses_one(
     made: Any = actor_module.EncoderActor
     encoder = made.__ray_metadata__.modified_class("hashing:16", "secret", 1)
     try:
-        encoder._engine.submit(["a text"]).result(timeout=60)
+        deadline = time.monotonic() + 60
+        while encoder._engine.describe().state is EngineState.LOADING and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert encoder._engine.describe().state is EngineState.READY
     finally:
         encoder.stop()
     assert told == [device]
