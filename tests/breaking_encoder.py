@@ -74,7 +74,10 @@ def _load_model(
     progress: Callable[[str], None] = lambda _: None,
     device: str | None = None,
 ) -> EmbeddingModel:
-    return BreakingModel(64, name=model)
+    loaded = BreakingModel(64, name=model)
+    # What it was told, for tests to see.
+    loaded.device = str(device)
+    return loaded
 
 
 def install() -> None:

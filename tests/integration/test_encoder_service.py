@@ -312,6 +312,8 @@ def test_the_actor_serves_its_model_and_stops(ray_session: Any) -> None:
         description = described(stub, encoder_pb2.ENCODER_STATE_READY)
         assert description.pid == ray_session.get(actor.pid.remote(), timeout=60) != os.getpid()
         assert stub.Encode(request("x"), metadata=METADATA).dimension == 64
+        # It has no share of a GPU.
+        assert description.device.split()[0] == "cpu"
         # What lives as long as the process is not looked at again by collections of garbage, which hold up answers.
         inner: Any = actor
         assert ray_session.get(inner.__ray_call__.remote(lambda _: gc.get_freeze_count()), timeout=60) > 10_000

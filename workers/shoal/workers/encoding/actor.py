@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 
 import ray
 import ray.util
@@ -14,6 +15,11 @@ from shoal.workers.encoding.model import EmbeddingModel
 from shoal.workers.encoding.process_end import end_process
 from shoal.workers.encoding.service import EncoderService
 from shoal.workers.serving import InternalServer, settle_memory
+
+
+def granted_device(accelerators: Mapping[str, Sequence[str]]) -> str | None:
+    """What `load_model` is told by an actor to which Ray gave these: Ray hides no GPU from one that asked for none."""
+    return None if accelerators.get("GPU") else "cpu"
 
 
 @ray.remote
@@ -32,8 +38,7 @@ class EncoderActor:
         # Tokenizers run on a thread pool of their own, which would take every core of the node.
         os.environ["RAYON_NUM_THREADS"] = str(threads)
 
-        # Ray hides no GPU from an actor that asked for none.
-        device = None if ray.get_runtime_context().get_accelerator_ids().get("GPU") else "cpu"
+        device = granted_device(ray.get_runtime_context().get_accelerator_ids())
 
         def load(progress: Progress) -> EmbeddingModel:
             loaded = load_model(model, threads, progress=progress, device=device)
