@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from shoal.cluster import local_cluster
+from shoal.cluster import local_cluster, named_actors
 from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.local_cluster import LocalCluster, ServeError
@@ -62,8 +62,8 @@ def test_actors_have_ended_when_ray_has_forgotten_their_names(monkeypatch: pytes
         # Word of the first kill gets lost.
         return ["gateway", "other"] if told["gateway"] < 2 or looks < 5 else ["other"]
 
-    monkeypatch.setattr(local_cluster, "list_named_actors", names)
-    monkeypatch.setattr(local_cluster, "END_AGAIN_S", 0.01)
+    monkeypatch.setattr(named_actors, "list_named_actors", names)
+    monkeypatch.setattr(named_actors, "AGAIN_S", 0.01)
     monkeypatch.setattr(ray, "get_actor", lambda name: name)
     monkeypatch.setattr(ray, "kill", lambda name, no_restart: told.update([name]))
     assert local_cluster._end_actors(lambda name: name == "gateway")

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -14,6 +13,7 @@ from rich.console import Console
 from shoal.cluster.data_folder import DataFolderError
 from shoal.cluster.errors import ClusterError
 from shoal.cluster.ledger.errors import LedgerError
+from shoal.cluster.ray_environment import set_ray_defaults
 from shoal.cluster.settings import SettingsError, read_settings
 
 
@@ -44,11 +44,7 @@ def serve(
     as_json: bool,
 ) -> None:
     """Run a cluster: joins Ray at RAY_ADDRESS or starts it here. Ctrl-C or SIGTERM ends it after the calls in flight."""
-    # Set before Ray is imported: nothing is reported to anybody, and a worker's start is not slowed by a prompt.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # A thread of Ray's own that asks it something once it was shut down would start a whole new one.
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
+    set_ray_defaults()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     from shoal.cluster.local_cluster import LocalCluster, ServeError
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
-from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import shoal
@@ -23,6 +22,7 @@ from shoal.cluster.data_folder import DataFolder
 from shoal.cluster.gateway.actor import GatewayActor
 from shoal.cluster.gateway.server import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine
+from shoal.cluster.named_actors import StillThere, end_actors
 from shoal.cluster.settings import ServeSettings, split_listen
 from shoal.workers.cores import available_cores
 
@@ -31,9 +31,7 @@ GATEWAY = "gateway"
 START_TIMEOUT_S = 120.0
 END_S = 10.0
 """How long Ray may take to end actors, and their processes to let go of their ports."""
-END_AGAIN_S = 1.0
-"""Ray is told again to end actors that are there after so long."""
-END_LOOK_S = 0.02
+PORT_LOOK_S = 0.02
 # How often the gateway tells the coordinator that a model is in use.
 RETAIN_EVERY_S = 10.0
 
@@ -116,7 +114,7 @@ class LocalCluster:
             except ServeError:
                 if time.monotonic() >= deadline:
                     raise
-                time.sleep(END_LOOK_S)
+                time.sleep(PORT_LOOK_S)
             else:
                 self._ports.append(port)
                 return port.address
@@ -170,26 +168,10 @@ class LocalCluster:
 
 
 def _end_actors(chosen: Callable[[str], bool]) -> bool:
-    """Ends actors of the namespace by their names, and says whether there were any.
-
-    Returns when Ray knows the names no more: ray.kill only sends word, and what starts next must not meet the old ones.
-    Raises ServeError when they do not end.
-    """
-    deadline = time.monotonic() + END_S
-    told_at = float("-inf")
-    found = False
-    while left := [name for name in map(str, list_named_actors()) if chosen(name)]:
-        found = True
-        now = time.monotonic()
-        if now > deadline:
-            raise ServeError(f"{', '.join(left)}: still there {END_S:g} s after Ray was told to end it")
-        if now - told_at >= END_AGAIN_S:
-            for name in left:
-                with contextlib.suppress(ValueError, RayError):
-                    ray.kill(ray.get_actor(name), no_restart=True)
-            told_at = now
-        time.sleep(END_LOOK_S)
-    return found
+    try:
+        return end_actors(chosen, END_S)
+    except StillThere as error:
+        raise ServeError(f"{error}: still there {END_S:g} s after Ray was told to end it") from error
 
 
 def _up(actor: Any, who: str) -> None:

@@ -13,6 +13,7 @@ from ray.util import list_named_actors
 
 from shoal.cluster.coordinator.core import CoordinatorSettings
 from shoal.cluster.coordinator.fleet import FleetError, Located, Member, NoRoom
+from shoal.cluster.named_actors import StillThere, end_actors
 from shoal.workers.encoding.actor import EncoderActor
 from shoal.workers.indexing.actor import IndexWorkerActor
 from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
@@ -24,9 +25,6 @@ START_S = 5.0
 """How long an actor with room for it may take to start; before that, nothing is said about room."""
 STOP_TIMEOUT_S = 5.0
 """How long an actor has to finish what is in flight, and then Ray to end it."""
-STOP_LOOK_S = 0.02
-STOP_AGAIN_S = 1.0
-"""Ray is told again to end an actor that is there after so long."""
 SEAL_TIMEOUT_S = 3600.0
 
 
@@ -115,9 +113,11 @@ class RayFleet:
                 ray.get(handle.stop.remote(), timeout=STOP_TIMEOUT_S)
             except RayError:
                 pass  # It is dead or stuck, and is about to be ended anyway.
-            self._end(member.name, handle)
+            end_actors(lambda name: name == member.name, STOP_TIMEOUT_S)
         except ValueError:
             return
+        except StillThere as error:
+            raise FleetError(f"{error} was to end and is there after {STOP_TIMEOUT_S:g} s") from error
         except RayError as error:
             raise FleetError(f"{member.name} cannot be ended: {_line(error)}") from error
 
@@ -131,24 +131,6 @@ class RayFleet:
             raise FleetError(_line(error.cause)) from error
         except RayError as error:
             raise FleetError(_line(error)) from error
-
-    def _end(self, name: str, handle: ActorHandle[Any]) -> None:
-        """Returns when Ray knows the name no more.
-
-        ray.kill only sends word, which may arrive after what is asked next: a new actor of that name would be the old one.
-        """
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        told_at = float("-inf")
-        while True:
-            now = time.monotonic()
-            if now - told_at >= STOP_AGAIN_S:
-                ray.kill(handle, no_restart=True)
-                told_at = now
-            if name not in self.existing():
-                return
-            if now > deadline:
-                raise FleetError(f"{name} was to end and is there after {STOP_TIMEOUT_S:g} s")
-            time.sleep(STOP_LOOK_S)
 
     def _ask(self, member: Member) -> list[Any]:
         with self._lock:

@@ -18,18 +18,23 @@ TEXTS = {f"d{number:02}": f"text {number}" for number in range(20)}
 SHOWN = dict.fromkeys(TEXTS, 1)
 
 
-def test_a_sealed_file_that_comes_after_the_drop_is_cleared_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The grace is longer than this test waits.
-    world.start(with_index(seal_delta_rows=8, file_grace_s=60.0))
-    world.create(shards=1)
-    gate = Gate(monkeypatch, sealing, "write_sealed")
-    world.write(TEXTS)
+def drop_while_held(world: World, gate: Gate) -> None:
+    """What is written once the gate is opened, after the drop, is cleared away as what was there before it."""
     gate.wait()
     world.discard()
     eventually(lambda: not world.files())
     gate.open()
     assert gate.passed.wait(20)
     eventually(lambda: not world.files())
+
+
+def test_a_sealed_file_that_comes_after_the_drop_is_cleared_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The grace is longer than this test waits.
+    world.start(with_index(seal_delta_rows=8, file_grace_s=60.0))
+    world.create(shards=1)
+    gate = Gate(monkeypatch, sealing, "write_sealed")
+    world.write(TEXTS)
+    drop_while_held(world, gate)
 
 
 def test_a_segment_that_comes_after_the_drop_is_cleared_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,12 +54,7 @@ def test_a_segment_that_comes_after_the_drop_is_cleared_away(world: World, monke
 
     monkeypatch.setattr(core, "collect", collects)
     world.write({"d00": "edited"})
-    gate.wait()
-    world.discard()
-    eventually(lambda: not world.files())
-    gate.open()
-    assert gate.passed.wait(20)
-    eventually(lambda: not world.files())
+    drop_while_held(world, gate)
 
 
 @pytest.mark.parametrize("commit", ["commit_segments", "commit_sealed"])

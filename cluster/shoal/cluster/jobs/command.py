@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import Any
 import click
 
 from shoal.cluster.jobs.errors import JobError
+from shoal.cluster.ray_environment import set_ray_defaults
 
 REPORTED_ROWS = 20
 TOLD_EVERY_S = 5.0
@@ -84,13 +84,7 @@ def encode(
     patterns, URIs. Joins Ray at RAY_ADDRESS, or runs it here."""
     if kept and no_payload:
         raise click.UsageError("--keep and --no-payload exclude each other")
-    # Set before Ray is imported: nothing is reported to anybody, and a worker's start is not slowed by a prompt.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # A thread of Ray's own that asks it something once it was shut down would start a whole new one.
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-    # Ray's core would write to stderr that it keeps what its own actors are made of in the object store.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    set_ray_defaults(quiet=True)
     from shoal.cluster.jobs.job import JobSettings, options_of
     from shoal.cluster.jobs.mapping import Fields
     from shoal.cluster.jobs.pipeline import Replicas

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import click
 
+from shoal.cluster.ray_environment import set_ray_defaults
 from shoal.cluster.training.narrator import Narrator
 from shoal.workers.training.errors import TrainingError
 from shoal.workers.training.settings import CBOW_LEARNING_RATE, LEARNING_RATE, Word2VecSettings
@@ -140,13 +140,7 @@ def _setting(name: str, told: str, **attributes: Any) -> Any:
 def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
     """Train word vectors on CORPUS...: text files (.gz, .xz too), a sentence on each line, Parquet columns, folders of them,
     or patterns. Several workers join Ray at RAY_ADDRESS, or run it here."""
-    # Set before Ray is imported: nothing is reported to anybody, and a worker's start is not slowed by a prompt.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # A thread of Ray's own that asks it something once it was shut down would start a whole new one.
-    os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
-    # Ray's core would write to stderr that it keeps what its own actors are made of in the object store.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    set_ray_defaults(quiet=True)
     from shoal.cluster.training.running import CrewSettings, Output, run_word2vec
     from shoal.workers.encoding.word_folder import Pooling
     from shoal.workers.training.averaging import Scheme
