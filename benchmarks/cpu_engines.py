@@ -25,11 +25,11 @@ import torch
 from real_texts import text_sets
 
 from shoal.workers.encoding.batching import BatchBounds, plan_batches
-from shoal.workers.encoding.loading import load_model
+from shoal.workers.encoding.loading.loading import load_model
+from shoal.workers.encoding.loading.sources import packaged_folder
 from shoal.workers.encoding.model import AS_DOCUMENT, Tokenized
-from shoal.workers.encoding.precision import Precision
-from shoal.workers.encoding.pretrained import load_pretrained
-from shoal.workers.encoding.sources import packaged_folder
+from shoal.workers.encoding.networks.precision import Precision
+from shoal.workers.encoding.networks.pretrained import load_pretrained
 
 Batch = Sequence[Tokenized]
 Run = Callable[[Batch], np.ndarray]

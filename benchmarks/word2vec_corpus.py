@@ -16,13 +16,13 @@ from shoal.workers.evaluation.analogies import score_analogies
 from shoal.workers.evaluation.analogy_questions import read_questions
 from shoal.workers.evaluation.candidates import Candidates
 from shoal.workers.evaluation.similarity import read_pairs, score_similarity
-from shoal.workers.training.corpus import CorpusSettings, plan_units
-from shoal.workers.training.counting import scan_unit
-from shoal.workers.training.encoded_corpus import EncodedCorpus, encode_unit
-from shoal.workers.training.learner import Ids, Learner
-from shoal.workers.training.settings import Word2VecSettings
-from shoal.workers.training.tables import Floats
-from shoal.workers.training.vocabulary import Vocabulary, build_vocabulary, merge_counts
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, plan_units
+from shoal.workers.training.word2vec.corpus.counting import scan_unit
+from shoal.workers.training.word2vec.corpus.encoded_corpus import EncodedCorpus, encode_unit
+from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary, build_vocabulary, merge_counts
+from shoal.workers.training.word2vec.learner import Ids, Learner
+from shoal.workers.training.word2vec.settings import Word2VecSettings
+from shoal.workers.training.word2vec.tables import Floats
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CORPUS = SHARED / "corpus" / "enwiki-2015-100mb.txt.xz"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from shoal.cluster.joined_ray import joined_ray
+from shoal.cluster.ray_runtime.session import joined_ray
 
 ACTORS = (2, 4)
 

@@ -17,8 +17,8 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from cluster_process import ClusterProcess
 from shoal.client import Client
+from support.cluster_process import ClusterProcess
 
 # A machine that stands still for a second says nothing about an example: what hangs is pytest-timeout's to end.
 settings.register_profile("shoal", deadline=None, suppress_health_check=[HealthCheck.too_slow])

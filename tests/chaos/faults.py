@@ -11,15 +11,15 @@ from typing import Any, TypeVar
 
 import pytest
 
-from integration.coordinator.world import SETTINGS, World
-from integration.gateway.small_cluster import SECRET, eventually
 from shoal.client import Client, DeadlineExceeded, Document, Overloaded, RetryPolicy, SearchResult, Unavailable
-from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
+from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.cluster.settings import RetrySettings
 from shoal.workers.indexing.host import ShardHost
+from support.coordinator.world import SETTINGS, World
+from support.gateway.small_cluster import SECRET, eventually
 
 NAME = "notes"
 SERVE = replace(

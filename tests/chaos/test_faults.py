@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from chaos.faults import NAME, Cluster
-from integration.coordinator.world import World
-from postgresql import postgresql_server, postgresql_url
-from shoal.cluster.coordinator import shards, supervision
+from shoal.cluster.coordinator.fleet import supervision
+from shoal.cluster.coordinator.shards import shards
+from support.coordinator.world import World
+from support.postgresql import postgresql_server, postgresql_url
 
 __all__ = ["postgresql_server", "postgresql_url"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from chaos.upload import DOCUMENTS, Acknowledged, Upload, text_of
-from cluster_process import ClusterProcess, eventually
 from shoal.client import Client, Hit
+from support.cluster_process import ClusterProcess, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from cluster_process import ClusterProcess, eventually
 from shoal.client import Client, Document, RetryPolicy, WorkerInfo
-from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import AS_DOCUMENT
+from shoal.workers.encoding.static.hashing_model import HashingModel
+from support.cluster_process import ClusterProcess, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cluster_process import ClusterProcess
 from shoal.client import DeadlineExceeded, Document, RetryPolicy, SearchResult, ShoalError, Unavailable
-from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import AS_DOCUMENT
+from shoal.workers.encoding.static.hashing_model import HashingModel
+from support.cluster_process import ClusterProcess
 
 DOCUMENTS = 2_000
 BATCH = 20

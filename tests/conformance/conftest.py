@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from client_server import FakeGateway
 from shoal.client import AsyncClient, Client
+from support.gateway.client_server import FakeGateway
 
 
 class Blocking:

@@ -13,8 +13,6 @@ from typing import Any
 import grpc
 import pytest
 
-from client_server import FakeGateway
-from client_world import REFUSED
 from shoal.client import (
     AsyncClient,
     Cancelled,
@@ -35,6 +33,8 @@ from shoal.client import (
     VersionConflict,
 )
 from shoal.v1 import documents_pb2, errors_pb2
+from support.gateway.client_server import FakeGateway
+from support.gateway.client_world import REFUSED
 
 METHODS = sorted(name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_"))
 
@@ -62,7 +62,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for kind in ("client", "async_client", "_sync_upload", "_async_upload", "_sync_embedding", "_async_embedding"):
+    for kind in (
+        "client",
+        "async_client",
+        "_transport.sync_upload",
+        "_transport.async_upload",
+        "_transport.sync_embedding",
+        "_transport.async_embedding",
+    ):
         monkeypatch.setattr(f"shoal.client.{kind}.time", clock)
     monkeypatch.setattr(asyncio, "sleep", clock.sleep_in_loop)
     return clock

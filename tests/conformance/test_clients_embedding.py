@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from client_server import FakeGateway
 from shoal.client import DeadlineExceeded, InvalidArgument, InvalidModel
 from shoal.v1 import errors_pb2
+from support.gateway.client_server import FakeGateway
 
 
 def test_embeddings_are_a_matrix(client: Any, gateway: FakeGateway):

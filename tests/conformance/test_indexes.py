@@ -7,11 +7,11 @@ import threading
 import numpy as np
 import pytest
 
-from conformance.indexes import clustered, recall, reloaded, true_scores
-from shoal.workers.indexing.kinds import KINDS, build_index, check_spec, index_class
+from shoal.workers.indexing.kinds.registry import KINDS, build_index, check_spec, index_class
+from shoal.workers.indexing.kinds.vector_index import VectorIndex
 from shoal.workers.indexing.manifest import IndexSpec
 from shoal.workers.indexing.metric import METRICS, prepare
-from shoal.workers.indexing.vector_index import VectorIndex
+from support.models.indexes import clustered, recall, reloaded, true_scores
 
 DIMENSION = 24
 

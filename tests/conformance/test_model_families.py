@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.model_folders import (
+from shoal.workers.encoding.model import AS_DOCUMENT, AS_QUERY, Role
+from support.models.model_folders import (
     MAX_TOKENS,
     TABLES,
     TRANSFORMERS,
     bert_mean_folder,
     mpnet_folder,
 )
-from conformance.models import (
+from support.models.models import (
     TEXTS,
     check_cross_talk,
     loaded,
@@ -26,7 +27,6 @@ from conformance.models import (
     reference_vectors,
     sentences,
 )
-from shoal.workers.encoding.model import AS_DOCUMENT, AS_QUERY, Role
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
@@ -112,7 +112,7 @@ def test_positions_that_a_config_states_are_a_limit(tmp_path: Path) -> None:
 
 def test_texts_that_see_each_other_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check itself: attention over a packed batch as if it were one text."""
-    from shoal.workers.encoding import flat_network
+    from shoal.workers.encoding.networks import unpadded_network as flat_network
 
     def mixing(lengths: Sequence[int], *others: Any) -> Any:
         return honest([sum(lengths)], *others)

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from conformance.model_folders import (
+from shoal.workers.encoding.model import AS_QUERY, EMPTY_TEXT, EncodeOptions, ModelError, Role
+from shoal.workers.encoding.static.table_model import NOTHING_KNOWN
+from support.models.model_folders import (
     MAX_TOKENS,
     bert_folder,
     dense_folder,
@@ -25,16 +27,14 @@ from conformance.model_folders import (
     word_table,
     write_sentence_files,
 )
-from conformance.models import (
+from support.models.models import (
     TEXTS,
     loaded,
     minilm_folder,
     reference,
     reference_vectors,
 )
-from shared_data import shared_data
-from shoal.workers.encoding.model import AS_QUERY, EMPTY_TEXT, EncodeOptions, ModelError, Role
-from shoal.workers.encoding.table_model import NOTHING_KNOWN
+from support.shared_data import shared_data
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from conformance.model_folders import TABLES, WORDS
-from conformance.models import KINDS, MEANINGFUL, NORMALISED, check_cross_talk, make_model, sentences
 from shoal.workers.encoding.model import (
     AS_DOCUMENT,
     AS_QUERY,
@@ -16,6 +14,8 @@ from shoal.workers.encoding.model import (
     Truncation,
     too_long,
 )
+from support.models.model_folders import TABLES, WORDS
+from support.models.models import KINDS, MEANINGFUL, NORMALISED, check_cross_talk, make_model, sentences
 
 
 @pytest.fixture(scope="module", params=KINDS)

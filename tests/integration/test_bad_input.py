@@ -10,7 +10,6 @@ import grpc
 import numpy as np
 import pytest
 
-from cluster_process import ClusterProcess, shoal
 from shoal.client import (
     Client,
     CollectionNotFound,
@@ -24,6 +23,7 @@ from shoal.client import (
 )
 from shoal.client.errors import error_from_status
 from shoal.v1 import documents_pb2, documents_pb2_grpc
+from support.cluster_process import ClusterProcess, shoal
 
 pytestmark = pytest.mark.cluster
 

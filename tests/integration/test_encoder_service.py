@@ -14,16 +14,16 @@ import grpc
 import numpy as np
 import pytest
 
-from breaking_encoder import breaking_session
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.engine import EncoderEngine
-from shoal.workers.encoding.hashing_model import HashingModel
-from shoal.workers.encoding.loading import load_model
+from shoal.workers.encoding.engine.engine import EncoderEngine
+from shoal.workers.encoding.engine.scheduler import QueueLimits
+from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import AS_QUERY, EmbeddingModel, EncodeOptions, Role, Tokenized, Truncation, Vectors
-from shoal.workers.encoding.scheduler import QueueLimits
-from shoal.workers.encoding.service import EncoderService
-from shoal.workers.serving import InternalServer, internal_options, secret_metadata
+from shoal.workers.encoding.replica.service import EncoderService
+from shoal.workers.encoding.static.hashing_model import HashingModel
+from shoal.workers.runtime.serving import InternalServer, internal_options, secret_metadata
+from support.models.breaking_encoder import breaking_session
 
 pytestmark = pytest.mark.timeout(300)
 SECRET = "between us"
@@ -303,7 +303,7 @@ def ray_session() -> Iterator[Any]:
 
 @pytest.mark.cluster
 def test_the_actor_serves_its_model_and_stops(ray_session: Any) -> None:
-    from shoal.workers.encoding.actor import EncoderActor
+    from shoal.workers.encoding.replica.actor import EncoderActor
 
     actor = EncoderActor.options(num_cpus=1).remote("hashing:64", SECRET, 1)
     address = ray_session.get(actor.address.remote(), timeout=60)
@@ -324,7 +324,7 @@ def test_the_actor_serves_its_model_and_stops(ray_session: Any) -> None:
 
 @pytest.mark.cluster
 def test_a_lost_device_and_a_batch_that_does_not_end_end_the_process_and_ray_starts_another(ray_session: Any) -> None:
-    from shoal.workers.encoding.actor import EncoderActor
+    from shoal.workers.encoding.replica.actor import EncoderActor
 
     actor = EncoderActor.options(num_cpus=1, max_restarts=-1, max_task_retries=-1).remote("hashing:64", SECRET, 1)
     pids = []

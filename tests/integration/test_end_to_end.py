@@ -12,8 +12,6 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from cluster_process import ClusterProcess, eventually, shoal
-from conformance.model_folders import HIDDEN, trained_folder
 from shoal.client import (
     AsyncClient,
     Client,
@@ -25,9 +23,11 @@ from shoal.client import (
     VersionConflict,
 )
 from shoal.client.types import IndexKind
-from shoal.workers.encoding.loading import load_model
-from shoal.workers.encoding.table_model import NOTHING_KNOWN
-from shoal.workers.encoding.word_folder import Pooling
+from shoal.workers.encoding.loading.loading import load_model
+from shoal.workers.encoding.static.table_model import NOTHING_KNOWN
+from shoal.workers.encoding.word_vectors.word_folder import Pooling
+from support.cluster_process import ClusterProcess, eventually, shoal
+from support.models.model_folders import HIDDEN, trained_folder
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from cluster_process import ClusterProcess, shoal
-from encoded_output import write_output
 from shoal.client import Client
-from shoal.cluster.jobs.job import JobSettings
-from shoal.workers.encoding.hashing_model import HashingModel
+from shoal.cluster.jobs.encode.job import JobSettings
 from shoal.workers.encoding.model import AS_QUERY, Tokenized, Vectors
+from shoal.workers.encoding.static.hashing_model import HashingModel
+from support.cluster_process import ClusterProcess, shoal
+from support.encoded_output import write_output
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

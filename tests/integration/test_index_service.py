@@ -17,15 +17,15 @@ import pytest
 from shoal.internal.v1 import index_pb2 as pb
 from shoal.internal.v1 import index_pb2_grpc
 from shoal.workers.indexing import messages
+from shoal.workers.indexing.files.sealing import seal
+from shoal.workers.indexing.files.storage import Storage
 from shoal.workers.indexing.host import Key, ShardHost
 from shoal.workers.indexing.manifest import IndexSpec, ManifestInfo, SealedInfo, SegmentInfo
 from shoal.workers.indexing.metric import Floats
-from shoal.workers.indexing.sealing import seal
 from shoal.workers.indexing.service import IndexServicer
-from shoal.workers.indexing.shard import Hits
-from shoal.workers.indexing.storage import Storage
-from shoal.workers.serving import InternalServer, internal_options, secret_metadata
-from unit.indexing.shard_model import Row, rows_from
+from shoal.workers.indexing.shard.shard import Hits
+from shoal.workers.runtime.serving import InternalServer, internal_options, secret_metadata
+from support.models.shard_model import Row, rows_from
 
 SPEC = IndexSpec("hnsw", "cosine", 4)
 KEY = pb.ShardKey(generation=3, shard=1)

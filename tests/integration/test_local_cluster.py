@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 import ray
 
-from shoal.cluster import local_cluster, named_actors
-from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
+from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
-from shoal.cluster.local_cluster import LocalCluster, ServeError
+from shoal.cluster.ray_runtime import named_actors
+from shoal.cluster.serve import local_cluster
+from shoal.cluster.serve.local_cluster import LocalCluster, ServeError
 from shoal.cluster.settings import ServeSettings
 
 

@@ -22,7 +22,7 @@ REPLICA = """
 import json, sys, time
 from pathlib import Path
 import huggingface_hub
-from shoal.workers.encoding.sources import HubSpec, locate
+from shoal.workers.encoding.loading.sources import HubSpec, locate
 
 cache, begun, marker = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
 real = huggingface_hub.snapshot_download

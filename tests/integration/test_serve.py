@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster_process import ClusterProcess, eventually, refused_serve
 from shoal.client import Client, Document
 from shoal.client.types import IndexKind
+from support.cluster_process import ClusterProcess, eventually, refused_serve
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from shoal.cluster.admission import Admitted, Incoming, Stored, admit_delete, admit_upsert, content_hash
-from shoal.cluster.merging import Candidate, merge
-from shoal.cluster.placement import place_shards, shard_of
-from shoal.cluster.reconcile import (
+from shoal.cluster.decisions.admission import Admitted, Incoming, Stored, admit_delete, admit_upsert, content_hash
+from shoal.cluster.decisions.merging import Candidate, merge
+from shoal.cluster.decisions.placement import place_shards, shard_of
+from shoal.cluster.decisions.reconcile import (
     Batch,
     BatchLimits,
     CountAttempt,
@@ -25,13 +25,13 @@ from shoal.cluster.reconcile import (
     next_attempt,
     plan,
 )
-from shoal.workers.indexing.kinds import build_index
+from shoal.workers.indexing.files.sealing import _deletions, _live_rows
+from shoal.workers.indexing.kinds.registry import build_index
 from shoal.workers.indexing.manifest import IndexSpec
 from shoal.workers.indexing.metric import Floats
 from shoal.workers.indexing.rows import Rows
-from shoal.workers.indexing.sealed_part import SealedPart
-from shoal.workers.indexing.sealing import _deletions, _live_rows
-from shoal.workers.indexing.shard import Snapshot
+from shoal.workers.indexing.shard.sealed_part import SealedPart
+from shoal.workers.indexing.shard.shard import Snapshot
 
 DIMENSION = 4
 SPEC = IndexSpec("flat", "dot", DIMENSION)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from shoal.cluster.placement import shard_of
-from shoal.cluster.reconcile import EncodeFailure
+from shoal.cluster.decisions.placement import shard_of
+from shoal.cluster.decisions.reconcile import EncodeFailure
 from simulation.small_world import POISONS, RETRY, WORKERS, SmallWorld, vector_of
 
 IDS = [f"d{number}" for number in range(10)]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from encode_process import EncodeProcess, encode, encoded, files, finished_shards
-from shared_data import shared_data
+from support.encode_process import EncodeProcess, encode, encoded, files, finished_shards
+from support.shared_data import shared_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 DOCUMENTS = 20_000

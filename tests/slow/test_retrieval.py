@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cluster_process import ClusterProcess
-from shared_data import shared_data
 from shoal.client import Client
+from support.cluster_process import ClusterProcess
+from support.shared_data import shared_data
 
 MODEL = "all-MiniLM-L6-v2"
 K = 10
@@ -52,7 +52,7 @@ def exact_rankings(folder: Path, queries: Mapping[str, str]) -> Ranking:
     """sentence-transformers' own encode with its defaults, and a full scan."""
     from sentence_transformers import SentenceTransformer
 
-    from shoal.workers.encoding.sources import packaged_folder
+    from shoal.workers.encoding.loading.sources import packaged_folder
 
     packaged = packaged_folder(f"sentence-transformers/{MODEL}")
     assert packaged is not None

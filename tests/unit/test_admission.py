@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.admission import (
+from shoal.cluster.decisions.admission import (
     PRIORITY_EDIT,
     PRIORITY_NEW,
     PRIORITY_REMOVAL,

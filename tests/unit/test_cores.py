@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.workers.cores import available_cores, threads_of
+from shoal.workers.runtime.cores import available_cores, threads_of
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal.cluster.data_folder import IDENTITY, DataFolder, DataFolderError
+from shoal.cluster.serve.data_folder import IDENTITY, DataFolder, DataFolderError
 
-HOLD = "import sys, time; from pathlib import Path; from shoal.cluster.data_folder import DataFolder\n"
+HOLD = "import sys, time; from pathlib import Path; from shoal.cluster.serve.data_folder import DataFolder\n"
 HOLD += "folder = DataFolder(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from shoal.cluster.gathering import Gathering
+from shoal.cluster.rpc.gathering import Gathering
 
 
 class Road:

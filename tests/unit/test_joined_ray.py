@@ -6,7 +6,7 @@ import pytest
 
 ray = pytest.importorskip("ray")
 
-from shoal.cluster.joined_ray import RayUnavailable, joined_ray  # noqa: E402
+from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray  # noqa: E402
 
 STILLBORN = "The current node timed out during startup. This could happen because ..."
 

@@ -52,10 +52,17 @@ def test_the_client_is_light() -> None:
     assert imported("shoal.client").isdisjoint(HEAVY)
 
 
-@pytest.mark.parametrize("module", ["admission", "gathering", "limits", "merging", "placement", "reconcile"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "limits",
+        "rpc.gathering",
+        *(f"decisions.{path.stem}" for path in (ROOT / "cluster/shoal/cluster/decisions").glob("[!_]*.py")),
+    ],
+)
 def test_deciding_modules_know_no_machinery(module: str) -> None:
     assert imported(f"shoal.cluster.{module}").isdisjoint({*HEAVY, "grpc", "numpy"})
 
 
 def test_routing_knows_messages_but_no_machinery() -> None:
-    assert imported("shoal.cluster.routing").isdisjoint(HEAVY)
+    assert imported("shoal.cluster.rpc.routing").isdisjoint(HEAVY)

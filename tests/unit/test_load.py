@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.cluster.load import WINDOW_S, Load, LoadMeter
+from shoal.cluster.decisions.load import WINDOW_S, Load, LoadMeter
 from shoal.internal.v1.encoder_pb2 import EncoderLoad
 
 

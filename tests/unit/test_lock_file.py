@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal.workers.lock_file import LockHeld, lock_file
+from shoal.workers.runtime.lock_file import LockHeld, lock_file
 
-HOLD = "import sys, time; from pathlib import Path; from shoal.workers.lock_file import lock_file\n"
+HOLD = "import sys, time; from pathlib import Path; from shoal.workers.runtime.lock_file import lock_file\n"
 HOLD += "held = lock_file(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 
 

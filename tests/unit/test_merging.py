@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.merging import Candidate, ShardAnswer, merge, rank, settled
+from shoal.cluster.decisions.merging import Candidate, ShardAnswer, merge, rank, settled
 
 # Few values, so that ties and repeated ids are common.
 scores = st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0])

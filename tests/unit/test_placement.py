@@ -3,7 +3,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.placement import place_shards, shard_of
+from shoal.cluster.decisions.placement import place_shards, shard_of
 
 
 def test_shard_of_never_changes() -> None:

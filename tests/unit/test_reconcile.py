@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.admission import PRIORITY_BACKFILL, PRIORITY_EDIT, PRIORITY_NEW, is_live
-from shoal.cluster.reconcile import (
+from shoal.cluster.decisions.admission import PRIORITY_BACKFILL, PRIORITY_EDIT, PRIORITY_NEW, is_live
+from shoal.cluster.decisions.reconcile import (
     BUSY_PAUSE_S,
     LOSSES_BEFORE_BISECTING,
     MIN_ROWS_FOR_DEAD_SHARE,

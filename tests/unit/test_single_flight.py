@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from shoal.cluster.single_flight import SingleFlight
+from shoal.cluster.rpc.single_flight import SingleFlight
 
 
 class Work:

@@ -1,6 +1,6 @@
 """Shoal's client: what programs outside the cluster use. Everything public is named here; the other modules are private."""
 
-from shoal.client._retry import RetryPolicy
+from shoal.client._transport.retry import RetryPolicy
 from shoal.client.async_client import AsyncClient
 from shoal.client.client import Client
 from shoal.client.embeddings import Embeddings, EmbedProgress, EmbedTiming

@@ -10,15 +10,23 @@ from typing import TypeVar
 
 import grpc
 
-from shoal.client import _requests, embeddings, types
-from shoal.client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S, Stubs, channel_options, parse_target, timeout_s
-from shoal.client._embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
-from shoal.client._embedding import EmbedRun
-from shoal.client._progress import EmbedReport, Progress, reporter
-from shoal.client._retry import Attempts, RetryPolicy
-from shoal.client._sync_embedding import run_embedding
-from shoal.client._sync_upload import run_upload
-from shoal.client._upload import Upload, Visibility
+from shoal.client import embeddings, types
+from shoal.client._transport import requests as _requests
+from shoal.client._transport.channel import (
+    DEFAULT_ADDRESS,
+    DEFAULT_TIMEOUT_S,
+    Stubs,
+    channel_options,
+    parse_target,
+    timeout_s,
+)
+from shoal.client._transport.embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
+from shoal.client._transport.embedding import EmbedRun
+from shoal.client._transport.progress import EmbedReport, Progress, reporter
+from shoal.client._transport.retry import Attempts, RetryPolicy
+from shoal.client._transport.sync_embedding import run_embedding
+from shoal.client._transport.sync_upload import run_upload
+from shoal.client._transport.upload import Upload, Visibility
 from shoal.client.errors import InvalidArgument, error_from_status
 from shoal.v1 import embedding_pb2
 

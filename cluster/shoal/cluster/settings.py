@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from shoal.cluster.decisions.scaling import PoolBounds
 from shoal.cluster.limits import Limits
-from shoal.cluster.scaling import PoolBounds
 
 
 class SettingsError(Exception):

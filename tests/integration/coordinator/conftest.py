@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.coordinator.world import World
-from shoal.cluster.coordinator import supervision
+from shoal.cluster.coordinator.fleet import supervision
+from support.coordinator.world import World
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from integration.coordinator.world import MODEL, NAME, Gate, World
-from integration.gateway.small_cluster import eventually
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import CollectionSettings
 from shoal.cluster.ledger.writer import LedgerWriter
+from support.coordinator.world import MODEL, NAME, Gate, World
+from support.gateway.small_cluster import eventually
 
 SETTINGS = CollectionSettings(model=MODEL, dimension=0, index="flat", metric="cosine", shards=2, empty_text="reject")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from integration.coordinator.world import NAME, World
-from integration.gateway.small_cluster import eventually, packed
 from shoal.v1 import documents_pb2
+from support.coordinator.world import NAME, World
+from support.gateway.small_cluster import eventually, packed
 
 Document = documents_pb2.Document
 

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from integration.coordinator.world import Gate, World, with_index
-from integration.gateway.small_cluster import eventually
-from shoal.cluster.coordinator import core, shards
+from shoal.cluster.coordinator import core
+from shoal.cluster.coordinator.shards import shards
 from shoal.cluster.ledger.progress import LedgerProgress
-from shoal.workers.indexing import sealing
+from shoal.workers.indexing.files import sealing
+from support.coordinator.world import Gate, World, with_index
+from support.gateway.small_cluster import eventually
 
 TEXTS = {f"d{number:02}": f"text {number}" for number in range(20)}
 SHOWN = dict.fromkeys(TEXTS, 1)

@@ -11,12 +11,12 @@ from typing import Any
 import grpc
 import pytest
 
-from integration.coordinator.world import MODEL, NAME, SETTINGS, World
-from integration.gateway.small_cluster import SECRET, eventually, refused
 from shoal.cluster.coordinator import core
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import documents_pb2, errors_pb2
-from shoal.workers.serving import secret_metadata
+from shoal.workers.runtime.serving import secret_metadata
+from support.coordinator.world import MODEL, NAME, SETTINGS, World
+from support.gateway.small_cluster import SECRET, eventually, refused
 
 INVALID, EXISTS, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.NOT_FOUND
 

@@ -14,17 +14,19 @@ from typing import Any
 import grpc
 import pytest
 
-from integration.coordinator.world import MODEL, NAME, SETTINGS, Gate, World
-from integration.gateway.small_cluster import SECRET, eventually, refused
-from shoal.cluster.channels import Channels
-from shoal.cluster.coordinator import core, embedder, pools, supervision
-from shoal.cluster.coordinator.fleet import Member
-from shoal.cluster.coordinator.models import encoder_member
-from shoal.cluster.coordinator.supervision import Supervisor
+from shoal.cluster.coordinator import core
+from shoal.cluster.coordinator.embedding import embedder
+from shoal.cluster.coordinator.fleet import pools, supervision
+from shoal.cluster.coordinator.fleet.fleet import Member
+from shoal.cluster.coordinator.fleet.models import encoder_member
+from shoal.cluster.coordinator.fleet.supervision import Supervisor
+from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.settings import ServeSettings
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.v1 import errors_pb2, status_pb2
-from shoal.workers.serving import secret_metadata
+from shoal.workers.runtime.serving import secret_metadata
+from support.coordinator.world import MODEL, NAME, SETTINGS, Gate, World
+from support.gateway.small_cluster import SECRET, eventually, refused
 
 DOCUMENT = encoder_pb2.ENCODE_ROLE_DOCUMENT
 LIVE, BACKFILL = encoder_pb2.ENCODE_PRIORITY_LIVE, encoder_pb2.ENCODE_PRIORITY_BACKFILL

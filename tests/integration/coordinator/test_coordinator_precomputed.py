@@ -5,14 +5,14 @@ from __future__ import annotations
 import grpc
 import pytest
 
-from integration.coordinator.world import MODEL, NAME, Gate, World, with_index
-from integration.gateway.small_cluster import eventually
-from shoal.cluster.admission import Incoming, content_hash
 from shoal.cluster.coordinator.service import precomputed_of
+from shoal.cluster.decisions.admission import Incoming, content_hash
+from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger.progress import LedgerProgress
-from shoal.cluster.placement import shard_of
 from shoal.v1 import documents_pb2
-from shoal.workers.encoding.loading import load_model
+from shoal.workers.encoding.loading.loading import load_model
+from support.coordinator.world import MODEL, NAME, Gate, World, with_index
+from support.gateway.small_cluster import eventually
 
 HASHING = load_model(MODEL, threads=1)
 

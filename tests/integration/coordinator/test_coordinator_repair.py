@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from integration.coordinator.world import NAME, SETTINGS, World, with_index
-from integration.gateway.small_cluster import eventually
-from shoal.cluster.coordinator import shards
+from shoal.cluster.coordinator.shards import shards
+from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import SegmentCommit
-from shoal.cluster.placement import shard_of
 from shoal.workers.indexing.manifest import ManifestInfo
+from support.coordinator.world import NAME, SETTINGS, World, with_index
+from support.gateway.small_cluster import eventually
 
 TEXTS = {f"d{number:02}": f"text {number}" for number in range(20)}
 SHOWN = dict.fromkeys(TEXTS, 1)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from integration.gateway.small_cluster import SmallCluster
-from shoal.cluster.gateway import deadlines
+from shoal.cluster.gateway.backends import deadlines
+from support.gateway.small_cluster import SmallCluster
 
 
 @pytest.fixture

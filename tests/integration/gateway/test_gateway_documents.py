@@ -11,11 +11,11 @@ import grpc
 import numpy as np
 import pytest
 
-from integration.gateway.small_cluster import SmallCluster, eventually, packed, refused
 from shoal.cluster.errors import Overloaded
 from shoal.cluster.ledger.records import Failure
 from shoal.v1 import documents_pb2 as pb
 from shoal.v1 import errors_pb2, search_pb2
+from support.gateway.small_cluster import SmallCluster, eventually, packed, refused
 
 INVALID = errors_pb2.ERROR_REASON_INVALID_ARGUMENT
 

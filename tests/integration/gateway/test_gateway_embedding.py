@@ -11,12 +11,12 @@ import grpc
 import numpy as np
 import pytest
 
-from integration.gateway.small_cluster import DIMENSION, MODEL, SmallCluster, eventually, refused
 from integration.gateway.watched_engine import WatchedEngine
 from shoal.v1 import embedding_pb2, errors_pb2
-from shoal.workers.encoding.hashing_model import HashingModel
+from shoal.workers.encoding.engine.scheduler import Priority, QueueFull
 from shoal.workers.encoding.model import EncodeOptions, Role, Truncation
-from shoal.workers.encoding.scheduler import Priority, QueueFull
+from shoal.workers.encoding.static.hashing_model import HashingModel
+from support.gateway.small_cluster import DIMENSION, MODEL, SmallCluster, eventually, refused
 
 QUERY = embedding_pb2.ROLE_QUERY
 

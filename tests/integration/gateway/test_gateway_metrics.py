@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from integration.gateway.small_cluster import MODEL, SECRET, SmallCluster, eventually, refused
 from shoal.cluster.errors import ListenError
-from shoal.cluster.gateway.counts import GatewayCounts
-from shoal.cluster.gateway.query_cache import QueryCache
-from shoal.cluster.gateway.routing_view import RoutingView
-from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
-from shoal.cluster.metrics import GatewayCollector, MetricsServer
-from shoal.cluster.routing import RoutingTable
+from shoal.cluster.gateway.backends.counts import GatewayCounts
+from shoal.cluster.gateway.backends.query_cache import QueryCache
+from shoal.cluster.gateway.backends.routing_view import RoutingView
+from shoal.cluster.gateway.grpc.metrics import GatewayCollector, MetricsServer
+from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
+from shoal.cluster.rpc.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import embedding_pb2, search_pb2, status_pb2
+from support.gateway.small_cluster import MODEL, SECRET, SmallCluster, eventually, refused
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 

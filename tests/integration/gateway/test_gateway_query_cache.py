@@ -8,14 +8,14 @@ import grpc
 import numpy as np
 import pytest
 
-from integration.gateway.small_cluster import DIMENSION, MODEL, SECRET, SmallCluster, eventually, refused, stop
 from integration.gateway.watched_engine import WatchedEngine
 from shoal.v1 import embedding_pb2, search_pb2, status_pb2
-from shoal.workers.encoding.engine import EncoderEngine, EngineState
-from shoal.workers.encoding.hashing_model import HashingModel
-from shoal.workers.encoding.scheduler import QueueFull
-from shoal.workers.encoding.service import EncoderService
-from shoal.workers.serving import InternalServer
+from shoal.workers.encoding.engine.engine import EncoderEngine, EngineState
+from shoal.workers.encoding.engine.scheduler import QueueFull
+from shoal.workers.encoding.replica.service import EncoderService
+from shoal.workers.encoding.static.hashing_model import HashingModel
+from shoal.workers.runtime.serving import InternalServer
+from support.gateway.small_cluster import DIMENSION, MODEL, SECRET, SmallCluster, eventually, refused, stop
 
 QUERY = embedding_pb2.ROLE_QUERY
 

@@ -10,10 +10,10 @@ import grpc
 import numpy as np
 import pytest
 
-from integration.gateway.small_cluster import SmallCluster, eventually, packed, refused
-from shoal.cluster.gateway.ledger_reads import LedgerReads
+from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.ledger.records import Cut
 from shoal.v1 import documents_pb2, errors_pb2, search_pb2
+from support.gateway.small_cluster import SmallCluster, eventually, packed, refused
 
 
 def search(cluster: SmallCluster, text: str = "", **options: Any) -> search_pb2.SearchResponse:

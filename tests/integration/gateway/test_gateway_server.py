@@ -15,13 +15,13 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from integration.gateway.small_cluster import DIMENSION, SECRET, SmallCluster, eventually, packed, refused
 from shoal.cluster.errors import ListenError
-from shoal.cluster.gateway.server import SERVICES, GatewayServer, GatewaySettings
+from shoal.cluster.gateway.grpc.server import SERVICES, GatewayServer, GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.limits import Limits
 from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, search_pb2, status_pb2
+from support.gateway.small_cluster import DIMENSION, SECRET, SmallCluster, eventually, packed, refused
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from shoal.workers.encoding.engine import EncoderEngine
+from shoal.workers.encoding.engine.engine import EncoderEngine
+from shoal.workers.encoding.engine.pending_request import Answer
+from shoal.workers.encoding.engine.scheduler import Priority
 from shoal.workers.encoding.model import AS_DOCUMENT, EncodeOptions
-from shoal.workers.encoding.open_request import Answer
-from shoal.workers.encoding.scheduler import Priority
 
 
 class WatchedEngine:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from encode_process import encode
-from ray_head import RayHead
+from support.encode_process import encode
+from support.ray_head import RayHead
 
 MODEL = "hashing:4096"
 SHARD_ROWS = 25

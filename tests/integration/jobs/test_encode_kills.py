@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from encode_process import EncodeProcess, encode, encoded, files, finished_shards
-from shoal.cluster.jobs.output import ATTEMPTS
-from shoal.cluster.jobs.shards import ShardId
+from shoal.cluster.jobs.encode.output import ATTEMPTS
+from shoal.cluster.jobs.encode.shards import ShardId
+from support.encode_process import EncodeProcess, encode, encoded, files, finished_shards
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SOME = 5

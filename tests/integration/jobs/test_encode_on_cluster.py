@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from encode_process import bad_rows, encoded, files
-from ray_head import RayHead
-from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import EncodeOptions
+from shoal.workers.encoding.static.hashing_model import HashingModel
+from support.encode_process import bad_rows, encoded, files
+from support.ray_head import RayHead
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 MODEL = "hashing:64"

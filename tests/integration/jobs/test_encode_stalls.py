@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-import encode_process
-from breaking_encoder import ONCE, breaking_session
-from shoal.cluster.jobs.encoding import MOST_ATTEMPTS
-from shoal.cluster.jobs.errors import JobError
-from shoal.cluster.jobs.job import JobSettings
-from shoal.cluster.jobs.pipeline import Replicas
-from shoal.cluster.jobs.running import Listeners, Summary, run_job
+from shoal.cluster.jobs.encode.encoding import MOST_ATTEMPTS
+from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.job import JobSettings
+from shoal.cluster.jobs.encode.pipeline import Replicas
+from shoal.cluster.jobs.encode.running import Listeners, Summary, run_job
+from support import encode_process
+from support.models.breaking_encoder import ONCE, breaking_session
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 QUIET = Listeners(lambda _what: None, lambda _figures, _precision: None, lambda _figures, _report: None)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster_process import ClusterProcess, eventually
-from ray_head import RayHead
 from shoal.client import Document
+from support.cluster_process import ClusterProcess, eventually
+from support.ray_head import RayHead
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

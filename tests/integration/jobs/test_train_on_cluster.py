@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ray_head import RayHead
-from shoal.workers.encoding.loading import load_model
-from shoal.workers.encoding.word_folder import read_word_folder
+from shoal.workers.encoding.loading.loading import load_model
+from shoal.workers.encoding.word_vectors.word_folder import read_word_folder
+from support.ray_head import RayHead
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SMALL = ["--dim", 16, "--min-count", 2, "--epochs", 2, "--tokenizer", "unicode", "--lowercase"]

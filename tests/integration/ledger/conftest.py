@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from ledgers import Ledger, open_ledger
 
-from postgresql import postgresql_server, postgresql_url
 from shoal.cluster.ledger.connection import sqlite_url
+from support.postgresql import postgresql_server, postgresql_url
 
 __all__ = ["ledger", "ledger_url", "postgresql_server", "postgresql_url"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from shoal.cluster.admission import Incoming
+from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ledger.lease import acquire_lease
 from shoal.cluster.ledger.progress import LedgerProgress

@@ -7,10 +7,10 @@ import pytest
 from ledgers import NOW_MS, SETTINGS, Ledger
 from sqlalchemy import select
 
-from shoal.cluster.admission import Incoming
+from shoal.cluster.decisions.admission import Incoming
+from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger import schema
 from shoal.cluster.ledger.records import Failure, PendingDocument, WriteBatch, WriteOutcome
-from shoal.cluster.placement import shard_of
 from shoal.workers.indexing.manifest import SealedInfo
 
 IDS = [f"doc-{number}" for number in range(24)]

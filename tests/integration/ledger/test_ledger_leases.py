@@ -1,7 +1,7 @@
 import pytest
 from ledgers import NOW_MS, SETTINGS, Ledger
 
-from shoal.cluster.admission import Incoming
+from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ledger.errors import Deposed, LeaseHeld
 from shoal.cluster.ledger.lease import acquire_lease, read_lease, release_lease, renew_lease

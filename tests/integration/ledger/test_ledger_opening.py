@@ -11,11 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 
 import shoal.cluster.ledger
-from postgresql import free_port
-from shoal.cluster.admission import Incoming
+from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.ledger.schema import SCHEMA_REVISION, metadata
+from support.postgresql import free_port
 
 
 def refused(url: str, read_only: bool) -> str:

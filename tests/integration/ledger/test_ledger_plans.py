@@ -8,7 +8,7 @@ from typing import Any
 from ledgers import open_ledger
 from sqlalchemy import event
 
-from shoal.cluster.admission import Incoming
+from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.ledger.connection import sqlite_url
 
 

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 
 from ledgers import NOW_MS, Ledger, open_ledger
 
-from shoal.cluster.admission import Incoming
+from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ledger.errors import LeaseHeld
 from shoal.cluster.ledger.lease import acquire_lease
 
 PREAMBLE = """
     import sys
-    from shoal.cluster.admission import Incoming
+    from shoal.cluster.decisions.admission import Incoming
     from shoal.cluster.ledger.connection import open_engine
     from shoal.cluster.ledger.reader import LedgerReader
     from shoal.cluster.ledger.records import WriteBatch

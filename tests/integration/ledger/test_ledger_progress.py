@@ -1,10 +1,10 @@
 import pytest
 from ledgers import NOW_MS, Ledger, segment
 
-from shoal.cluster.admission import PRIORITY_BACKFILL, PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_REMOVAL, Incoming
+from shoal.cluster.decisions.admission import PRIORITY_BACKFILL, PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_REMOVAL, Incoming
+from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger.errors import CollectionNotFound, OrdinalTaken, ShardNotFound
 from shoal.cluster.ledger.records import Applied, Failure, SegmentCommit, WriteBatch
-from shoal.cluster.placement import shard_of
 from shoal.workers.indexing.manifest import IndexSpec, SealedInfo
 
 

@@ -2,7 +2,7 @@ import pytest
 from ledgers import NOW_MS, Ledger, changed, only
 from sqlalchemy import event, func, select
 
-from shoal.cluster.admission import Incoming
+from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.ledger import schema
 from shoal.cluster.ledger.errors import CollectionExists, CollectionNotFound, DocumentNotFound, MalformedId
 from shoal.cluster.ledger.lease import acquire_lease

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import ray
 
-from faulty_learners import dying_learner, straying_learner
-from scripted_crew import ScriptedCrew
-from shoal.cluster.training.ray_crew import RayCrew
-from shoal.workers.training.averaging_settings import AveragingSettings
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.training import Summary
-from training_run import ROUND_WORDS, Run, equal, small_settings
+from shoal.cluster.jobs.word2vec.ray_pool import RayCrew
+from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.run.training import Summary
+from support.training.faulty_learners import dying_learner, straying_learner
+from support.training.scripted_crew import ScriptedCrew
+from support.training_run import ROUND_WORDS, Run, equal, small_settings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 EPOCHS = 8

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import psutil
 import pytest
 
-from encode_process import EncodeProcess, TooLate
-from shoal.workers.encoding.word_table import read_word_table
-from training_run import write_text
+from shoal.workers.encoding.word_vectors.word_table import read_word_table
+from support.encode_process import EncodeProcess, TooLate
+from support.training_run import write_text
 
 pytestmark = pytest.mark.timeout(300)
 # Long enough to be killed in, most of the time; on Ray a round takes longer.

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from client_server import FakeGateway
 from shoal.client import Client
 from shoal.client.cli import main
+from support.gateway.client_server import FakeGateway
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from client_server import FakeGateway
-from client_world import REFUSED
+from support.gateway.client_server import FakeGateway
+from support.gateway.client_world import REFUSED
 
 
 def write_lines(path: Path, *rows: object) -> Path:

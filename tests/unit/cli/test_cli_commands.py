@@ -6,10 +6,10 @@ import grpc
 import pytest
 from click.testing import CliRunner, Result
 
-from client_server import FakeGateway
 from shoal.client import Client, Document
 from shoal.client.cli import application, main
 from shoal.v1 import documents_pb2, errors_pb2
+from support.gateway.client_server import FakeGateway
 
 OWN = ["add", "create", "demo", "describe", "drop", "embed", "explain", "failed", "list", "search", "show", "status"]
 

@@ -12,11 +12,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-import client_server
-from shoal.client.cli import demo as demo_module
-from shoal.client.cli import demo_server, main
+from shoal.client.cli import main
+from shoal.client.cli.demo import demo as demo_module
+from shoal.client.cli.demo import demo_server
 
-FAKE = [sys.executable, client_server.__file__]
+TESTS = Path(__file__).parents[2]
+FAKE = [
+    sys.executable,
+    "-c",
+    f"import sys; sys.path.insert(0, {str(TESTS)!r}); from support.gateway.client_server import main; main()",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +93,7 @@ def test_a_signal_ends_the_demo_with_its_server(scratch: Path, number: int, exit
     # The server tells its process id and never says that it is ready.
     code = "import os, time; open(os.environ['PID_FILE'], 'w').write(str(os.getpid())); time.sleep(60)"
     script = (
-        "import sys; from shoal.client.cli import demo_server, main; "
+        "import sys; from shoal.client.cli import main; from shoal.client.cli.demo import demo_server; "
         f"demo_server.serve_command = lambda data: [sys.executable, '-c', {code!r}]; main(['demo'])"
     )
     pid_file = scratch / "pid"

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from client_server import FakeGateway
-from shoal.client.cli.vector_file import VectorFile
+from shoal.client.cli.files.vector_file import VectorFile
+from support.gateway.client_server import FakeGateway
 
 
 def test_arguments_become_vectors(shoal: Callable[..., Result], gateway: FakeGateway):

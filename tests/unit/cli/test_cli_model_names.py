@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from client_server import FakeGateway
 from shoal.client.cli.model_names import whole_name
+from support.gateway.client_server import FakeGateway
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from client_server import FakeGateway
+from support.gateway.client_server import FakeGateway
 
 SHOAL = [sys.executable, "-m", "shoal.client.cli"]
 

@@ -8,8 +8,8 @@ import pyarrow.parquet
 import pytest
 
 from shoal.client.cli.failure import Failure
-from shoal.client.cli.mapping import FieldMapping
-from shoal.client.cli.rows import BadRow, Row, reader_of
+from shoal.client.cli.files.mapping import FieldMapping
+from shoal.client.cli.files.rows import BadRow, Row, reader_of
 
 
 def rows(path: Path) -> list[Row | BadRow]:

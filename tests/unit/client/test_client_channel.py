@@ -3,7 +3,7 @@ import math
 import pytest
 
 from shoal.client import InvalidArgument
-from shoal.client._channel import parse_target, timeout_s
+from shoal.client._transport.channel import parse_target, timeout_s
 
 
 @pytest.mark.parametrize(

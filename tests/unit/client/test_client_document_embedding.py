@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from shoal.client import Document, Embedding, InvalidArgument
-from shoal.client._requests import encode_document
+from shoal.client._transport.requests import encode_document
 
 
 def test_it_travels_with_the_document():

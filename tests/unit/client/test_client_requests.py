@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 from shoal.client import Document, InvalidArgument, Token
-from shoal.client._requests import create_collection, delete, embed, embed_template, encode_document, get, search, upsert
+from shoal.client._transport.requests import (
+    create_collection,
+    delete,
+    embed,
+    embed_template,
+    encode_document,
+    get,
+    search,
+    upsert,
+)
 from shoal.v1 import embedding_pb2
 
 

@@ -2,8 +2,8 @@ import json
 import lzma
 from importlib import resources
 
-from shared_data import shared_data
 from shoal.client import samples
+from support.shared_data import shared_data
 
 
 def test_there_are_1200_documents_in_order_of_their_ids():

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from client_server import FakeGateway
-from shoal.client import AsyncClient, Client, Document, Unavailable, _sync_stream
+from shoal.client import AsyncClient, Client, Document, Unavailable
+from shoal.client._transport import sync_stream as _sync_stream
+from support.gateway.client_server import FakeGateway
 
 
 @pytest.fixture

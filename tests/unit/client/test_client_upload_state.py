@@ -12,8 +12,8 @@ from shoal.client import (
     Unavailable,
     VersionConflict,
 )
-from shoal.client._replies import read_collection, read_server
-from shoal.client._upload import KEPT_REFUSALS, Batch, Upload, Visibility, is_passing
+from shoal.client._transport.replies import read_collection, read_server
+from shoal.client._transport.upload import KEPT_REFUSALS, Batch, Upload, Visibility, is_passing
 from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, status_pb2
 
 LIMITS = read_server(

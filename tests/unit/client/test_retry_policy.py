@@ -3,7 +3,7 @@ from random import Random
 import pytest
 
 from shoal.client import DeadlineExceeded, Overloaded, RetryPolicy, Unavailable
-from shoal.client._retry import Attempts
+from shoal.client._transport.retry import Attempts
 
 
 def pauses(policy: RetryPolicy, attempt: int) -> list[float]:

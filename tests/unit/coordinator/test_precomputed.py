@@ -3,9 +3,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.admission import Incoming, Precomputed
-from shoal.cluster.coordinator.precomputed import PrecomputedVectors
-from shoal.cluster.placement import shard_of
+from shoal.cluster.coordinator.embedding.precomputed import PrecomputedVectors
+from shoal.cluster.decisions.admission import Incoming, Precomputed
+from shoal.cluster.decisions.placement import shard_of
 
 NOBODY: frozenset[str] = frozenset()
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from shoal.cluster.coordinator.models import RetainedModels, encoder_member, is_replica_of, replica_number
+from shoal.cluster.coordinator.fleet.models import RetainedModels, encoder_member, is_replica_of, replica_number
 
 
 @pytest.mark.parametrize("model", ["hashing:64", "/a folder/with ä/", "org/model-v1.5", "x" * 500, "///", "ключ"])

@@ -6,9 +6,9 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 
-from shoal.cluster.channels import Channels
-from shoal.cluster.coordinator.fleet import FleetError, Located, Member
-from shoal.cluster.coordinator.supervision import Supervisor
+from shoal.cluster.coordinator.fleet.fleet import FleetError, Located, Member
+from shoal.cluster.coordinator.fleet.supervision import Supervisor
+from shoal.cluster.rpc.channels import Channels
 from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
 
 ONE = Member("encoder-one-0", "encoder", "one")

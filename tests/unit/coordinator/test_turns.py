@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from shoal.cluster.coordinator.turns import EncoderTurns, Suspicion
+from shoal.cluster.coordinator.embedding.turns import EncoderTurns, Suspicion
 
 
 def test_the_least_busy_replica_is_called() -> None:

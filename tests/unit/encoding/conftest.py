@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from shoal.workers.encoding.engine import EncoderEngine, EngineState
-from shoal.workers.encoding.scheduler import QueueLimits
+from shoal.workers.encoding.engine.engine import EncoderEngine, EngineState
+from shoal.workers.encoding.engine.scheduler import QueueLimits
 from unit.encoding.stepped_engine import WAIT_S, Starter, SteppedModel, wait_for
 
 

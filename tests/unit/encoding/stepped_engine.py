@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.engine import EncoderEngine
+from shoal.workers.encoding.engine.engine import EncoderEngine
 from shoal.workers.encoding.model import (
     EmbeddingModel,
     EncodeOptions,

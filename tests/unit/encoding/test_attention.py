@@ -14,8 +14,8 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from shoal.workers.encoding.attention import GroupedAttention, TiledAttention, cpu_attention  # noqa: E402
-from shoal.workers.encoding.tile_code import tiles_work  # noqa: E402
+from shoal.workers.encoding.networks.attention import GroupedAttention, TiledAttention, cpu_attention  # noqa: E402
+from shoal.workers.encoding.networks.kernels.tile_code import tiles_work  # noqa: E402
 
 KINDS = [TiledAttention, GroupedAttention]
 TYPES = [torch.float32, torch.bfloat16]

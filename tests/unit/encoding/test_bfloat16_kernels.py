@@ -9,7 +9,7 @@ pytest.importorskip("numba")
 
 from torch import Tensor  # noqa: E402
 
-from shoal.workers.encoding import bfloat16_kernels as kernels  # noqa: E402
+from shoal.workers.encoding.networks.kernels import bfloat16_kernels as kernels  # noqa: E402
 
 # Half a step of bfloat16's 8 significant bits, and a little.
 ROUNDING = 2**-8 * 1.06

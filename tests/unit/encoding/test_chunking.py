@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.workers.encoding.chunking import CHUNK_CHARACTERS, CHUNK_TEXTS, Chunk, ChunkQueue
-from shoal.workers.encoding.scheduler import Priority
+from shoal.workers.encoding.engine.scheduler import Priority
+from shoal.workers.encoding.engine.tokenize_queue import CHUNK_CHARACTERS, CHUNK_TEXTS, Chunk, ChunkQueue
 
 LENGTHS = st.lists(st.integers(0, 2 * CHUNK_CHARACTERS), min_size=1, max_size=400)
 

@@ -11,14 +11,14 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-import shoal.workers.encoding.cuda_network as cuda_network  # noqa: E402
-from shoal.workers.encoding.attention import VarlenAttention  # noqa: E402
-from shoal.workers.encoding.cuda_graphs import RECORDED, RecordedBatches  # noqa: E402
-from shoal.workers.encoding.cuda_network import CudaNetwork, missing_varlen  # noqa: E402
-from shoal.workers.encoding.encoder_weights import EncoderWeights, encoder_weights  # noqa: E402
-from shoal.workers.encoding.flat_layer import finish_layer  # noqa: E402
-from shoal.workers.encoding.flat_network import FlatNetwork, flat_inputs  # noqa: E402
-from shoal.workers.encoding.network import FlatBatch  # noqa: E402
+import shoal.workers.encoding.networks.cuda_network as cuda_network  # noqa: E402
+from shoal.workers.encoding.networks.attention import VarlenAttention  # noqa: E402
+from shoal.workers.encoding.networks.cuda_graphs import RECORDED, RecordedBatches  # noqa: E402
+from shoal.workers.encoding.networks.cuda_network import CudaNetwork, missing_varlen  # noqa: E402
+from shoal.workers.encoding.networks.encoder_weights import EncoderWeights, encoder_weights  # noqa: E402
+from shoal.workers.encoding.networks.network import FlatBatch  # noqa: E402
+from shoal.workers.encoding.networks.unpadded_layer import finish_layer  # noqa: E402
+from shoal.workers.encoding.networks.unpadded_network import FlatNetwork, flat_inputs  # noqa: E402
 
 VOCABULARY = 100
 SIZES: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}

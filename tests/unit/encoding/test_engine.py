@@ -6,14 +6,14 @@ import threading
 from collections.abc import Sequence
 
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.chunking import CHUNK_TEXTS
+from shoal.workers.encoding.engine.scheduler import Priority
+from shoal.workers.encoding.engine.tokenize_queue import CHUNK_TEXTS
 from shoal.workers.encoding.model import (
     AS_DOCUMENT,
     AS_QUERY,
     EncodeOptions,
     Tokenized,
 )
-from shoal.workers.encoding.scheduler import Priority
 from unit.encoding.stepped_engine import WAIT_S, Starter, SteppedModel, all_read, entered, run, wait_for
 
 

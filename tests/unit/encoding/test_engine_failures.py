@@ -10,7 +10,11 @@ from concurrent.futures import CancelledError, Future
 import numpy as np
 import pytest
 
-from shoal.workers.encoding.engine import EncoderEngine, EngineState, EngineUnavailable, Progress
+from shoal.workers.encoding.engine.engine import EncoderEngine, EngineState, EngineUnavailable, Progress
+from shoal.workers.encoding.engine.pending_request import Answer
+from shoal.workers.encoding.engine.scheduler import Priority, QueueFull, QueueLimits
+from shoal.workers.encoding.engine.watchdog import StallLimits
+from shoal.workers.encoding.engine.work_queue import DeadlineExpired, Load, Workload, estimated_tokens
 from shoal.workers.encoding.model import (
     AS_DOCUMENT,
     AS_QUERY,
@@ -20,10 +24,6 @@ from shoal.workers.encoding.model import (
     Tokenized,
     Vectors,
 )
-from shoal.workers.encoding.open_request import Answer
-from shoal.workers.encoding.scheduler import Priority, QueueFull, QueueLimits
-from shoal.workers.encoding.watchdog import StallLimits
-from shoal.workers.encoding.workload import DeadlineExpired, Load, Workload, estimated_tokens
 from unit.encoding.stepped_engine import WAIT_S, Starter, SteppedModel, all_read, entered, run, wait_for
 
 

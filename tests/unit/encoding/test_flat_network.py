@@ -14,10 +14,10 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from shoal.workers.encoding.encoder_weights import Dense, encoder_weights  # noqa: E402
-from shoal.workers.encoding.flat_network import FlatNetwork  # noqa: E402
-from shoal.workers.encoding.linear import ACTIVATIONS, PackedLinear, PlainLinear, packing_works  # noqa: E402
-from shoal.workers.encoding.network import FlatBatch  # noqa: E402
+from shoal.workers.encoding.networks.encoder_weights import Dense, encoder_weights  # noqa: E402
+from shoal.workers.encoding.networks.linear import ACTIVATIONS, PackedLinear, PlainLinear, packing_works  # noqa: E402
+from shoal.workers.encoding.networks.network import FlatBatch  # noqa: E402
+from shoal.workers.encoding.networks.unpadded_network import FlatNetwork  # noqa: E402
 
 
 def random(*shape: int, seed: int = 1, dtype: Any = torch.float32) -> Tensor:

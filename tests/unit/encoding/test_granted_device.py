@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip("ray")
 
-from shoal.workers.encoding.actor import granted_device
+from shoal.workers.encoding.replica.actor import granted_device
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import AS_DOCUMENT, EMPTY_TEXT, ModelError
+from shoal.workers.encoding.static.hashing_model import HashingModel
 
 
 def vector(text: str, dimension: int = 256) -> np.ndarray:
@@ -26,7 +26,7 @@ def test_vectors_are_these_on_every_machine() -> None:
 def test_another_process_with_another_hash_seed_agrees() -> None:
     code = (
         "import sys\n"
-        "from shoal.workers.encoding.hashing_model import HashingModel\n"
+        "from shoal.workers.encoding.static.hashing_model import HashingModel\n"
         "from shoal.workers.encoding.model import AS_QUERY\n"
         "encoded = HashingModel().encode(['tidal locking of moons'], AS_QUERY)\n"
         "sys.stdout.write(encoded.vectors.tobytes().hex())\n"

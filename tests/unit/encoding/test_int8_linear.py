@@ -9,9 +9,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("numba")
 
-from shoal.workers.encoding.encoder_weights import Dense  # noqa: E402
-from shoal.workers.encoding.int8_linear import Int8Linear  # noqa: E402
-from shoal.workers.encoding.linear import ACTIVATIONS, PlainLinear  # noqa: E402
+from shoal.workers.encoding.networks.encoder_weights import Dense  # noqa: E402
+from shoal.workers.encoding.networks.int8_linear import Int8Linear  # noqa: E402
+from shoal.workers.encoding.networks.linear import ACTIVATIONS, PlainLinear  # noqa: E402
 
 
 def random(*shape: int, seed: int) -> Any:

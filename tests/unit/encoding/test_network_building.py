@@ -12,9 +12,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from shoal.workers.encoding import network_building  # noqa: E402
-from shoal.workers.encoding.network_building import build_network  # noqa: E402
-from shoal.workers.encoding.precision import Precision  # noqa: E402
+from shoal.workers.encoding.networks import network_building  # noqa: E402
+from shoal.workers.encoding.networks.network_building import build_network  # noqa: E402
+from shoal.workers.encoding.networks.precision import Precision  # noqa: E402
 
 
 @pytest.mark.parametrize(("activation", "told"), [("gelu", "; padded: heads of size 20 have no kernel"), ("strange", "")])

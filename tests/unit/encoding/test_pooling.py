@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from shoal.workers.encoding.pooling import pool  # noqa: E402
-from shoal.workers.encoding.sentence_files import POOLING_MODES  # noqa: E402
+from shoal.workers.encoding.transformer.pooling import pool  # noqa: E402
+from shoal.workers.encoding.transformer.sentence_files import POOLING_MODES  # noqa: E402
 
 Array = npt.NDArray[np.float32]
 HIDDEN = 6

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shoal.workers.encoding.precision import (
+from shoal.workers.encoding.networks.precision import (
     LEAST_COSINE,
     Chosen,
     Precision,

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.scheduler import PATIENCE, Priority, QueuedRequest, QueueFull, QueueLimits, Scheduler
-from shoal.workers.encoding.window import Item
+from shoal.workers.encoding.engine.scheduler import PATIENCE, Priority, QueuedRequest, QueueFull, QueueLimits, Scheduler
+from shoal.workers.encoding.engine.window import Item
 
 ROOMY = QueueLimits(tokens=10**9, characters=10**9)
 BOUNDS_OF_1024 = BatchBounds(tokens=1024)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from shoal.workers.encoding.model import ModelError, Role
-from shoal.workers.encoding.sentence_config import read_sentence_config
+from shoal.workers.encoding.transformer.sentence_config import read_sentence_config
 
 OLD = "sentence_transformers.models."
 NEW = "sentence_transformers.sentence_transformer.modules.pooling."

@@ -4,10 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from shoal.workers.encoding import sources
-from shoal.workers.encoding.loading import load_model
+from shoal.workers.encoding.loading import sources
+from shoal.workers.encoding.loading.loading import load_model
+from shoal.workers.encoding.loading.sources import (
+    FileSpec,
+    FolderSpec,
+    HashingSpec,
+    HubSpec,
+    locate,
+    packaged_folder,
+    parse_spec,
+)
 from shoal.workers.encoding.model import ModelError
-from shoal.workers.encoding.sources import FileSpec, FolderSpec, HashingSpec, HubSpec, locate, packaged_folder, parse_spec
 
 constants = pytest.importorskip("huggingface_hub.constants")
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"

@@ -8,7 +8,7 @@ import pytest
 safetensors = pytest.importorskip("safetensors.numpy")
 
 from shoal.workers.encoding.model import ModelError  # noqa: E402
-from shoal.workers.encoding.static_folder import read_static_folder, static_part  # noqa: E402
+from shoal.workers.encoding.static.static_folder import read_static_folder, static_part  # noqa: E402
 
 TABLE = np.arange(12, dtype=np.float32).reshape(4, 3)
 

@@ -12,7 +12,14 @@ pytest.importorskip("numba")
 
 from numba import njit  # noqa: E402
 
-from shoal.workers.encoding.tile_code import HIDDEN, LANES, TILE_ROWS, exponentials, multiply_tile, tiles_work  # noqa: E402
+from shoal.workers.encoding.networks.kernels.tile_code import (  # noqa: E402
+    HIDDEN,
+    LANES,
+    TILE_ROWS,
+    exponentials,
+    multiply_tile,
+    tiles_work,
+)
 
 
 @njit

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 pytest.importorskip("tokenizers")
 pytest.importorskip("transformers")
 
-from conformance.model_folders import bert_folder
 from shoal.workers.encoding.model import ModelError, Truncation
-from shoal.workers.encoding.tokenization import (
+from shoal.workers.encoding.transformer.tokenization import (
     PromptTooLong,
     TokenizedText,
     Tokenizer,
@@ -20,6 +19,7 @@ from shoal.workers.encoding.tokenization import (
     character_tail,
     transformer_tokenizer,
 )
+from support.models.model_folders import bert_folder
 
 LIMIT = 12
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.workers.encoding.watchdog import StallLimits, Watchdog, stood_still
+from shoal.workers.encoding.engine.watchdog import StallLimits, Watchdog, stood_still
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoal.workers.encoding.loading import load_model
+from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import EncodeOptions, ModelError
-from shoal.workers.encoding.table_model import NOTHING_KNOWN
-from shoal.workers.encoding.word_folder import Pooling, WordFolderConfig, is_word_folder, read_word_folder
-from shoal.workers.encoding.word_table import WordTable, read_word_table
-from shoal.workers.training.word_folder import save_word_folder
+from shoal.workers.encoding.static.table_model import NOTHING_KNOWN
+from shoal.workers.encoding.word_vectors.folder_writing import save_word_folder
+from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig, is_word_folder, read_word_folder
+from shoal.workers.encoding.word_vectors.word_table import WordTable, read_word_table
 
 WORDS = ("the", "tide", "turns", "new_york")
 COUNTS = np.array([700, 200, 75, 25])

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.workers.encoding.model import Truncation
-from shoal.workers.encoding.word_reading import UNICODE, WHITESPACE, WordReader, WordRule, words_of
+from shoal.workers.encoding.word_vectors.word_splitting import UNICODE, WHITESPACE, WordReader, WordRule, words_of
 
 NUMBERS = {
     word: number for number, word in enumerate(["the", "Paris", "paris", "don't", "well", "known", "caf\xe9", "u.s", "tide"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shoal.workers.encoding.model import ModelError
-from shoal.workers.encoding.word_table import read_word_table
+from shoal.workers.encoding.word_vectors.word_table import read_word_table
 
 
 @pytest.mark.parametrize("binary", [False, True])

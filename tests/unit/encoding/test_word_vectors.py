@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from shoal.workers.encoding.model import ModelError
-from shoal.workers.encoding.word_vectors import WordVectors, read_word_vectors
+from shoal.workers.encoding.word_vectors.file_reading import WordVectors, read_word_vectors
 
 # One word holds a blank, one a no-break space, one is no UTF-8; one comes twice.
 WORDS = [b"the", b"tide", b". . .", "a\N{NO-BREAK SPACE}b".encode(), b"caf\xe9", b"the", b"#"]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from shared_data import shared_data
 from shoal.workers.evaluation.analogy_questions import Question, Section, read_questions, words_of
 from shoal.workers.evaluation.errors import EvaluationError
+from support.shared_data import shared_data
 
 
 def written(folder: Path, text: str) -> Path:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shared_data import shared_data
 from shoal.workers.evaluation.analogies import score_analogies
 from shoal.workers.evaluation.analogy_questions import read_questions
 from shoal.workers.evaluation.candidates import Candidates
 from shoal.workers.evaluation.nearest import nearest_words
 from shoal.workers.evaluation.similarity import read_pairs, score_similarity
+from support.shared_data import shared_data
 
 WORDS = 8000
 

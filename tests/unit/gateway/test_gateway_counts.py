@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.gateway.counts import GatewayCounts, Histogram
+from shoal.cluster.gateway.backends.counts import GatewayCounts, Histogram
 
 
 @given(st.lists(st.floats(0, 100)), st.lists(st.floats(0, 100), min_size=1, unique=True).map(sorted))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.cluster.gateway.coverage import Freshness, coverage_of, shortfall
+from shoal.cluster.gateway.paths.coverage import Freshness, coverage_of, shortfall
 from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, ShardCut
 from shoal.v1 import search_pb2
 

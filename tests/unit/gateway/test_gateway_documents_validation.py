@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.cluster.errors import DimensionMismatch, InvalidRequest
-from shoal.cluster.gateway.documents_validation import Profile, canonical_payload, check_documents, check_vector
+from shoal.cluster.gateway.paths.documents_validation import Profile, canonical_payload, check_documents, check_vector
 from shoal.cluster.limits import Limits
 from shoal.v1 import documents_pb2
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shoal.cluster.admission import content_hash
+from shoal.cluster.decisions.admission import content_hash
 from shoal.cluster.errors import DimensionMismatch, InvalidRequest
-from shoal.cluster.gateway.documents_validation import Profile, check_documents
+from shoal.cluster.gateway.paths.documents_validation import Profile, check_documents
 from shoal.cluster.limits import Limits
 from shoal.v1 import documents_pb2
 

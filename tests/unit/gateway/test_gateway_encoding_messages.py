@@ -10,13 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.cluster.errors import InternalDefect
-from shoal.cluster.gateway.embedding import LEAST_PART, plan_parts
-from shoal.cluster.gateway.encoding_messages import Encoding, check_reply, embed_response, encode_request, query_answers
+from shoal.cluster.gateway.paths.embedding import LEAST_PART, plan_parts
+from shoal.cluster.gateway.paths.encoding_messages import (
+    Encoding,
+    check_reply,
+    embed_response,
+    encode_request,
+    query_answers,
+)
 from shoal.cluster.limits import Limits
 from shoal.internal.v1 import encoder_pb2
 from shoal.v1 import embedding_pb2
 from shoal.workers.encoding.model import EncodeOptions, Role, Truncation
-from shoal.workers.encoding.service import MAX_PROMPT_CHARACTERS
+from shoal.workers.encoding.replica.service import MAX_PROMPT_CHARACTERS
 
 FLOAT16 = embedding_pb2.VECTOR_TYPE_FLOAT16
 FLOAT32 = embedding_pb2.VECTOR_TYPE_FLOAT32

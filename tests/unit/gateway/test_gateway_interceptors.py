@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from shoal.cluster.errors import CollectionMissing, DeadlineExceeded, InternalDefect, InvalidRequest
-from shoal.cluster.gateway.interceptors import meaning
+from shoal.cluster.gateway.grpc.interceptors import meaning
 from shoal.cluster.ledger.errors import CollectionNotFound
 
 METHOD = "/shoal.v1.SearchService/Search"

@@ -9,11 +9,11 @@ from typing import cast
 import pytest
 
 from shoal.cluster.errors import InvalidModel, Unavailable
-from shoal.cluster.gateway.coordinator_link import CoordinatorLink
-from shoal.cluster.gateway.deadlines import Deadline
-from shoal.cluster.gateway.models import Models
-from shoal.cluster.gateway.routing_view import RoutingView
-from shoal.cluster.routing import ModelId, RoutingTable
+from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
+from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.backends.models import Models
+from shoal.cluster.gateway.backends.routing_view import RoutingView
+from shoal.cluster.rpc.routing import ModelId, RoutingTable
 
 MODEL = ModelId("m", "f")
 

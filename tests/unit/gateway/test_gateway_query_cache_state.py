@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.gateway.query_cache import EncodedText, QueryCache, QueryKey, cost
+from shoal.cluster.gateway.backends.query_cache import EncodedText, QueryCache, QueryKey, cost
 from shoal.workers.encoding.model import AS_DOCUMENT, AS_QUERY, EncodeOptions
 
 KEYS = st.builds(

@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.gateway.routing_view import RoutingView
-from shoal.cluster.routing import ModelId, RoutingTable, ShardId
+from shoal.cluster.gateway.backends.routing_view import RoutingView
+from shoal.cluster.rpc.routing import ModelId, RoutingTable, ShardId
 from shoal.internal.v1 import coordinator_pb2
 
 

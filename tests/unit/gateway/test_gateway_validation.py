@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.cluster.errors import InvalidModel, InvalidRequest
-from shoal.cluster.gateway import validation
+from shoal.cluster.gateway.paths import validation
 from shoal.cluster.limits import Limits
 from shoal.v1 import collections_pb2
 

@@ -11,15 +11,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from conformance.indexes import clustered
-from shoal.workers.indexing.kinds import KINDS
+from shoal.workers.indexing.files.sealed_file import read_sealed
+from shoal.workers.indexing.files.sealing import load, seal
+from shoal.workers.indexing.files.segment_file import read_segment, write_segment
+from shoal.workers.indexing.files.storage import DamagedFile, Storage
+from shoal.workers.indexing.kinds.registry import KINDS
 from shoal.workers.indexing.manifest import IndexSpec, ManifestInfo, SegmentInfo
 from shoal.workers.indexing.rows import Rows
-from shoal.workers.indexing.sealed_file import read_sealed
-from shoal.workers.indexing.sealing import load, seal
-from shoal.workers.indexing.segment_file import read_segment, write_segment
-from shoal.workers.indexing.storage import DamagedFile, Storage
-from unit.indexing.shard_model import rows_from
+from support.models.indexes import clustered
+from support.models.shard_model import rows_from
 
 SPEC = IndexSpec("flat", "cosine", 2)
 

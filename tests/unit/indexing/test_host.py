@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from shoal.workers.indexing.files.sealing import seal
+from shoal.workers.indexing.files.storage import Storage
 from shoal.workers.indexing.host import ShardHost, StaleEpoch, UnknownShard
 from shoal.workers.indexing.manifest import IndexSpec, ManifestInfo, SegmentInfo
-from shoal.workers.indexing.sealing import seal
-from shoal.workers.indexing.staged import StagedRows
-from shoal.workers.indexing.storage import Storage
-from unit.indexing.shard_model import Row, rows_from
+from shoal.workers.indexing.shard.staged_rows import StagedRows
+from support.models.shard_model import Row, rows_from
 
 KEY = (3, 1)
 SPEC = IndexSpec("flat", "dot", 2)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.indexing import scan as scan_module
+from shoal.workers.indexing.kinds import scan as scan_module
+from shoal.workers.indexing.kinds.scan import padded, scan
 from shoal.workers.indexing.metric import METRICS, exact_scores, prepare
-from shoal.workers.indexing.scan import padded, scan
 
 
 @settings(max_examples=150, deadline=None)

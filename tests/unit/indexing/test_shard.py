@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conformance.indexes import clustered
+from shoal.workers.indexing.files.sealing import seal
+from shoal.workers.indexing.files.storage import Storage
 from shoal.workers.indexing.host import ShardHost
-from shoal.workers.indexing.kinds import KINDS, build_index
+from shoal.workers.indexing.kinds.registry import KINDS, build_index
 from shoal.workers.indexing.manifest import IndexSpec, ManifestInfo
 from shoal.workers.indexing.metric import METRICS, prepare
-from shoal.workers.indexing.sealed_part import SealedPart
-from shoal.workers.indexing.sealing import seal
-from shoal.workers.indexing.shard import Snapshot
-from shoal.workers.indexing.storage import Storage
-from unit.indexing.shard_model import Row, ShardModel, rows_from
+from shoal.workers.indexing.shard.sealed_part import SealedPart
+from shoal.workers.indexing.shard.shard import Snapshot
+from support.models.indexes import clustered
+from support.models.shard_model import Row, ShardModel, rows_from
 
 IDS = "abcdefgh"
 KEY = (3, 1)

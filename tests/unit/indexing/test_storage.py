@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.workers.indexing.collect import collect
-from shoal.workers.indexing.storage import DamagedFile, Storage
+from shoal.workers.indexing.files.garbage import collect
+from shoal.workers.indexing.files.storage import DamagedFile, Storage
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:

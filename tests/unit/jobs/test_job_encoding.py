@@ -10,20 +10,20 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from cluster_process import eventually
-from encoded_output import stalled
-from shoal.cluster.admission import content_hash
-from shoal.cluster.jobs.encoding import MOST_ATTEMPTS, ShardEncoder, ShardReport
-from shoal.cluster.jobs.errors import JobError
-from shoal.cluster.jobs.job import JobSettings, ModelIdentity, plan_job
-from shoal.cluster.jobs.mapping import Record
-from shoal.cluster.jobs.output import OutputFolder
-from shoal.cluster.jobs.reading import Place, ShardRecords
-from shoal.cluster.jobs.rows import BadRow
-from shoal.cluster.jobs.shards import ShardId
+from shoal.cluster.decisions.admission import content_hash
+from shoal.cluster.jobs.encode.encoding import MOST_ATTEMPTS, ShardEncoder, ShardReport
+from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.job import JobSettings, ModelIdentity, plan_job
+from shoal.cluster.jobs.encode.mapping import Record
+from shoal.cluster.jobs.encode.output import OutputFolder
+from shoal.cluster.jobs.encode.reading import Place, ShardRecords
+from shoal.cluster.jobs.encode.rows import BadRow
+from shoal.cluster.jobs.encode.shards import ShardId
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.hashing_model import HashingModel
 from shoal.workers.encoding.model import EncodeOptions, ModelError, Tokenized, Vectors
+from shoal.workers.encoding.static.hashing_model import HashingModel
+from support.cluster_process import eventually
+from support.encoded_output import stalled
 
 TEXTS = [f"text number {number} " + "word " * (number % 7) for number in range(40)]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.cluster.jobs.errors import JobError
-from shoal.cluster.jobs.inputs import find_inputs, matches, open_input
+from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.inputs import find_inputs, matches, open_input
 
 
 @pytest.fixture

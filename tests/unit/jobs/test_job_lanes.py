@@ -9,11 +9,11 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from shoal.cluster.jobs import lanes as lanes_module
-from shoal.cluster.jobs.lanes import Lanes
-from shoal.workers.encoding.hashing_model import HashingModel
+from shoal.cluster.jobs.encode import lanes as lanes_module
+from shoal.cluster.jobs.encode.lanes import Lanes
+from shoal.workers.encoding.engine.watchdog import StallLimits
 from shoal.workers.encoding.model import Isolated, ModelError
-from shoal.workers.encoding.watchdog import StallLimits
+from shoal.workers.encoding.static.hashing_model import HashingModel
 
 BATCHES = [[0, 1], [2], [3, 4, 5]]
 COUNTS = [10, 20, 30, 1, 2, 3]

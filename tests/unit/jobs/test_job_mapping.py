@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.client._requests import encode_document
-from shoal.client.cli.mapping import FieldMapping
+from shoal.client._transport.requests import encode_document
+from shoal.client.cli.files.mapping import FieldMapping
 from shoal.client.errors import InvalidArgument
-from shoal.cluster.gateway.documents_validation import canonical_payload
-from shoal.cluster.jobs.mapping import TEXT_BYTES, BadRecord, Fields
+from shoal.cluster.gateway.paths.documents_validation import canonical_payload
+from shoal.cluster.jobs.encode.mapping import TEXT_BYTES, BadRecord, Fields
 from shoal.cluster.limits import Limits
 
 NAMES = st.sampled_from(["id", "_id", "path", "text", "content", "body", "title", "year"])

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from shoal.cluster.jobs.errors import JobError
-from shoal.cluster.jobs.job import Job, JobSettings, ModelIdentity, plan_job
-from shoal.cluster.jobs.output import DATA, SUMMARY, OutputFolder, ShardManifest
-from shoal.cluster.jobs.shards import ShardId
+from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.job import Job, JobSettings, ModelIdentity, plan_job
+from shoal.cluster.jobs.encode.output import DATA, SUMMARY, OutputFolder, ShardManifest
+from shoal.cluster.jobs.encode.shards import ShardId
 
 JOB = plan_job("first", JobSettings("m"), ModelIdentity("f", 8, 512, "float32"), [])
 OTHER = plan_job("other", JobSettings("m", dtype="float16"), ModelIdentity("f", 8, 512, "float32"), [])

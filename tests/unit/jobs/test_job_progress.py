@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.cluster.jobs.output import ShardManifest
-from shoal.cluster.jobs.progress import Progress
+from shoal.cluster.jobs.encode.output import ShardManifest
+from shoal.cluster.jobs.encode.progress import Progress
 
 
 def shard(part: int, rows: int = 10, tokens: int = 100, input_bytes: int = 1000, bad_rows: int = 0) -> ShardManifest:

@@ -7,12 +7,12 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from shoal.cluster.jobs import reading
-from shoal.cluster.jobs.errors import JobError
-from shoal.cluster.jobs.inputs import InputFile, find_inputs
-from shoal.cluster.jobs.mapping import Fields
-from shoal.cluster.jobs.reading import check_first_row, read_split
-from shoal.cluster.jobs.shards import plan_splits
+from shoal.cluster.jobs.encode import reading
+from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.inputs import InputFile, find_inputs
+from shoal.cluster.jobs.encode.mapping import Fields
+from shoal.cluster.jobs.encode.reading import check_first_row, read_split
+from shoal.cluster.jobs.encode.shards import plan_splits
 
 
 def lines(*rows: object) -> str:

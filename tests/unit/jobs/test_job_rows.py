@@ -9,9 +9,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from shoal.cluster.jobs import rows as rows_module
-from shoal.cluster.jobs.inputs import CountedStream, open_input
-from shoal.cluster.jobs.rows import BadRow, Row, read_rows, suffix_of
+from shoal.cluster.jobs.encode import rows as rows_module
+from shoal.cluster.jobs.encode.inputs import CountedStream, open_input
+from shoal.cluster.jobs.encode.rows import BadRow, Row, read_rows, suffix_of
 
 
 def rows(path: Path, columns: set[str] | None = None) -> list[Row | BadRow]:

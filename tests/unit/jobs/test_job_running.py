@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from shoal.cluster.jobs.errors import JobError
-from shoal.cluster.jobs.running import whole_name
+from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.running import whole_name
 
 
 def test_a_local_model_is_known_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

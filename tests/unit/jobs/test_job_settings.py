@@ -4,11 +4,19 @@ from dataclasses import replace
 
 import pytest
 
-from shoal.cluster.jobs.errors import JobError
-from shoal.cluster.jobs.inputs import InputFile
-from shoal.cluster.jobs.job import Job, JobSettings, ModelIdentity, difference, options_of, plan_job, vector_fingerprint
-from shoal.cluster.jobs.mapping import Fields
-from shoal.cluster.jobs.pipeline import Replicas
+from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.inputs import InputFile
+from shoal.cluster.jobs.encode.job import (
+    Job,
+    JobSettings,
+    ModelIdentity,
+    difference,
+    options_of,
+    plan_job,
+    vector_fingerprint,
+)
+from shoal.cluster.jobs.encode.mapping import Fields
+from shoal.cluster.jobs.encode.pipeline import Replicas
 from shoal.workers.encoding.model import AS_DOCUMENT, AS_QUERY, EncodeOptions, Truncation
 
 MODEL = ModelIdentity("f" * 32, 64, 512, "float32")

@@ -4,7 +4,7 @@ import random
 from concurrent.futures import ThreadPoolExecutor, wait
 from threading import Event
 
-from shoal.cluster.jobs.shared_lock import SharedLock
+from shoal.cluster.jobs.encode.shared_lock import SharedLock
 
 
 def test_several_share_it_and_one_has_it_alone():

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shoal.workers.training.corpus import CorpusSettings, Unit, plan_units
-from shoal.workers.training.counting import UnitCounts, id_blocks, read_words, scan_unit
-from shoal.workers.training.learner import SENTENCE_END
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, Unit, plan_units
+from shoal.workers.training.word2vec.corpus.counting import UnitCounts, id_blocks, read_words, scan_unit
+from shoal.workers.training.word2vec.learner import SENTENCE_END
 
 
 def write_corpus(folder: Path, text: str | bytes, name: str = "corpus.txt") -> Path:

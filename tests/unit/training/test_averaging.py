@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training.averaging import Scheme, merge
-from shoal.workers.training.learner import Delta
+from shoal.workers.training.word2vec.averaging.averaging import Scheme, merge
+from shoal.workers.training.word2vec.learner import Delta
 
 WORDS, WIDTH = 12, 16
 Dense = npt.NDArray[np.float32]

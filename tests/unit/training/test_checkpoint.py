@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shoal.workers.training.checkpoint import Checkpoint, is_due
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.schedule import Piece, State
-from shoal.workers.training.tables import Tables
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.run.checkpoint import Checkpoint, is_due
+from shoal.workers.training.word2vec.run.schedule import Piece, State
+from shoal.workers.training.word2vec.tables import Tables
 
 STATE = State(rounds=7, epochs=2, done=1234, queue=(Piece(0, 3), Piece(1, 0)))
 
@@ -58,7 +58,7 @@ def test_a_full_disk_leaves_the_old_one(tmp_path: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError
 from test_checkpoint import checkpoint
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, {resource.getrlimit(resource.RLIMIT_FSIZE)[1]}))

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.workers.training.contraction import Contraction, _factors
-from shoal.workers.training.settings import Word2VecSettings
+from shoal.workers.training.word2vec.averaging.contraction import Contraction, _factors
+from shoal.workers.training.word2vec.settings import Word2VecSettings
 
 COUNTS = np.array([500_000, 20_000, 1000, 50, 5], np.int64)
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shoal.workers.training.corpus import CorpusSettings, Kind, corpus_digest, plan_units
-from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, Kind, corpus_digest, plan_units
+from shoal.workers.training.word2vec.errors import TrainingError
 
 
 def write(path: Path, text: str = "some words\n") -> Path:

@@ -16,10 +16,11 @@ from encoded_text import scan, sentences_of, units_of, words_of_all, write_corpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training import counting, reading
-from shoal.workers.training.corpus import CorpusSettings
-from shoal.workers.training.counting import read_words, scan_unit
-from shoal.workers.training.errors import TrainingError
+from shoal.workers.training.word2vec.corpus import counting
+from shoal.workers.training.word2vec.corpus import text_blocks as reading
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.counting import read_words, scan_unit
+from shoal.workers.training.word2vec.errors import TrainingError
 
 CHARACTERS = st.sampled_from(
     [*"abcß語\N{GRINNING FACE}", " ", " ", "\n", "\t", "\r", "\x1c", "\x85", "\N{IDEOGRAPHIC SPACE}", "\ufeff"]
@@ -190,9 +191,9 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> 
     folder.mkdir()
     script = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from shoal.workers.training.corpus import CorpusSettings, plan_units\n"
-        "from shoal.workers.training.counting import scan_unit\n"
-        "from shoal.workers.training.errors import TrainingError\n"
+        "from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, plan_units\n"
+        "from shoal.workers.training.word2vec.corpus.counting import scan_unit\n"
+        "from shoal.workers.training.word2vec.errors import TrainingError\n"
         # A file that may not grow fails as one on a full disk does: in the middle of writing.
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "for path in sys.argv[2:]:\n"

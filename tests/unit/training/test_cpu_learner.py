@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shoal.workers.training.averaging import Scheme, merge
-from shoal.workers.training.cpu_learner import CpuLearner, _sentence_cuts
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.learner import SENTENCE_END, Change, Delta
-from shoal.workers.training.settings import Word2VecSettings
-from shoal.workers.training.tables import Tables, aligned, padded
+from shoal.workers.training.word2vec.averaging.averaging import Scheme, merge
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.learner import SENTENCE_END, Change, Delta
+from shoal.workers.training.word2vec.learners.cpu_learner import CpuLearner, _sentence_cuts
+from shoal.workers.training.word2vec.settings import Word2VecSettings
+from shoal.workers.training.word2vec.tables import Tables, aligned, padded
 
 WORDS = 30
 COUNTS = np.arange(60, 30, -1).astype(np.int64)

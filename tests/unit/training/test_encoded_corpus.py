@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from shoal.workers.training import counting, vocabulary
-from shoal.workers.training.corpus import CorpusSettings
-from shoal.workers.training.encoded_corpus import MANIFEST, VOCABULARY, EncodedCorpus, encode_unit
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.learner import SENTENCE_END
-from shoal.workers.training.settings import Word2VecSettings
-from shoal.workers.training.vocabulary import build_vocabulary, merge_counts
-from shoal.workers.training.whole_file import PARTIAL
+from shoal.workers.runtime.durable_files import PARTIAL
+from shoal.workers.training.word2vec.corpus import counting, vocabulary
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.encoded_corpus import MANIFEST, VOCABULARY, EncodedCorpus, encode_unit
+from shoal.workers.training.word2vec.corpus.vocabulary import build_vocabulary, merge_counts
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.learner import SENTENCE_END
+from shoal.workers.training.word2vec.settings import Word2VecSettings
 
 LINES = st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=12), min_size=1, max_size=40)
 
@@ -133,8 +133,8 @@ def test_a_scan_that_is_killed_leaves_nothing_that_counts(tmp_path: Path) -> Non
     folder.mkdir()
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
-        "from shoal.workers.training.corpus import CorpusSettings, plan_units\n"
-        "from shoal.workers.training.counting import scan_unit\n"
+        "from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, plan_units\n"
+        "from shoal.workers.training.word2vec.corpus.counting import scan_unit\n"
         "reading = CorpusSettings(tokenizer='stopping:words', unit_bytes=60_000)\n"
         "for unit in plan_units([sys.argv[1]], reading): scan_unit(unit, reading, Path(sys.argv[2]))"
     )

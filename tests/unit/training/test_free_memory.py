@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shoal.workers.training.free_memory import free_memory
+from shoal.workers.training.word2vec.run.free_memory import free_memory
 
 MIB = 1 << 20
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from shoal.workers.training.interruption import Interruption
+from shoal.workers.training.word2vec.run.interruption import Interruption
 
 
 class Signalled(Exception):

@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoal.workers.training import cpu_learner, skipgram
-from shoal.workers.training.cpu_learner import CpuLearner
-from shoal.workers.training.learner import SENTENCE_END
-from shoal.workers.training.sampling import Counts
-from shoal.workers.training.settings import Word2VecSettings
-from shoal.workers.training.tables import Tables
-from shoal.workers.training.targets import target_sets
+from shoal.workers.training.word2vec.kernels import skipgram
+from shoal.workers.training.word2vec.kernels.sampling import Counts
+from shoal.workers.training.word2vec.kernels.targets import target_sets
+from shoal.workers.training.word2vec.learner import SENTENCE_END
+from shoal.workers.training.word2vec.learners import cpu_learner
+from shoal.workers.training.word2vec.learners.cpu_learner import CpuLearner
+from shoal.workers.training.word2vec.settings import Word2VecSettings
+from shoal.workers.training.word2vec.tables import Tables
 from unit.training.word2vec_reference import loss, steps, take
 
 KINDS = {"window": {}, "exact": {"exact": True}, "cbow": {"cbow": True}}

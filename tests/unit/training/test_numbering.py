@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training import space_numbering
-from shoal.workers.training.corpus import CorpusSettings
-from shoal.workers.training.learner import SENTENCE_END
-from shoal.workers.training.numbering import MAX_WORD, LineNumbering, Numbering
-from shoal.workers.training.space_numbering import SpaceNumbering
+from shoal.workers.training.word2vec.corpus import whitespace_ids as space_numbering
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.whitespace_ids import SpaceNumbering
+from shoal.workers.training.word2vec.corpus.word_ids import MAX_WORD, LineNumbering, Numbering
+from shoal.workers.training.word2vec.learner import SENTENCE_END
 
 # All white space of Unicode, what resembles it in UTF-8, and letters of one to four bytes.
 SPACES = [character for character in map(chr, range(0x3001)) if character.isspace()]

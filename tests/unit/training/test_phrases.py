@@ -11,11 +11,11 @@ from encoded_text import scan, sentences_of, write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training import counting, phrases, vocabulary
-from shoal.workers.training.corpus import CorpusSettings
-from shoal.workers.training.counting import UnitCounts
-from shoal.workers.training.phrases import join_phrases
-from shoal.workers.training.vocabulary import merge_counts
+from shoal.workers.training.word2vec.corpus import counting, phrases, vocabulary
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.counting import UnitCounts
+from shoal.workers.training.word2vec.corpus.phrases import join_phrases
+from shoal.workers.training.word2vec.corpus.vocabulary import merge_counts
 
 LINES = st.lists(st.lists(st.sampled_from("abcde"), max_size=12), min_size=1, max_size=30)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from scripted_crew import ScriptedCrew
-from shoal.workers.training.averaging import Scheme
-from shoal.workers.training.averaging_settings import AveragingSettings
-from shoal.workers.training.errors import TrainingError
-from training_run import ROUND_WORDS, Run, equal, small_settings
+from shoal.workers.training.word2vec.averaging.averaging import Scheme
+from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
+from shoal.workers.training.word2vec.errors import TrainingError
+from support.training.scripted_crew import ScriptedCrew
+from support.training_run import ROUND_WORDS, Run, equal, small_settings
 
 HOT = AveragingSettings(round_words=ROUND_WORDS, full_every=3, hot_rows=40)
 

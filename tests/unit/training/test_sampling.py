@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.workers.compilation import compiled
-from shoal.workers.training.sampling import STEP, alias_table, drawn, keep_thresholds, scrambled
+from shoal.workers.runtime.compilation import compiled
+from shoal.workers.training.word2vec.kernels.sampling import STEP, alias_table, drawn, keep_thresholds, scrambled
 
 
 @given(st.lists(st.integers(1, 10**9), min_size=1, max_size=200), st.sampled_from([0.0, 0.5, 0.75, 1.0]))

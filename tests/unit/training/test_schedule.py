@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training.schedule import (
+from shoal.workers.training.word2vec.run.schedule import (
     ALONE_ROUND_WORDS,
     EARLY_SHARE,
     Lease,
@@ -19,7 +19,7 @@ from shoal.workers.training.schedule import (
     State,
     worthwhile_learners,
 )
-from shoal.workers.training.settings import Word2VecSettings
+from shoal.workers.training.word2vec.settings import Word2VecSettings
 
 SPANS = st.lists(st.integers(1, 70), min_size=1, max_size=30)
 

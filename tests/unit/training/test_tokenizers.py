@@ -7,11 +7,11 @@ import pytest
 from encoded_text import scan, sentences_of, words_of_all, write_corpus
 
 from shoal.workers.encoding.model import Truncation
-from shoal.workers.encoding.word_reading import WordReader
-from shoal.workers.training.corpus import CorpusSettings
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.tokenizers import tokenizer_of
-from shoal.workers.training.vocabulary import merge_counts
+from shoal.workers.encoding.word_vectors.word_splitting import WordReader
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.tokenizers import tokenizer_of
+from shoal.workers.training.word2vec.corpus.vocabulary import merge_counts
+from shoal.workers.training.word2vec.errors import TrainingError
 
 TEXT = "Don\N{RIGHT SINGLE QUOTATION MARK}t use e-mail, cafe\u0301 (U.S. style)!\tİstanbul ΟΔΟΣ"
 

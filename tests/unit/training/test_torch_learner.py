@@ -11,14 +11,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import shoal.workers.training.torch_learner as torch_learner  # noqa: E402
-from shoal.workers.training.errors import TrainingError  # noqa: E402
-from shoal.workers.training.learner import SENTENCE_END, Change, Delta, Ids, Trained  # noqa: E402
-from shoal.workers.training.settings import Word2VecSettings  # noqa: E402
-from shoal.workers.training.tables import Floats, Tables  # noqa: E402
-from shoal.workers.training.torch_learner import TorchLearner, fitting_batch, pieces, word_bytes  # noqa: E402
-from shoal.workers.training.torch_step import skip_gram_step  # noqa: E402
-from shoal.workers.training.training_device import missing_cuda  # noqa: E402
+import shoal.workers.training.word2vec.learners.torch_learner as torch_learner  # noqa: E402
+from shoal.workers.training.word2vec.errors import TrainingError  # noqa: E402
+from shoal.workers.training.word2vec.learner import SENTENCE_END, Change, Delta, Ids, Trained  # noqa: E402
+from shoal.workers.training.word2vec.learners.torch_learner import TorchLearner, fitting_batch, pieces, word_bytes  # noqa: E402
+from shoal.workers.training.word2vec.learners.torch_step import skip_gram_step  # noqa: E402
+from shoal.workers.training.word2vec.learners.training_device import missing_cuda  # noqa: E402
+from shoal.workers.training.word2vec.settings import Word2VecSettings  # noqa: E402
+from shoal.workers.training.word2vec.tables import Floats, Tables  # noqa: E402
 
 TOPICS, TOPIC_WORDS, DIM = 6, 12, 20
 WORDS = TOPICS * TOPIC_WORDS

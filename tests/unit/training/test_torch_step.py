@@ -10,8 +10,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from shoal.workers.training.torch_step import Step, cbow_step, skip_gram_step  # noqa: E402
-from shoal.workers.training.torch_windows import Batch  # noqa: E402
+from shoal.workers.training.word2vec.learners.torch_step import Step, cbow_step, skip_gram_step  # noqa: E402
+from shoal.workers.training.word2vec.learners.torch_windows import Batch  # noqa: E402
 
 Doubles = npt.NDArray[np.float64]
 StepOf = Callable[[torch.Tensor, torch.Tensor, Batch, float], Step]

@@ -9,9 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from shoal.workers.training.learner import SENTENCE_END, Ids  # noqa: E402
-from shoal.workers.training.torch_step import Step, cbow_step, skip_gram_step  # noqa: E402
-from shoal.workers.training.torch_windows import Batch, Sampler, windows  # noqa: E402
+from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids  # noqa: E402
+from shoal.workers.training.word2vec.learners.torch_step import Step, cbow_step, skip_gram_step  # noqa: E402
+from shoal.workers.training.word2vec.learners.torch_windows import Batch, Sampler, windows  # noqa: E402
 
 CPU = torch.device("cpu")
 COUNTS = np.array([5000, 900, 300, 60, 20], dtype=np.int64)

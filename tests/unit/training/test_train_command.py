@@ -14,19 +14,19 @@ import pytest
 from click.testing import CliRunner, Result
 
 from shoal.client.cli import main
-from shoal.cluster.training import commands
-from shoal.cluster.training.narrator import Narrator
-from shoal.workers.encoding.loading import load_model
-from shoal.workers.encoding.word_folder import Pooling, read_word_folder
-from shoal.workers.encoding.word_table import WordTable, read_word_table
-from shoal.workers.training import local_crew
-from shoal.workers.training.averaging import Scheme
-from shoal.workers.training.averaging_settings import AveragingSettings
-from shoal.workers.training.checkpoint import EVERY_S
-from shoal.workers.training.corpus import CorpusSettings
-from shoal.workers.training.saving import TableFormat
-from shoal.workers.training.settings import Word2VecSettings
-from shoal.workers.training.training_device import DEVICES
+from shoal.cluster.jobs.word2vec import commands
+from shoal.cluster.jobs.word2vec.narrator import Narrator
+from shoal.workers.encoding.loading.loading import load_model
+from shoal.workers.encoding.word_vectors.saving import TableFormat
+from shoal.workers.encoding.word_vectors.word_folder import Pooling, read_word_folder
+from shoal.workers.encoding.word_vectors.word_table import WordTable, read_word_table
+from shoal.workers.training.word2vec.averaging.averaging import Scheme
+from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.learners.training_device import DEVICES
+from shoal.workers.training.word2vec.run import local_pool as local_crew
+from shoal.workers.training.word2vec.run.checkpoint import EVERY_S
+from shoal.workers.training.word2vec.settings import Word2VecSettings
 
 SMALL = ("--dim", 8, "--epochs", 2, "--threads", 1, "--lowercase", "--tokenizer", "unicode")
 

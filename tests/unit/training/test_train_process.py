@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.workers.encoding.word_table import read_word_table
+from shoal.workers.encoding.word_vectors.word_table import read_word_table
 
 WORDS = [
     "moon",
@@ -35,7 +35,7 @@ SHOAL = ("-m", "shoal.client.cli")
 # Sleeps after each of its hundreds of rounds, so that it is still under way when a machine that stood still goes on.
 UNHURRIED = (
     "-c",
-    "import time; from shoal.workers.training.progress import Progress; figures = Progress.figures; "
+    "import time; from shoal.workers.training.word2vec.run.progress import Progress; figures = Progress.figures; "
     "Progress.figures = lambda progress: time.sleep(0.2) or figures(progress); "
     "from shoal.client.cli import main; main()",
 )

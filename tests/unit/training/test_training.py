@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scripted_crew import ScriptedCrew
-from shoal.workers.training.corpus import CorpusSettings
-from shoal.workers.training.crew import Room
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.local_crew import LocalCrew
-from shoal.workers.training.tables import Tables
-from shoal.workers.training.training import check_memory, table_bytes
-from shoal.workers.training.work_folder import WorkFolder
-from training_run import READING, Run, equal, small_settings
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.run.learner_pool import Room
+from shoal.workers.training.word2vec.run.local_pool import LocalCrew
+from shoal.workers.training.word2vec.run.training import check_memory, table_bytes
+from shoal.workers.training.word2vec.run.work_folder import WorkFolder
+from shoal.workers.training.word2vec.tables import Tables
+from support.training.scripted_crew import ScriptedCrew
+from support.training_run import READING, Run, equal, small_settings
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.training.running import CrewSettings, Output, most_threads
-from shoal.workers.encoding.word_folder import Pooling
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.saving import TableFormat
+from shoal.cluster.jobs.word2vec.running import CrewSettings, Output, most_threads
+from shoal.workers.encoding.word_vectors.saving import TableFormat
+from shoal.workers.encoding.word_vectors.word_folder import Pooling
+from shoal.workers.training.word2vec.errors import TrainingError
 
 
 @given(st.integers(1, 40), st.lists(st.integers(0, 70), max_size=6))

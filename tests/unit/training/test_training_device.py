@@ -6,9 +6,16 @@ import sys
 
 import pytest
 
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.settings import Word2VecSettings
-from shoal.workers.training.training_device import AUTO, CPU, CUDA, TrainingDevice, missing_cuda, training_device
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.learners.training_device import (
+    AUTO,
+    CPU,
+    CUDA,
+    TrainingDevice,
+    missing_cuda,
+    training_device,
+)
+from shoal.workers.training.word2vec.settings import Word2VecSettings
 
 PLAIN, EXACT = Word2VecSettings(), Word2VecSettings(exact=True)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.workers.training.learner import Trained
-from shoal.workers.training.progress import Progress, Round
+from shoal.workers.training.word2vec.learner import Trained
+from shoal.workers.training.word2vec.run.progress import Progress, Round
 
 
 def done(words: int, trained: int, loss: float = 10.0, learners: int = 2, merge_s: float = 1.0) -> Round:

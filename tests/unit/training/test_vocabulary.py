@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from encoded_text import scan, write_corpus
 
-from shoal.workers.training.corpus import CorpusSettings
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.settings import Word2VecSettings
-from shoal.workers.training.vocabulary import Vocabulary, build_vocabulary, merge_counts
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary, build_vocabulary, merge_counts
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.settings import Word2VecSettings
 
 EVERY = Word2VecSettings(min_count=1)
 

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from shoal.workers.encoding.model import ModelError
-from shoal.workers.encoding.word_folder import WordFolderConfig
-from shoal.workers.encoding.word_table import WordTable, read_word_table
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.keyed_vectors import from_keyed_vectors, to_keyed_vectors
-from shoal.workers.training.saving import TableFormat, check_output, save_table
-from shoal.workers.training.word_files import ROWS_AT_ONCE, write_counts
+from shoal.workers.encoding.word_vectors.file_writing import ROWS_AT_ONCE, write_counts
+from shoal.workers.encoding.word_vectors.keyed_vectors import from_keyed_vectors, to_keyed_vectors
+from shoal.workers.encoding.word_vectors.saving import TableFormat, check_output, save_table
+from shoal.workers.encoding.word_vectors.word_folder import WordFolderConfig
+from shoal.workers.encoding.word_vectors.word_table import WordTable, read_word_table
+from shoal.workers.training.word2vec.errors import TrainingError
 from unit.training.trained_tables import WORDS, trained_table
 
 NAMES = {TableFormat.FOLDER: "model", TableFormat.TEXT: "w.txt", TableFormat.BINARY: "w.bin", TableFormat.NPY: "w.npy"}

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shoal.workers.encoding.word_folder import Pooling, WordFolderConfig
-from shoal.workers.encoding.word_table import WordTable, read_word_table
-from shoal.workers.training import word_folder
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.saving import TableFormat, save_table
-from shoal.workers.training.word_folder import save_word_folder
+from shoal.workers.encoding.word_vectors import folder_writing as word_folder
+from shoal.workers.encoding.word_vectors.folder_writing import save_word_folder
+from shoal.workers.encoding.word_vectors.saving import TableFormat, save_table
+from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig
+from shoal.workers.encoding.word_vectors.word_table import WordTable, read_word_table
+from shoal.workers.training.word2vec.errors import TrainingError
 from unit.training.trained_tables import trained_table
 
 safetensors = pytest.importorskip("safetensors.numpy")
@@ -120,10 +120,10 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from shoal.workers.encoding.word_folder import WordFolderConfig
-from shoal.workers.encoding.word_table import WordTable
-from shoal.workers.training.errors import TrainingError
-from shoal.workers.training.saving import TableFormat, save_table
+from shoal.workers.encoding.word_vectors.word_folder import WordFolderConfig
+from shoal.workers.encoding.word_vectors.word_table import WordTable
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.encoding.word_vectors.saving import TableFormat, save_table
 
 limit = 64 << 10
 resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
@@ -159,7 +159,8 @@ def test_a_process_killed_while_it_saves_leaves_the_old_model(tmp_path: Path) ->
     old = trained_table(1)
     save_word_folder(tmp_path / "m", old, WordFolderConfig())
     script = (
-        "import os, signal, sys\nfrom pathlib import Path\nfrom shoal.workers.training import word_folder\n"
+        "import os, signal, sys\nfrom pathlib import Path\n"
+        "from shoal.workers.encoding.word_vectors import folder_writing as word_folder\n"
         "from unit.training.trained_tables import trained_table\n"
         "word_folder._put_in_place = lambda new, place: os.kill(os.getpid(), signal.SIGKILL)\n"
         "word_folder.save_word_folder(Path(sys.argv[1]), trained_table(2), word_folder.WordFolderConfig())\n"

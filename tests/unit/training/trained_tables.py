@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from shoal.workers.encoding.word_table import WordTable
-from shoal.workers.training.tables import Tables
+from shoal.workers.encoding.word_vectors.word_table import WordTable
+from shoal.workers.training.word2vec.tables import Tables
 
 WORDS = (
     "the",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.training.sampling import alias_table, keep_thresholds
-from shoal.workers.training.settings import Word2VecSettings
+from shoal.workers.training.word2vec.kernels.sampling import alias_table, keep_thresholds
+from shoal.workers.training.word2vec.settings import Word2VecSettings
 
 MASK = 2**64 - 1
 

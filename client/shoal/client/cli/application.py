@@ -11,12 +11,12 @@ from typing import Any
 import click
 
 from shoal.client.cli.collections import create, drop, list_, show
-from shoal.client.cli.demo import demo
+from shoal.client.cli.demo.demo import demo
 from shoal.client.cli.documents import explain, failed
 from shoal.client.cli.embed import embed
 from shoal.client.cli.failure import INTERRUPTED, Failure
-from shoal.client.cli.importing import import_
-from shoal.client.cli.ingest import add
+from shoal.client.cli.files.importing import import_
+from shoal.client.cli.files.ingest import add
 from shoal.client.cli.search import search
 from shoal.client.cli.session import Defaults
 from shoal.client.cli.status import describe, status

@@ -13,12 +13,12 @@ import click
 import numpy as np
 
 from shoal.client import embeddings, types
-from shoal.client._embedding import DEFAULT_BATCH_TEXTS
+from shoal.client._transport.embedding import DEFAULT_BATCH_TEXTS
 from shoal.client.cli.failure import Failure
+from shoal.client.cli.files.vector_file import VectorFile
 from shoal.client.cli.model_names import whole_name
 from shoal.client.cli.output import print_json, shorten
 from shoal.client.cli.session import Session, remote
-from shoal.client.cli.vector_file import VectorFile
 from shoal.client.errors import ShoalError
 
 SHOWN_NUMBERS = 4

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from shoal.client._channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
-from shoal.client._retry import RetryPolicy
+from shoal.client._transport.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
+from shoal.client._transport.retry import RetryPolicy
 from shoal.client.client import Client
 
 # A person who mistyped the address should not wait for the whole timeout to be told.

@@ -11,10 +11,10 @@ import ray
 import ray.util
 
 from shoal.cluster.coordinator.core import Coordinator, CoordinatorSettings
+from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
 from shoal.cluster.coordinator.service import CoordinatorService
-from shoal.cluster.ray_fleet import RayFleet
-from shoal.cluster.restarts import tried_until_it_starts
-from shoal.workers.serving import InternalServer, settle_memory
+from shoal.cluster.ray_runtime.restarts import tried_until_it_starts
+from shoal.workers.runtime.serving import InternalServer, settle_memory
 
 DEPOSED_EXIT_CODE = 3
 

@@ -13,30 +13,30 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from shoal.cluster.channels import Channels
 from shoal.cluster.coordinator.broadcast import RoutingBoard
-from shoal.cluster.coordinator.embedder import Embedder
-from shoal.cluster.coordinator.fleet import Fleet, Member
+from shoal.cluster.coordinator.embedding.embedder import Embedder
+from shoal.cluster.coordinator.embedding.precomputed import Kept, PrecomputedVectors
+from shoal.cluster.coordinator.embedding.turns import EncoderTurns
+from shoal.cluster.coordinator.fleet.fleet import Fleet, Member
+from shoal.cluster.coordinator.fleet.pools import LOOK_S, EncoderPools
+from shoal.cluster.coordinator.fleet.supervision import Supervisor, Watched
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
-from shoal.cluster.coordinator.pools import LOOK_S, EncoderPools
-from shoal.cluster.coordinator.precomputed import Kept, PrecomputedVectors
-from shoal.cluster.coordinator.shards import ShardKeeper
-from shoal.cluster.coordinator.supervision import Supervisor, Watched
-from shoal.cluster.coordinator.turns import EncoderTurns
+from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import worker_message
+from shoal.cluster.decisions.reconcile import BatchLimits, RetryPolicy, SealPolicy
 from shoal.cluster.errors import DimensionMismatch, Overloaded, Unavailable
-from shoal.cluster.gathering import Gathering
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ledger.errors import LeaseHeld, LedgerError
 from shoal.cluster.ledger.lease import acquire_lease, release_lease, renew_lease
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import CollectionSettings, GenerationRecord, WriteBatch, WriteOutcome
 from shoal.cluster.ledger.writer import LedgerWriter
-from shoal.cluster.reconcile import BatchLimits, RetryPolicy, SealPolicy
+from shoal.cluster.rpc.channels import Channels
+from shoal.cluster.rpc.gathering import Gathering
 from shoal.cluster.settings import ServeSettings
 from shoal.internal.v1 import coordinator_pb2
-from shoal.workers.indexing.collect import collect
-from shoal.workers.indexing.storage import Storage
+from shoal.workers.indexing.files.garbage import collect
+from shoal.workers.indexing.files.storage import Storage
 
 log = logging.getLogger(__name__)
 

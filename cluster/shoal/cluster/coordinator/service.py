@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from shoal.cluster.admission import Incoming, Precomputed
 from shoal.cluster.coordinator.core import Coordinator
+from shoal.cluster.decisions.admission import Incoming, Precomputed
 from shoal.cluster.errors import ClusterError, DeadlineExceeded, VersionConflict, from_ledger, refuse
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ledger.records import CollectionSettings, DocumentOutcome, WriteBatch

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shoal.cluster.coordinator.supervision import Watched
+from shoal.cluster.coordinator.fleet.supervision import Watched
+from shoal.cluster.decisions.reconcile import ShardFigures
 from shoal.cluster.ledger.records import PendingDocument
-from shoal.cluster.reconcile import ShardFigures
 from shoal.internal.v1 import index_pb2
 from shoal.v1 import status_pb2
 

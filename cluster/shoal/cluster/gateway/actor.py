@@ -6,9 +6,9 @@ import os
 
 import ray
 
-from shoal.cluster.gateway.server import GatewayServer, GatewaySettings
-from shoal.cluster.restarts import tried_until_it_starts
-from shoal.workers.serving import settle_memory
+from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
+from shoal.cluster.ray_runtime.restarts import tried_until_it_starts
+from shoal.workers.runtime.serving import settle_memory
 
 
 @ray.remote

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, case, delete, insert, literal, null, select, update
 
-from shoal.cluster.admission import PRIORITY_BACKFILL, PRIORITY_REMOVAL
+from shoal.cluster.decisions.admission import PRIORITY_BACKFILL, PRIORITY_REMOVAL
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.errors import OrdinalTaken, ShardNotFound
 from shoal.cluster.ledger.records import SegmentCommit

@@ -7,12 +7,21 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from shoal.cluster.admission import Admitted, Conflict, Incoming, Stored, Unchanged, admit_delete, admit_upsert, content_hash
+from shoal.cluster.decisions.admission import (
+    Admitted,
+    Conflict,
+    Incoming,
+    Stored,
+    Unchanged,
+    admit_delete,
+    admit_upsert,
+    content_hash,
+)
+from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.errors import CollectionNotFound, LedgerError, MalformedId
 from shoal.cluster.ledger.reader import chunks
 from shoal.cluster.ledger.records import CollectionRecord, DocumentOutcome, GenerationRecord, WriteBatch, WriteOutcome
-from shoal.cluster.placement import shard_of
 
 _document, _entry, _shard = schema.document, schema.entry, schema.shard
 _NOTHING = content_hash("", b"")

@@ -7,11 +7,11 @@ import os
 import ray
 import ray.util
 
-from shoal.workers.cores import threads_of
+from shoal.workers.indexing.files.storage import Storage
 from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.service import IndexServicer
-from shoal.workers.indexing.storage import Storage
-from shoal.workers.serving import InternalServer, settle_memory
+from shoal.workers.runtime.cores import threads_of
+from shoal.workers.runtime.serving import InternalServer, settle_memory
 
 
 @ray.remote

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from shoal.workers.indexing.kinds import check_spec
+from shoal.workers.indexing.files.sealed_file import read_sealed
+from shoal.workers.indexing.files.segment_file import read_segment, write_segment
+from shoal.workers.indexing.files.storage import DamagedFile, Storage
+from shoal.workers.indexing.kinds.registry import check_spec
 from shoal.workers.indexing.manifest import IndexSpec, ManifestInfo, SegmentInfo
 from shoal.workers.indexing.metric import Floats, prepare
 from shoal.workers.indexing.rows import Rows
-from shoal.workers.indexing.sealed_file import read_sealed
-from shoal.workers.indexing.segment_file import read_segment, write_segment
-from shoal.workers.indexing.shard import Hits, ShardStats, Snapshot
-from shoal.workers.indexing.staged import StagedRows
-from shoal.workers.indexing.storage import DamagedFile, Storage
+from shoal.workers.indexing.shard.shard import Hits, ShardStats, Snapshot
+from shoal.workers.indexing.shard.staged_rows import StagedRows
 
 STAGED_BYTES = 64 * 1024 * 1024
 

@@ -10,7 +10,7 @@ from shoal.internal.v1 import index_pb2 as pb
 from shoal.workers.indexing.manifest import IndexSpec, ManifestInfo, SealedInfo, SegmentInfo
 from shoal.workers.indexing.metric import Floats
 from shoal.workers.indexing.rows import Rows
-from shoal.workers.indexing.shard import Hits, ShardStats
+from shoal.workers.indexing.shard.shard import Hits, ShardStats
 
 
 def key_of(message: pb.ShardKey) -> tuple[int, int]:

@@ -1,0 +1,1 @@
+"""How the clients talk to a gateway: channels, requests, replies, retries, streams."""

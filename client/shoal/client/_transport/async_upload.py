@@ -1,0 +1,82 @@
+"""Carries out an upload over grpc.aio: one task reads replies, the caller's task does all else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterable, Callable, Iterable
+from random import Random
+
+from shoal.client._transport.async_stream import Connection, each
+from shoal.client._transport.channel import Stubs
+from shoal.client._transport.retry import Attempts, RetryPolicy
+from shoal.client._transport.upload import Upload, is_passing
+from shoal.client.errors import DeadlineExceeded, ShoalError
+from shoal.client.types import Document, UploadProgress
+from shoal.v1 import documents_pb2
+
+
+async def run_upload(
+    stubs: Stubs,
+    address: str,
+    upload: Upload,
+    documents: Iterable[Document] | AsyncIterable[Document],
+    tell: Callable[[UploadProgress], None],
+    policy: RetryPolicy,
+    rng: Random,
+    timeout_s: float,
+) -> None:
+    """Sends all documents and returns when every batch is answered; raises what a retry cannot mend."""
+
+    def connect() -> Connection[documents_pb2.UpsertStreamResponse]:
+        return Connection(stubs.documents.UpsertStream, "upload", address)
+
+    connection = connect()
+
+    async def settle(enough: Callable[[], bool]) -> None:
+        nonlocal connection
+        attempts = Attempts(policy, rng, timeout_s, time.monotonic())
+        while not enough():
+            try:
+                async with asyncio.timeout(attempts.remaining_s(time.monotonic())):
+                    reply = await connection.inbox.get()
+            except TimeoutError:
+                raise attempts.ended_by(DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s")) from None
+            try:
+                if isinstance(reply, ShoalError):
+                    raise reply
+                again = upload.settle(reply)
+                if again is not None:
+                    connection.send(again)
+            except ShoalError as error:
+                if not is_passing(error) or not upload.repeatable:
+                    raise
+                pause_s = attempts.pause_s(error, time.monotonic())
+                if pause_s is None:
+                    raise
+                await connection.close(kindly=False)
+                await asyncio.sleep(pause_s)
+                connection = connect()
+                for message in upload.unanswered():
+                    connection.send(message)
+            else:
+                attempts = Attempts(policy, rng, timeout_s, time.monotonic())
+                tell(upload.progress())
+
+    finished = False
+    try:
+        async for document in each(documents):
+            batch = upload.add(document)
+            if batch is not None:
+                connection.send(upload.sent(batch))
+                # The writing and the reading task run only while this one waits, and a plain iterable never does.
+                await asyncio.sleep(0)
+                await settle(lambda: not upload.full and connection.inbox.empty())
+        last = upload.cut()
+        if last is not None:
+            connection.send(upload.sent(last))
+        await settle(lambda: upload.settled)
+        tell(upload.progress())
+        finished = True
+    finally:
+        await connection.close(kindly=finished)

@@ -1,0 +1,290 @@
+"""Builds every request, and says which method takes it and how its reply is read. No I/O: both clients share it.
+
+Only what cannot be encoded is refused here; limits are the server's to judge.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from shoal.client import embeddings, types
+from shoal.client._transport import replies as _replies
+from shoal.client._transport.channel import Stubs
+from shoal.client.errors import InvalidArgument
+from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, search_pb2, status_pb2
+
+T = TypeVar("T")
+_NAMED = TypeVar("_NAMED")
+_INT32 = range(-(2**31), 2**31)
+_INT64 = range(-(2**63), 2**63)
+
+
+@dataclass(frozen=True, slots=True)
+class Call(Generic[T]):
+    """One unary call: the method, its request, and how its reply is read."""
+
+    method: Callable[[Stubs], Any]
+    request: Any
+    read: Callable[[Any], T]
+    repeatable: bool = True
+    """False where sending it twice would tell the caller something untrue."""
+
+
+def create_collection(
+    name: str,
+    model: str,
+    dimension: int,
+    index: types.IndexKind | None,
+    metric: types.Metric,
+    shards: int,
+    empty_text: types.EmptyText,
+) -> Call[types.CollectionInfo]:
+    """Asks for a new collection."""
+    settings = collections_pb2.CollectionSettings(
+        model=_string("model", model),
+        dimension=_integer("dimension", dimension, _INT32),
+        index=collections_pb2.INDEX_KIND_UNSPECIFIED if index is None else _one_of("index", index, _replies.INDEX_KINDS),
+        metric=_one_of("metric", metric, _replies.METRICS),
+        shards=_integer("shards", shards, _INT32),
+        empty_text=_one_of("empty_text", empty_text, _replies.EMPTY_TEXTS),
+    )
+    request = collections_pb2.CreateCollectionRequest(name=_string("name", name), settings=settings)
+    return Call(
+        lambda stubs: stubs.collections.CreateCollection, request, lambda reply: _replies.read_collection(reply.collection)
+    )
+
+
+def get_collection(name: str) -> Call[types.CollectionInfo]:
+    """Asks for one collection."""
+    request = collections_pb2.GetCollectionRequest(name=_string("name", name))
+    return Call(
+        lambda stubs: stubs.collections.GetCollection, request, lambda reply: _replies.read_collection(reply.collection)
+    )
+
+
+def list_collections() -> Call[list[types.CollectionInfo]]:
+    """Asks for all collections."""
+    return Call(
+        lambda stubs: stubs.collections.ListCollections,
+        collections_pb2.ListCollectionsRequest(),
+        lambda reply: [_replies.read_collection(collection) for collection in reply.collections],
+    )
+
+
+def drop_collection(name: str) -> Call[int]:
+    """Asks for a collection's end."""
+    request = collections_pb2.DropCollectionRequest(name=_string("name", name))
+    return Call(lambda stubs: stubs.collections.DropCollection, request, lambda reply: reply.documents)
+
+
+def encode_document(document: types.Document, field: str) -> documents_pb2.Document:
+    """A document as it is sent; raises InvalidArgument, naming `field`, for what cannot be encoded."""
+    if not isinstance(document, types.Document):
+        raise InvalidArgument(f"{field} must be a Document, not {type(document).__name__}", field=field)
+    wire = documents_pb2.Document(
+        id=_string(f"{field}.id", document.id),
+        text=_string(f"{field}.text", document.text),
+        payload=_json_object(f"{field}.payload", document.payload),
+    )
+    if document.vector is not None:
+        wire.vector = _packed(f"{field}.vector", document.vector)
+    if document.embedding is not None:
+        embedding = document.embedding
+        if not isinstance(embedding, types.Embedding):
+            raise InvalidArgument(f"{field}.embedding must be an Embedding, not {type(embedding).__name__}", field=field)
+        wire.embedding.vector = _packed(f"{field}.embedding.vector", embedding.vector)
+        wire.embedding.fingerprint = _string(f"{field}.embedding.fingerprint", embedding.fingerprint)
+        wire.embedding.content_hash = bytes(embedding.content_hash)
+        wire.embedding.truncated = bool(embedding.truncated)
+    if document.expected_version is not None:
+        wire.expected_version = _integer(f"{field}.expected_version", document.expected_version, _INT64)
+    return wire
+
+
+def upsert(collection: str, documents: Iterable[types.Document], wait: bool) -> Call[types.Token]:
+    """Asks for documents to be written."""
+    if isinstance(documents, types.Document | str | Mapping):
+        raise InvalidArgument(f"documents must be a list of Document, not {type(documents).__name__}", field="documents")
+    request = documents_pb2.UpsertRequest(
+        collection=_string("collection", collection),
+        documents=[encode_document(document, f"documents[{place}]") for place, document in enumerate(documents)],
+        wait=wait,
+    )
+    # The first attempt may have been committed before its answer was lost; a second would then meet a false conflict.
+    conditional = any(document.HasField("expected_version") for document in request.documents)
+    return Call(lambda stubs: stubs.documents.Upsert, request, _replies.read_write, repeatable=not conditional)
+
+
+def delete(collection: str, ids: Sequence[str], wait: bool) -> Call[types.Token]:
+    """Asks for documents to be deleted."""
+    request = documents_pb2.DeleteRequest(collection=_string("collection", collection), ids=_ids(ids), wait=wait)
+    return Call(lambda stubs: stubs.documents.Delete, request, _replies.read_write)
+
+
+def get(collection: str, ids: Sequence[str]) -> Call[list[types.StoredDocument]]:
+    """Asks for documents by their ids."""
+    request = documents_pb2.GetRequest(collection=_string("collection", collection), ids=_ids(ids))
+    return Call(lambda stubs: stubs.documents.Get, request, _replies.read_stored)
+
+
+def explain(collection: str, id: str) -> Call[types.Explanation]:
+    """Asks how far each generation is with a document."""
+    request = documents_pb2.ExplainRequest(collection=_string("collection", collection), id=_string("id", id))
+    return Call(lambda stubs: stubs.documents.Explain, request, _replies.read_explanation)
+
+
+def failed(collection: str, limit: int) -> Call[list[types.FailedDocument]]:
+    """Asks for the documents that were set aside."""
+    request = documents_pb2.ListFailedRequest(
+        collection=_string("collection", collection), limit=_integer("limit", limit, _INT32)
+    )
+    return Call(lambda stubs: stubs.documents.ListFailed, request, _replies.read_failed)
+
+
+def retry_failed(collection: str, ids: Sequence[str]) -> Call[int]:
+    """Asks for documents that were set aside to be tried again."""
+    request = documents_pb2.RetryFailedRequest(collection=_string("collection", collection), ids=_ids(ids))
+    return Call(lambda stubs: stubs.documents.RetryFailed, request, lambda reply: reply.retried)
+
+
+def search(
+    collection: str,
+    query: str | types.Vector,
+    k: int,
+    token: str | None,
+    include_text: bool,
+    min_coverage: float | None,
+) -> Call[types.SearchResult]:
+    """Asks for the documents nearest to a text or a vector."""
+    request = search_pb2.SearchRequest(
+        collection=_string("collection", collection),
+        k=_integer("k", k, _INT32),
+        token="" if token is None else _string("token", token),
+        include_text=include_text,
+    )
+    if isinstance(query, str):
+        request.text = _string("query", query)
+    else:
+        request.vector = _packed("query", query)
+    if min_coverage is not None:
+        try:
+            request.min_coverage = min_coverage
+        except TypeError:
+            raise InvalidArgument(f"min_coverage must be a number, not {min_coverage!r}", field="min_coverage") from None
+    return Call(lambda stubs: stubs.search.Search, request, _replies.read_search)
+
+
+def embed_template(
+    model: str,
+    role: types.Role,
+    prompt: str | None,
+    dimensions: int,
+    normalize: bool | None,
+    truncation: embeddings.Truncation,
+    vector_type: embeddings.VectorType,
+) -> embedding_pb2.EmbedRequest:
+    """A request for vectors, still without texts."""
+    request = embedding_pb2.EmbedRequest(
+        model=_string("model", model),
+        role=_one_of("role", role, _replies.ROLES),
+        dimensions=_integer("dimensions", dimensions, _INT32),
+        truncation=_one_of("truncation", truncation, _replies.TRUNCATIONS),
+        vector_type=_one_of("vector_type", vector_type, _replies.VECTOR_TYPES),
+    )
+    if prompt is not None:
+        request.prompt = _string("prompt", prompt)
+    if normalize is not None:
+        if not isinstance(normalize, bool):
+            raise InvalidArgument(f"normalize must be a bool or None, not {normalize!r}", field="normalize")
+        request.normalize = normalize
+    return request
+
+
+def embed(request: embedding_pb2.EmbedRequest, texts: Sequence[str]) -> Call[embeddings.Embeddings]:
+    """Asks for the vectors of texts; `request` is a template that becomes the request."""
+    if isinstance(texts, str):
+        raise InvalidArgument("texts must be a list of str, not one str", field="texts", value=texts[:40])
+    request.texts.extend([_string(f"texts[{place}]", text) for place, text in enumerate(texts)])
+    count = len(request.texts)
+    return Call(lambda stubs: stubs.embedding.Embed, request, lambda reply: _replies.read_embeddings(reply, count))
+
+
+def describe() -> Call[types.ServerInfo]:
+    """Asks what the server is and what it takes."""
+    return Call(lambda stubs: stubs.status.Describe, status_pb2.DescribeRequest(), _replies.read_server)
+
+
+def status() -> Call[types.ClusterStatus]:
+    """Asks how the cluster is."""
+    return Call(lambda stubs: stubs.status.Status, status_pb2.StatusRequest(), _replies.read_status)
+
+
+def text_of(field: str, value: object) -> tuple[str, int]:
+    """A text that can be sent, and its bytes in UTF-8; raises InvalidArgument, naming `field`, for anything else."""
+    text = _string(field, value)
+    return text, len(text) if text.isascii() else len(text.encode())
+
+
+def _string(field: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidArgument(f"{field} must be a str, not {type(value).__name__}", field=field, value=repr(value)[:40])
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        message = f"{field} is not valid Unicode (a lone surrogate at character {error.start})"
+        raise InvalidArgument(message, field=field, value=ascii(value)[:40]) from None
+    # A Token's results need not travel, and protobuf keeps subclasses of str as they are.
+    return str(value)
+
+
+def _integer(field: str, value: object, allowed: range) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InvalidArgument(f"{field} must be an int, not {value!r}", field=field, value=repr(value)[:40])
+    if int(value) not in allowed:
+        limit = allowed[-1] if value > 0 else allowed[0]
+        raise InvalidArgument(f"{field} {value} is beyond {limit}", field=field, value=str(value), limit=limit)
+    return int(value)
+
+
+def _one_of(field: str, value: str, allowed: Mapping[Any, _NAMED]) -> _NAMED:
+    if value not in allowed:
+        raise InvalidArgument(f"{field} must be one of {', '.join(allowed)}, not {value!r}", field=field, value=str(value))
+    return allowed[value]
+
+
+def _ids(ids: Sequence[str]) -> list[str]:
+    if isinstance(ids, str):
+        raise InvalidArgument("ids must be a list of str, not one str", field="ids", value=ids[:40])
+    return [_string(f"ids[{place}]", value) for place, value in enumerate(ids)]
+
+
+def _json_object(field: str, payload: object) -> str:
+    if not isinstance(payload, Mapping):
+        raise InvalidArgument(
+            f"{field} must be a mapping, not {type(payload).__name__}", field=field, value=repr(payload)[:40]
+        )
+    if not payload:
+        return ""
+    try:
+        return _string(field, json.dumps(dict(payload), ensure_ascii=False, allow_nan=False, separators=(",", ":")))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{field} is not JSON: {error}", field=field, value=repr(payload)[:40]) from None
+
+
+def _packed(field: str, vector: object) -> bytes:
+    try:
+        # Too large for float32 becomes infinite, which the server refuses by name.
+        with np.errstate(over="ignore"):
+            array = np.asarray(vector, dtype="<f4")
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"{field} is not a vector of numbers: {error}", field=field, value=repr(vector)[:40]) from None
+    if array.ndim != 1:
+        raise InvalidArgument(
+            f"{field} must have one dimension, not {array.ndim}", field=field, value=f"shape {array.shape}"
+        )
+    return array.tobytes()

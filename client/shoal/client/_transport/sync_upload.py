@@ -1,0 +1,79 @@
+"""Carries out an upload over blocking gRPC: a stream's thread reads replies, the caller's thread does all else."""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections.abc import Callable, Iterable
+from random import Random
+
+from shoal.client._transport.channel import Stubs
+from shoal.client._transport.retry import Attempts, RetryPolicy
+from shoal.client._transport.sync_stream import Connection
+from shoal.client._transport.upload import Upload, is_passing
+from shoal.client.errors import DeadlineExceeded, ShoalError
+from shoal.client.types import Document, UploadProgress
+from shoal.v1 import documents_pb2
+
+
+def run_upload(
+    stubs: Stubs,
+    address: str,
+    upload: Upload,
+    documents: Iterable[Document],
+    tell: Callable[[UploadProgress], None],
+    policy: RetryPolicy,
+    rng: Random,
+    timeout_s: float,
+) -> None:
+    """Sends all documents and returns when every batch is answered; raises what a retry cannot mend."""
+
+    def connect() -> Connection[documents_pb2.UpsertStreamResponse]:
+        return Connection(stubs.documents.UpsertStream, "upload", address)
+
+    connection = connect()
+
+    def settle(enough: Callable[[], bool]) -> None:
+        nonlocal connection
+        attempts = Attempts(policy, rng, timeout_s, time.monotonic())
+        while not enough():
+            try:
+                reply = connection.inbox.get(timeout=max(0.0, attempts.remaining_s(time.monotonic())))
+            except queue.Empty:
+                raise attempts.ended_by(DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s")) from None
+            try:
+                if isinstance(reply, ShoalError):
+                    raise reply
+                again = upload.settle(reply)
+                if again is not None:
+                    connection.send(again)
+            except ShoalError as error:
+                if not is_passing(error) or not upload.repeatable:
+                    raise
+                pause_s = attempts.pause_s(error, time.monotonic())
+                if pause_s is None:
+                    raise
+                connection.close(kindly=False)
+                time.sleep(pause_s)
+                connection = connect()
+                for message in upload.unanswered():
+                    connection.send(message)
+            else:
+                attempts = Attempts(policy, rng, timeout_s, time.monotonic())
+                tell(upload.progress())
+
+    finished = False
+    try:
+        for document in documents:
+            batch = upload.add(document)
+            if batch is not None:
+                connection.send(upload.sent(batch))
+                settle(lambda: not upload.full and connection.inbox.empty())
+        last = upload.cut()
+        if last is not None:
+            connection.send(upload.sent(last))
+        settle(lambda: upload.settled)
+        tell(upload.progress())
+        finished = True
+    finally:
+        connection.close(kindly=finished)

@@ -1,0 +1,226 @@
+"""The state of an upload: batches cut to size, those not yet answered, and what became of each document.
+
+Decides and counts; the two clients connect, send, wait and read the clock.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from shoal.client import types
+from shoal.client._transport.replies import read_results
+from shoal.client._transport.requests import encode_document
+from shoal.client.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    MessageTooLarge,
+    Overloaded,
+    ShoalError,
+    Unavailable,
+    error_from_detail,
+)
+from shoal.v1 import documents_pb2
+
+DEFAULT_BATCH_DOCUMENTS = 256
+BATCH_BYTES = 4 * 1024 * 1024
+KEPT_REFUSALS = 1000
+# Room in a message for the collection's name, the sequence number, and the tag and length of each field.
+_ENVELOPE_BYTES = 1024
+_DOCUMENT_OVERHEAD_BYTES = 8
+_DOCUMENT_FIELD = re.compile(r"documents\[(\d+)\]")
+
+
+@dataclass(slots=True)
+class Batch:
+    """Documents that travel together, with their places in the caller's iterable."""
+
+    sequence: int
+    documents: list[documents_pb2.Document] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def ids(self) -> set[str]:
+        """Ids of its documents; each stands in it once."""
+        return {document.id for document in self.documents}
+
+    @property
+    def repeatable(self) -> bool:
+        """False where a document has a version condition, which its own first attempt may have made untrue."""
+        return not any(document.HasField("expected_version") for document in self.documents)
+
+
+class Upload:
+    """One upload into one collection. `window` bounds the batches that are sent but not answered."""
+
+    def __init__(self, collection: str, limits: types.Limits, batch_size: int | None, window: int) -> None:
+        if batch_size is not None and not 1 <= batch_size <= limits.documents_per_write:
+            message = f"batch_size {batch_size} is not 1 to {limits.documents_per_write}"
+            raise InvalidArgument(message, field="batch_size", value=str(batch_size), limit=limits.documents_per_write)
+        if window < 1:
+            raise InvalidArgument(f"window {window} is below 1", field="window", value=str(window), limit=1)
+        self.collection = collection
+        self.window = window
+        self._batch_documents = batch_size or min(DEFAULT_BATCH_DOCUMENTS, limits.documents_per_write)
+        self._batch_bytes = min(BATCH_BYTES, limits.message_bytes - _ENVELOPE_BYTES)
+        self._message_bytes = limits.message_bytes
+        self._cutting = Batch(sequence=1)
+        self._cutting_ids: set[str] = set()
+        self._unanswered: dict[int, Batch] = {}
+        self._position = 0
+        self._sent = 0
+        self._answered = 0
+        self._changed = 0
+        self._refused = 0
+        self._refusals: list[types.Refusal] = []
+        self._latest: list[types.Refusal] = []
+        self._token: types.Token | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether another batch must wait for an answer first."""
+        return len(self._unanswered) >= self.window
+
+    @property
+    def settled(self) -> bool:
+        """Whether every batch sent has been answered."""
+        return not self._unanswered
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the unanswered batches may be sent again."""
+        return all(batch.repeatable for batch in self._unanswered.values())
+
+    def add(self, document: types.Document) -> Batch | None:
+        """Takes the next document; returns a batch to send when it no longer fits into that. A bad one is refused here."""
+        position, self._position = self._position, self._position + 1
+        try:
+            wire = encode_document(document, f"documents[{position}]")
+        except InvalidArgument as error:
+            self._refuse(position, str(getattr(document, "id", "")), error)
+            return None
+        size_bytes = wire.ByteSize() + _DOCUMENT_OVERHEAD_BYTES
+        if size_bytes + _ENVELOPE_BYTES > self._message_bytes:
+            message = f"documents[{position}] takes {size_bytes} bytes; a message may have {self._message_bytes}"
+            self._refuse(
+                position, document.id, MessageTooLarge(message, field=f"documents[{position}]", limit=self._message_bytes)
+            )
+            return None
+        cut = None
+        full = len(self._cutting.documents) >= self._batch_documents
+        large = self._cutting.size_bytes + size_bytes > self._batch_bytes
+        # The server takes a document once in a batch; its later edit goes with the next one.
+        if full or large or document.id in self._cutting_ids:
+            cut = self.cut()
+        self._cutting_ids.add(document.id)
+        self._cutting.documents.append(wire)
+        self._cutting.positions.append(position)
+        self._cutting.size_bytes += size_bytes
+        return cut
+
+    def cut(self) -> Batch | None:
+        """The batch begun, however small; None when it is empty."""
+        if not self._cutting.documents:
+            return None
+        batch, self._cutting = self._cutting, Batch(sequence=self._cutting.sequence + 1)
+        self._cutting_ids = set()
+        return batch
+
+    def sent(self, batch: Batch) -> documents_pb2.UpsertStreamRequest:
+        """Counts a batch as under way and returns its message."""
+        self._unanswered[batch.sequence] = batch
+        self._sent += len(batch.documents)
+        return self._message(batch)
+
+    def unanswered(self) -> Iterable[documents_pb2.UpsertStreamRequest]:
+        """Messages to send on a new connection, in the first order: a document sent twice must end as its later self."""
+        return [self._message(batch) for batch in self._unanswered.values()]
+
+    def settle(self, reply: documents_pb2.UpsertStreamResponse) -> documents_pb2.UpsertStreamRequest | None:
+        """Takes a reply; returns the message to send again where a batch was refused for one document, without that one.
+
+        Raises the error of a batch that was refused for another reason; it stays unanswered.
+        """
+        if reply.HasField("error"):
+            return self._mend(reply.sequence, error_from_detail(reply.error))
+        batch = self._unanswered.pop(reply.sequence, None)
+        if batch is None:
+            return None
+        results = read_results(reply.results)
+        self._token = types.Token(reply.token, results)
+        self._answered += len(batch.documents)
+        for position, result in zip(batch.positions, results, strict=True):
+            if result.error is not None:
+                self._refuse(position, result.id, result.error)
+            elif result.changed:
+                self._changed += 1
+        return None
+
+    def progress(self) -> types.UploadProgress:
+        """Where the upload is; refusals are told once."""
+        latest, self._latest = tuple(self._latest), []
+        return types.UploadProgress(self._sent, self._answered, self._refused, latest)
+
+    def summary(self) -> types.UpsertSummary:
+        """What became of the documents so far."""
+        return types.UpsertSummary(self._position, self._changed, self._refused, tuple(self._refusals), self._token)
+
+    def _mend(self, sequence: int, error: ShoalError) -> documents_pb2.UpsertStreamRequest | None:
+        batch = self._unanswered.get(sequence)
+        place = _DOCUMENT_FIELD.match(error.field)
+        if batch is None or is_passing(error) or place is None or int(place[1]) >= len(batch.documents):
+            raise error
+        refused = batch.documents.pop(int(place[1]))
+        self._refuse(batch.positions.pop(int(place[1])), refused.id, error)
+        self._answered += 1
+        if not batch.documents:
+            del self._unanswered[sequence]
+            return None
+        ids = batch.ids()
+        if any(ids & later.ids() for later in self._unanswered.values() if later.sequence > sequence):
+            # Sent alone it could overtake a later edit of the same document; all are sent again, in order.
+            raise Unavailable("a batch was refused that a later one depends on")
+        return self._message(batch)
+
+    def _message(self, batch: Batch) -> documents_pb2.UpsertStreamRequest:
+        return documents_pb2.UpsertStreamRequest(
+            collection=self.collection, documents=batch.documents, sequence=batch.sequence
+        )
+
+    def _refuse(self, position: int, id: str, error: ShoalError) -> None:
+        refusal = types.Refusal(position, id, error)
+        self._refused += 1
+        self._latest.append(refusal)
+        if len(self._refusals) < KEPT_REFUSALS:
+            self._refusals.append(refusal)
+
+
+def is_passing(error: ShoalError) -> bool:
+    """Whether an upload may go on after this error once the server is ready for it."""
+    return isinstance(error, Unavailable | Overloaded)
+
+
+class Visibility:
+    """Waits until a search shows everything that was acknowledged before `acknowledged_at_s`, on the caller's clock."""
+
+    def __init__(self, collection: str, acknowledged_at_s: float, timeout_s: float) -> None:
+        self._collection = collection
+        self._acknowledged_at_s = acknowledged_at_s
+        self._timeout_s = timeout_s
+        self._fewest_pending: int | None = None
+        self._progress_at_s = acknowledged_at_s
+        self._pause_s = 0.02
+
+    def pause_s(self, info: types.CollectionInfo, asked_at_s: float, now_s: float) -> float | None:
+        """Seconds until the next look, or None when all is shown; raises DeadlineExceeded when pending stops shrinking."""
+        # Every pending change is younger than ours: others write into this collection too.
+        if info.pending == 0 or info.lag_s < asked_at_s - self._acknowledged_at_s:
+            return None
+        if self._fewest_pending is None or info.pending < self._fewest_pending:
+            self._fewest_pending, self._progress_at_s = info.pending, now_s
+        if now_s - self._progress_at_s >= self._timeout_s:
+            stuck = f"{info.pending} documents of {self._collection} are not searchable"
+            raise DeadlineExceeded(f"{stuck} after {self._timeout_s:g} s without progress")
+        pause_s, self._pause_s = self._pause_s, min(0.5, self._pause_s * 1.5)
+        return pause_s

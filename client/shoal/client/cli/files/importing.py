@@ -1,0 +1,69 @@
+"""The command that brings the output of `shoal encode` into a collection."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from shoal.client import types
+from shoal.client._transport.progress import bar
+from shoal.client.cli.failure import Failure
+from shoal.client.cli.files.encoded import EncodedFolder
+from shoal.client.cli.output import cell, print_json
+from shoal.client.cli.session import Session, remote
+
+REPORTED_ROWS = 20
+
+
+@click.command(
+    "import",
+    short_help="Bring the output of 'shoal encode' into a collection.",
+    epilog="\b\nExample:\n  shoal encode wiki.jsonl --model all-MiniLM-L6-v2 --output wiki-vectors\n"
+    "  shoal create wiki --model all-MiniLM-L6-v2\n  shoal import wiki wiki-vectors",
+)
+@click.argument("name")
+@click.argument("directory", metavar="DIR")
+@click.option("--batch", type=click.IntRange(min=1), help="Documents per message.")
+@click.option("--wait", is_flag=True, help="Return once the documents are searchable.")
+@remote
+def import_(session: Session, name: str, directory: str, batch: int | None, wait: bool) -> None:
+    """Add the documents that 'shoal encode' wrote to DIR to NAME with the vectors made there, without encoding again. What
+    NAME has already is left as it is, so it may be run again."""
+    folder = EncodedFolder(directory)
+    folder.check_model(session.client.get_collection(name))
+    bad_rows = 0
+    started_at_s = time.monotonic()
+    with bar(f"importing to {name}", folder.rows) as advance:
+
+        def tell(progress: types.UploadProgress) -> None:
+            nonlocal bad_rows
+            advance(progress.acknowledged)
+            for refusal in progress.latest_refusals:
+                bad_rows += 1
+                if bad_rows <= REPORTED_ROWS:
+                    reason = cell(f"document {refusal.id!r}: {refusal.error}")
+                    click.echo(f"{folder.place(refusal.position)}: {reason}", err=True)
+                elif bad_rows == REPORTED_ROWS + 1:
+                    click.echo("further bad rows are counted, not shown", err=True)
+
+        size = batch or session.client.describe().limits.documents_per_write
+        summary = session.client.upsert_many(name, folder.documents(), batch_size=size, progress=tell, wait=wait)
+    seconds = time.monotonic() - started_at_s
+    written = summary.documents - summary.refused
+    if session.json:
+        print_json(
+            {
+                "collection": name,
+                "written": written,
+                "changed": summary.changed,
+                "bad_rows": bad_rows,
+                "token": summary.token,
+                "seconds": round(seconds, 3),
+            }
+        )
+    else:
+        pace = f"{written / seconds:.0f} rows/s" if seconds else ""
+        click.echo(f"{written} documents in {name}, {summary.changed} of them new or changed; {seconds:.1f} s, {pace}")
+    if bad_rows:
+        raise Failure(f"{bad_rows} rows were not imported to {name}")

@@ -1,0 +1,1 @@
+"""Embeds pending documents and applies their vectors."""

@@ -1,0 +1,93 @@
+"""Vectors that came with writes, kept until their documents are applied. In memory alone, and bounded: what is lost here is
+made again from the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from shoal.cluster.decisions.admission import Incoming, Precomputed
+from shoal.cluster.decisions.placement import shard_of
+
+MEMORY_BYTES = 64 * 1024 * 1024
+_ENTRY_BYTES = 512
+"""What an entry takes beside its vector."""
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """A vector that waits, and whether the write that brought it is committed."""
+
+    id: str
+    shard: int
+    precomputed: Precomputed
+    committed: bool = False
+
+    @property
+    def bytes(self) -> int:
+        """What it takes of the memory."""
+        return _ENTRY_BYTES + len(self.precomputed.vector)
+
+
+class PrecomputedVectors:
+    """At most one vector for a document, the newest that came. Belongs to the coordinator's event loop."""
+
+    def __init__(self, shards: int, most_bytes: int = MEMORY_BYTES) -> None:
+        self._shards = shards
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._kept: dict[str, Kept] = {}
+
+    @property
+    def full(self) -> bool:
+        """True when writes that bring vectors should come later."""
+        return self._bytes >= self._most_bytes
+
+    def ids(self, shards: AbstractSet[int] | None = None) -> Iterable[str]:
+        """Documents whose vector is here, of some shards or all: no encoder need be asked for them."""
+        if shards is None:
+            return self._kept.keys()
+        return [kept.id for kept in self._kept.values() if kept.shard in shards]
+
+    def put(self, documents: Iterable[Incoming]) -> list[Kept]:
+        """Keeps the vectors of documents that are about to be written."""
+        added = []
+        for document in documents:
+            if document.precomputed is not None:
+                self._drop(self._kept.get(document.id))
+                shard = shard_of(document.id, self._shards)
+                kept = self._kept[document.id] = Kept(document.id, shard, document.precomputed)
+                self._bytes += kept.bytes
+                added.append(kept)
+        return added
+
+    def commit(self, added: Iterable[Kept]) -> None:
+        """Their write is committed: from now on they can be due."""
+        for kept in added:
+            kept.committed = True
+
+    def withdraw(self, added: Iterable[Kept]) -> None:
+        """Forgets those that are still here: their write failed, or they were looked at."""
+        for kept in added:
+            if self._kept.get(kept.id) is kept:
+                self._drop(kept)
+
+    def due(self, limit: int, busy: AbstractSet[str], ready: AbstractSet[int]) -> Sequence[Kept]:
+        """At most `limit` vectors of committed documents, the oldest first, without those of `busy` documents.
+
+        Those whose shard is not `ready` go on waiting, unless they leave no room for others.
+        """
+        full = self.full
+        found = []
+        for kept in self._kept.values():
+            if len(found) == limit:
+                break
+            if kept.committed and kept.id not in busy and (full or kept.shard in ready):
+                found.append(kept)
+        return found
+
+    def _drop(self, kept: Kept | None) -> None:
+        if kept is not None:
+            del self._kept[kept.id]
+            self._bytes -= kept.bytes

@@ -1,0 +1,1 @@
+"""Worker processes: pools, supervision, and the Ray actors behind them."""

@@ -1,0 +1,178 @@
+"""Worker processes as detached Ray actors: the one place that creates, finds and ends them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.util import list_named_actors
+
+from shoal.cluster.coordinator.core import CoordinatorSettings
+from shoal.cluster.coordinator.fleet.fleet import FleetError, Located, Member, NoRoom
+from shoal.cluster.ray_runtime.named_actors import StillThere, end_actors
+from shoal.workers.encoding.replica.actor import EncoderActor
+from shoal.workers.indexing.actor import IndexWorkerActor
+from shoal.workers.indexing.files.sealing import seal
+from shoal.workers.indexing.files.storage import DamagedFile
+from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
+
+LOCATE_TIMEOUT_S = 0.5
+START_S = 5.0
+"""How long an actor with room for it may take to start; before that, nothing is said about room."""
+STOP_TIMEOUT_S = 5.0
+"""How long an actor has to finish what is in flight, and then Ray to end it."""
+SEAL_TIMEOUT_S = 3600.0
+
+
+@ray.remote(num_cpus=0.25, max_retries=2)
+def _seal(storage_root: str, manifest: ManifestInfo) -> SealedInfo:
+    return seal(storage_root, manifest)
+
+
+class RayFleet:
+    """A Fleet on the Ray cluster that this process has joined. Actors are detached: they outlive the coordinator."""
+
+    def __init__(self, settings: CoordinatorSettings, namespace: str) -> None:
+        self._settings = settings
+        self._namespace = namespace
+        self._questions: dict[str, list[Any]] = {}
+        """Calls to actors for their address that have not been answered yet. Asked once: each call waits at its actor."""
+        self._missed_s: dict[str, float] = {}
+        """Since when actors have not been found."""
+        self._lock = threading.Lock()
+
+    def start(self, member: Member) -> None:
+        """Makes sure that the member's actor exists; Ray restarts it whenever its process dies."""
+        serve, secret = self._settings.serve, self._settings.secret
+        shared: dict[str, Any] = {
+            "name": member.name,
+            "namespace": self._namespace,
+            "lifetime": "detached",
+            "get_if_exists": True,
+            "max_restarts": -1,
+            # So that an actor's address is told while another call waits.
+            "max_concurrency": 4,
+            **self._resources(member),
+        }
+        try:
+            if member.kind == "index":
+                IndexWorkerActor.options(**shared).remote(self._settings.storage_root, secret, serve.index.threads)
+            else:
+                # Over the machines, so that one that is lost takes few replicas along.
+                EncoderActor.options(**shared, scheduling_strategy="SPREAD").remote(
+                    member.model, secret, serve.encoder.threads_wanted, serve.encoder.pool.most
+                )
+        except RayError as error:
+            raise FleetError(f"{member.name} cannot be started: {_line(error)}") from error
+
+    def locate(self, member: Member) -> Located:
+        """Asks the actor for its address, without waiting long; the answer may come at a later call."""
+        try:
+            question = self._ask(member)
+            ready, _ = ray.wait(question, num_returns=len(question), timeout=LOCATE_TIMEOUT_S)
+            if len(ready) < len(question):
+                self._check_room(member)
+                raise FleetError(f"{member.name} has not started yet")
+            self._forget(member)
+            address, pid = ray.get(question)
+        except (RayError, ValueError) as error:
+            self._forget(member)
+            self._check_room(member)
+            raise FleetError(f"{member.name} is down: {_line(error)}") from error
+        with self._lock:
+            self._missed_s.pop(member.name, None)
+        return Located(address, pid, address.rpartition(":")[0])
+
+    def restart(self, member: Member) -> None:
+        """Kills the actor's process, also one that stands still; Ray starts another."""
+        self._forget(member)
+        try:
+            ray.kill(self._handle(member), no_restart=False)
+        except (RayError, ValueError) as error:
+            raise FleetError(_line(error)) from error
+
+    def existing(self) -> list[str]:
+        """Names of all actors of this cluster that are not dead, coordinator and gateways among them."""
+        try:
+            return [str(name) for name in list_named_actors()]
+        except RayError as error:
+            raise FleetError(_line(error)) from error
+
+    def stop(self, member: Member) -> None:
+        """Lets the actor finish what is in flight, then ends it for good."""
+        self._forget(member)
+        with self._lock:
+            self._missed_s.pop(member.name, None)
+        try:
+            handle = self._handle(member)
+            try:
+                ray.get(handle.stop.remote(), timeout=STOP_TIMEOUT_S)
+            except RayError:
+                pass  # It is dead or stuck, and is about to be ended anyway.
+            end_actors(lambda name: name == member.name, STOP_TIMEOUT_S)
+        except ValueError:
+            return
+        except StillThere as error:
+            raise FleetError(f"{error} was to end and is there after {STOP_TIMEOUT_S:g} s") from error
+        except RayError as error:
+            raise FleetError(f"{member.name} cannot be ended: {_line(error)}") from error
+
+    def seal(self, manifest: ManifestInfo) -> SealedInfo:
+        """Merges a shard's files in a Ray task."""
+        try:
+            return ray.get(_seal.remote(self._settings.storage_root, manifest), timeout=SEAL_TIMEOUT_S)
+        except RayTaskError as error:
+            if isinstance(error.cause, DamagedFile):
+                raise error.cause from error
+            raise FleetError(_line(error.cause)) from error
+        except RayError as error:
+            raise FleetError(_line(error)) from error
+
+    def _ask(self, member: Member) -> list[Any]:
+        with self._lock:
+            question = self._questions.get(member.name)
+            if question is None:
+                handle = self._handle(member)
+                question = self._questions[member.name] = [handle.address.remote(), handle.pid.remote()]
+        return question
+
+    def _forget(self, member: Member) -> None:
+        with self._lock:
+            self._questions.pop(member.name, None)
+
+    def _resources(self, member: Member) -> dict[str, float]:
+        serve = self._settings.serve
+        if member.kind == "index":
+            return {"num_cpus": serve.index.cpus}
+        return {"num_cpus": serve.encoder.cpus, "num_gpus": serve.encoder.gpus}
+
+    def _check_room(self, member: Member) -> None:
+        """Raises NoRoom when the actor has not started because the cluster has nothing free for it.
+
+        An actor that is starting has its share already, so a lack says nothing until it should have started.
+        """
+        with self._lock:
+            missed_s = time.monotonic() - self._missed_s.setdefault(member.name, time.monotonic())
+        if missed_s < START_S:
+            return
+        needed = self._resources(member)
+        free, total = ray.available_resources(), ray.cluster_resources()
+        for name, kind in (("GPU", "num_gpus"), ("CPU", "num_cpus")):
+            amount = needed.get(kind, 0.0)
+            if free.get(name, 0.0) < amount:
+                raise NoRoom(f"for {amount:g} {name}: {free.get(name, 0.0):g} of {total.get(name, 0.0):g} are free")
+
+    def _handle(self, member: Member) -> ActorHandle[Any]:
+        """Raises ValueError when there is no such actor."""
+        return ray.get_actor(member.name, namespace=self._namespace)
+
+
+def _line(error: BaseException) -> str:
+    """The first line of an error: Ray's messages carry whole tracebacks."""
+    if isinstance(error, RayActorError):
+        return "its process has ended"
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

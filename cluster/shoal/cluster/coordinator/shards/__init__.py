@@ -1,0 +1,1 @@
+"""Places shards, keeps their replicas at the manifest, and seals them."""

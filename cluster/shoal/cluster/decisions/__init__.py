@@ -1,0 +1,1 @@
+"""Pure decisions: state in, effects out. No Ray, gRPC, clocks or disks."""

@@ -1,0 +1,191 @@
+"""What to do about the difference between wanted and embedded versions: pure decisions, carried out by the coordinator.
+
+Here is no clock, network or disk: state and answers come in, effects go out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
+
+from shoal.cluster.decisions.admission import is_live
+
+
+class Pending(Protocol):
+    """What a decision needs to know of a pending document."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def vector(self) -> bytes | None: ...
+    @property
+    def removal(self) -> bool: ...
+    @property
+    def shard(self) -> int: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def priority(self) -> int: ...
+
+
+P = TypeVar("P", bound=Pending)
+
+LOSSES_BEFORE_BISECTING = 2
+BUSY_PAUSE_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """Where a batch for an encoder closes."""
+
+    documents: int
+    text_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Generic[P]):
+    """Documents that go to an encoder in one call."""
+
+    documents: tuple[P, ...]
+    strikes: int = 0
+    """How often an encoder was lost while it worked on these documents."""
+
+    @property
+    def live(self) -> bool:
+        """Whether these are changes of documents that searches know: they go before backfill."""
+        return is_live(self.documents[0].priority)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan(Generic[P]):
+    """What can be started now."""
+
+    apply: tuple[P, ...]
+    """Removals and users' own vectors: they need no encoder."""
+    encode: tuple[Batch[P], ...]
+
+
+def plan(pending: Sequence[P], limits: BatchLimits, shards_ready: frozenset[int]) -> Plan[P]:
+    """Cuts pending documents into work, keeping their order.
+
+    Those of a shard that nobody serves now are left out; one that failed before goes alone. Live edits and backfill never
+    share a batch, or the edits would wait with the rest.
+    """
+    apply: list[P] = []
+    batches: list[Batch[P]] = []
+    batch: list[P] = []
+    size = 0
+    for document in pending:
+        if document.shard not in shards_ready:
+            continue
+        if document.removal or document.vector:
+            apply.append(document)
+            continue
+        if document.attempts:
+            # It failed before: alone it can take no other down with it.
+            batches.append(Batch((document,), LOSSES_BEFORE_BISECTING - 1))
+            continue
+        length = len(document.text.encode())
+        full = len(batch) >= limits.documents or size + length > limits.text_bytes
+        if batch and (full or is_live(document.priority) != is_live(batch[0].priority)):
+            batches.append(Batch(tuple(batch)))
+            batch, size = [], 0
+        batch.append(document)
+        size += length
+    if batch:
+        batches.append(Batch(tuple(batch)))
+    return Plan(tuple(apply), tuple(batches))
+
+
+class EncodeFailure(Enum):
+    """How a call to an encoder failed."""
+
+    BUSY = "busy"
+    """Full, slow or not reached: says nothing about the documents."""
+    LOST = "lost"
+    """The process died or the connection broke while it worked: it may have been a document's doing."""
+    REJECTED = "rejected"
+    """The encoder answered that it cannot do this batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryBatch(Generic[P]):
+    """Try the batch again after a pause."""
+
+    batch: Batch[P]
+    pause_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CountAttempt(Generic[P]):
+    """Count a failed attempt against this one document."""
+
+    document: P
+
+
+FailureEffect = RetryBatch[P] | CountAttempt[P]
+
+
+def after_failure(batch: Batch[P], failure: EncodeFailure) -> tuple[FailureEffect[P], ...]:
+    """What follows when a whole batch fails: patience, bisecting, or a count against the document that stands alone."""
+    if failure is EncodeFailure.BUSY:
+        return (RetryBatch(batch, BUSY_PAUSE_S),)
+    strikes = batch.strikes + 1
+    if failure is EncodeFailure.LOST and strikes < LOSSES_BEFORE_BISECTING:
+        return (RetryBatch(Batch(batch.documents, strikes), BUSY_PAUSE_S),)
+    if len(batch.documents) == 1:
+        return (CountAttempt(batch.documents[0]),)
+    middle = len(batch.documents) // 2
+    # The halves keep one strike less than the bound, so that each further loss bisects at once.
+    carried = LOSSES_BEFORE_BISECTING - 1 if failure is EncodeFailure.LOST else 0
+    return tuple(RetryBatch(Batch(part, carried), 0.0) for part in (batch.documents[:middle], batch.documents[middle:]))
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Pauses between attempts that count."""
+
+    attempts: int
+    first_pause_s: float
+    longest_pause_s: float
+
+
+def next_attempt(attempts: int, policy: RetryPolicy) -> float | None:
+    """Seconds to wait after the `attempts`-th failed attempt; None when the document is to be set aside as failed."""
+    if attempts >= policy.attempts:
+        return None
+    return min(policy.longest_pause_s, policy.first_pause_s * 2.0 ** min(attempts - 1, 60))
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFigures:
+    """What a shard's worker tells of it."""
+
+    live: int = 0
+    sealed_rows: int = 0
+    sealed_dead: int = 0
+    delta_rows: int = 0
+    segments: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SealPolicy:
+    """When a shard's segments are merged into a new sealed index."""
+
+    delta_rows: int
+    segments: int
+    dead_share: float
+
+
+MIN_ROWS_FOR_DEAD_SHARE = 256
+
+
+def should_seal(figures: ShardFigures, policy: SealPolicy) -> bool:
+    """True when scanning the delta, opening the files or skipping the dead costs more than a new sealed index."""
+    if figures.delta_rows > policy.delta_rows or figures.segments > policy.segments:
+        return True
+    if figures.sealed_rows < MIN_ROWS_FOR_DEAD_SHARE:
+        return False
+    return figures.sealed_dead > policy.dead_share * figures.sealed_rows

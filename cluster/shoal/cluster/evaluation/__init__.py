@@ -1,1 +1,0 @@
-"""What the command line asks of word vectors and models: `shoal eval` and `shoal similar`."""

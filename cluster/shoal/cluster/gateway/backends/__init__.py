@@ -1,0 +1,1 @@
+"""Outgoing calls of the gateway: encoders, index shards, coordinator, ledger."""

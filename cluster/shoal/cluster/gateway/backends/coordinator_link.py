@@ -1,0 +1,159 @@
+"""The gateway's line to the coordinator: finds it by the ledger's lease, follows its routing table, forwards writes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import grpc.aio
+from google.protobuf.message import Message
+
+from shoal.cluster.errors import ClusterError, Unavailable
+from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.backends.internal_calls import call
+from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
+from shoal.cluster.gateway.backends.routing_view import RoutingView
+from shoal.cluster.ledger.errors import LedgerError
+from shoal.cluster.rpc.channels import Channels
+from shoal.cluster.rpc.routing import RoutingTable
+from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
+from shoal.workers.runtime.serving import secret_metadata
+
+log = logging.getLogger(__name__)
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+FIRST_PAUSE_S = 0.05
+LONGEST_PAUSE_S = 1.0
+LEASE_CHECK_S = 2.0
+RETRY_AFTER_MS = 500
+PEER = "the coordinator"
+
+
+class CoordinatorLink:
+    """Belongs to one event loop; `run` must be running for the routing view to be kept up."""
+
+    def __init__(
+        self, reads: LedgerReads, view: RoutingView, secret: str, gateway: str, routed: Callable[[], Awaitable[None]]
+    ) -> None:
+        """`routed` is awaited after each change of the routing view."""
+        self._reads = reads
+        self._view = view
+        self._metadata = secret_metadata(secret)
+        self._gateway = gateway
+        self._routed = routed
+        self._channels = Channels()
+        self._address = ""
+
+    async def run(self) -> None:
+        """Follows the routing table until cancelled, through restarts and changes of the coordinator."""
+        pause = FIRST_PAUSE_S
+        while True:
+            age = self._view.table.age
+            try:
+                await self._follow(await self._locate())
+            except (ClusterError, LedgerError, grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
+                log.debug("gateway %s: the routing stream ended: %s", self._gateway, error)
+            if self._view.table.age != age:
+                pause = FIRST_PAUSE_S
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        await self._channels.close_all()
+
+    async def write(self, request: coordinator_pb2.WriteRequest, deadline: Deadline) -> coordinator_pb2.WriteResponse:
+        """Commits a batch; when this returns the write is durable."""
+        return await self._forward(lambda stub: stub.Write, request, deadline)
+
+    async def provision(self, request: coordinator_pb2.ProvisionRequest, deadline: Deadline) -> None:
+        """Creates a collection; returns when it can be written to."""
+        await self._forward(lambda stub: stub.Provision, request, deadline)
+
+    async def discard(self, request: coordinator_pb2.DiscardRequest, deadline: Deadline) -> int:
+        """Drops a collection; returns how many documents it had."""
+        return (await self._forward(lambda stub: stub.Discard, request, deadline)).documents
+
+    async def requeue(self, request: coordinator_pb2.RequeueRequest, deadline: Deadline) -> int:
+        """Lets failed documents be tried again; returns how many."""
+        return (await self._forward(lambda stub: stub.Requeue, request, deadline)).retried
+
+    async def retain_model(self, model: str, deadline: Deadline) -> None:
+        """Returns when an encoder of the model is ready."""
+        await self._forward(lambda stub: stub.RetainModel, coordinator_pb2.RetainModelRequest(model=model), deadline)
+
+    async def _locate(self) -> str:
+        lease = await self._reads.lease()
+        if lease is None or not lease.address:
+            raise Unavailable(f"{PEER} has not started yet", retry_after_ms=RETRY_AFTER_MS)
+        if lease.address != self._address:
+            self._address = lease.address
+            await self._channels.keep({lease.address})
+        return lease.address
+
+    async def _follow(self, address: str) -> None:
+        """Takes in routing messages until the stream ends or the lease names another address."""
+        stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channels.get(address))
+        stream = stub.WatchRouting(coordinator_pb2.WatchRoutingRequest(gateway=self._gateway), metadata=self._metadata)
+        reading = asyncio.create_task(self._take_in(stream))
+        checking = asyncio.create_task(self._until_moved(address))
+        try:
+            await asyncio.wait((reading, checking), return_when=asyncio.FIRST_COMPLETED)
+            # A closed channel cancels the stream; that is only another way for it to end.
+            if reading.done() and not reading.cancelled():
+                reading.result()
+        finally:
+            reading.cancel()
+            checking.cancel()
+            await asyncio.gather(reading, checking, return_exceptions=True)
+            stream.cancel()
+
+    async def _take_in(
+        self,
+        stream: grpc.aio.UnaryStreamCall[coordinator_pb2.WatchRoutingRequest, coordinator_pb2.WatchRoutingResponse],
+    ) -> None:
+        async for message in stream:
+            if self._view.offer(RoutingTable.from_message(message)):
+                await self._routed()
+
+    async def _until_moved(self, address: str) -> None:
+        # A coordinator whose machine is gone does not end its streams, but its successor takes the lease.
+        while True:
+            await asyncio.sleep(LEASE_CHECK_S)
+            with contextlib.suppress(ClusterError, LedgerError):
+                if await self._locate() != address:
+                    return
+
+    async def _forward(
+        self,
+        method: Callable[
+            [coordinator_pb2_grpc.CoordinatorServiceAsyncStub], grpc.aio.UnaryUnaryMultiCallable[Request, Response]
+        ],
+        request: Request,
+        deadline: Deadline,
+    ) -> Response:
+        """One call; a second one only where the lease meanwhile names another address."""
+        address = self._address or await self._locate()
+        try:
+            return await self._call(method, request, deadline, address)
+        except Unavailable as error:
+            if await self._locate() == address:
+                raise Unavailable(error.message, retry_after_ms=error.retry_after_ms or RETRY_AFTER_MS) from error
+        return await self._call(method, request, deadline, self._address)
+
+    async def _call(
+        self,
+        method: Callable[
+            [coordinator_pb2_grpc.CoordinatorServiceAsyncStub], grpc.aio.UnaryUnaryMultiCallable[Request, Response]
+        ],
+        request: Request,
+        deadline: Deadline,
+        address: str,
+    ) -> Response:
+        stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channels.get(address))
+        return await call(method(stub), request, deadline, self._metadata, PEER)

@@ -1,0 +1,185 @@
+"""Calls to encoder replicas: queries cached, shared and gathered while busy; other texts as they come. Which model is meant
+is decided elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import grpc
+
+from shoal.cluster.errors import Overloaded, Unavailable
+from shoal.cluster.gateway.backends.counts import GatewayCounts
+from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.backends.internal_calls import call, persist
+from shoal.cluster.gateway.backends.query_cache import QueryCache, QueryKey
+from shoal.cluster.gateway.backends.routing_view import RoutingView
+from shoal.cluster.gateway.paths.encoding_messages import Priority, QueryAnswer, check_reply, encode_request, query_answers
+from shoal.cluster.rpc.channels import Channels
+from shoal.cluster.rpc.gathering import Gathering
+from shoal.cluster.rpc.routing import ModelId
+from shoal.cluster.rpc.single_flight import SingleFlight
+from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
+from shoal.workers.encoding.model import EncodeOptions
+from shoal.workers.runtime.serving import secret_metadata
+
+# A replica with another model is not the one the route meant.
+_NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})
+RETRY_AFTER_MS = 200
+
+
+class _Line(NamedTuple):
+    """Queries that may travel together."""
+
+    model: ModelId
+    options: EncodeOptions
+
+
+class Encoders:
+    """Every call fails with Unavailable only after the route has been given time to heal. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        view: RoutingView,
+        channels: Channels,
+        secret: str,
+        cache: QueryCache,
+        counts: GatewayCounts,
+        queries_per_call: int,
+        shared_s: float,
+    ) -> None:
+        """`shared_s` is how long a query's encoding may take that callers with deadlines of their own share."""
+        self._view = view
+        self._channels = channels
+        self._metadata = secret_metadata(secret)
+        self._cache = cache
+        self._counts = counts
+        self._queries_per_call = queries_per_call
+        self._shared_s = shared_s
+        self._load: Counter[str] = Counter()
+        self._lines: dict[_Line, Gathering[str, QueryAnswer]] = {}
+        self._flights: SingleFlight[QueryKey, QueryAnswer] = SingleFlight()
+        self._dimensions: dict[ModelId, int] = {}
+
+    def cached(self, model: ModelId, text: str, options: EncodeOptions) -> QueryAnswer | None:
+        """A query's vector without any call, or None."""
+        found = self._cache.get(QueryKey(model.fingerprint, options, text))
+        return None if found is None else QueryAnswer(found, len(found.vector) // 4)
+
+    async def query(self, model: ModelId, text: str, options: EncodeOptions, deadline: Deadline) -> QueryAnswer:
+        """One query's vector: from the cache, from an equal query's encoding under way, or from a gathered call."""
+        return self.cached(model, text, options) or await self.missed_query(model, text, options, deadline)
+
+    async def missed_query(self, model: ModelId, text: str, options: EncodeOptions, deadline: Deadline) -> QueryAnswer:
+        """As `query`, for one that `cached` has just not found."""
+        key = QueryKey(model.fingerprint, options, text)
+        if key in self._flights:
+            self._cache.note_joined()
+
+        async def attempt() -> QueryAnswer:
+            return await self._flights.join(key, lambda: self._gathered(model, key))
+
+        return await persist(attempt, deadline, self._view, f"model {model.model!r}")
+
+    async def many_queries(
+        self, model: ModelId, texts: Sequence[str], options: EncodeOptions, deadline: Deadline
+    ) -> list[QueryAnswer]:
+        """As `missed_query`, for so many that they are a call of their own."""
+        answers = query_answers(await self.texts(model, texts, options, encoder_pb2.ENCODE_PRIORITY_QUERY, deadline))
+        for text, answer in zip(texts, answers, strict=True):
+            self._put(QueryKey(model.fingerprint, options, text), answer)
+        return answers
+
+    async def texts(
+        self, model: ModelId, texts: Sequence[str], options: EncodeOptions, priority: Priority, deadline: Deadline
+    ) -> encoder_pb2.EncodeResponse:
+        """One call with these texts, not gathered with others; raises Overloaded when every replica is full."""
+        request = encode_request(texts, options, model.fingerprint, priority)
+        return await persist(lambda: self._ask(model, request, deadline), deadline, self._view, f"model {model.model!r}")
+
+    async def dimension(self, model: ModelId, deadline: Deadline) -> int:
+        """The length of the model's vectors; the fingerprint decides it, so a replica is asked once only."""
+        known = self._dimensions.get(model)
+        if known is None:
+            known = await persist(lambda: self._describe(model, deadline), deadline, self._view, f"model {model.model!r}")
+            routed = self._view.table.encoders
+            self._dimensions = {one: length for one, length in self._dimensions.items() if one in routed} | {model: known}
+        return known
+
+    async def _gathered(self, model: ModelId, key: QueryKey) -> QueryAnswer:
+        line = _Line(model, key.options)
+        gathering = self._lines.get(line)
+        if gathering is None:
+            # One call at a time for each replica. With two or four, on two cores, fewer queries were answered a second and
+            # the slow ones took twice as long: the batches are smaller, and each call costs about a millisecond.
+            gathering = self._lines[line] = Gathering(
+                self._sender(line),
+                self._queries_per_call,
+                lanes=lambda: len(self._view.table.encoders.get(model, ())),
+            )
+        try:
+            # Those who wait come and go, each with a deadline; work that nobody waits for any more is cancelled.
+            answer = await gathering.submit(key.text, Deadline.within(self._shared_s).at)
+        finally:
+            if gathering.idle and self._lines.get(line) is gathering:
+                del self._lines[line]
+        self._put(key, answer)
+        return answer
+
+    def _put(self, key: QueryKey, answer: QueryAnswer) -> None:
+        if answer.encoded is not None:
+            self._cache.put(key, answer.encoded)
+
+    def _sender(self, line: _Line) -> Callable[[Sequence[str], float], Awaitable[Sequence[QueryAnswer]]]:
+        async def send(texts: Sequence[str], latest: float) -> list[QueryAnswer]:
+            self._counts.encode_queries.add(len(texts))
+            request = encode_request(texts, line.options, line.model.fingerprint, encoder_pb2.ENCODE_PRIORITY_QUERY)
+            return query_answers(await self._ask(line.model, request, Deadline(latest)))
+
+        return send
+
+    async def _ask(
+        self, model: ModelId, request: encoder_pb2.EncodeRequest, deadline: Deadline
+    ) -> encoder_pb2.EncodeResponse:
+        """Asks the least loaded replica, and after it the others while they are unavailable or full."""
+        peer = f"encoder of model {model.model!r}"
+        failure: Unavailable | Overloaded | None = None
+        # Texts differ in length by a factor of thousands; each costs a little by itself.
+        count, size = len(request.texts), sum(len(text) + 16 for text in request.texts)
+        for address in sorted(self._view.table.encoders.get(model, ()), key=self._load.__getitem__):
+            stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(address))
+            self._load[address] += size
+            try:
+                reply = await call(stub.Encode, request, deadline, self._metadata, peer, _NOT_HERE)
+                check_reply(reply, count)
+                return reply
+            except (Unavailable, Overloaded) as error:
+                # One that is full will have room again; one that is gone may not be missed.
+                failure = error if failure is None or isinstance(error, Overloaded) else failure
+            finally:
+                self._load[address] -= size
+                if not self._load[address]:
+                    del self._load[address]
+        if isinstance(failure, Overloaded) and not failure.retry_after_ms:
+            failure = Overloaded(failure.message, retry_after_ms=RETRY_AFTER_MS)
+        raise failure or self._absent(model)
+
+    async def _describe(self, model: ModelId, deadline: Deadline) -> int:
+        failure = self._absent(model)
+        peer = f"encoder of model {model.model!r}"
+        for address in self._view.table.encoders.get(model, ()):
+            stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(address))
+            try:
+                reply = await call(
+                    stub.DescribeModel, encoder_pb2.DescribeModelRequest(), deadline, self._metadata, peer, _NOT_HERE
+                )
+            except Unavailable as error:
+                failure = error
+                continue
+            if reply.fingerprint == model.fingerprint:
+                return reply.dimension
+        raise failure
+
+    def _absent(self, model: ModelId) -> Unavailable:
+        return Unavailable(f"no encoder of model {model.model!r} is ready now", retry_after_ms=RETRY_AFTER_MS)

@@ -1,0 +1,135 @@
+"""Calls to index workers, gathered while busy. What is asked and what follows is decided elsewhere; encoders are in
+`encoders`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import grpc
+
+from shoal.cluster.decisions.merging import Candidate, ShardAnswer
+from shoal.cluster.errors import InternalDefect, Unavailable
+from shoal.cluster.gateway.backends.counts import GatewayCounts
+from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.backends.internal_calls import call, persist
+from shoal.cluster.gateway.backends.routing_view import RoutingView
+from shoal.cluster.rpc.channels import Channels
+from shoal.cluster.rpc.gathering import Gathering
+from shoal.cluster.rpc.routing import ShardId
+from shoal.internal.v1 import index_pb2, index_pb2_grpc
+from shoal.workers.runtime.serving import secret_metadata
+
+# A worker that does not know the shard is not the one the route meant.
+_NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})
+RETRY_AFTER_MS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How far searches see in a shard."""
+
+    through: int
+    """Ordinal of the newest segment."""
+    losses: int
+    """How often files had been taken out of the manifest that it shows."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    vector: bytes
+    min_ordinal: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Queries that may travel together. The address is a part: a new route does not queue behind a worker that hangs."""
+
+    address: str
+    shard: ShardId
+    k: int
+
+
+class Backends:
+    """Every call fails with Unavailable only after the route has been given time to heal. Belongs to one event loop."""
+
+    def __init__(
+        self, view: RoutingView, channels: Channels, secret: str, queries_per_call: int, counts: GatewayCounts
+    ) -> None:
+        self._view = view
+        self._metadata = secret_metadata(secret)
+        self._queries_per_call = queries_per_call
+        self._channels = channels
+        self._counts = counts
+        self._shard_lines: dict[_Line, Gathering[_Query, ShardAnswer]] = {}
+
+    async def search_shard(
+        self, shard: ShardId, vector: bytes, k: int, min_ordinal: int, deadline: Deadline, patience: Deadline | None = None
+    ) -> ShardAnswer:
+        """The shard's `k` rows nearest to a packed float32 vector, once it shows segment `min_ordinal`."""
+
+        async def attempt() -> ShardAnswer:
+            line = _Line(self._address(shard), shard, k)
+            gathering = self._shard_lines.get(line)
+            if gathering is None:
+
+                async def send(queries: Sequence[_Query], latest: float) -> list[ShardAnswer]:
+                    return await self._search(line, queries, Deadline(latest))
+
+                gathering = self._shard_lines[line] = Gathering(send, self._queries_per_call)
+            try:
+                return await gathering.submit(_Query(vector, min_ordinal), deadline.at)
+            finally:
+                if gathering.idle and self._shard_lines.get(line) is gathering:
+                    del self._shard_lines[line]
+
+        return await persist(attempt, deadline, self._view, f"shard {shard}", patience)
+
+    async def lookup(self, shard: ShardId, document_id: str, deadline: Deadline) -> int:
+        """The version that the shard's worker serves for a document, 0 when none; one attempt."""
+        address = self._address(shard)
+        stub = index_pb2_grpc.IndexServiceStub(self._channels.get(address))
+        request = index_pb2.LookupRequest(key=shard.key(), ids=[document_id])
+        response = await call(stub.Lookup, request, deadline, self._metadata, f"shard {shard}", _NOT_HERE)
+        return response.versions[0]
+
+    async def shown(self, address: str, deadline: Deadline) -> dict[ShardId, Shown]:
+        """What searches see in each shard of a worker; one attempt."""
+        stub = index_pb2_grpc.IndexServiceStub(self._channels.get(address))
+        request = index_pb2.DescribeShardsRequest()
+        response = await call(stub.DescribeShards, request, deadline, self._metadata, f"index worker {address}")
+        return {
+            ShardId(state.key.generation, state.key.shard): Shown(state.through, state.losses) for state in response.shards
+        }
+
+    def _address(self, shard: ShardId) -> str:
+        place = self._view.table.shards.get(shard)
+        if place is None:
+            raise Unavailable(f"shard {shard} has no worker now", retry_after_ms=RETRY_AFTER_MS)
+        return place.address
+
+    async def _search(self, line: _Line, queries: Sequence[_Query], deadline: Deadline) -> list[ShardAnswer]:
+        self._counts.shard_queries.add(len(queries))
+        query = index_pb2.ShardQuery(
+            key=line.shard.key(),
+            min_ordinal=max(query.min_ordinal for query in queries),
+            vectors=b"".join(query.vector for query in queries),
+            k=line.k,
+        )
+        stub = index_pb2_grpc.IndexServiceStub(self._channels.get(line.address))
+        request = index_pb2.SearchShardRequest(query=query)
+        response = await call(stub.SearchShard, request, deadline, self._metadata, f"shard {line.shard}", _NOT_HERE)
+        return _answers(response.hits, len(queries), line)
+
+
+def _answers(hits: index_pb2.ShardHits, queries: int, line: _Line) -> list[ShardAnswer]:
+    if len(hits.counts) != queries or not sum(hits.counts) == len(hits.ids) == len(hits.versions) == len(hits.scores):
+        raise InternalDefect(f"shard {line.shard} at {line.address} gave an answer that does not add up")
+    answers: list[ShardAnswer] = []
+    start = 0
+    for count in hits.counts:
+        rows = slice(start, start + count)
+        found = map(Candidate, hits.ids[rows], hits.versions[rows], hits.scores[rows])
+        answers.append(ShardAnswer(tuple(found), exhausted=count < line.k, losses=hits.losses))
+        start += count
+    return answers

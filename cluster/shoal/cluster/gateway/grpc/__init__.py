@@ -1,0 +1,1 @@
+"""The gateway's gRPC server, services and streams."""

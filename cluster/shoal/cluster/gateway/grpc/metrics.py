@@ -1,0 +1,147 @@
+"""A gateway's figures for Prometheus, over HTTP. Nothing is counted here: it reads what the gateway counts and knows anyway,
+and only when it is scraped."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from shoal.cluster.errors import ListenError
+from shoal.cluster.gateway.backends.counts import GatewayCounts, Histogram
+from shoal.cluster.gateway.backends.query_cache import QueryCache
+from shoal.cluster.gateway.backends.routing_view import RoutingView
+from shoal.cluster.settings import split_listen
+from shoal.v1 import status_pb2
+
+_ENCODER_LABELS = ("replica", "model")
+
+
+class GatewayCollector(Collector):
+    """Turns counts into metric families. Called from the HTTP server's threads, while the gateway goes on counting."""
+
+    def __init__(self, counts: GatewayCounts, cache: QueryCache, view: RoutingView) -> None:
+        self._counts = counts
+        self._cache = cache
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        """Everything, as it is now."""
+        yield from self._requests()
+        yield from self._embedding()
+        yield from self._query_cache()
+        yield from self._gathering()
+        yield from self._encoders()
+
+    def _requests(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily("shoal_requests", "Public calls that ended.", labels=("method", "status"))
+        # Copied at once: the gateway may add an entry while this goes through them.
+        for (method, status), count in sorted(dict(self._counts.requests).items()):
+            requests.add_metric((method, status), count)
+        yield requests
+        seconds = HistogramMetricFamily("shoal_request_seconds", "Duration of public calls.", labels=("method",))
+        for method, histogram in sorted(dict(self._counts.seconds).items()):
+            seconds.add_metric((method,), _buckets(histogram), histogram.total)
+        yield seconds
+        yield GaugeMetricFamily("shoal_requests_in_flight", "Public calls under way.", value=self._counts.in_flight)
+
+    def _embedding(self) -> Iterator[Metric]:
+        texts = CounterMetricFamily("shoal_embedded_texts", "Texts that got a vector from Embed.", labels=("role",))
+        tokens = CounterMetricFamily("shoal_embedded_tokens", "Tokens of those texts.", labels=("role",))
+        for family, counted in ((texts, self._counts.embedded_texts), (tokens, self._counts.embedded_tokens)):
+            for role, count in sorted(dict(counted).items()):
+                family.add_metric((role,), count)
+            yield family
+        failed = self._counts.failed_texts
+        yield CounterMetricFamily("shoal_embed_failed_texts", "Texts that got an error from Embed.", value=failed)
+
+    def _query_cache(self) -> Iterator[Metric]:
+        cache = self._cache.figures()
+        for name, what, count in (
+            ("hits", "Query texts whose vector was in the cache.", cache.hits),
+            ("misses", "Query texts whose vector was not in the cache.", cache.misses),
+            ("joined", "Misses that waited for an equal text's encoding, already under way.", cache.joined),
+            ("evicted", "Entries that had to go for others.", cache.evicted),
+        ):
+            yield CounterMetricFamily(f"shoal_query_cache_{name}", what, value=count)
+        for name, what, value in (
+            ("entries", "Vectors in the query cache.", cache.entries),
+            ("bytes", "Memory of the query cache.", cache.bytes),
+            ("limit_bytes", "Most memory that the query cache may take.", cache.limit_bytes),
+        ):
+            yield GaugeMetricFamily(f"shoal_query_cache_{name}", what, value=value)
+
+    def _gathering(self) -> Iterator[Metric]:
+        for name, what, histogram in (
+            ("encode", "Queries in one gathered call to an encoder.", self._counts.encode_queries),
+            ("shard", "Queries in one gathered call to a shard.", self._counts.shard_queries),
+        ):
+            family = HistogramMetricFamily(f"shoal_gathered_{name}_queries", what)
+            family.add_metric((), _buckets(histogram), histogram.total)
+            yield family
+
+    def _encoders(self) -> Iterator[Metric]:
+        """As the coordinator last told: every replica's queue and speed, and every model's pool."""
+        table = self._view.table
+        loads = [(worker, worker.load) for worker in table.workers if worker.HasField("load")]
+        for name, what, values in (
+            ("waiting_texts", "Texts that wait or are being worked on.", [load.waiting_texts for _, load in loads]),
+            ("waiting_tokens", "Tokens of those texts.", [load.waiting_tokens for _, load in loads]),
+            ("oldest_seconds", "How long the oldest of them has waited.", [load.oldest_ms / 1000 for _, load in loads]),
+            ("texts_per_second", "Texts encoded lately.", [load.texts_per_s for _, load in loads]),
+            ("tokens_per_second", "Tokens encoded lately.", [load.tokens_per_s for _, load in loads]),
+            ("busy_ratio", "Share of the last seconds in which it computed.", [load.busy for _, load in loads]),
+        ):
+            yield _of_workers(f"shoal_encoder_{name}", what, [worker for worker, _ in loads], values)
+        encoders = [worker for worker in table.workers if worker.kind == "encoder"]
+        restarts = CounterMetricFamily("shoal_encoder_restarts", "Processes replaced.", labels=_ENCODER_LABELS)
+        for worker in encoders:
+            restarts.add_metric((worker.name, worker.model), worker.restarts)
+        yield restarts
+        for name, what, sizes in (
+            ("ready", "Encoder replicas that answer.", [pool.ready for pool in table.pools]),
+            ("wanted", "Encoder replicas that there should be.", [pool.wanted for pool in table.pools]),
+        ):
+            family = GaugeMetricFamily(f"shoal_pool_{name}_replicas", what, labels=("model",))
+            for pool, size in zip(table.pools, sizes, strict=True):
+                family.add_metric((pool.model,), size)
+            yield family
+
+
+class MetricsServer:
+    """Serves /metrics from threads of its own until `stop`."""
+
+    def __init__(self, listen: str, collector: Collector) -> None:
+        """Raises ListenError when the port cannot be bound, SettingsError when `listen` is not HOST:PORT."""
+        registry = CollectorRegistry()
+        registry.register(collector)
+        host, port = split_listen(listen, "metrics")
+        self._server: WSGIServer
+        self._thread: threading.Thread
+        try:
+            self._server, self._thread = start_http_server(port, host, registry)
+        except OSError as error:
+            raise ListenError(f"cannot listen on {listen}: {error.strerror or error}") from error
+        self.address = f"[{host}]:{self._server.server_port}" if ":" in host else f"{host}:{self._server.server_port}"
+
+    def stop(self) -> None:
+        """Closes the port and ends the threads."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(timeout=5)
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    bounds = [*(f"{bound:g}" for bound in histogram.bounds), "+Inf"]
+    return list(zip(bounds, map(float, histogram.cumulative()), strict=True))
+
+
+def _of_workers(name: str, what: str, workers: Iterable[status_pb2.Worker], values: Iterable[float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, what, labels=_ENCODER_LABELS)
+    for worker, value in zip(workers, values, strict=True):
+        family.add_metric((worker.name, worker.model), value)
+    return family

@@ -1,0 +1,24 @@
+"""SearchService: one call, carried out by the search path."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc.aio
+
+from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.paths.search import Searcher
+from shoal.v1 import search_pb2, search_pb2_grpc
+
+
+class SearchService(search_pb2_grpc.SearchServiceServicer):
+    """Nearest documents to a text or a vector."""
+
+    def __init__(self, searcher: Searcher, default_deadline_s: float) -> None:
+        self._searcher = searcher
+        self._default_deadline_s = default_deadline_s
+
+    async def Search(
+        self, request: search_pb2.SearchRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> search_pb2.SearchResponse:
+        return await self._searcher.search(request, Deadline.of(context, self._default_deadline_s))

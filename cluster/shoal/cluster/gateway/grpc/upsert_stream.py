@@ -1,0 +1,109 @@
+"""One upsert stream: batches are worked on a few at a time and answered in order; edits of one document keep their order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from shoal.cluster.errors import (
+    ClusterError,
+    CollectionMissing,
+    InvalidRequest,
+    MessageTooLarge,
+    VersionConflict,
+    from_ledger,
+)
+from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.grpc.paced_stream import once_there_is_room, paced
+from shoal.cluster.gateway.paths.writing import WritePath
+from shoal.cluster.ledger.errors import LedgerError
+from shoal.v1 import documents_pb2
+
+# What is wrong with a batch itself is answered and the stream goes on. Anything else ends the stream: the caller sends
+# again from the first batch without an answer, and so no older batch can come after a newer one.
+_REFUSALS = (InvalidRequest, CollectionMissing, VersionConflict, MessageTooLarge)
+
+Answering = asyncio.Task[documents_pb2.UpsertStreamResponse]
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    touched: frozenset[tuple[str, str]]
+    task: Answering
+
+
+class UpsertStream:
+    """Serves one call. At most `window` batches are read ahead of the last answer: the server sets the pace."""
+
+    def __init__(self, path: WritePath, window: int, ends: Deadline | None, batch_s: float, draining: asyncio.Event) -> None:
+        """`ends` is the caller's deadline for the whole stream, `batch_s` the time that one batch may take."""
+        self._path = path
+        self._window = window
+        self._ends = ends
+        self._batch_s = batch_s
+        self._draining = draining
+        self._under_way: list[_Batch] = []
+
+    async def answers(
+        self, requests: AsyncIterator[documents_pb2.UpsertStreamRequest]
+    ) -> AsyncIterator[documents_pb2.UpsertStreamResponse]:
+        """One answer for each request, in order; raises what ends the stream early."""
+        line: asyncio.Queue[Answering | None] = asyncio.Queue()
+        room = asyncio.Semaphore(self._window)
+        reader = asyncio.create_task(self._read(requests, line, room))
+        try:
+            while (answering := await line.get()) is not None:
+                yield await answering
+                room.release()
+            await reader
+        finally:
+            reader.cancel()
+            for batch in self._under_way:
+                batch.task.cancel()
+            left = [batch.task for batch in self._under_way]
+            await asyncio.gather(reader, *left, return_exceptions=True)
+
+    async def _read(
+        self,
+        requests: AsyncIterator[documents_pb2.UpsertStreamRequest],
+        line: asyncio.Queue[Answering | None],
+        room: asyncio.Semaphore,
+    ) -> None:
+        try:
+            async for request in paced(requests, room, self._draining):
+                line.put_nowait(self._begin(request))
+        finally:
+            line.put_nowait(None)
+
+    def _begin(self, request: documents_pb2.UpsertStreamRequest) -> Answering:
+        touched = frozenset((request.collection, document.id) for document in request.documents)
+        self._under_way = [batch for batch in self._under_way if not batch.task.done()]
+        before = [batch.task for batch in self._under_way if batch.touched & touched]
+        task = asyncio.create_task(self._answer(request, before))
+        self._under_way.append(_Batch(touched, task))
+        return task
+
+    async def _answer(
+        self, request: documents_pb2.UpsertStreamRequest, before: list[Answering]
+    ) -> documents_pb2.UpsertStreamResponse:
+        deadline = Deadline.within(self._batch_s)
+        if self._ends is not None:
+            deadline = min(deadline, self._ends, key=lambda one: one.at)
+        try:
+            checked = await self._path.checked(request.collection, request.documents)
+            for earlier in before:
+                # Its failure ends the stream, so this batch must not be written.
+                await asyncio.shield(earlier)
+            response = await once_there_is_room(lambda: self._path.commit(checked, deadline), deadline)
+        except LedgerError as error:
+            return _refusal(request, from_ledger(error))
+        except ClusterError as error:
+            return _refusal(request, error)
+        return documents_pb2.UpsertStreamResponse(sequence=request.sequence, results=response.results, token=response.token)
+
+
+def _refusal(request: documents_pb2.UpsertStreamRequest, error: ClusterError) -> documents_pb2.UpsertStreamResponse:
+    if not isinstance(error, _REFUSALS):
+        raise error
+    return documents_pb2.UpsertStreamResponse(sequence=request.sequence, error=error.detail())

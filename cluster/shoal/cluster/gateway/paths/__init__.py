@@ -1,0 +1,1 @@
+"""What the gateway does for a request, one use case per module; no transport."""

@@ -1,0 +1,236 @@
+"""From Embed's messages to the encoder's and back: options, checked; and the reply put together from its parts. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from shoal.cluster.errors import ClusterError, InternalDefect, InvalidRequest, shortened
+from shoal.cluster.gateway.backends.query_cache import EncodedText
+from shoal.cluster.gateway.paths.validation import out_of_limit
+from shoal.cluster.limits import Limits
+from shoal.internal.v1 import encoder_pb2
+from shoal.v1 import embedding_pb2
+from shoal.workers.encoding.model import EncodeOptions, Role, Truncation
+
+_ROLES = {
+    embedding_pb2.ROLE_UNSPECIFIED: Role.DOCUMENT,
+    embedding_pb2.ROLE_DOCUMENT: Role.DOCUMENT,
+    embedding_pb2.ROLE_QUERY: Role.QUERY,
+}
+_TRUNCATIONS = {
+    embedding_pb2.TRUNCATION_UNSPECIFIED: Truncation.END,
+    embedding_pb2.TRUNCATION_END: Truncation.END,
+    embedding_pb2.TRUNCATION_START: Truncation.START,
+    embedding_pb2.TRUNCATION_REFUSE: Truncation.REFUSE,
+}
+_VECTOR_TYPES = {
+    embedding_pb2.VECTOR_TYPE_UNSPECIFIED: embedding_pb2.VECTOR_TYPE_FLOAT32,
+    embedding_pb2.VECTOR_TYPE_FLOAT32: embedding_pb2.VECTOR_TYPE_FLOAT32,
+    embedding_pb2.VECTOR_TYPE_FLOAT16: embedding_pb2.VECTOR_TYPE_FLOAT16,
+}
+_ENCODE_ROLES = {Role.DOCUMENT: encoder_pb2.ENCODE_ROLE_DOCUMENT, Role.QUERY: encoder_pb2.ENCODE_ROLE_QUERY}
+_ENCODE_TRUNCATIONS = {
+    Truncation.END: encoder_pb2.ENCODE_TRUNCATION_END,
+    Truncation.START: encoder_pb2.ENCODE_TRUNCATION_START,
+    Truncation.REFUSE: encoder_pb2.ENCODE_TRUNCATION_REFUSE,
+}
+
+Priority = encoder_pb2.EncodePriority.ValueType
+
+
+def options_of(request: embedding_pb2.EmbedRequest, limits: Limits) -> EncodeOptions:
+    """How the texts of a request are to be encoded; raises InvalidRequest."""
+    for name, value, known, kind in (
+        ("role", request.role, _ROLES, embedding_pb2.Role),
+        ("truncation", request.truncation, _TRUNCATIONS, embedding_pb2.Truncation),
+        ("vector_type", request.vector_type, _VECTOR_TYPES, embedding_pb2.VectorType),
+    ):
+        if value not in known:
+            raise InvalidRequest(f"{name}: {value} is not one of {', '.join(kind.keys())}", field=name, value=str(value))
+    check_dimensions(request.dimensions, limits.dimension, "")
+    prompt = request.prompt if request.HasField("prompt") else None
+    if len(prompt or "") > limits.prompt_characters:
+        raise out_of_limit("prompt", len(prompt or ""), limits.prompt_characters, "characters")
+    return EncodeOptions(
+        role=_ROLES[request.role],
+        prompt=prompt,
+        dimensions=request.dimensions,
+        normalize=request.normalize if request.HasField("normalize") else None,
+        truncation=_TRUNCATIONS[request.truncation],
+    )
+
+
+def check_dimensions(dimensions: int, limit: int, model: str) -> None:
+    """From 0, which keeps all, to the limit, which is that of `model` where one is named; raises InvalidRequest."""
+    if not 0 <= dimensions <= limit:
+        of = f", the dimension of model {model!r}" if model else ""
+        raise InvalidRequest(
+            f"dimensions: {dimensions} is not from 0 to {limit}{of}", field="dimensions", value=str(dimensions), limit=limit
+        )
+
+
+def encode_request(
+    texts: Sequence[str], options: EncodeOptions, fingerprint: str, priority: Priority
+) -> encoder_pb2.EncodeRequest:
+    """The call to an encoder."""
+    request = encoder_pb2.EncodeRequest(
+        texts=texts,
+        role=_ENCODE_ROLES[options.role],
+        fingerprint=fingerprint,
+        priority=priority,
+        dimensions=options.dimensions,
+        truncation=_ENCODE_TRUNCATIONS[options.truncation],
+    )
+    if options.prompt is not None:
+        request.prompt = options.prompt
+    if options.normalize is not None:
+        request.normalize = options.normalize
+    return request
+
+
+def check_reply(reply: encoder_pb2.EncodeResponse, texts: int) -> None:
+    """Raises InternalDefect when a reply is not one to so many texts."""
+    if len(reply.tokens) != texts or len(reply.vectors) != 4 * texts * reply.dimension:
+        raise InternalDefect("an encoder gave an answer that does not add up")
+
+
+class Times(NamedTuple):
+    """Where an encoder's time went, in microseconds."""
+
+    tokenize_us: int = 0
+    queue_us: int = 0
+    infer_us: int = 0
+
+    @classmethod
+    def of(cls, reply: encoder_pb2.EncodeResponse) -> Times:
+        """As a reply tells them."""
+        return cls(reply.tokenize_us, reply.queue_us, reply.infer_us)
+
+
+NO_TIME = Times()
+
+
+class QueryAnswer(NamedTuple):
+    """What became of one query text."""
+
+    encoded: EncodedText | None
+    """None where there is an error."""
+    dimension: int
+    error: str = ""
+    times: Times = NO_TIME
+
+
+def query_answers(reply: encoder_pb2.EncodeResponse) -> list[QueryAnswer]:
+    """One for each text of the call."""
+    width, vectors, times = 4 * reply.dimension, reply.vectors, Times.of(reply)
+    truncated, errors = set(reply.truncated), {one.position: one.error for one in reply.errors}
+    answers: list[QueryAnswer] = []
+    for place, tokens in enumerate(reply.tokens):
+        encoded = None
+        if place not in errors:
+            encoded = EncodedText(vectors[place * width : (place + 1) * width], tokens, place in truncated)
+        answers.append(QueryAnswer(encoded, reply.dimension, errors.get(place, ""), times))
+    return answers
+
+
+@dataclass(slots=True)
+class Encoding:
+    """What became of the texts of a request, in their order."""
+
+    fingerprint: str
+    dimension: int = 0
+    vectors: list[bytes] = field(default_factory=list)
+    """Packed little-endian float32; together a row for each text."""
+    tokens: list[int] = field(default_factory=list)
+    truncated: list[int] = field(default_factory=list)
+    """Places, ascending."""
+    errors: dict[int, ClusterError] = field(default_factory=dict)
+    """By place."""
+    times: Times = NO_TIME
+
+    @classmethod
+    def of_queries(cls, fingerprint: str, answers: Sequence[QueryAnswer]) -> Encoding:
+        """Puts together what was found for each query of a request."""
+        encoding = cls(fingerprint, dimension=max((answer.dimension for answer in answers), default=0))
+        for place, answer in enumerate(answers):
+            if answer.encoded is None:
+                encoding.refuse(place, answer.error)
+                encoding.vectors.append(bytes(4 * encoding.dimension))
+                encoding.tokens.append(0)
+            else:
+                encoding.vectors.append(answer.encoded.vector)
+                encoding.tokens.append(answer.encoded.tokens)
+                if answer.encoded.truncated:
+                    encoding.truncated.append(place)
+            encoding.note_times(answer.times)
+        return encoding
+
+    def append(self, reply: encoder_pb2.EncodeResponse) -> None:
+        """Takes the reply for the next texts; raises InternalDefect when it is another model's."""
+        if reply.fingerprint != self.fingerprint or (self.vectors and reply.dimension != self.dimension):
+            raise InternalDefect("an encoder answered with another model than it was asked for")
+        start = len(self.tokens)
+        self.dimension = reply.dimension
+        self.vectors.append(reply.vectors)
+        self.tokens += reply.tokens
+        self.truncated += [start + place for place in reply.truncated]
+        for one in reply.errors:
+            self.refuse(start + one.position, one.error)
+        self.note_times(Times.of(reply))
+
+    def refuse(self, place: int, reason: str) -> None:
+        """Notes why a text has no vector."""
+        self.errors[place] = InvalidRequest(f"texts[{place}]: {reason}", field=f"texts[{place}]")
+
+    def note_times(self, times: Times) -> None:
+        """Of parts that were encoded side by side the longest counts."""
+        self.times = Times(*map(max, self.times, times))
+
+
+def embed_response(
+    encoding: Encoding, vector_type: embedding_pb2.VectorType.ValueType, total_us: int
+) -> embedding_pb2.EmbedResponse:
+    """The reply. Where float16 cannot hold a vector, that text has an error."""
+    vectors = encoding.vectors[0] if len(encoding.vectors) == 1 else b"".join(encoding.vectors)
+    sent = _VECTOR_TYPES[vector_type]
+    if sent == embedding_pb2.VECTOR_TYPE_FLOAT16:
+        vectors = _halved(vectors, encoding)
+    response = embedding_pb2.EmbedResponse(
+        fingerprint=encoding.fingerprint,
+        dimension=encoding.dimension,
+        vectors=vectors,
+        vector_type=sent,
+        tokens=encoding.tokens,
+        truncated=encoding.truncated,
+        timing=embedding_pb2.EmbedTiming(
+            total_us=total_us,
+            tokenize_us=encoding.times.tokenize_us,
+            queue_us=encoding.times.queue_us,
+            infer_us=encoding.times.infer_us,
+        ),
+    )
+    for place in sorted(encoding.errors):
+        response.errors.add(position=place, error=encoding.errors[place].detail())
+    return response
+
+
+def _halved(vectors: bytes, encoding: Encoding) -> bytes:
+    wide = np.frombuffer(vectors, dtype="<f4").reshape(len(encoding.tokens), encoding.dimension)
+    with np.errstate(over="ignore"):
+        halves = wide.astype("<f2")
+    for place in np.flatnonzero(~np.isfinite(halves).all(axis=1)).tolist():
+        largest = float(np.abs(wide[place]).max())
+        encoding.errors[place] = InvalidRequest(
+            f"texts[{place}]: its vector has a number of {largest:g}, more than float16 holds; ask for float32",
+            field="vector_type",
+            value=shortened(f"{largest:g}"),
+            limit=65504,
+        )
+        encoding.tokens[place] = 0
+        halves[place] = 0
+    encoding.truncated = [place for place in encoding.truncated if place not in encoding.errors]
+    return halves.tobytes()

@@ -1,0 +1,255 @@
+"""The path of one search: cut, encode, ask the shards, merge, validate against the ledger, say what the answer rests on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from shoal.cluster.decisions.merging import Candidate, ShardAnswer, settled
+from shoal.cluster.errors import ClusterError, CoverageTooLow, DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
+from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.backends.encoders import Encoders
+from shoal.cluster.gateway.backends.index_shards import Backends
+from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
+from shoal.cluster.gateway.paths.coverage import Freshness, coverage_of, shortfall
+from shoal.cluster.gateway.paths.documents_validation import check_vector
+from shoal.cluster.gateway.paths.profiles import profile_of
+from shoal.cluster.gateway.paths.validation import (
+    check_collection_name,
+    check_k,
+    check_min_coverage,
+    check_query_text,
+    parse_token,
+)
+from shoal.cluster.gateway.paths.visibility import cut_showing
+from shoal.cluster.ledger.errors import LedgerError
+from shoal.cluster.ledger.records import Cut, LiveDocument, ShardCut
+from shoal.cluster.limits import Limits
+from shoal.cluster.rpc.routing import ModelId, ShardId
+from shoal.v1 import search_pb2
+from shoal.workers.encoding.model import AS_QUERY
+
+PARTIAL_PATIENCE_S = 1.0
+"""How long a search that can live with less waits for a shard that nobody serves."""
+_HYDRATE_LEAST = 16
+# What makes a shard count as not reached, for a search that can live with less.
+_NOT_REACHED = (Unavailable, DeadlineExceeded, Overloaded)
+
+
+@dataclass(slots=True)
+class _Run:
+    """One search under way."""
+
+    request: search_pb2.SearchRequest
+    cut: Cut
+    vector: bytes
+    deadline: Deadline
+    patience: Deadline | None
+    """Set when the request can live with less than every shard."""
+    answers: dict[int, ShardAnswer] = field(default_factory=dict)
+    lost: dict[int, ClusterError] = field(default_factory=dict)
+
+    @property
+    def outdated(self) -> bool:
+        """True where a shard lacks files of which the cut still says that it has them: it was read before their loss."""
+        known = {shard.number: shard.losses for shard in self.cut.shards}
+        return any(answer.losses > known[number] for number, answer in self.answers.items())
+
+
+@dataclass(slots=True)
+class _Validated:
+    hits: list[tuple[Candidate, LiveDocument]] = field(default_factory=list)
+    stale: int = 0
+    """Candidates of which a newer content exists."""
+    hidden: int = 0
+    """Candidates whose document is deleted."""
+
+
+class Searcher:
+    """Answers searches. `now_ms` is the wall clock that the ledger's times are of."""
+
+    def __init__(
+        self, reads: LedgerReads, backends: Backends, encoders: Encoders, limits: Limits, now_ms: Callable[[], int]
+    ) -> None:
+        self._reads = reads
+        self._backends = backends
+        self._encoders = encoders
+        self._limits = limits
+        self._now_ms = now_ms
+        self._models: dict[str, ModelId] = {}
+
+    async def search(self, request: search_pb2.SearchRequest, deadline: Deadline) -> search_pb2.SearchResponse:
+        """The k nearest live documents, none by a stale vector; raises ClusterError."""
+        clock = time.monotonic
+        began, began_ms = clock(), self._now_ms()
+        self._check(request)
+        deadline = deadline.with_margin()
+        patience = Deadline.within(PARTIAL_PATIENCE_S) if request.HasField("min_coverage") else None
+        encode_s = shards_s = 0.0
+        while True:
+            cut, vector, took_s = await self._cut_and_vector(request, deadline)
+            run = _Run(request, cut, vector, deadline, patience)
+            asked = clock()
+            found = await self._until_full(run)
+            encode_s, shards_s = encode_s + took_s, shards_s + clock() - asked
+            if not run.outdated:
+                break
+
+        freshness = Freshness.of(cut, self._now_ms())
+        if found.stale:
+            after = await self._reads.cut(request.collection)
+            freshness = freshness.worse(Freshness.of(after, self._now_ms()))
+            # A change made after the cut, and worked off before it was looked at again, was still not shown.
+            freshness = freshness.with_stale(found.stale - cut.failed, self._now_ms() - began_ms)
+        coverage = coverage_of(cut, set(run.lost), freshness)
+        if request.HasField("min_coverage"):
+            lacking = shortfall(coverage, request.min_coverage)
+            if lacking:
+                raise CoverageTooLow(lacking, field="min_coverage", value=f"{request.min_coverage:g}", retry_after_ms=200)
+        response = search_pb2.SearchResponse(coverage=coverage)
+        for candidate, document in found.hits:
+            response.hits.add(
+                id=candidate.id,
+                score=candidate.score,
+                version=document.version,
+                payload=document.payload,
+                text=document.text or "",
+                truncated=document.truncated,
+            )
+        response.timings.total_us = round(1e6 * (clock() - began))
+        response.timings.encode_us = round(1e6 * encode_s)
+        response.timings.shards_us = round(1e6 * shards_s)
+        return response
+
+    def _check(self, request: search_pb2.SearchRequest) -> None:
+        check_collection_name(request.collection, self._limits)
+        check_k(request.k, self._limits)
+        if request.HasField("min_coverage"):
+            check_min_coverage(request.min_coverage)
+        if request.token:
+            parse_token(request.token)
+        if not request.WhichOneof("query"):
+            raise InvalidRequest("query: a text or a vector is needed", field="query")
+        if request.HasField("text"):
+            check_query_text(request.text, self._limits)
+
+    async def _cut_and_vector(self, request: search_pb2.SearchRequest, deadline: Deadline) -> tuple[Cut, bytes, float]:
+        """The cut, the query's vector and the seconds that encoding took.
+
+        A text is encoded while the cut is read, on the guess that the collection's model is still the one last seen.
+        """
+        guess = self._models.get(request.collection) if request.HasField("text") else None
+        ahead = None if guess is None else _task(self._encode(guess, request.text, deadline))
+        try:
+            cut = await cut_showing(self._reads, request.collection, request.token, deadline)
+            if request.HasField("vector"):
+                check_vector(request.vector, profile_of(cut.collection), "vector")
+                return cut, request.vector, 0.0
+            generation = cut.generation
+            if not generation.model:
+                raise InvalidRequest(
+                    f"text: collection {request.collection!r} has no model, so it is searched with a vector", field="text"
+                )
+            model = ModelId(generation.model, generation.fingerprint)
+            self._models[request.collection] = model
+            if ahead is None or model != guess:
+                return cut, *await self._encode(model, request.text, deadline)
+            return cut, *await ahead
+        except LedgerError:
+            self._models.pop(request.collection, None)
+            raise
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+
+    async def _encode(self, model: ModelId, text: str, deadline: Deadline) -> tuple[bytes, float]:
+        clock = time.monotonic
+        began = clock()
+        answer = await self._encoders.query(model, text, AS_QUERY, deadline)
+        if answer.encoded is None:
+            raise InvalidRequest(f"text: {answer.error}", field="text")
+        return answer.encoded.vector, clock() - began
+
+    async def _until_full(self, run: _Run) -> _Validated:
+        """Asks for more and more until k live hits are certain or no shard has any more."""
+        k = wanted = run.request.k
+        # A shard without a segment has nothing to say.
+        asked = [shard for shard in run.cut.shards if shard.through]
+        while True:
+            await self._ask(run, asked, wanted)
+            found = await self._validate(run, settled(run.answers.values()))
+            asked = [shard for shard in asked if shard.number not in run.lost and not run.answers[shard.number].exhausted]
+            if len(found.hits) >= k or not asked:
+                return found
+            wanted *= 2
+
+    async def _ask(self, run: _Run, shards: list[ShardCut], wanted: int) -> None:
+        """Asks shards in parallel for their best; without `min_coverage` one that cannot be reached ends the search."""
+        tasks = {
+            shard.number: _task(
+                self._backends.search_shard(
+                    ShardId(run.cut.generation.id, shard.number),
+                    run.vector,
+                    wanted,
+                    shard.through,
+                    run.deadline,
+                    run.patience,
+                )
+            )
+            for shard in shards
+        }
+        if not tasks:
+            return
+        strict = run.patience is None
+        try:
+            when = asyncio.FIRST_EXCEPTION if strict else asyncio.ALL_COMPLETED
+            await asyncio.wait(tasks.values(), return_when=when)
+            for number, task in tasks.items():
+                # Not done: another has failed, and its exception is raised further on in this loop.
+                if not task.done():
+                    continue
+                try:
+                    run.answers[number] = task.result()
+                except _NOT_REACHED as error:
+                    if strict:
+                        raise
+                    run.lost[number] = error
+                    # What it said before stands, as far as it goes.
+                    run.answers[number] = replace(run.answers.get(number, ShardAnswer((), True)), exhausted=True)
+        finally:
+            for task in tasks.values():
+                task.cancel()
+
+    async def _validate(self, run: _Run, candidates: list[Candidate]) -> _Validated:
+        """Drops what is not true any more at this moment, until k hits are left."""
+        k = run.request.k
+        found = _Validated()
+        start = 0
+        while start < len(candidates) and len(found.hits) < k:
+            chunk = candidates[start : start + max(k - len(found.hits), _HYDRATE_LEAST)]
+            start += len(chunk)
+            documents = await self._reads.hydrate(
+                run.cut.collection.id,
+                run.cut.generation.id,
+                [candidate.id for candidate in chunk],
+                run.request.include_text,
+            )
+            for candidate in chunk:
+                document = documents.get(candidate.id)
+                if document is None or document.deleted:
+                    found.hidden += 1
+                elif document.content_version != candidate.version:
+                    found.stale += 1
+                elif len(found.hits) < k:
+                    found.hits.append((candidate, document))
+        return found
+
+
+def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    """A task whose failure nobody has to look at: it may be given up while it fails."""
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+    return task

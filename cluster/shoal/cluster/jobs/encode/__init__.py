@@ -1,0 +1,1 @@
+"""`shoal encode`: bulk encoding on Ray Data."""

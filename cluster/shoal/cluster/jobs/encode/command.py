@@ -1,0 +1,198 @@
+"""`shoal encode`: reads the command line, and tells a person or a program how the job goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import signal
+import sys
+import time
+from typing import Any
+
+import click
+
+from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.ray_runtime.environment import set_ray_defaults
+
+REPORTED_ROWS = 20
+TOLD_EVERY_S = 5.0
+
+
+@click.command(
+    epilog="\b\nExamples:\n  shoal encode wiki/*.parquet --model all-MiniLM-L6-v2 --output wiki-vectors\n"
+    "  shoal encode s3://bucket/papers --text-field abstract --keep year --model all-MiniLM-L6-v2 --output s3://bucket/out\n"
+    "  ray job submit -- shoal encode /data/wiki --model all-MiniLM-L6-v2 --output /data/wiki-vectors\n\n"
+    "Run it again after an interruption: it goes on where it stopped. `shoal import` brings the output into a collection.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
+@click.option("--model", required=True, help="Hub name, local folder, short name or hashing[:DIMENSION].")
+@click.option("--output", required=True, metavar="DIR", help="Folder or URI to write to; all nodes must reach it.")
+@click.option("--id-field", default="", help="Field with the row's id; by default id, _id or path.")
+@click.option(
+    "--text-field",
+    "text_fields",
+    multiple=True,
+    help="Field with the text; several are joined with a blank. By default title, and text, content or body.",
+)
+@click.option("--keep", "kept", multiple=True, metavar="FIELD", help="Field of the payload; by default all other fields.")
+@click.option("--no-payload", is_flag=True, help="Keep no fields but id and text.")
+@click.option("--role", type=click.Choice(["document", "query"]), default="document", show_default=True)
+@click.option("--prompt", help="Put before each text in place of the role's own prompt.")
+@click.option("--dimensions", type=click.IntRange(min=1), help="Keep only so many leading dimensions (Matryoshka).")
+@click.option(
+    "--normalize/--no-normalize", default=None, help="Vectors of unit length or not; by default as the model has it."
+)
+@click.option(
+    "--truncation",
+    type=click.Choice(["end", "start", "refuse"]),
+    default="end",
+    show_default=True,
+    help="Where a text that is too long is cut; or it is a bad row.",
+)
+@click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
+@click.option("--replicas", type=click.IntRange(min=1), help="Encoders at work; by default one per node, or per GPU share.")
+@click.option("--gpus", type=click.FloatRange(min=0), default=0.0, help="GPU share of each encoder; 0 uses the CPU.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of each encoder; by default all that are free.")
+@click.option(
+    "--shard-rows", type=click.IntRange(min=1, max=1_000_000), default=4096, show_default=True, help="Rows per file."
+)
+@click.option("--overwrite", is_flag=True, help="Start anew where DIR holds another job's output.")
+@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
+def encode(
+    inputs: tuple[str, ...],
+    model: str,
+    output: str,
+    id_field: str,
+    text_fields: tuple[str, ...],
+    kept: tuple[str, ...],
+    no_payload: bool,
+    role: str,
+    prompt: str | None,
+    dimensions: int | None,
+    normalize: bool | None,
+    truncation: str,
+    dtype: str,
+    replicas: int | None,
+    gpus: float,
+    threads: int | None,
+    shard_rows: int,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    """Turn the texts of INPUT... into vectors in Parquet files: Parquet, JSON lines, CSV, TSV (.gz, .xz too), text, folders,
+    patterns, URIs. Joins Ray at RAY_ADDRESS, or runs it here."""
+    if kept and no_payload:
+        raise click.UsageError("--keep and --no-payload exclude each other")
+    set_ray_defaults(quiet=True)
+    from shoal.cluster.jobs.encode.job import JobSettings, options_of
+    from shoal.cluster.jobs.encode.mapping import Fields
+    from shoal.cluster.jobs.encode.pipeline import Replicas
+    from shoal.cluster.jobs.encode.running import Listeners, run_job
+
+    signal.signal(signal.SIGTERM, lambda _number, _frame: _interrupt())
+    settings = JobSettings(
+        model=model,
+        options=options_of(role, prompt, dimensions or 0, normalize, truncation),
+        fields=Fields(id_field, text_fields, () if no_payload else kept or None),
+        dtype=dtype,
+        shard_rows=shard_rows,
+    )
+    told = _Narrator(output, as_json)
+    listeners = Listeners(told.starting, told.began, told.advanced)
+    try:
+        with told:
+            summary = run_job(inputs, output, settings, Replicas(replicas or 0, threads or 0, gpus), overwrite, listeners)
+    except JobError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo(f"stopped; what is finished stays in {output}: run the same command to go on", err=True)
+        raise
+    told.done(summary)
+    if summary.bad_rows:
+        raise click.ClickException(f"{summary.bad_rows} rows were not encoded; {output}/*.errors.jsonl tells why")
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+class _Narrator:
+    """Tells how a job goes: a bar on a terminal, lines elsewhere, JSON events where asked for."""
+
+    def __init__(self, output: str, as_json: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+        self._output = output
+        self._as_json = as_json
+        self._told_at_s = -TOLD_EVERY_S
+        self._bad_rows = 0
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[pace]}"))
+        self._drawn = Progress(*columns, console=console, transient=True, disable=not console.is_terminal or as_json)
+        self._task = self._drawn.add_task("encoding", total=1.0, pace="")
+
+    def __enter__(self) -> None:
+        self._drawn.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._drawn.stop()
+
+    def starting(self, what: str) -> None:
+        """What is being waited for."""
+        self._drawn.update(self._task, pace=what)
+
+    def began(self, figures: Any, precision: str) -> None:
+        """The first shard is about to be encoded."""
+        if self._as_json:
+            self._event("started", figures, precision=precision)
+        elif figures.shards:
+            click.echo(f"{figures.rows} rows were finished before; going on", err=True)
+        self._show(figures)
+
+    def advanced(self, figures: Any, report: Any) -> None:
+        """A shard is finished."""
+        for line in report.told:
+            self._bad_rows += 1
+            if self._bad_rows <= REPORTED_ROWS:
+                click.echo("".join(char for char in line if char.isprintable()), err=True)
+            elif self._bad_rows == REPORTED_ROWS + 1:
+                click.echo("further bad rows are counted, not shown", err=True)
+        self._show(figures)
+        now_s = time.monotonic()
+        if now_s - self._told_at_s >= TOLD_EVERY_S:
+            self._told_at_s = now_s
+            if self._as_json:
+                self._event("progress", figures)
+            elif self._drawn.disable:
+                click.echo(f"{figures.share:.0%}  {figures.rows} rows  {_pace(figures)}", err=True)
+
+    def done(self, summary: Any) -> None:
+        """Nothing is left to do."""
+        if self._as_json:
+            self._event("finished", summary, output=self._output)
+            return
+        pace = f", {summary.rows_here / summary.seconds:.0f} texts/s" if summary.rows_here else ""
+        click.echo(
+            f"{summary.rows} rows in {self._output}, {summary.rows_here} of them encoded now; {summary.seconds:.1f} s{pace}"
+        )
+
+    def _show(self, figures: Any) -> None:
+        self._drawn.update(self._task, completed=figures.share, pace=f"{figures.rows} rows  {_pace(figures)}")
+
+    def _event(self, event: str, values: Any, **more: object) -> None:
+        rounded = {
+            name: round(value, 4) if isinstance(value, float) else value
+            for name, value in dataclasses.asdict(values).items()
+        }
+        click.echo(json.dumps({"event": event, **rounded, **more}))
+        sys.stdout.flush()
+
+
+def _pace(figures: Any) -> str:
+    if figures.eta_s is None:
+        return ""
+    seconds = int(figures.eta_s)
+    left = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
+    return f"{figures.texts_per_s:.0f} texts/s  {figures.tokens_per_s:.0f} tokens/s  {left} left"

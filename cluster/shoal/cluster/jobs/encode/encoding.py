@@ -1,0 +1,143 @@
+"""Encodes a shard and commits it: what an actor of a job does. Knows no Ray.
+
+A shard's texts make the same batches whenever it is encoded, so that its vectors come out the same bit for bit.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+
+from shoal.cluster.jobs.encode.errors import JobError, one_line
+from shoal.cluster.jobs.encode.job import Job, JobSettings
+from shoal.cluster.jobs.encode.lanes import Lanes
+from shoal.cluster.jobs.encode.output import DATA, ERRORS, OutputFolder, ShardManifest
+from shoal.cluster.jobs.encode.reading import Place, ShardRecords
+from shoal.cluster.jobs.encode.rows import BadRow
+from shoal.cluster.jobs.encode.shared_lock import SharedLock
+from shoal.cluster.jobs.encode.table import EncodedRows, parquet_of
+from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
+
+MOST_ATTEMPTS = 5
+TOLD_ROWS = 20
+"""Bad rows of a shard that are told at once; its errors file has all."""
+FLOAT16_RANGE = "the vector has numbers beyond the range of float16"
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What became of a shard."""
+
+    manifest: ShardManifest
+    told: tuple[str, ...]
+    """The first bad rows, a line each."""
+
+
+class ShardEncoder:
+    """Holds the model of one actor. `encode` may be called by several threads: one tokenises while another's texts are
+    computed."""
+
+    def __init__(
+        self,
+        model: EmbeddingModel,
+        job: Job,
+        settings: JobSettings,
+        output: OutputFolder,
+        on_stall: Callable[[str], NoReturn],
+    ) -> None:
+        """Raises JobError when the model or the folder is another one than the job's; for `on_stall`, see Lanes."""
+        if model.fingerprint != job.model_fingerprint:
+            raise JobError(
+                f"model {settings.model!r} has another fingerprint here ({model.fingerprint}) than when the job was begun"
+                f" ({job.model_fingerprint}): do all machines have the same files?"
+            )
+        output.check_same(job.id)
+        self._model = model
+        self._job = job
+        self._settings = settings
+        self._output = output
+        self._lanes = Lanes(model, on_stall)
+        self._process = SharedLock()
+        # Shards are computed one after another: sharing the lanes would only make both late.
+        self._turn = threading.Lock()
+
+    def encode(self, shard: ShardRecords) -> ShardReport:
+        """Encodes, writes and commits a shard. Raises JobError or ModelError, and then nothing of it counts."""
+        attempts = self._output.attempts(shard.id)
+        # A process has died of it, or of what it shared the process with: alone, it shows which.
+        with self._process.alone() if attempts else self._process.shared():
+            if attempts >= MOST_ATTEMPTS:
+                where = f"{shard.records[0][0].source}:{shard.records[0][0].line}" if shard.records else "an empty shard"
+                raise JobError(
+                    f"{shard.id.name} (from {where} on): the encoder's process died {attempts} times while it worked on it"
+                )
+            self._output.count_attempts(shard.id, attempts + 1)
+            return self._finished(shard)
+
+    def _finished(self, shard: ShardRecords) -> ShardReport:
+        records = [record for _, record in shard.records]
+        encoded = self._encode([record.text for record in records], self._settings.options)
+        vectors, errors = _narrowed(encoded, self._settings.dtype)
+        good = [row for row, error in enumerate(errors) if not error]
+        bad = list(shard.bad)
+        for (place, record), error in zip(shard.records, errors, strict=True):
+            if error:
+                bad.append((place, BadRow(place.line, error, record.id)))
+        data = None
+        if good:
+            rows = EncodedRows(
+                [records[row] for row in good],
+                vectors[good],
+                [encoded.tokens[row] for row in good],
+                [encoded.truncated[row] for row in good],
+            )
+            data = self._output.put(shard.id.name + DATA, parquet_of(rows, self._job, self._settings.dtype))
+        bad.sort(key=lambda one: (one[0].source, one[0].line))
+        lines = [_error_line(place, row) for place, row in bad]
+        manifest = ShardManifest(
+            split=shard.id.split,
+            part=shard.id.part,
+            last=shard.last,
+            rows=len(good),
+            bad_rows=len(bad),
+            tokens=sum(encoded.tokens),
+            truncated=sum(encoded.truncated),
+            input_bytes=shard.input_bytes,
+            data=data,
+            errors=self._output.put(shard.id.name + ERRORS, "".join(lines).encode()) if lines else None,
+        )
+        self._output.commit(manifest)
+        return ShardReport(manifest, tuple(f"{place.source}:{row.line}: {row.reason}" for place, row in bad[:TOLD_ROWS]))
+
+    def _encode(self, texts: Sequence[str], options: EncodeOptions) -> Encoded:
+        """What `EmbeddingModel.encode` does, with the lanes computing and this thread doing the rest."""
+        model = self._model
+        try:
+            tokenized = model.tokenize(texts, options)
+        except ValueError as error:
+            # A text that breaks has an error; what is raised is about all of them, such as a prompt that leaves no room.
+            raise JobError(one_line(error)) from error
+        counts = [text.count for text in tokenized]
+        with self._turn:
+            return model.encode_tokenized(
+                tokenized, options, lambda compute, batches: self._lanes.run(compute, batches, counts)
+            )
+
+
+def _narrowed(encoded: Encoded, dtype: str) -> tuple[np.ndarray, list[str]]:
+    if dtype == "float32":
+        return encoded.vectors, encoded.errors
+    with np.errstate(over="ignore"):
+        vectors = encoded.vectors.astype(np.float16)
+    fits = [bool(np.isfinite(vector).all()) for vector in vectors]
+    return vectors, [error or ("" if fit else FLOAT16_RANGE) for error, fit in zip(encoded.errors, fits, strict=True)]
+
+
+def _error_line(place: Place, row: BadRow) -> str:
+    values = {"source": place.source, "line": row.line, "id": row.id, "reason": row.reason}
+    return json.dumps(values, ensure_ascii=True) + "\n"

@@ -1,0 +1,238 @@
+"""The folder that a job writes: its description, shards of vectors, bad rows, and the manifests that make them count.
+
+A shard's files are written first and its manifest last, each appearing whole or not at all; what no manifest names does
+not exist. Safe to use from many processes at once, but for `begin`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import pyarrow as pa
+
+from shoal.cluster.jobs.encode.errors import JobError, one_line
+from shoal.cluster.jobs.encode.job import Job, difference
+from shoal.cluster.jobs.encode.shards import ShardId
+from shoal.workers.indexing.files.storage import DamagedFile, Storage, StoredFile, checksum_of
+
+JOB = "job.json"
+SUMMARY = "summary.json"
+LOCK = ".lock"
+DATA, ERRORS, MANIFEST, ATTEMPTS = ".parquet", ".errors.jsonl", ".json", ".attempts"
+_PARTIAL = ".partial"
+_READERS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class FileInfo:
+    """A file of a shard."""
+
+    path: str
+    bytes: int
+    checksum: str
+    """Hex blake2b-256."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardManifest:
+    """What a finished shard consists of, and what it stands for."""
+
+    split: int
+    part: int
+    last: bool
+    """True for the last shard of its split."""
+    rows: int
+    bad_rows: int
+    tokens: int
+    truncated: int
+    input_bytes: int
+    data: FileInfo | None
+    """None where there is not one good row."""
+    errors: FileInfo | None
+    """None where there is no bad row."""
+
+    @property
+    def id(self) -> ShardId:
+        """Which shard this is."""
+        return ShardId(self.split, self.part)
+
+    def to_json(self) -> bytes:
+        """One JSON object."""
+        return json.dumps(asdict(self)).encode()
+
+    @staticmethod
+    def from_json(data: bytes) -> ShardManifest:
+        """Raises ValueError, KeyError or TypeError when it is no manifest."""
+        values = json.loads(data)
+        for name in ("data", "errors"):
+            values[name] = FileInfo(**values[name]) if values[name] is not None else None
+        return ShardManifest(**values)
+
+
+class OutputFolder:
+    """A job's output at a path or a URI of pyarrow.fs. Methods raise JobError, in one line that names the folder."""
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+        self._lock: IO[str] | None = None
+        try:
+            self._storage = Storage(root)
+        except (OSError, ValueError, pa.ArrowException) as error:
+            raise JobError(f"{root}: cannot be used for output: {one_line(error)}") from error
+
+    def begin(self, job: Job, overwrite: bool) -> Job:
+        """Makes the folder this job's, or finds that it is already, and clears away what an earlier run left unfinished.
+
+        Returns the job as it was first begun. Raises JobError when the folder holds another job or something else, unless
+        `overwrite`, which removes what another job wrote; and when another process is writing to it.
+        """
+        self._take_lock()
+        names = [file.path for file in self._list()]
+        if JOB not in names:
+            foreign = [name for name in names if not name.endswith(_PARTIAL) and name != LOCK and not _ours(name)]
+            if foreign:
+                raise JobError(f"{self.root}: holds {foreign[0]} and no job; choose an empty folder")
+        elif not overwrite and (begun := self.job()) is not None:
+            if differs := difference(begun, job):
+                raise JobError(f"{self.root}: holds another job: {differs}; choose another --output, or --overwrite")
+            self._clear()
+            return begun
+        # The description goes first: shards of another job must not be taken for those of this one.
+        self._delete(JOB)
+        for name in names:
+            if _ours(name):
+                self._delete(name)
+        self._write(JOB, job.to_json())
+        return job
+
+    def close(self) -> None:
+        """Lets another process have the folder."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def check_same(self, job_id: str) -> None:
+        """Raises JobError when this process sees another folder than the one that began the job."""
+        try:
+            job = self.job()
+        except JobError:
+            job = None
+        if job is None or job.id != job_id:
+            raise JobError(
+                f"{self.root}: is another folder on {os.uname().nodename}; the output must be reached by all nodes"
+            )
+
+    def finished(self) -> list[ShardManifest]:
+        """The manifests of all shards whose files are there, in order."""
+        sizes = {file.path: file.bytes for file in self._list()}
+        paths = sorted(path for path in sizes if path.endswith(MANIFEST) and _shard_of(path))
+        with ThreadPoolExecutor(_READERS) as readers:
+            manifests = [one for one in readers.map(self._manifest, paths) if one is not None]
+        return [
+            one
+            for one in sorted(manifests, key=lambda one: (one.split, one.part))
+            if all(file is None or sizes.get(file.path) == file.bytes for file in (one.data, one.errors))
+        ]
+
+    def attempts(self, shard: ShardId) -> int:
+        """How often a shard that is not finished was begun in this run."""
+        return int(self._read(shard.name + ATTEMPTS) or b"0")
+
+    def count_attempts(self, shard: ShardId, attempts: int) -> None:
+        """Says that a shard is begun for so many times; `commit` forgets it."""
+        self._write(shard.name + ATTEMPTS, str(attempts).encode())
+
+    def put(self, name: str, data: pa.Buffer | bytes) -> FileInfo:
+        """Writes a file of a shard; it does not count before `commit`."""
+        self._write(name, data)
+        return FileInfo(name, len(data), checksum_of(data))
+
+    def commit(self, manifest: ShardManifest) -> None:
+        """Makes a shard count; its files are written already."""
+        self._write(manifest.id.name + MANIFEST, manifest.to_json())
+        self._delete(manifest.id.name + ATTEMPTS)
+
+    def conclude(self, summary: bytes) -> None:
+        """Says that nothing is left to do, and clears away what processes that died left half written."""
+        for file in self._list():
+            if file.path.endswith(_PARTIAL) or (file.path.endswith(ATTEMPTS) and _ours(file.path)):
+                self._delete(file.path)
+        self._write(SUMMARY, summary)
+
+    def _clear(self) -> None:
+        """Removes what no finished shard names; attempts of an earlier run say nothing about this one."""
+        keep = {JOB, SUMMARY}
+        for manifest in self.finished():
+            keep.add(manifest.id.name + MANIFEST)
+            keep |= {file.path for file in (manifest.data, manifest.errors) if file is not None}
+        for file in self._list():
+            if file.path not in keep and (file.path.endswith(_PARTIAL) or _ours(file.path)):
+                self._delete(file.path)
+
+    def _take_lock(self) -> None:
+        """Holds the folder until this process ends; object stores have no locks, and there nothing is held."""
+        if "://" in self.root:
+            return
+        try:
+            os.makedirs(self.root, exist_ok=True)
+            self._lock = (Path(self.root) / LOCK).open("a", encoding="utf-8")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.close()
+            raise JobError(f"{self.root}: another shoal encode is writing to it") from None
+        except OSError as error:
+            self.close()
+            raise JobError(f"{self.root}: cannot be used for output: {one_line(error)}") from error
+
+    def _manifest(self, path: str) -> ShardManifest | None:
+        try:
+            return ShardManifest.from_json(self._read(path) or b"")
+        except (ValueError, KeyError, TypeError):
+            # Damaged or gone, so the shard is made again.
+            return None
+
+    def job(self) -> Job | None:
+        """The job that the folder holds, None when it holds none."""
+        data = self._read(JOB)
+        return None if data is None else Job.from_json(data, f"{self.root}/{JOB}")
+
+    def _list(self) -> list[StoredFile]:
+        try:
+            return self._storage.list("")
+        except (OSError, pa.ArrowException) as error:
+            raise JobError(f"{self.root}: cannot be read: {one_line(error)}") from error
+
+    def _read(self, path: str) -> bytes | None:
+        try:
+            return self._storage.read(path, None).to_pybytes()
+        except DamagedFile:
+            return None
+        except (OSError, pa.ArrowException) as error:
+            raise JobError(f"{self.root}/{path}: cannot be read: {one_line(error)}") from error
+
+    def _write(self, path: str, data: pa.Buffer | bytes) -> None:
+        try:
+            self._storage.write(path, data)
+        except (OSError, pa.ArrowException) as error:
+            raise JobError(f"{self.root}/{path}: cannot be written: {one_line(error)}") from error
+
+    def _delete(self, path: str) -> None:
+        try:
+            self._storage.delete(path)
+        except (OSError, pa.ArrowException) as error:
+            raise JobError(f"{self.root}/{path}: cannot be deleted: {one_line(error)}") from error
+
+
+def _ours(path: str) -> bool:
+    return path in (JOB, SUMMARY) or _shard_of(path) is not None
+
+
+def _shard_of(path: str) -> ShardId | None:
+    suffix = next((one for one in (ERRORS, ATTEMPTS, DATA, MANIFEST) if path.endswith(one)), "")
+    return ShardId.parse(path.removesuffix(suffix))

@@ -1,0 +1,216 @@
+"""The job as a Ray Data pipeline: splits → tasks that read → actors that encode and commit → reports. The one place in
+`jobs` that knows Ray; what tasks and actors do is `reading`'s and `encoding`'s.
+
+A row of the dataset is a whole shard, so that no block ever holds half of one: a shard that Ray runs twice writes the same
+files twice.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pickle
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import ray
+import ray.data
+from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+from ray.exceptions import RayError
+
+from shoal.cluster.jobs.encode.encoding import ShardEncoder, ShardReport
+from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.job import Job, JobSettings, ModelIdentity
+from shoal.cluster.jobs.encode.output import OutputFolder
+from shoal.cluster.jobs.encode.reading import ShardRecords, read_split
+from shoal.cluster.jobs.encode.shards import Split
+from shoal.workers.encoding.loading.loading import load_model
+from shoal.workers.encoding.model import DeviceLost, ModelError
+from shoal.workers.encoding.replica.process_end import end_process
+
+CALLS_PER_ACTOR = 2
+"""One shard is computed while the next is tokenised and the one before it is written."""
+READERS_PER_REPLICA = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    """The actors that encode; 0 leaves a number to `placed`."""
+
+    count: int = 0
+    threads: int = 0
+    """CPU threads of each, and the CPUs that Ray reserves for it."""
+    gpus: float = 0.0
+    """GPU share of each."""
+
+    @property
+    def device(self) -> str | None:
+        """What `load_model` is told: Ray hides no GPU from those who asked for none."""
+        return None if self.gpus else "cpu"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a run of a job is to do."""
+
+    job: Job
+    settings: JobSettings
+    output: str
+    splits: Sequence[Split]
+    """Those of which something is left to do."""
+    skipped: Mapping[int, frozenset[int]]
+    """By split, the parts that are finished."""
+
+
+def placed(wanted: Replicas) -> Replicas:
+    """`wanted` with numbers in place of zeros, after what the Ray cluster has; raises JobError when it has too little."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    gpus = sum(node.get("GPU", 0.0) for node in nodes)
+    cores = max((int(node["CPU"]) for node in nodes), default=0)
+    if wanted.gpus > 0 and gpus < wanted.gpus:
+        raise JobError(f"--gpus {wanted.gpus:g}: the Ray cluster has {gpus:g}")
+    if max(1, wanted.threads) > cores:
+        raise JobError(f"--threads {max(1, wanted.threads)}: the largest node of the Ray cluster has {cores} CPUs")
+    count = wanted.count or max(1, int(gpus / wanted.gpus) if wanted.gpus > 0 else len(nodes))
+    free = int(ray.available_resources().get("CPU", 0))
+    # What other work on the cluster holds is not waited for.
+    threads = wanted.threads or max(1, min(cores, free // count))
+    total = sum(int(node["CPU"]) // threads for node in nodes)
+    if count > total:
+        raise JobError(f"--replicas {count}: with {threads} threads each, the Ray cluster has room for {total}")
+    return Replicas(count, threads, wanted.gpus)
+
+
+def describe_model(model: str, replicas: Replicas) -> ModelIdentity:
+    """What the model is where it will run; raises JobError when it cannot be loaded there."""
+    task = ray.remote(_describe).options(num_cpus=replicas.threads, num_gpus=replicas.gpus)
+    try:
+        answer = ray.get(task.remote(model, replicas.threads, replicas.device))
+    except RayError as error:
+        raise _job_error(error) from error
+    if isinstance(answer, str):
+        raise JobError(answer)
+    return answer
+
+
+def encode_shards(work: Work, replicas: Replicas) -> Iterator[ShardReport]:
+    """Runs the pipeline; a shard is committed when its report comes out. Raises JobError."""
+    _quieten()
+    rows = [{"split": pickle.dumps((split, work.skipped.get(split.number, frozenset())))} for split in work.splits]
+    # A block of its own for each, so that every split is read by a task of its own.
+    splits = ray.data.from_items(rows, override_num_blocks=len(rows))
+    shards = splits.map_batches(
+        cast(Any, _read_split),
+        batch_size=1,
+        # Not reserved: the encoders have every core, and would keep the readers from ever starting.
+        num_cpus=0,
+        compute=TaskPoolStrategy(size=READERS_PER_REPLICA * replicas.count),
+        fn_kwargs={"settings": work.settings},
+    )
+    reports = shards.map_batches(
+        _Encoder,
+        batch_size=1,
+        num_cpus=replicas.threads,
+        num_gpus=replicas.gpus or None,
+        compute=ActorPoolStrategy(
+            size=replicas.count,
+            max_tasks_in_flight_per_actor=2 * CALLS_PER_ACTOR,
+            max_concurrent_calls_per_actor=CALLS_PER_ACTOR,
+            enable_true_multi_threading=True,
+        ),
+        fn_constructor_kwargs={
+            "job": work.job,
+            "settings": work.settings,
+            "output": work.output,
+            "threads": replicas.threads,
+            "device": replicas.device,
+        },
+    )
+    try:
+        for row in reports.iter_rows():
+            report = pickle.loads(row["report"])
+            if isinstance(report, _Failure):
+                raise JobError(report.reason)
+            yield report
+    except JobError:
+        raise
+    except Exception as error:
+        raise _job_error(error) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why the job cannot go on, on its way to the driver: of an exception Ray Data keeps the traceback alone."""
+
+    reason: str
+
+
+class _Encoder:
+    """One actor of the pool: Ray Data calls it with shards, from several threads."""
+
+    def __init__(self, job: Job, settings: JobSettings, output: str, threads: int, device: str | None) -> None:
+        # Tokenizers run on a thread pool of their own, which would take every core of the node.
+        os.environ["RAYON_NUM_THREADS"] = str(threads)
+        try:
+            model = load_model(settings.model, threads, device=device)
+            self._encoder = ShardEncoder(model, job, settings, OutputFolder(output), end_process)
+        except (JobError, ModelError) as error:
+            self._encoder = _Failure(str(error))
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
+        return {"report": [pickle.dumps(self._report(pickle.loads(shard))) for shard in batch["shard"]]}
+
+    def _report(self, shard: ShardRecords | _Failure) -> ShardReport | _Failure:
+        if isinstance(self._encoder, _Failure):
+            return self._encoder
+        if isinstance(shard, _Failure):
+            return shard
+        try:
+            return self._encoder.encode(shard)
+        except DeviceLost as error:
+            # Ray runs the shard in the process that comes after this one.
+            end_process(str(error))
+        except (JobError, ModelError) as error:
+            return _Failure(str(error))
+
+
+def _read_split(batch: dict[str, Any], settings: JobSettings) -> Iterator[dict[str, list[bytes]]]:
+    for packed in batch["split"]:
+        split, finished = pickle.loads(packed)
+        try:
+            for shard in read_split(split, settings.fields, settings.shard_rows):
+                if shard.id.part not in finished:
+                    yield {"shard": [pickle.dumps(shard)]}
+        except JobError as error:
+            yield {"shard": [pickle.dumps(_Failure(str(error)))]}
+
+
+def _describe(model: str, threads: int, device: str | None) -> ModelIdentity | str:
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    try:
+        loaded = load_model(model, threads, device=device)
+    except ModelError as error:
+        return str(error)
+    return ModelIdentity(loaded.fingerprint, loaded.dimension, loaded.max_tokens, loaded.precision)
+
+
+def _quieten() -> None:
+    """Progress and errors are told by the command itself."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Every row, which is a shard, becomes a block at once: it is not held until others have filled a larger one.
+    context.target_max_block_size = 1
+    for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    warnings.filterwarnings("ignore", module=r"ray\..*")
+
+
+def _job_error(error: Exception) -> JobError:
+    """What is left of an error of Ray in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = next((line for line in reversed(lines) if re.match(r"\w[\w.]*(Error|Exception|Interrupt)\b", line)), "")
+    return JobError(f"the pipeline failed: {told or (lines[0] if lines else type(error).__name__)}"[:500])

@@ -1,0 +1,77 @@
+"""How far a job is, how fast it goes and when it will end. Pure: the clock is read elsewhere."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from shoal.cluster.jobs.encode.output import ShardManifest
+
+WINDOW_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A job at one moment. Counts are of all its runs together, rates of the last minute of this one."""
+
+    shards: int
+    rows: int
+    bad_rows: int
+    tokens: int
+    truncated: int
+    share: float
+    """Share of the input that is done, 0 to 1."""
+    texts_per_s: float
+    tokens_per_s: float
+    eta_s: float | None
+    """Seconds to the end at this pace; None while there is no pace."""
+
+
+class Progress:
+    """Counts finished shards. Times are seconds on the caller's clock, never before those given earlier."""
+
+    def __init__(self, input_bytes: int, started_at_s: float) -> None:
+        self._input_bytes = input_bytes
+        self._shards = self._rows = self._bad_rows = self._tokens = self._truncated = self._done_bytes = 0
+        # Of this run: when, and texts, tokens and bytes by then.
+        self._marks: deque[tuple[float, int, int, int]] = deque([(started_at_s, 0, 0, 0)])
+        self._texts_here = self._tokens_here = self._bytes_here = 0
+
+    def found(self, manifest: ShardManifest) -> None:
+        """A shard that an earlier run finished."""
+        self._shards += 1
+        self._rows += manifest.rows
+        self._bad_rows += manifest.bad_rows
+        self._tokens += manifest.tokens
+        self._truncated += manifest.truncated
+        self._done_bytes += manifest.input_bytes
+
+    def finished(self, manifest: ShardManifest, now_s: float) -> None:
+        """A shard that this run has finished."""
+        self.found(manifest)
+        self._texts_here += manifest.rows
+        self._tokens_here += manifest.tokens
+        self._bytes_here += manifest.input_bytes
+        self._marks.append((now_s, self._texts_here, self._tokens_here, self._bytes_here))
+        while len(self._marks) > 2 and now_s - self._marks[1][0] >= WINDOW_S:
+            self._marks.popleft()
+
+    def figures(self) -> Figures:
+        """Where the job stands."""
+        (begin_s, *before), (end_s, *after) = self._marks[0], self._marks[-1]
+        elapsed_s = end_s - begin_s
+        texts, tokens, read = (
+            (new - old) / elapsed_s if elapsed_s > 0 else 0.0 for old, new in zip(before, after, strict=True)
+        )
+        left = max(0, self._input_bytes - self._done_bytes)
+        return Figures(
+            shards=self._shards,
+            rows=self._rows,
+            bad_rows=self._bad_rows,
+            tokens=self._tokens,
+            truncated=self._truncated,
+            share=min(1.0, self._done_bytes / self._input_bytes) if self._input_bytes else 1.0,
+            texts_per_s=texts,
+            tokens_per_s=tokens,
+            eta_s=left / read if read > 0 else None,
+        )

@@ -1,0 +1,105 @@
+"""Reads a split into shards of records: what the tasks of a job do before anything is encoded. Knows no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from shoal.cluster.jobs.encode.errors import JobError, one_line
+from shoal.cluster.jobs.encode.inputs import CountedStream, InputFile, open_input
+from shoal.cluster.jobs.encode.mapping import BadRecord, Fields, Record
+from shoal.cluster.jobs.encode.rows import BadRow, Row, parquet_rows, read_rows, suffix_of
+from shoal.cluster.jobs.encode.shards import ShardId, Split, cut
+
+SHARD_BYTES = 32 * 1024 * 1024
+"""Text and payload of a shard; it closes at this or at its number of rows, whichever comes first."""
+_ROW_BYTES = 64
+"""What a row weighs beside its text and payload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands: file and line, and how many bytes of the file had been read by then."""
+
+    source: str
+    line: int
+    read_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecords:
+    """What a shard is made of, before it is encoded."""
+
+    id: ShardId
+    last: bool
+    """True for the last shard of its split."""
+    records: list[tuple[Place, Record]]
+    bad: list[tuple[Place, BadRow]]
+    input_bytes: int
+    """Bytes of the input that this shard stands for, as they lie in storage."""
+
+
+def read_split(split: Split, fields: Fields, shard_rows: int) -> Iterator[ShardRecords]:
+    """The shards of a split, always the same ones. Raises JobError when a file cannot be opened or read."""
+    items = ((item, _weight(item[1])) for file in split.files for item in read_file(file, fields))
+    starts: dict[str, int] = {}
+    total = passed = 0
+    for file in split.files:
+        starts[file.path] = total
+        total += file.bytes
+    for part, (run, last) in enumerate(cut(items, shard_rows, SHARD_BYTES)):
+        place = run[-1][0] if run else None
+        reached = total if last or place is None else max(passed, starts[place.source] + place.read_bytes)
+        yield ShardRecords(
+            ShardId(split.number, part),
+            last,
+            [(place, item) for place, item in run if isinstance(item, Record)],
+            [(place, item) for place, item in run if isinstance(item, BadRow)],
+            reached - passed,
+        )
+        passed = reached
+
+
+def read_file(file: InputFile, fields: Fields) -> Iterator[tuple[Place, Record | BadRow]]:
+    """The records of a file and its bad rows, in order, each with its place; raises JobError as `read_split` does."""
+    seekable = suffix_of(file.name) == ".parquet"
+    try:
+        with open_input(file.path, seekable) as opened:
+            rows = parquet_rows(opened) if seekable else 0
+            stream = CountedStream(opened)
+            for row in read_rows(opened if seekable else stream, file.name, fields.columns()):
+                # A Parquet file is read here and there: its rows tell how far.
+                reached = file.bytes * row.line // rows if rows else stream.read_bytes
+                place = Place(file.path, row.line, min(file.bytes, reached))
+                if isinstance(row, Row):
+                    yield place, _record(row, fields)
+                else:
+                    yield place, row
+    except (OSError, pa.ArrowException) as error:
+        raise JobError(f"{file.path}: cannot be read: {one_line(error)}") from error
+
+
+def check_first_row(file: InputFile, fields: Fields) -> None:
+    """Raises JobError when the first readable row of a file lacks a field that is asked for."""
+    try:
+        with open_input(file.path, suffix_of(file.name) == ".parquet") as opened:
+            for row in read_rows(opened, file.name):
+                if isinstance(row, Row):
+                    if missing := fields.missing(row.values):
+                        raise JobError(f"{file.path}: {missing}")
+                    return
+    except (OSError, pa.ArrowException) as error:
+        raise JobError(f"{file.path}: cannot be read: {one_line(error)}") from error
+
+
+def _record(row: Row, fields: Fields) -> Record | BadRow:
+    try:
+        return fields.record(row.values)
+    except BadRecord as error:
+        return BadRow(row.line, error.reason, error.id)
+
+
+def _weight(item: Record | BadRow) -> int:
+    return _ROW_BYTES + (len(item.text) + len(item.payload) if isinstance(item, Record) else len(item.reason))

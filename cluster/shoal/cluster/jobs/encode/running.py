@@ -1,0 +1,120 @@
+"""One run of a job, from its input to its summary: puts the parts together. What is told to whom is the command's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from shoal.cluster.jobs.encode.encoding import ShardReport
+from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.inputs import find_inputs
+from shoal.cluster.jobs.encode.job import JobSettings, plan_job
+from shoal.cluster.jobs.encode.output import OutputFolder
+from shoal.cluster.jobs.encode.pipeline import Replicas, Work, describe_model, encode_shards, placed
+from shoal.cluster.jobs.encode.progress import Figures, Progress
+from shoal.cluster.jobs.encode.reading import check_first_row
+from shoal.cluster.jobs.encode.shards import Finished, plan_splits
+from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
+from shoal.workers.encoding.loading.sources import FileSpec, FolderSpec, parse_spec, split_precision
+from shoal.workers.encoding.model import ModelError
+
+_OF_THIS_RUN = ("rows_here", "seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A job that is done."""
+
+    shards: int
+    rows: int
+    bad_rows: int
+    tokens: int
+    truncated: int
+    rows_here: int
+    """Rows that this run encoded; the others were there already."""
+    seconds: float
+    """Of this run, from the first read on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told what."""
+
+    starting: Callable[[str], None]
+    """What is being waited for before the first shard, in words."""
+    began: Callable[[Figures, str], None]
+    """Where the job stands before this run, and the precision that the model computes in."""
+    advanced: Callable[[Figures, ShardReport], None]
+    """A shard is finished."""
+
+
+def whole_name(model: str) -> str:
+    """The model by a name that means the same in any folder; raises JobError when it can name none."""
+    try:
+        name, _ = split_precision(model)
+        spec = parse_spec(name)
+    except ModelError as error:
+        raise JobError(str(error)) from error
+    if isinstance(spec, FolderSpec | FileSpec):
+        return str(Path(name).expanduser().absolute()) + model[len(name) :]
+    return model
+
+
+def run_job(
+    inputs: Sequence[str], output: str, settings: JobSettings, replicas: Replicas, overwrite: bool, tell: Listeners
+) -> Summary:
+    """Does what is left of a job. Raises JobError; what was committed stays, and another run goes on from there."""
+    # Tasks and actors run in folders of their own.
+    settings = dataclasses.replace(settings, model=whole_name(settings.model))
+    output = output if "://" in output else os.path.abspath(output)
+    tell.starting("looking at the input")
+    found = find_inputs(inputs)
+    for some in found:
+        # A mistyped field is told before anything starts; the first file of each input speaks for the others.
+        check_first_row(some[0], settings.fields)
+    files = [file for some in found for file in some]
+    folder = OutputFolder(output)
+    try:
+        tell.starting("starting Ray")
+        with joined_ray(replicas.count * replicas.threads):
+            tell.starting(f"loading {settings.model}")
+            actors = placed(replicas)
+            model = describe_model(settings.model, actors)
+            job = folder.begin(plan_job(secrets.token_hex(8), settings, model, files), overwrite)
+            manifests = folder.finished()
+            finished = Finished.of((one.id, one.last) for one in manifests)
+            started_at_s = time.monotonic()
+            progress = Progress(sum(file.bytes for file in files), started_at_s)
+            for manifest in manifests:
+                progress.found(manifest)
+            before = progress.figures()
+            tell.began(before, model.precision)
+            splits = finished.left(plan_splits(files))
+            if splits:
+                work = Work(job, settings, output, splits, finished.parts)
+                for report in encode_shards(work, actors):
+                    progress.finished(report.manifest, time.monotonic())
+                    tell.advanced(progress.figures(), report)
+            done = progress.figures()
+            summary = Summary(
+                shards=done.shards,
+                rows=done.rows,
+                bad_rows=done.bad_rows,
+                tokens=done.tokens,
+                truncated=done.truncated,
+                rows_here=done.rows - before.rows,
+                seconds=time.monotonic() - started_at_s,
+            )
+            totals = {name: value for name, value in dataclasses.asdict(summary).items() if name not in _OF_THIS_RUN}
+            folder.conclude(json.dumps(totals).encode())
+            return summary
+    except RayUnavailable as error:
+        raise JobError(str(error)) from error
+    finally:
+        folder.close()

@@ -1,0 +1,1 @@
+"""`shoal eval` and `shoal similar`."""

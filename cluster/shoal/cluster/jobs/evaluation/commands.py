@@ -1,0 +1,255 @@
+"""`shoal eval analogy`, `shoal eval similarity` and `shoal similar`: read the command line and print. What is computed is
+`shoal.workers.evaluation`'s."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from shoal.workers.runtime.cores import available_cores
+
+if TYPE_CHECKING:
+    from shoal.workers.evaluation.analogies import Score
+    from shoal.workers.evaluation.candidates import Candidates
+
+RESTRICTED = 30_000
+_PIPE_COLUMNS = 400
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+_MODELS = (
+    "\n\nMODEL is a file of word vectors (word2vec text or binary, GloVe, .vec, .npy), the output of `shoal train word2vec`,"
+    " or any embedding model: a hub name, a folder, hashing[:DIMENSION]. Such a model has no words of its own: it embeds"
+    " each word as a text."
+)
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
+_match_case = click.option("--match-case", is_flag=True, help="Tell words apart that differ in case alone.")
+
+
+@click.group(name="eval", context_settings=_CONTEXT, no_args_is_help=True)
+def evaluate() -> None:
+    """Score word vectors and embedding models."""
+
+
+@evaluate.command(
+    context_settings=_CONTEXT,
+    short_help="Answer questions such as 'Athens is to Greece as Oslo is to what?'.",
+    epilog="\b\nExamples:\n  shoal eval analogy ./vectors questions-words.txt\n"
+    "  shoal eval analogy glove.6B.300d.txt questions-words.txt --restrict 0 --json\n"
+    "  shoal eval analogy all-MiniLM-L6-v2 questions-words.txt --vocabulary words.txt" + _MODELS,
+)
+@click.argument("model")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--restrict",
+    type=click.IntRange(min=0),
+    default=RESTRICTED,
+    show_default=True,
+    help="Candidates are so many words, the first of the table or of --vocabulary; 0 takes all.",
+)
+@click.option(
+    "--vocabulary",
+    type=click.Path(path_type=Path),
+    help="Candidates for a model without words of its own: a file, one a line.",
+)
+@_match_case
+@_as_json
+def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, match_case: bool, as_json: bool) -> None:
+    """Answer the questions of FILE, such as 'Athens is to Greece as Oslo is to what?', each by the word nearest to b - a + c
+    (3CosAdd).
+
+    FILE is Google's questions-words.txt, or MSR's set as CSV. Candidates are the first words of a table or of --vocabulary;
+    otherwise the words of FILE itself, among which the right one is easier to find. A question with a word that is no
+    candidate is not answered; coverage is the share that was.
+    """
+    from shoal.workers.evaluation.analogies import score_analogies
+    from shoal.workers.evaluation.analogy_questions import read_questions, words_of
+
+    with _failures():
+        sections = read_questions(file)
+        if vocabulary is None:
+            candidates = _candidates(model, restrict, words_of(sections))
+        else:
+            candidates = _listed(model, vocabulary, restrict)
+        scores = score_analogies(candidates, sections, not match_case)
+    sums = {"semantic": scores.semantic, "syntactic": scores.syntactic, "overall": scores.overall}
+    if as_json:
+        parts = [
+            {"name": one.name, "kind": "syntactic" if one.syntactic else "semantic"} | _figures(one.score)
+            for one in scores.sections
+        ]
+        values = {"model": model, "file": str(file), "candidates": len(candidates), "sections": parts}
+        _print_json(values | {name: _figures(score) for name, score in sums.items()})
+        return
+    rows = [_row(one.name, one.score) for one in scores.sections]
+    _print_table(
+        ["section", "accuracy", "right", "answered", "asked", "coverage"],
+        [*rows, None, *(_row(name, score) for name, score in sums.items())],
+    )
+    click.echo(f"The answers were chosen from {len(candidates)} words.")
+
+
+@evaluate.command(
+    context_settings=_CONTEXT,
+    short_help="Compare cosines of words with how alike people found them.",
+    epilog="\b\nExamples:\n  shoal eval similarity ./vectors wordsim353.tsv men-3000.tsv\n"
+    "  shoal eval similarity all-MiniLM-L6-v2 wordsim353.tsv --json" + _MODELS,
+)
+@click.argument("model")
+@click.argument("files", metavar="FILE...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@_match_case
+@_as_json
+def similarity(model: str, files: tuple[Path, ...], match_case: bool, as_json: bool) -> None:
+    """Compare the cosines of pairs of words with how alike people found them, by Spearman's rank correlation.
+
+    Each FILE has lines of word1, word2 and score (tabs, commas or blanks; a header is known as such), as WordSim-353 and MEN
+    do. Pairs with an unknown word are left out; coverage is the share that was not.
+    """
+    from shoal.workers.evaluation.similarity import read_pairs, score_similarity
+
+    with _failures():
+        sets = [read_pairs(file) for file in files]
+        words = (word for pairs in sets for pair in pairs for word in (pair.first, pair.second))
+        candidates = _candidates(model, 0, words)
+        scores = [score_similarity(candidates, pairs, not match_case) for pairs in sets]
+    if as_json:
+        values = [
+            {"file": str(file)} | asdict(score) | {"coverage": score.coverage}
+            for file, score in zip(files, scores, strict=True)
+        ]
+        _print_json({"model": model, "files": values})
+        return
+    rows = [
+        [file.name, _decimals(score.spearman), str(score.answered), str(score.asked), f"{score.coverage:.1%}"]
+        for file, score in zip(files, scores, strict=True)
+    ]
+    _print_table(["file", "Spearman", "answered", "asked", "coverage"], rows)
+
+
+@click.command(
+    context_settings=_CONTEXT,
+    short_help="Print the words that are most like others.",
+    epilog="\b\nExamples:\n  shoal similar ./vectors lighthouse -n 5\n"
+    "  shoal similar glove.6B.300d.txt --positive king --positive woman --negative man\n"
+    "  shoal similar all-MiniLM-L6-v2 lighthouse --vocabulary words.txt" + _MODELS,
+)
+@click.argument("model")
+@click.argument("words", metavar="WORD...", nargs=-1)
+@click.option("--positive", multiple=True, metavar="WORD", help="Add this word's vector, as WORD... does.")
+@click.option("--negative", multiple=True, metavar="WORD", help="Take this word's vector away.")
+@click.option("-n", "--count", type=click.IntRange(min=1), default=10, show_default=True, help="How many words.")
+@click.option("--restrict", type=click.IntRange(min=0), default=0, help="Only the first so many words of the table.")
+@click.option(
+    "--vocabulary",
+    type=click.Path(path_type=Path),
+    help="Candidates for a model without words of its own: a file, one a line.",
+)
+@_as_json
+def similar(
+    model: str,
+    words: tuple[str, ...],
+    positive: tuple[str, ...],
+    negative: tuple[str, ...],
+    count: int,
+    restrict: int,
+    vocabulary: Path | None,
+    as_json: bool,
+) -> None:
+    """Print the words whose vectors have the greatest cosine with that of WORD, or with the sum of several.
+
+    The words that are asked for are no answers.
+    """
+    from shoal.workers.evaluation.nearest import nearest_words
+
+    added = [*words, *positive]
+    if not added and not negative:
+        raise click.UsageError("name a WORD, or --positive and --negative words")
+    with _failures():
+        if vocabulary is None:
+            candidates = _candidates(model, restrict, None)
+        else:
+            candidates = _listed(model, vocabulary, restrict, [*added, *negative])
+        found = nearest_words(candidates, added, negative, count)
+    if as_json:
+        _print_json({"model": model, "positive": added, "negative": list(negative), "words": [asdict(one) for one in found]})
+        return
+    _print_table(["word", "cosine"], [[one.word, _decimals(one.cosine)] for one in found])
+
+
+def _candidates(model: str, restrict: int, words: Iterable[str] | None) -> Candidates:
+    """The first words of a table, or all of `words` as a model embeds them."""
+    from shoal.workers.evaluation.candidate_sources import embedded_candidates, is_table, table_candidates
+
+    if is_table(model):
+        return table_candidates(model, restrict)
+    if words is None:
+        raise click.UsageError(f"model {model!r} has no words of its own: name candidates with --vocabulary FILE")
+    return embedded_candidates(_loaded(model), words)
+
+
+def _listed(model: str, vocabulary: Path, restrict: int, first: Sequence[str] = ()) -> Candidates:
+    """The words of a file, after those of `first`, as a model embeds them."""
+    from shoal.workers.evaluation.candidate_sources import embedded_candidates, is_table
+    from shoal.workers.evaluation.text_lines import read_words
+
+    if is_table(model):
+        raise click.UsageError(f"--vocabulary is for models without words; {model!r} has its own")
+    listed = read_words(vocabulary)
+    return embedded_candidates(_loaded(model), [*first, *listed[: restrict or None]])
+
+
+def _loaded(model: str) -> Any:
+    from shoal.workers.encoding.loading.loading import load_model
+
+    return load_model(model, threads=available_cores())
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turns what the other modules raise into one line and exit code 1."""
+    from shoal.workers.encoding.model import ModelError
+    from shoal.workers.evaluation.errors import EvaluationError
+
+    try:
+        yield
+    except (EvaluationError, ModelError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _figures(score: Score) -> dict[str, Any]:
+    return asdict(score) | {"accuracy": score.accuracy, "coverage": score.coverage}
+
+
+def _row(name: str, score: Score) -> list[str]:
+    accuracy = "-" if score.accuracy is None else f"{score.accuracy:.1%}"
+    return [name, accuracy, str(score.right), str(score.answered), str(score.asked), f"{score.coverage:.1%}"]
+
+
+def _decimals(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str] | None]) -> None:
+    """A table on stdout, the first column of text and the others of numbers; None is a line between rows."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if place else "left", overflow="fold")
+    for row in rows:
+        # A file's names and words are text, not markup, and must not steer the reader's terminal.
+        table.add_row(*("".join(char for char in cell if char.isprintable()) for cell in row or [""] * len(columns)))
+    console = Console(markup=False, highlight=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _PIPE_COLUMNS
+    console.print(table)

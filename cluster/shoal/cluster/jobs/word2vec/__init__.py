@@ -1,0 +1,1 @@
+"""`shoal train word2vec`: training, on this machine or on Ray."""

@@ -1,0 +1,164 @@
+"""A Word2Vec training as it is asked for: who trains, where the result goes, and what it may replace. `shoal train word2vec`
+is this with a command line around it; the training itself is `shoal.workers.training`'s."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shoal.workers.encoding.word_vectors.saving import TableFormat, check_output, save_table
+from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig
+from shoal.workers.encoding.word_vectors.word_table import WordTable
+from shoal.workers.runtime.cores import available_cores
+from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.learners.training_device import AUTO, CPU, CUDA, DEVICES, training_device
+from shoal.workers.training.word2vec.run.checkpoint import EVERY_S
+from shoal.workers.training.word2vec.run.learner_pool import Crew
+from shoal.workers.training.word2vec.run.local_pool import LocalCrew
+from shoal.workers.training.word2vec.run.trainer import cpu_learner, cuda_learner
+from shoal.workers.training.word2vec.run.training import Listeners, Summary, train_word2vec
+from shoal.workers.training.word2vec.run.work_folder import SUFFIX
+from shoal.workers.training.word2vec.settings import Word2VecSettings
+from shoal.workers.training.word2vec.tables import Tables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrewSettings:
+    """Who trains. Raises TrainingError when a value is out of its range."""
+
+    workers: int = 1
+    """Learners that train parts of the text and merge their tables. A single one needs no Ray: it runs in this process,
+    unless RAY_ADDRESS is set."""
+    threads: int = 0
+    """CPU threads of each; 0 takes as many as all workers can have, given the cores of each machine."""
+    device: str = CPU
+    """`cpu`, `cuda`, or `auto`, which takes CUDA where there is one."""
+    gpus: float = 0.0
+    """Share of a GPU that Ray sets apart for each worker; 0 is a whole one where `device` is `cuda`."""
+
+    def __post_init__(self) -> None:
+        for name, value, least in (("workers", self.workers, 1), ("threads", self.threads, 0), ("gpus", self.gpus, 0)):
+            if value < least:
+                raise TrainingError(f"{name} is {value}, allowed is {least} or more")
+        if self.device not in DEVICES:
+            raise TrainingError(f"device is {self.device!r}, allowed are {', '.join(DEVICES)}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """Where the trained table goes. Raises TrainingError when values exclude each other."""
+
+    path: Path
+    form: TableFormat = TableFormat.FOLDER
+    pooling: Pooling = Pooling.MEAN
+    """How a folder, used as a model, makes a text's vector of its words' vectors."""
+    keep_output_vectors: bool = False
+    """Whether a folder gets the other table of the training too."""
+
+    def __post_init__(self) -> None:
+        if self.form is not TableFormat.FOLDER:
+            if self.pooling is not Pooling.MEAN:
+                raise TrainingError(f"pooling is {self.pooling}, which format {self.form} cannot keep; folder can")
+            if self.keep_output_vectors:
+                raise TrainingError(f"format {self.form} cannot keep the output vectors; folder can")
+
+
+def run_word2vec(
+    paths: Sequence[str],
+    output: Output,
+    settings: Word2VecSettings | None = None,
+    reading: CorpusSettings | None = None,
+    averaging: AveragingSettings | None = None,
+    crew: CrewSettings | None = None,
+    overwrite: bool = False,
+    tell: Listeners | None = None,
+    checkpoint_every_s: float = EVERY_S,
+) -> Summary:
+    """Trains word vectors on the text in `paths` (files, folders, patterns) and writes them to `output`.
+
+    Joins Ray at RAY_ADDRESS, or runs it here if `crew` has several workers. An output that is there already is replaced
+    when the new one is whole, if `overwrite` says so, or an interrupted run was told so. See `training.train_word2vec` for
+    going on after an interruption. Raises TrainingError.
+    """
+    settings, reading, tell = settings or Word2VecSettings(), reading or CorpusSettings(), tell or Listeners()
+    # Actors work in folders of their own, and "." has no name that another could stand beside.
+    output = dataclasses.replace(output, path=Path(os.path.abspath(output.path)))
+    _check_replaceable(output, overwrite)
+    with _crew(crew or CrewSettings(), settings, tell) as members:
+        return train_word2vec(
+            paths,
+            output.path,
+            lambda vocabulary, tables: _save(output, settings, reading, vocabulary, tables),
+            members,
+            settings,
+            reading,
+            averaging,
+            overwrite,
+            tell,
+            checkpoint_every_s,
+        )
+
+
+def _check_replaceable(output: Output, overwrite: bool) -> None:
+    check_output(output.path, output.form)
+    work = output.path.with_name(output.path.name + SUFFIX)
+    held = any(output.path.iterdir()) if output.path.is_dir() else output.path.exists()
+    if held and not overwrite and not work.exists():
+        raise TrainingError(f"{output.path}: is there already; with overwrite it is replaced when the new one is whole")
+
+
+def most_threads(workers: int, cores: Sequence[int]) -> int:
+    """With how many threads each so many workers still fit on machines with `cores`; 1 where there are fewer cores."""
+    fitting = (count for count in range(max(cores, default=1), 1, -1) if sum(own // count for own in cores) >= workers)
+    return next(fitting, 1)
+
+
+@contextmanager
+def _crew(wanted: CrewSettings, settings: Word2VecSettings, tell: Listeners) -> Iterator[Crew]:
+    joins = "RAY_ADDRESS" in os.environ
+    if wanted.workers == 1 and not joins:
+        device = training_device(wanted.device, settings)
+        if wanted.device == AUTO:
+            tell.placed(device.name, device.reason)
+        yield LocalCrew(wanted.threads or available_cores(), cuda_learner if device.name == CUDA else cpu_learner)
+        return
+    if wanted.device not in (CPU, CUDA):
+        raise TrainingError(f"device is {wanted.device!r}, which a cluster's workers cannot agree on; name cpu or cuda")
+    # Whether there is a CUDA device is seen where the workers are; what it cannot do is known here.
+    cuda = training_device(wanted.device, settings, missing=lambda: "").name == CUDA
+    # Ray takes a second to import, and one worker alone needs it not.
+    from shoal.cluster.jobs.word2vec.ray_pool import RayCrew, node_cpus
+    from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
+
+    tell.phase("joining Ray" if joins else "starting Ray")
+    try:
+        with joined_ray(wanted.workers * (wanted.threads or 1)):
+            threads = wanted.threads or (1 if cuda else most_threads(wanted.workers, node_cpus()))
+            make = cuda_learner if cuda else cpu_learner
+            yield RayCrew(wanted.workers, threads, wanted.gpus or float(cuda), make)
+    except RayUnavailable as error:
+        raise TrainingError(str(error)) from error
+
+
+def _save(
+    output: Output, settings: Word2VecSettings, reading: CorpusSettings, vocabulary: Vocabulary, tables: Tables
+) -> None:
+    training: dict[str, Any] = {"kind": "word2vec", **dataclasses.asdict(settings), "corpus": reading.to_json()}
+    config = WordFolderConfig(
+        pooling=output.pooling,
+        tokenizer=reading.tokenizer,
+        lowercase=reading.lowercase,
+        phrases=reading.phrases > 0,
+        training=training,
+    )
+    table = WordTable(vocabulary.words, tables.vectors(), vocabulary.counts)
+    other = tables.output[:, : tables.dim] if output.keep_output_vectors else None
+    save_table(output.path, table, output.form, config, other)

@@ -1,0 +1,1 @@
+"""Ray's session, named actors and environment."""

@@ -1,0 +1,1 @@
+"""Calls between processes: channels, deadlines, request batching, routing."""

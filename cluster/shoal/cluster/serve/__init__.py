@@ -1,0 +1,1 @@
+"""`shoal serve`: settings, data folder, and the local cluster."""

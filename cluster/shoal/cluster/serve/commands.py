@@ -1,0 +1,82 @@
+"""What the cluster adds to the command line: `shoal serve`. The cluster itself is local_cluster's."""
+
+import json
+import logging
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from shoal.cluster.errors import ClusterError
+from shoal.cluster.ledger.errors import LedgerError
+from shoal.cluster.ray_runtime.environment import set_ray_defaults
+from shoal.cluster.serve.data_folder import DataFolderError
+from shoal.cluster.settings import SettingsError, read_settings
+
+
+@click.command(
+    epilog="Example: shoal serve --data ./shoal-data --listen 127.0.0.1:50051",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML); options on the command line win.")
+@click.option("--data", help="Data folder: ledger, secret and vectors.  [default: shoal-data]")
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Where clients connect; port 0 takes a free one.  [default: 127.0.0.1:50051]"
+)
+@click.option(
+    "--ledger", metavar="URL", help="Ledger database, such as postgresql://user@host/db.  [default: SQLite in --data]"
+)
+@click.option(
+    "--storage", metavar="URI", help="Where vectors are kept, such as s3://bucket/x.  [default: a folder in --data]"
+)
+@click.option("--metrics", metavar="HOST:PORT", help="Serve figures for Prometheus there.  [default: nowhere]")
+@click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
+def serve(
+    config: Path | None,
+    data: str | None,
+    listen: str | None,
+    ledger: str | None,
+    storage: str | None,
+    metrics: str | None,
+    as_json: bool,
+) -> None:
+    """Run a cluster: joins Ray at RAY_ADDRESS or starts it here. Ctrl-C or SIGTERM ends it after the calls in flight."""
+    set_ray_defaults()
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
+    from shoal.cluster.serve.local_cluster import LocalCluster, ServeError
+
+    told = Console(stderr=True)
+    ended = threading.Event()
+    try:
+        given = {"data": data, "listen": listen, "ledger": ledger, "storage": storage, "metrics": metrics}
+        settings = read_settings(config, given)
+        with told.status("Starting the cluster ..."):
+            cluster = LocalCluster(settings)
+    except (SettingsError, DataFolderError, LedgerError, ClusterError, ServeError) as error:
+        raise click.ClickException(str(error)) from error
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: ended.set())
+    try:
+        event = {"event": "ready", "address": cluster.address, "data": str(cluster.folder.path)}
+        _tell(event | ({"metrics": cluster.metrics} if cluster.metrics else {}), as_json)
+        # A bare wait() would not let a signal handler run.
+        while not ended.wait(0.5):
+            pass
+    finally:
+        with told.status("Stopping: calls in flight may end ..."):
+            cluster.stop()
+    _tell({"event": "stopped"}, as_json)
+
+
+def _tell(event: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(event))
+        sys.stdout.flush()
+    elif event["event"] == "ready":
+        metrics = f", metrics at http://{event['metrics']}/metrics" if "metrics" in event else ""
+        click.echo(f"Shoal serves at {event['address']}, data in {event['data']}{metrics}. Ctrl-C ends it.")
+    else:
+        click.echo("Stopped.")

@@ -1,0 +1,87 @@
+"""The data folder of a cluster: who has it, its secret, its name, and where ledger and vectors lie in it."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+from shoal.cluster.ledger.connection import sqlite_url
+from shoal.workers.runtime.lock_file import LockHeld, lock_file
+
+LOCK = "shoal.lock"
+IDENTITY = "cluster.json"
+LEDGER = "ledger.sqlite"
+VECTORS = "vectors"
+
+
+class DataFolderError(Exception):
+    """The folder cannot be used; the message is one line and says why."""
+
+
+class DataFolder:
+    """Holds a data folder until closed or until this process ends, however it ends: the kernel drops the lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Makes the folder if need be and locks it.
+
+        Raises DataFolderError when it cannot be made, read or written, or when another process has it.
+        """
+        self.path = path.absolute()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(13, "Permission denied")
+            self._lock = lock_file(self.path / LOCK)
+        except OSError as error:
+            raise DataFolderError(f"data folder {self.path}: {error.strerror or error}") from error
+        except LockHeld as error:
+            raise DataFolderError(
+                f"data folder {self.path}: in use by another shoal serve (process {error.holder});"
+                " stop it or give another --data"
+            ) from None
+        try:
+            self.name, self.secret = self._identity()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def ledger_url(self) -> str:
+        """URL of the SQLite ledger in the folder."""
+        return sqlite_url(self.path / LEDGER)
+
+    @property
+    def storage_root(self) -> str:
+        """Folder of segments and sealed indexes; raises DataFolderError when it cannot be made."""
+        vectors = self.path / VECTORS
+        try:
+            vectors.mkdir(exist_ok=True)
+        except OSError as error:
+            raise DataFolderError(f"data folder {self.path}: {VECTORS}: {error.strerror or error}") from error
+        return str(vectors)
+
+    def close(self) -> None:
+        """Lets another process have the folder."""
+        self._lock.close()
+
+    def _identity(self) -> tuple[str, str]:
+        """The cluster's name and secret, made once; only the owner may read them."""
+        path = self.path / IDENTITY
+        try:
+            held = json.loads(path.read_text(encoding="utf-8"))
+            return str(held["name"]), str(held["secret"])
+        except FileNotFoundError:
+            pass
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DataFolderError(f"data folder {self.path}: {IDENTITY} cannot be read ({error})") from error
+        name, secret = f"shoal-{secrets.token_hex(6)}", secrets.token_hex(32)
+        partial = path.with_suffix(".partial")
+        try:
+            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+                json.dump({"name": name, "secret": secret}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        except OSError as error:
+            raise DataFolderError(f"data folder {self.path}: {error.strerror or error}") from error
+        return name, secret

@@ -1,0 +1,213 @@
+"""One `shoal serve`: Ray joined or started, coordinator and gateway up, and everything ended in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import shoal
+from shoal.cluster.coordinator.actor import CoordinatorActor
+from shoal.cluster.coordinator.core import CoordinatorSettings
+from shoal.cluster.gateway.actor import GatewayActor
+from shoal.cluster.gateway.grpc.server import GatewaySettings
+from shoal.cluster.ledger.connection import migrate, open_engine
+from shoal.cluster.ray_runtime.named_actors import StillThere, end_actors
+from shoal.cluster.serve.data_folder import DataFolder
+from shoal.cluster.settings import ServeSettings, split_listen
+from shoal.workers.runtime.cores import available_cores
+
+COORDINATOR = "coordinator"
+GATEWAY = "gateway"
+START_TIMEOUT_S = 120.0
+END_S = 10.0
+"""How long Ray may take to end actors, and their processes to let go of their ports."""
+PORT_LOOK_S = 0.02
+# How often the gateway tells the coordinator that a model is in use.
+RETAIN_EVERY_S = 10.0
+
+
+class ServeError(Exception):
+    """The cluster cannot be brought up; the message is one line and says why."""
+
+
+class LocalCluster:
+    """A running cluster. Ray is the one at RAY_ADDRESS, or one that lives and dies with this process."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        """Starts everything and returns when the gateway answers.
+
+        Raises ServeError, DataFolderError or LedgerError; then nothing is left running.
+        """
+        self.settings = settings
+        self._own_ray = "RAY_ADDRESS" not in os.environ
+        self._gateway: Any = None
+        self._coordinator: Any = None
+        self._ports: list[_Port] = []
+        self.folder = DataFolder(Path(settings.data))
+        try:
+            patience_s = 0.0
+            if not self._own_ray:
+                self._start_ray()
+                # What a serve left there that was killed has the port, the ledger and settings of its own. The lock on the
+                # folder is proof that it is nobody's; workers are taken over as they are.
+                if _end_actors(lambda name: name in (COORDINATOR, GATEWAY)):
+                    patience_s = END_S
+            self.listen = self._hold(settings.listen, patience_s)
+            self.metrics = self._hold(settings.metrics, patience_s) if settings.metrics else ""
+            # Opened here first, so that a ledger that cannot be used is told in one line, and before a Ray starts here.
+            engine = open_engine(self._ledger_url, read_only=False)
+            migrate(engine)
+            engine.dispose()
+            if self._own_ray:
+                self._start_ray()
+            self._start_actors()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def address(self) -> str:
+        """Where clients connect."""
+        return self.listen
+
+    def stop(self) -> None:
+        """Drains the gateway, then ends coordinator and workers, and Ray if it was started here."""
+        try:
+            if self._gateway is not None:
+                with contextlib.suppress(RayError):
+                    ray.get(self._gateway.drain.remote(self.settings.drain_s), timeout=self.settings.drain_s + 5)
+            if self._coordinator is not None:
+                with contextlib.suppress(RayError):
+                    ray.get(self._coordinator.stop.remote(), timeout=10)
+            if ray.is_initialized():
+                try:
+                    # Of this cluster's namespace: other clusters on the same Ray are left alone.
+                    _end_actors(lambda _name: True)
+                except (RayError, ServeError) as error:
+                    logging.getLogger(__name__).warning("%s", error)
+                ray.shutdown()
+        finally:
+            for port in self._ports:
+                port.close()
+            self.folder.close()
+
+    @property
+    def _ledger_url(self) -> str:
+        return self.settings.ledger or self.folder.ledger_url
+
+    def _hold(self, listen: str, patience_s: float) -> str:
+        """Keeps a port for the cluster until it stops; one that is in use may become free within `patience_s`."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                port = _Port(listen)
+            except ServeError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(PORT_LOOK_S)
+            else:
+                self._ports.append(port)
+                return port.address
+
+    def _start_ray(self) -> None:
+        shared: dict[str, Any] = {"namespace": self.folder.name, "log_to_driver": False, "logging_level": logging.ERROR}
+        try:
+            if self._own_ray:
+                # Models, shards and sealing share few cores: reservations order them, they are not meant to refuse them.
+                cores = max(4, available_cores())
+                ray.init(address="local", num_cpus=cores, include_dashboard=False, **shared)
+            else:
+                # Workers on other machines get this very code.
+                ray.init(runtime_env={"py_modules": list(shoal.__path__)}, **shared)
+        except Exception as error:  # Of any kind: Ray has none of its own for a start that fails.
+            raise ServeError(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
+
+    def _start_actors(self) -> None:
+        settings = CoordinatorSettings(
+            ledger_url=self._ledger_url,
+            storage_root=self.settings.storage or self.folder.storage_root,
+            secret=self.folder.secret,
+            holder=self.folder.name,
+            serve=self.settings,
+        )
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        shared: dict[str, Any] = {
+            "namespace": self.folder.name,
+            "lifetime": "detached",
+            "max_restarts": -1,
+            "max_concurrency": 4,
+            "num_cpus": 0,
+            # The ledger may be a file on this machine.
+            "scheduling_strategy": here,
+        }
+        self._coordinator = CoordinatorActor.options(name=COORDINATOR, **shared).remote(settings, self.folder.name)
+        _up(self._coordinator, "the coordinator")
+        self._gateway = GatewayActor.options(name=GATEWAY, **shared).remote(
+            GatewaySettings(
+                listen=self.listen,
+                ledger_url=self._ledger_url,
+                secret=self.folder.secret,
+                name=GATEWAY,
+                query_cache_bytes=self.settings.query_cache.limit_bytes,
+                query_cache_entries=self.settings.query_cache.limit_entries,
+                retain_every_s=min(RETAIN_EVERY_S, self.settings.encoder.idle_s / 4),
+                metrics_listen=self.metrics,
+            )
+        )
+        _up(self._gateway, "the gateway")
+
+
+def _end_actors(chosen: Callable[[str], bool]) -> bool:
+    try:
+        return end_actors(chosen, END_S)
+    except StillThere as error:
+        raise ServeError(f"{error}: still there {END_S:g} s after Ray was told to end it") from error
+
+
+def _up(actor: Any, who: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    try:
+        ray.get(actor.address.remote(), timeout=deadline - time.monotonic())
+    except GetTimeoutError as error:
+        raise ServeError(f"{who} did not start within {START_TIMEOUT_S:.0f} s") from error
+    except ActorDiedError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise ServeError(f"{who} cannot start: {lines[-1].strip()}") from error
+    except RayError as error:
+        raise ServeError(f"{who} cannot start: {str(error).splitlines()[0]}") from error
+
+
+class _Port:
+    """A port that this machine gives to nobody who asks for any, until closed; a server that is told its number can have it.
+
+    It is chosen here since a gateway that is restarted must come back where clients know it. Ray starts before the gateway
+    does, and takes dozens of ports; and a gateway that died takes seconds to return.
+    """
+
+    def __init__(self, listen: str) -> None:
+        """Raises ServeError when the port of `listen` cannot be bound; port 0 takes a free one."""
+        host, port = split_listen(listen)
+        self._held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        # With this on both, another socket may be bound to the same port for as long as only one of them listens.
+        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._held.bind((host, port))
+        except OSError as error:
+            self.close()
+            raise ServeError(f"cannot listen on {listen}: {error.strerror or error}") from error
+        chosen = self._held.getsockname()[1]
+        self.address = f"[{host}]:{chosen}" if ":" in host else f"{host}:{chosen}"
+
+    def close(self) -> None:
+        """Lets anybody have it."""
+        self._held.close()

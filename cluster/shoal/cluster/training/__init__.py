@@ -1,1 +1,0 @@
-"""Word2Vec on a Ray cluster: the crew of actors that trains, and what starts it."""

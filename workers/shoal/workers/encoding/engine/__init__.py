@@ -1,0 +1,1 @@
+"""Batching: requests in, batches through the model, vectors out."""

@@ -1,0 +1,58 @@
+"""Any architecture that transformers knows, as a network: texts are padded to the longest of their batch."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shoal.workers.encoding.batching import BatchBounds
+from shoal.workers.encoding.networks.network import FlatBatch, Network, check_ids
+from shoal.workers.encoding.networks.pretrained import position_limit
+
+# What a forward pass holds, padded: on a CPU more only leaves its cache, a GPU needs much to be busy.
+CPU_BATCH_TOKENS = 1024
+CPU_LEAST_TOKENS = 128
+GPU_BATCH_TOKENS = 32_768
+
+
+class PaddedNetwork(Network):
+    """A model of transformers in evaluation mode."""
+
+    def __init__(self, model: Any, device: torch.device, dtype: torch.dtype, threads: int) -> None:
+        """Takes a loaded model to `device` and `dtype`. On a CPU each of `threads` threads computes a batch of its own."""
+        self._model = model.to(device, dtype)
+        self._takes_type_ids = "token_type_ids" in inspect.signature(model.forward).parameters
+        self.device = device
+        self.hidden_size = int(model.config.hidden_size)
+        self.position_limit = position_limit(model)
+        self._vocabulary = int(model.get_input_embeddings().num_embeddings)
+        self.bounds = BatchBounds(GPU_BATCH_TOKENS, padded=True)
+        if device.type == "cpu":
+            self.bounds = BatchBounds(CPU_BATCH_TOKENS, padded=True, least=CPU_LEAST_TOKENS)
+        self.lanes = threads if device.type == "cpu" else 1
+
+    def enter_lane(self) -> None:
+        """See `Network.enter_lane`."""
+        if self.device.type == "cpu":
+            torch.set_num_threads(1)
+
+    def hidden(self, batch: FlatBatch) -> Tensor:
+        """See `Network.hidden`."""
+        check_ids(batch, self._vocabulary)
+        rows, longest = len(batch.lengths), max(batch.lengths)
+        mask = np.arange(longest) < np.asarray(batch.lengths)[:, None]
+        # Masked places may hold any id. Padding goes to the right whatever the tokenizer prefers: positions then start at
+        # the text in every architecture.
+        inputs = {"input_ids": np.zeros((rows, longest), dtype=np.int64), "attention_mask": mask.astype(np.int64)}
+        inputs["input_ids"][mask] = batch.ids
+        if self._takes_type_ids and batch.type_ids is not None:
+            inputs["token_type_ids"] = np.zeros_like(inputs["input_ids"])
+            inputs["token_type_ids"][mask] = batch.type_ids
+        with torch.inference_mode():
+            tensors = {key: torch.from_numpy(value).to(self.device) for key, value in inputs.items()}
+            padded = self._model(**tensors).last_hidden_state
+            return padded[tensors["attention_mask"].bool()]

@@ -1,0 +1,1 @@
+"""Models in sentence-transformers and Hugging Face folders."""

@@ -1,0 +1,86 @@
+"""What may stand between a model's pooling and its normalising: dense layers and layer norms of sentence-transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from shoal.workers.encoding.model import ModelError, one_line
+from shoal.workers.encoding.transformer.sentence_files import ACTIVATIONS, ModuleConfig
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "Identity": nn.Identity,
+    "Tanh": nn.Tanh,
+    "ReLU": nn.ReLU,
+    "GELU": nn.GELU,
+    "SiLU": nn.SiLU,
+    "Sigmoid": nn.Sigmoid,
+}
+assert set(_ACTIVATIONS) == set(ACTIVATIONS)
+
+
+class Modules:
+    """The modules of a model in their order, in float32."""
+
+    def __init__(
+        self, folder: Path, modules: Sequence[ModuleConfig], name: str, dimension: int, device: torch.device
+    ) -> None:
+        """`folder` is the model's, `dimension` the length of a pooled vector.
+
+        Raises ModelError when weights are missing, or are not of the shapes that the modules' configs state.
+        """
+        self.dimension = dimension
+        """Length of a vector that comes out."""
+        self._steps: list[nn.Module] = []
+        for module in modules:
+            try:
+                self._steps.append(self._built(folder, module, name).to(device).eval())
+            except (RuntimeError, OSError, SafetensorError) as error:
+                raise ModelError(name, f"the weights of {module.path} cannot be used: {one_line(error)}") from error
+
+    @torch.inference_mode()
+    def apply(self, pooled: Tensor) -> Tensor:
+        """Vectors (n, self.dimension) float32 from pooled ones (n, dimension) float32."""
+        for step in self._steps:
+            pooled = step(pooled)
+        return pooled
+
+    def _built(self, folder: Path, module: ModuleConfig, name: str) -> nn.Module:
+        if module.kind == "Normalize":
+            return _UnitLength()
+        if module.inputs != self.dimension:
+            raise ModelError(name, f"{module.path} takes vectors of {module.inputs} places, it is given {self.dimension}")
+        built: nn.Module = nn.LayerNorm(module.inputs)
+        names = {"norm.weight": "weight", "norm.bias": "bias"}
+        if module.kind == "Dense":
+            built, names = _Dense(module), {}
+        weights = {names.get(key, key): value.float() for key, value in load_file(folder / module.weights).items()}
+        built.load_state_dict(weights)
+        self.dimension = module.outputs
+        return built
+
+
+class _Dense(nn.Module):
+    def __init__(self, module: ModuleConfig) -> None:
+        super().__init__()
+        self.linear = nn.Linear(module.inputs, module.outputs, bias=module.bias)
+        self.activation = _ACTIVATIONS[module.activation]()
+        self.with_residual = module.residual
+        if module.residual and module.inputs != module.outputs:
+            self.residual = nn.Linear(module.inputs, module.outputs, bias=False)
+        else:
+            self.residual = nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.activation(self.linear(x))
+        return y + self.residual(x) if self.with_residual else y
+
+
+class _UnitLength(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.normalize(x, dim=1)

@@ -1,0 +1,106 @@
+"""How a model wants its texts prepared and its token vectors pooled: what its sentence-transformers files say together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from shoal.workers.encoding.model import ModelError, Role
+from shoal.workers.encoding.transformer.sentence_files import AFTER_POOLING, TRANSFORMER_FILES, ModuleConfig, SentenceFiles
+
+
+@dataclass(frozen=True, slots=True)
+class SentenceConfig:
+    """How text becomes tokens and tokens become one vector."""
+
+    transformer: str
+    """Sub-folder of the transformer's files, or of the table's; "" is the model folder itself."""
+    pooling: tuple[str, ...]
+    """Members of POOLING_MODES; the vectors of several are joined end to end. Empty for a static table."""
+    normalize: bool
+    max_tokens: int | None
+    """None leaves it to the tokenizer and the transformer."""
+    lower_case: bool
+    document_prompt: str
+    query_prompt: str
+    include_prompt: bool = True
+    """Whether the tokens of a prompt are pooled."""
+    modules: tuple[ModuleConfig, ...] = ()
+    """What is computed between pooling and normalising, in order."""
+    dimensions: int = 0
+    """Leading places of each vector that are kept; 0 keeps all."""
+    static: bool = False
+    """Whether a table of token vectors stands where others have a transformer."""
+
+    def prompt(self, role: Role) -> str:
+        """What is put before each text of `role`."""
+        return self.query_prompt if role is Role.QUERY else self.document_prompt
+
+    def settings(self) -> dict[str, Any]:
+        """What of this decides the vectors, as JSON values. What a model does not use is left out: a setting that Shoal
+        learns later leaves the fingerprints of older models as they were."""
+        settings: dict[str, Any] = {
+            "pooling": list(self.pooling),
+            "normalize": self.normalize,
+            "lower_case": self.lower_case,
+            "document_prompt": self.document_prompt,
+            "query_prompt": self.query_prompt,
+        }
+        if not self.include_prompt:
+            settings["include_prompt"] = False
+        if self.modules:
+            settings["modules"] = [module.settings() for module in self.modules]
+        if self.dimensions:
+            settings["dimensions"] = self.dimensions
+        return settings
+
+
+def read_sentence_config(folder: Path, name: str) -> SentenceConfig:
+    """The config of the model in `folder`; `name` is what errors call it.
+
+    A folder without modules.json is a plain Hugging Face model: vectors are normalised, and pooled as sentence-transformers
+    pools such a model, by the last token for a language model and by the mean for any other.
+    Raises ModelError for files that are malformed or ask for what is not supported.
+    """
+    reader = SentenceFiles(folder, name)
+    modules = reader.modules()
+    plain = modules is None
+    if modules is None:
+        modules = [("Transformer", ""), ("Pooling", ""), ("Normalize", "")]
+    kinds = [kind for kind, _ in modules]
+    static = kinds[:1] == ["StaticEmbedding"]
+    later = modules[1:] if static else modules[2:]
+    first = ["StaticEmbedding"] if static else ["Transformer", "Pooling"]
+    if kinds[: len(first)] != first or any(kind not in AFTER_POOLING for kind, _ in later):
+        listed = ", ".join(kinds) or "nothing"
+        needed = "Transformer, Pooling[, Dense, LayerNorm, Normalize], or StaticEmbedding[, Normalize]"
+        raise ModelError(name, f"modules.json lists {listed}; needed are {needed}")
+    after = reader.after_pooling(later)
+    # Normalised last, once it is known how many places are kept.
+    normalize = bool(after) and after[-1].kind == "Normalize"
+    if static and len(after) > normalize:
+        raise ModelError(name, f"{after[0].path} of modules.json is not supported after StaticEmbedding")
+    text = reader.first_of(modules[0][1], TRANSFORMER_FILES)
+    reader.check_output(text)
+    prompts, dimensions = reader.preparation()
+    pooling, include_prompt = ("mean",), True
+    if static:
+        pooling = ()
+    elif plain:
+        pooling = reader.plain_pooling()
+    else:
+        pooling, include_prompt = reader.pooling(modules[1][1])
+    return SentenceConfig(
+        transformer=modules[0][1],
+        pooling=pooling,
+        normalize=normalize,
+        max_tokens=reader.max_tokens(text),
+        lower_case=bool(text.get("do_lower_case", False)),
+        document_prompt=prompts[Role.DOCUMENT],
+        query_prompt=prompts[Role.QUERY],
+        include_prompt=include_prompt,
+        modules=after[:-1] if normalize else after,
+        dimensions=dimensions,
+        static=static,
+    )

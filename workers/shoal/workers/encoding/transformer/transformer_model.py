@@ -1,0 +1,200 @@
+"""A model folder in memory: its tokenizer, its network, and the modules that make one vector of a text's hidden states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from shoal.workers.encoding.batching import run_isolated
+from shoal.workers.encoding.fingerprint import folder_fingerprint
+from shoal.workers.encoding.model import (
+    AS_DOCUMENT,
+    EMPTY_TEXT,
+    DeviceLost,
+    EmbeddingModel,
+    EncodeOptions,
+    ModelError,
+    Tokenized,
+    Truncation,
+    Vectors,
+    one_line,
+    shortened,
+    too_long,
+)
+from shoal.workers.encoding.networks.network import FlatBatch, Network, sent
+from shoal.workers.encoding.networks.network_building import build_network
+from shoal.workers.encoding.networks.precision import PROBE_TEXTS, Precision
+from shoal.workers.encoding.transformer.modules import Modules
+from shoal.workers.encoding.transformer.pooling import pool
+from shoal.workers.encoding.transformer.sentence_config import SentenceConfig, read_sentence_config
+from shoal.workers.encoding.transformer.tokenization import PromptTooLong, TokenizedText, Tokenizer, transformer_tokenizer
+
+# For models whose files state no limit at all.
+_DEFAULT_MAX_TOKENS = 512
+
+
+class TransformerModel(EmbeddingModel):
+    """A transformer with its pooling, from Hugging Face safetensors."""
+
+    def __init__(
+        self, folder: Path, name: str, threads: int, device: str | None = None, precision: Precision | None = None
+    ) -> None:
+        """Reads the model in `folder`; `threads` bounds the CPU cores used, `device` is torch's name for one.
+
+        `precision` None takes the fastest that the device has; any but float32 must pass the gate of `precision.choose`.
+        Raises ModelError when files are missing or malformed, or ask for what is not supported.
+        """
+        self.name = name
+        self._folder = folder
+        self._config = read_sentence_config(folder, name)
+        self._modules: Modules | None = None
+        inner = folder / self._config.transformer
+        self._tokenizer = transformer_tokenizer(inner, name, self._config.lower_case)
+        self._place = _place(device)
+        built = build_network(inner, name, self._place, precision, threads, self._probe)
+        self._network = built.built
+        self._fit(self._network)
+        self.bounds = self._network.bounds
+        self.lanes = self._network.lanes
+        self._warm_up()
+        self.device = self._place.type
+        self.precision = built.precision.value + (f" ({built.note})" if built.note else "")
+        settings = {**self._config.settings(), "max_tokens": self.max_tokens}
+        if built.precision is Precision.INT8:
+            settings["precision"] = built.precision.value
+        weights = [folder / module.weights for module in self._config.modules if module.kind != "Normalize"]
+        try:
+            self.fingerprint = folder_fingerprint(inner, settings, weights)
+        except (OSError, ValueError) as error:
+            raise ModelError(name, error) from error
+
+    def _fit(self, network: Network) -> None:
+        """Sets what depends on the network: what stands after it, and how much of a text it is given."""
+        pooled = network.hidden_size * len(self._config.pooling)
+        if self._modules is None:
+            self._modules = Modules(self._folder, self._config.modules, self.name, pooled, self._place)
+        whole = self._modules.dimension
+        self.dimension = min(self._config.dimensions or whole, whole)
+        self.max_tokens = _max_tokens(self._config, self._tokenizer, network)
+        if self.max_tokens <= self._tokenizer.special_tokens:
+            special = self._tokenizer.special_tokens
+            raise ModelError(self.name, f"reads {self.max_tokens} tokens, of which {special} are special")
+        self._tokenizer.limit(self.max_tokens)
+
+    def _probe(self, network: Network) -> Vectors:
+        """The vectors of the probe texts as `network` gives them."""
+        self._fit(network)
+        texts = self.tokenize(PROBE_TEXTS, AS_DOCUMENT)
+        return np.concatenate([self._pooled([text.content], network) for text in texts if not text.error])
+
+    def _warm_up(self) -> None:
+        """Computes the largest batch once on a GPU, in all lanes at a time as under load, so that a lack of memory shows now
+        and lowers the bound."""
+        if self._place.type != "cuda":
+            return
+        ids = np.resize(self._tokenizer.tokenize([PROBE_TEXTS[-1]], "", Truncation.END)[0].ids, self.max_tokens)
+        longest = Tokenized(len(ids), content=TokenizedText(ids, None, truncated=False, prompt_tokens=0))
+        batch = [longest] * max(1, self.bounds.tokens // len(ids))
+        with ThreadPoolExecutor(self.lanes, "shoal-warm-up", initializer=self.enter_lane) as lanes:
+            list(lanes.map(self.forward, [batch] * self.lanes))
+        # What torch keeps of this for the streams of these threads is of no use to others.
+        torch.cuda.empty_cache()
+
+    def enter_lane(self) -> None:
+        """See `EmbeddingModel.enter_lane`."""
+        self._network.enter_lane()
+
+    def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
+        """See `EmbeddingModel.tokenize`."""
+        prompt = self._config.prompt(options.role) if options.prompt is None else options.prompt
+        readable = [row for row, text in enumerate(texts) if text and not text.isspace()]
+        answers = [Tokenized(0, error=EMPTY_TEXT)] * len(texts)
+
+        def read(some: Sequence[str]) -> list[TokenizedText]:
+            return self._tokenizer.tokenize(some, prompt, options.truncation)
+
+        try:
+            results = run_isolated([texts[row] for row in readable], read, fatal=PromptTooLong)
+        except PromptTooLong as error:
+            results = [error] * len(readable)
+        for row, text in zip(readable, results, strict=True):
+            answers[row] = self._judged(text, options.truncation)
+        return answers
+
+    def _judged(self, text: TokenizedText | Exception, truncation: Truncation) -> Tokenized:
+        if isinstance(text, PromptTooLong):
+            return Tokenized(0, error=str(text))
+        if isinstance(text, Exception):
+            return Tokenized(0, error=f"the tokenizer failed: {one_line(text)}")
+        if len(text.ids) <= self._tokenizer.special_tokens:
+            return Tokenized(0, error="the tokenizer finds nothing to read in the text")
+        if text.truncated and truncation is Truncation.REFUSE:
+            return Tokenized(0, error=too_long(self.max_tokens))
+        return Tokenized(len(text.ids), text.truncated, content=text)
+
+    def forward(self, batch: Sequence[Tokenized]) -> Vectors:
+        """See `EmbeddingModel.forward`."""
+        try:
+            return self._pooled([text.content for text in batch], self._network)
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        except Exception as error:
+            self._check_device(error)
+            raise
+        # Outside the handler, whose exception still holds the tensors of the attempt.
+        # Another lane may have found the same already.
+        fitting = min(self.bounds.tokens, max(1, sum(text.count for text in batch) // 2))
+        self.bounds = replace(self.bounds, tokens=fitting)
+        if self._place.type == "cuda":
+            torch.cuda.empty_cache()
+        half = len(batch) // 2
+        return np.concatenate([self.forward(batch[:half]), self.forward(batch[half:])])
+
+    def _pooled(self, read: Sequence[TokenizedText], network: Network) -> Vectors:
+        flat = FlatBatch.of([text.ids for text in read], [text.type_ids for text in read])
+        with torch.inference_mode():
+            # Before the states: the copies need not wait for them.
+            lengths = sent(np.asarray(flat.lengths, dtype=np.int64), network.device)
+            skipped = self._skipped(read, network.device)
+            pooled = pool(network.hidden(flat), lengths, self._config.pooling, skipped)
+            assert self._modules is not None
+            return self._modules.apply(pooled)[:, : self.dimension].cpu().numpy()
+
+    def _skipped(self, read: Sequence[TokenizedText], device: torch.device) -> Tensor | None:
+        if self._config.include_prompt or not any(text.prompt_tokens for text in read):
+            return None
+        # The joint of prompt and text may make fewer tokens than the prompt alone, but one is always left to pool.
+        return sent(np.array([min(text.prompt_tokens, len(text.ids) - 1) for text in read], dtype=np.int64), device)
+
+    def finish(self, vectors: Vectors, options: EncodeOptions) -> Vectors:
+        """See `EmbeddingModel.finish`."""
+        normalize = self._config.normalize if options.normalize is None else options.normalize
+        return shortened(vectors, options.dimensions, normalize)
+
+    def _check_device(self, failure: Exception) -> None:
+        """Some GPU errors stay for the life of the process; no text is to blame for those."""
+        if self._place.type != "cuda":
+            return
+        try:
+            torch.zeros(1, device=self._place).add_(1)
+            torch.cuda.synchronize(self._place)
+        except Exception:
+            raise DeviceLost(self.name, f"the GPU no longer answers: {one_line(failure)}") from failure
+
+
+def _place(device: str | None) -> torch.device:
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # What a thread is set to is one GPU, not whichever is current.
+    return torch.device("cuda", torch.cuda.current_device()) if place.type == "cuda" and place.index is None else place
+
+
+def _max_tokens(config: SentenceConfig, tokenizer: Tokenizer, network: Network) -> int:
+    stated = config.max_tokens or tokenizer.stated_limit or _DEFAULT_MAX_TOKENS
+    return stated if network.position_limit is None else min(stated, network.position_limit)

@@ -1,0 +1,237 @@
+"""Reads files of word vectors, told apart by their content: word2vec in text and binary, fastText's .vec, GloVe, and arrays
+of numpy with a vocabulary beside them."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow
+from pyarrow import csv
+
+from shoal.workers.encoding.model import ModelError
+from shoal.workers.encoding.word_vectors.vector_table import ArrayRows, Rows, ScatteredRows
+from shoal.workers.encoding.word_vectors.vocabulary_file import read_vocabulary
+
+MAX_DIMENSION = 65_536
+_LONGEST_WORD = 8192
+_LONGEST_LINE = _LONGEST_WORD + 32 * MAX_DIMENSION
+_LINES_AT_ONCE = 4096
+_FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
+_GZIP_MAGIC = b"\x1f\x8b"
+_NUMPY_MAGIC = b"\x93NUMPY"
+# No text begins so, for no character of UTF-8 does.
+_PICKLE_MAGICS = tuple(bytes([128, protocol]) for protocol in range(2, 6))
+VOCABULARY_SUFFIX = ".vocab"
+"""In the name of the vocabulary beside an array, in place of ".npy"."""
+
+
+@dataclass(frozen=True, slots=True)
+class WordVectors:
+    """A word's vector is the row of its number."""
+
+    numbers: dict[str, int]
+    """Of a word that a file has twice the first."""
+    rows: Rows
+    counts: npt.NDArray[np.int64] | None = None
+    """(rows,) how often each word was in the corpus; None where the file does not say."""
+    beside: tuple[Path, ...] = ()
+    """What was read beside the file."""
+
+
+def read_word_vectors(file: Path, name: str) -> WordVectors:
+    """The word vectors in `file`; those of a binary file or an array stay in it, mapped. `name` is what errors call it.
+
+    Raises ModelError with line or word, what was expected and what was found.
+    """
+    try:
+        with file.open("rb") as opened:
+            if opened.peek(len(_NUMPY_MAGIC)).startswith(_NUMPY_MAGIC):
+                return _array(file, name)
+            return _read(opened, name)
+    except OSError as error:
+        raise ModelError(name, f"the file cannot be read: {error}") from error
+
+
+def _read(file: BinaryIO, name: str) -> WordVectors:
+    first = file.readline(_LONGEST_LINE)
+    if first.startswith(_FASTTEXT_MAGIC):
+        raise ModelError(name, "this is a fastText model with its training state; its .vec file holds the vectors")
+    if first.startswith(_GZIP_MAGIC):
+        raise ModelError(name, "the file is compressed, unpack it first")
+    if first.startswith(_PICKLE_MAGICS):
+        raise ModelError(
+            name,
+            "this is a Python pickle, as gensim's save() writes them: to read one can run any program; "
+            "have gensim write the vectors with save_word2vec_format()",
+        )
+    header = _header(first)
+    if header is None:
+        dimension = len(_fields(first)) - 1
+        if dimension < 1 or not _is_numbers(_fields(first)[1:]):
+            raise ModelError(
+                name, "these are no word vectors: line 1 is neither words and dimension nor a word and its numbers"
+            )
+        file.seek(0)
+        return _text(file, dimension, None, 1, name)
+    count, dimension = header
+    if count < 1 or not 1 <= dimension <= MAX_DIMENSION:
+        raise ModelError(
+            name, f"line 1 tells of {count} words of {dimension} places, allowed are 1 to {MAX_DIMENSION} places"
+        )
+    start = file.tell()
+    second = file.readline(_LONGEST_LINE)
+    file.seek(start)
+    if _is_text(second):
+        return _text(file, dimension, count, 2, name)
+    return _binary(file, count, dimension, start, name)
+
+
+def vocabulary_beside(array: Path) -> Path:
+    """Where the vocabulary of an array lies: words.npy has words.vocab."""
+    return array.with_suffix(VOCABULARY_SUFFIX)
+
+
+def _array(file: Path, name: str) -> WordVectors:
+    try:
+        array = np.load(file, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        raise ModelError(name, f"the array cannot be read: {error}") from error
+    if array.ndim != 2 or 0 in array.shape or array.shape[1] > MAX_DIMENSION or array.dtype.kind != "f":
+        raise ModelError(
+            name,
+            f"the array has shape {array.shape} and type {array.dtype}, "
+            f"expected are fractions (words, places), with 1 to {MAX_DIMENSION} places",
+        )
+    vocabulary = vocabulary_beside(file)
+    if not vocabulary.is_file():
+        raise ModelError(name, f"beside the array there is no {vocabulary.name} with its words")
+    counted = read_vocabulary(vocabulary, name)
+    if len(counted.words) != len(array):
+        raise ModelError(name, f"the array has {len(array)} rows, {vocabulary.name} has {len(counted.words)} words")
+    numbers = {word: number for number, word in enumerate(counted.words)}
+    return WordVectors(numbers, ArrayRows(array), counted.counts, (vocabulary,))
+
+
+def _header(line: bytes) -> tuple[int, int] | None:
+    fields = _fields(line)
+    if len(fields) != 2 or not all(field.isdigit() and len(field) < 19 for field in fields):
+        return None
+    return int(fields[0]), int(fields[1])
+
+
+def _is_text(line: bytes) -> bool:
+    """Whether the first line after a header is a word and numbers, be they too few or too many."""
+    fields = _fields(line)
+    return len(fields) > 1 and _is_numbers(fields[-1:]) and _is_numbers(fields[1:2])
+
+
+def _fields(line: bytes) -> list[bytes]:
+    # By blanks alone: other kinds of white space are parts of words.
+    return line.rstrip(b" \r\n").split(b" ")
+
+
+def _is_numbers(fields: list[bytes]) -> bool:
+    try:
+        return all(float(field) is not None for field in fields)
+    except ValueError:
+        return False
+
+
+def _text(file: BinaryIO, dimension: int, count: int | None, line: int, name: str) -> WordVectors:
+    """Reads from the line of number `line` on."""
+    numbers: dict[str, int] = {}
+    parts: list[np.ndarray] = []
+    found = 0
+    for lines in _chunks(file):
+        words, vectors = _parsed(lines, dimension, line, name)
+        for number, word in enumerate(words, start=found):
+            numbers.setdefault(word.decode("utf-8", "replace"), number)
+        parts.append(vectors)
+        found += len(words)
+        line += len(lines)
+    if count is not None and found != count:
+        raise ModelError(name, f"line 1 tells of {count} words, the file holds {found}")
+    return WordVectors(numbers, ArrayRows(np.concatenate(parts)))
+
+
+def _chunks(file: BinaryIO) -> Iterator[list[bytes]]:
+    while lines := list(islice(file, _LINES_AT_ONCE)):
+        yield lines
+
+
+def _parsed(lines: list[bytes], dimension: int, first: int, name: str) -> tuple[list[bytes], np.ndarray]:
+    """Words, and vectors (lines, dimension) float32."""
+    return _parsed_at_once(lines, dimension) or _parsed_by_line(lines, dimension, first, name)
+
+
+def _parsed_at_once(lines: list[bytes], dimension: int) -> tuple[list[bytes], np.ndarray] | None:
+    """A few times faster than line by line; None where a word holds a blank, or something is wrong."""
+    columns = [str(place) for place in range(dimension + 1)]
+    types: dict[str, pyarrow.DataType] = dict.fromkeys(columns[1:], pyarrow.float32())
+    try:
+        table = csv.read_csv(
+            pyarrow.BufferReader(b"".join(line.rstrip(b" \r\n") + b"\n" for line in lines)),
+            csv.ReadOptions(column_names=columns, use_threads=False, block_size=1 << 30),
+            csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False),
+            csv.ConvertOptions(column_types={**types, columns[0]: pyarrow.binary()}, null_values=[]),
+        )
+    except pyarrow.ArrowInvalid:
+        return None
+    words = table.column(0).to_pylist()
+    vectors = np.stack([table.column(place).to_numpy() for place in range(1, dimension + 1)], axis=1)
+    return (words, vectors) if all(words) and np.isfinite(vectors).all() else None
+
+
+def _parsed_by_line(lines: list[bytes], dimension: int, first: int, name: str) -> tuple[list[bytes], np.ndarray]:
+    # Some words hold blanks, so numbers are counted from the end.
+    split = [line.rstrip(b" \r\n").rsplit(b" ", dimension) for line in lines]
+    for number, fields in enumerate(split, start=first):
+        if len(fields) != dimension + 1 or not fields[0]:
+            raise ModelError(name, f"line {number} holds {len(fields) - 1} numbers, expected are {dimension}")
+    try:
+        with np.errstate(over="ignore"):
+            vectors = np.array([list(map(float, fields[1:])) for fields in split], dtype=np.float32)
+    except ValueError:
+        vectors = np.full((len(lines), dimension), np.nan, dtype=np.float32)
+    if not np.isfinite(vectors).all():
+        for number, fields in enumerate(split, start=first):
+            _check_numbers(fields[1:], number, name)
+    return [fields[0] for fields in split], vectors
+
+
+def _check_numbers(fields: list[bytes], line: int, name: str) -> None:
+    for field in fields:
+        try:
+            finite = abs(float(field)) <= float(np.finfo(np.float32).max)
+        except ValueError:
+            finite = False
+        if not finite:
+            raise ModelError(name, f"line {line} holds {field.decode('utf-8', 'replace')[:40]!r}, expected is a number")
+
+
+def _binary(file: BinaryIO, count: int, dimension: int, start: int, name: str) -> WordVectors:
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    size, width = len(mapped), 4 * dimension
+    numbers: dict[str, int] = {}
+    starts = np.empty(min(count, size // (width + 1) + 1), dtype=np.int64)
+    at = start
+    for number in range(count):
+        # The original program ends each vector with a line feed, others do not.
+        if at < size and mapped[at] == 10:
+            at += 1
+        blank = mapped.find(b" ", at, at + _LONGEST_WORD)
+        if blank < 0 or blank + 1 + width > size:
+            raise ModelError(name, f"the file ends, or holds no word, at word {number + 1} of {count} of {dimension} places")
+        numbers.setdefault(mapped[at:blank].decode("utf-8", "replace"), number)
+        starts[number] = blank + 1
+        at = blank + 1 + width
+    if size - at > 1:
+        raise ModelError(name, f"line 1 tells of {count} words of {dimension} places, {size - at} bytes follow them")
+    return WordVectors(numbers, ScatteredRows(np.frombuffer(mapped, dtype=np.uint8), starts, dimension))

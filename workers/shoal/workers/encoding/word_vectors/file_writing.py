@@ -1,0 +1,135 @@
+"""Writes tables of word vectors as files that other programs read too. Folders of a model are `word_folder`'s business.
+
+Formats: word2vec's text and binary, numpy's array with a vocabulary beside it, and the vocabulary alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from shoal.workers.encoding.word_vectors.file_reading import vocabulary_beside
+from shoal.workers.encoding.word_vectors.word_table import WordTable
+from shoal.workers.runtime.durable_files import whole_file
+from shoal.workers.training.word2vec.errors import TrainingError
+
+ROWS_AT_ONCE = 4096
+_BLANK = re.compile(r"[ \r\n]")
+_LINE_END = re.compile(r"[\r\n]")
+
+
+def write_word2vec(file: Path, table: WordTable, binary: bool = False) -> None:
+    """The form of the original word2vec: a line with words and dimension, then for each word its numbers, as text or as
+    float32 with a line feed after them. Numbers in text read back as the same float32.
+
+    Raises TrainingError when a word holds a blank, which this form cannot tell from its own, or the disk is full; an old
+    file then stays.
+    """
+    check_table(file, table, _BLANK)
+    with whole_file(file) as opened:
+        opened.write(f"{len(table.words)} {table.vectors.shape[1]}\n".encode())
+        for first, vectors in _blocks(table.vectors):
+            words = table.words[first : first + len(vectors)]
+            opened.write(_packed(words, vectors) if binary else _lines(words, vectors))
+
+
+def write_array(file: Path, table: WordTable) -> None:
+    """NAME.npy with the vectors (words, dim) float32, which can be mapped, and NAME.vocab with words and counts, or words
+    alone where there are no counts.
+
+    Raises TrainingError when the name ends otherwise, or the disk is full; old files then stay.
+    """
+    check_array_name(file)
+    vocabulary = vocabulary_beside(file)
+    check_table(file, table)
+    header = {"descr": "<f4", "fortran_order": False, "shape": table.vectors.shape}
+    with whole_file(vocabulary) as lines:
+        lines.write(vocabulary_lines(table.words, table.counts))
+        # Both are written before either gets its name.
+        lines.flush()
+        with whole_file(file) as array:
+            np.lib.format.write_array_header_1_0(array, header)
+            write_rows(array, table.vectors)
+
+
+def check_array_name(file: Path) -> None:
+    """Raises TrainingError when an array may not have this name."""
+    if file.suffix != ".npy":
+        raise TrainingError(f"{file}: the name of an array must end in .npy")
+
+
+def write_counts(file: Path, table: WordTable) -> None:
+    """A line "word count" for each word, as word2vec writes with -save-vocab and gensim as `fvocab`.
+
+    Raises TrainingError when the table has no counts, a word holds a blank, or the disk is full; an old file then stays.
+    """
+    if table.counts is None:
+        raise TrainingError(f"{file}: the table has no counts")
+    check_table(file, table, _BLANK)
+    with whole_file(file) as opened:
+        opened.write(vocabulary_lines(table.words, table.counts))
+
+
+def write_rows(file: IO[bytes], vectors: npt.NDArray[np.float32]) -> None:
+    """The numbers (rows, places) as little-endian float32, row after row; the whole is never copied."""
+    for _, rows in _blocks(vectors):
+        file.write(rows.tobytes())
+
+
+def vocabulary_lines(words: Sequence[str], counts: npt.NDArray[np.int64] | None) -> bytes:
+    """A line for each word, with its count if there are counts."""
+    if counts is None:
+        return "".join(f"{word}\n" for word in words).encode()
+    return "".join(f"{word} {count}\n" for word, count in zip(words, counts.tolist(), strict=True)).encode()
+
+
+def check_table(file: Path, table: WordTable, unfit: re.Pattern[str] = _LINE_END) -> None:
+    """Raises TrainingError when words, vectors and counts are not equally many, or are none, a number is not finite, or a
+    word is there twice, is empty, holds what is `unfit` for the file, or is no text."""
+    words, vectors = table.words, table.vectors
+    if not len(words) or vectors.ndim != 2 or len(vectors) != len(words) or not vectors.shape[1]:
+        raise TrainingError(f"{file}: {len(words)} words have vectors of shape {vectors.shape}, expected are (words, dim)")
+    if table.counts is not None and table.counts.shape != (len(words),):
+        raise TrainingError(f"{file}: {len(words)} words have counts of shape {table.counts.shape}, expected is one each")
+    for first, rows in _blocks(vectors):
+        finite = np.isfinite(rows).all(axis=1)
+        if not finite.all():
+            word = words[first + int(finite.argmin())]
+            raise TrainingError(f"{file}: the vector of {word[:40]!r} has numbers that are not finite in float32")
+    seen: set[str] = set()
+    for word in words:
+        if not word or unfit.search(word):
+            raise TrainingError(f"{file}: a word is {word[:40]!r}, here it may not be empty or hold a blank or line end")
+        if word in seen:
+            raise TrainingError(f"{file}: the word {word[:40]!r} is there twice")
+        seen.add(word)
+        if not word.isascii():
+            try:
+                word.encode()
+            except UnicodeEncodeError:
+                raise TrainingError(f"{file}: a word is {word[:40]!r}, which is no text of Unicode") from None
+
+
+def _blocks(vectors: npt.NDArray[np.float32]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+    for first in range(0, len(vectors), ROWS_AT_ONCE):
+        with np.errstate(over="ignore"):
+            rows = np.ascontiguousarray(vectors[first : first + ROWS_AT_ONCE], dtype="<f4")
+        yield first, rows
+
+
+def _packed(words: Sequence[str], vectors: npt.NDArray[np.float32]) -> bytes:
+    return b"".join(word.encode() + b" " + row.tobytes() + b"\n" for word, row in zip(words, vectors, strict=True))
+
+
+def _lines(words: Sequence[str], vectors: npt.NDArray[np.float32]) -> bytes:
+    # Arrow writes the fewest digits that read back as the same float32, many times faster than Python.
+    columns = [pc.cast(pa.array(column), pa.string()) for column in vectors.T]
+    lines = pc.call_function("binary_join_element_wise", [pa.array(words, pa.string()), *columns, pa.scalar(" ")])
+    return "".join(f"{line}\n" for line in lines.to_pylist()).encode()

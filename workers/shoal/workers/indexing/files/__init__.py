@@ -1,0 +1,1 @@
+"""A shard on storage: segments, sealed indexes, sealing, and clearing up."""

@@ -1,0 +1,1 @@
+"""Index kinds behind one interface."""

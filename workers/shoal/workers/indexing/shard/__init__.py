@@ -1,0 +1,1 @@
+"""A shard in memory: immutable snapshots, the delta, and staged rows."""

@@ -1,0 +1,161 @@
+"""A shard in memory: sealed part, delta and tombstones, changed by one writer and searched by many. No disk, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from shoal.workers.indexing.kinds.scan import NOTHING, Candidates, scan
+from shoal.workers.indexing.manifest import IndexSpec
+from shoal.workers.indexing.metric import Bools, Floats, Ints, prepare
+from shoal.workers.indexing.rows import Rows
+from shoal.workers.indexing.shard.delta import Delta
+from shoal.workers.indexing.shard.draft import Draft
+from shoal.workers.indexing.shard.sealed_part import NO_ROW, SealedPart
+
+
+@dataclass(frozen=True, slots=True)
+class Hits:
+    """Answers of all queries one after another: query i has counts[i] entries, by score downwards, then by id."""
+
+    counts: list[int]
+    ids: list[str]
+    versions: list[int]
+    scores: list[float]
+    through: int
+    losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStats:
+    """Counts of a shard's parts; `sealed_rows` and `delta_rows` count the dead among them too."""
+
+    through: int
+    live: int
+    sealed_rows: int
+    sealed_dead: int
+    delta_rows: int
+    segments: int
+    losses: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One whole state of a shard, never changed. Readers take it once and work on it throughout."""
+
+    spec: IndexSpec
+    sealed: SealedPart | None
+    sealed_alive: Bools
+    """(sealed rows,): false where a newer segment replaced or deleted the row."""
+    delta: Delta
+    through: int
+    segments: int
+    losses: int = 0
+    """Of the manifest that this is the state of; see ManifestInfo."""
+
+    @classmethod
+    def empty(cls, spec: IndexSpec, sealed: SealedPart | None = None) -> Snapshot:
+        """A shard of the sealed part alone, or of nothing."""
+        alive = np.ones(len(sealed.ids) if sealed else 0, dtype=np.bool_)
+        return cls(spec, sealed, alive, Delta.empty(spec.dimension), sealed.through if sealed else 0, 0)
+
+    def extended(self, segments: Sequence[tuple[int, Rows]], losses: int | None = None) -> Snapshot:
+        """The state after these (ordinal, rows), in order, of a manifest with so many losses (None: as many as before).
+
+        Raises ValueError for an ordinal out of order.
+
+        Only the newest snapshot of a shard may be extended (see Delta).
+        """
+        draft = Draft(self.spec, self.sealed, self.sealed_alive, self.delta)
+        through = self.through
+        for ordinal, rows in segments:
+            if ordinal <= through:
+                raise ValueError(f"segment {ordinal} comes after segment {through}")
+            draft.apply(rows)
+            through = ordinal
+        alive, delta = draft.finish()
+        losses = self.losses if losses is None else losses
+        return Snapshot(self.spec, self.sealed, alive, delta, through, self.segments + len(segments), losses)
+
+    def stats(self) -> ShardStats:
+        """Counts of this state."""
+        alive = int(np.count_nonzero(self.sealed_alive))
+        return ShardStats(
+            through=self.through,
+            live=alive + int(np.count_nonzero(self.delta.alive)),
+            sealed_rows=len(self.sealed_alive),
+            sealed_dead=len(self.sealed_alive) - alive,
+            delta_rows=self.delta.count,
+            segments=self.segments,
+            losses=self.losses,
+        )
+
+    def lookup(self, ids: Sequence[str]) -> list[int]:
+        """The version of each id's live vector, 0 where there is none."""
+        return [self._live_version(document_id) for document_id in ids]
+
+    def _live_version(self, document_id: str) -> int:
+        held = self.delta.held.get(document_id)
+        if held is not None:
+            return 0 if held.row == NO_ROW else held.version
+        found = self.sealed.find(document_id) if self.sealed else None
+        return 0 if found is None or found[1] == NO_ROW else found[0]
+
+    def search(self, queries: Floats, k: int) -> Hits:
+        """The k nearest live documents of each query (q, dim); fewer only when fewer are live.
+
+        Raises ValueError for k below 1 and for queries of another dimension or with components that are not finite.
+        """
+        if k < 1:
+            raise ValueError(f"k {k} is below 1")
+        prepared = prepare(queries, self.spec.metric, self.spec.dimension, "queries")
+        newest = self.delta.search(prepared, k, self.spec.metric)
+        oldest = self._search_sealed(prepared, k)
+        hits = Hits([], [], [], [], self.through, self.losses)
+        for near, far in zip(newest, oldest, strict=True):
+            merged = self._merge(near, far)[:k]
+            hits.counts.append(len(merged))
+            hits.scores.extend(-score for score, _, _ in merged)
+            hits.ids.extend(document_id for _, document_id, _ in merged)
+            hits.versions.extend(version for _, _, version in merged)
+        return hits
+
+    def _search_sealed(self, queries: Floats, k: int) -> list[Candidates]:
+        """Live sealed rows of each query: the k nearest as the index finds them, all when there are fewer."""
+        count, live = len(self.sealed_alive), int(np.count_nonzero(self.sealed_alive))
+        if self.sealed is None or live == 0:
+            return [NOTHING] * len(queries)
+        index, wanted, dead = self.sealed.index, min(k, live), count - live
+        if dead > live:
+            # Sealing is overdue, and fetching past that many dead would cost more than looking at every row.
+            return scan(index.block, count, queries, wanted, self.spec.metric, self.sealed_alive)
+        # Dead rows fill places, so as many more are fetched as are to be expected, and half as many again.
+        fetched = min(count, wanted + 16 + 3 * wanted * dead // (2 * live)) if dead else wanted
+        rows, scores = index.search(queries, fetched)
+        found: list[Candidates] = []
+        for i in range(len(queries)):
+            kept = np.flatnonzero((rows[i] >= 0) & self.sealed_alive[rows[i]])[:wanted]
+            if len(kept) == wanted:
+                found.append(Candidates(rows[i][kept], scores[i][kept]))
+            else:
+                # The dead lie thick around this query: only a scan of the living gives all that were asked for.
+                query = queries[i : i + 1]
+                found += scan(index.block, count, query, wanted, self.spec.metric, self.sealed_alive)
+        return found
+
+    def _merge(self, near: Candidates, far: Candidates) -> list[tuple[float, str, int]]:
+        """(-score, id, version) of the delta's and the sealed part's candidates, best first. No id is in both."""
+        versions: Ints = self.delta.versions
+        entries = [
+            (-score, self.delta.id_at(row), int(versions[row]))
+            for row, score in zip(near.rows.tolist(), near.scores.tolist(), strict=True)
+        ]
+        if self.sealed is not None:
+            sealed = self.sealed
+            entries += [
+                (-score, sealed.ids[row], int(sealed.versions[row]))
+                for row, score in zip(far.rows.tolist(), far.scores.tolist(), strict=True)
+            ]
+        return sorted(entries)

@@ -1,0 +1,1 @@
+"""What every worker process stands on: serving, cores, compiled kernels, durable files."""

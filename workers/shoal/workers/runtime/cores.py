@@ -1,0 +1,38 @@
+"""How many CPU cores this process may use: those it is bound to, and within the quota that was set for it."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+from shoal.workers.runtime.control_groups import GROUPS, ROOT, group_folders
+
+
+def available_cores(groups: Path = GROUPS, root: Path = ROOT) -> int:
+    """At least 1. A machine's cores are no measure: a container with a quota of two that starts a thread for each of 64
+    is stopped most of the time."""
+    try:
+        bound = len(os.sched_getaffinity(0))
+    except AttributeError:  # Not Linux.
+        bound = os.cpu_count() or 1
+    quotas = [_quota(is_v2, folder) for is_v2, folder in group_folders("cpu", groups, root)]
+    # Half a core still runs a thread; one and a half are worth two.
+    return max(1, min([bound, *(math.ceil(quota) for quota in quotas if quota is not None)]))
+
+
+def threads_of(wanted: int, sharers: int = 1) -> int:
+    """A thread count for this machine: `wanted`, or for 0 the cores divided by those who share them."""
+    return wanted or max(1, available_cores() // sharers)
+
+
+def _quota(is_v2: bool, folder: Path) -> float | None:
+    """Cores' worth of time in a group; None where there is no limit."""
+    try:
+        if is_v2:
+            time, period = (folder / "cpu.max").read_text().split()
+        else:
+            time, period = ((folder / name).read_text().strip() for name in ("cpu.cfs_quota_us", "cpu.cfs_period_us"))
+        return None if time in ("max", "-1") else int(time) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None

@@ -1,0 +1,1 @@
+"""How the tables of several workers are merged."""

@@ -1,0 +1,164 @@
+"""How the changes of several learners become one. Which learners, and when, is decided elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from shoal.workers.runtime.compilation import compiled
+from shoal.workers.training.word2vec.learner import Delta
+from shoal.workers.training.word2vec.scratch_buffers import Space
+from shoal.workers.training.word2vec.tables import Floats
+
+_f32 = np.float32
+
+
+class Scheme(StrEnum):
+    """What is done with a row that several learners changed."""
+
+    CONTRACTION = "contraction"
+    """The sum, times a factor for each row that is known from how often its word is trained: see `contraction`."""
+    MEAN = "mean"
+    """The mean of the models. Words that few learners met hardly move: quality falls with each learner."""
+    ADASUM = "adasum"
+    """Changes in the same direction are averaged, independent ones added, two by two: Maleki et al. 2021, "Scaling
+    Distributed Training with Adaptive Summation", for each row by itself."""
+    NORM_RATIO = "norm-ratio"
+    """Likewise, all at once: the sum S times min(1, q / |S|²), with q the sum of the squares of the changes' lengths. It
+    needs only sums over learners."""
+
+
+def merge(
+    scheme: Scheme, deltas: Sequence[Delta], learners: int, factors: Floats | None = None, space: Space | None = None
+) -> Delta:
+    """One change for what `learners` learners changed in one table, of which those without a change may be missing.
+
+    `factors` (words,) float32 are those of CONTRACTION, which others do without. The order of `deltas`, of which there is at
+    least one, matters to ADASUM alone, and little. What comes of it may lie in `space`.
+    """
+    if scheme is Scheme.ADASUM:
+        return _tree(deltas)
+    if scheme is Scheme.NORM_RATIO:
+        return _norm_ratio(deltas)
+    if scheme is Scheme.CONTRACTION and factors is None:
+        raise ValueError("contraction needs factors")
+    summed = _summed(deltas, space or Space())
+    scales = np.float32(1 / learners) if factors is None or scheme is Scheme.MEAN else factors[summed.rows, None]
+    np.multiply(summed.values, scales, out=summed.values)
+    return summed
+
+
+def _summed(deltas: Sequence[Delta], space: Space) -> Delta:
+    # What is given may be another's, or in memory that is not to be written to.
+    total = deltas[0] if len(deltas) > 1 else Delta(deltas[0].rows, deltas[0].values.copy())
+    for number, delta in enumerate(deltas[1:]):
+        into = space.take(number % 2, len(total.rows) + len(delta.rows), delta.values.shape[1])
+        count = _sum(total.rows, total.values, delta.rows, delta.values, into.rows, into.values)
+        total = Delta(into.rows[:count], into.values[:count])
+    return total
+
+
+def _norm_ratio(deltas: Sequence[Delta]) -> Delta:
+    rows = np.unique(np.concatenate([delta.rows for delta in deltas]))
+    sums = np.zeros((len(rows), deltas[0].values.shape[1]), np.float32)
+    squares = np.zeros(len(rows), np.float32)
+    for delta in deltas:
+        _add_up(np.searchsorted(rows, delta.rows), delta.values, sums, squares)
+    _shrink(sums, squares)
+    return Delta(rows, sums)
+
+
+def _tree(deltas: Sequence[Delta]) -> Delta:
+    if len(deltas) == 1:
+        return deltas[0]
+    half = (len(deltas) + 1) // 2
+    one, other = _tree(deltas[:half]), _tree(deltas[half:])
+    rows = np.empty(len(one.rows) + len(other.rows), np.int32)
+    values = np.empty((len(rows), one.values.shape[1]), np.float32)
+    count = _adasum(one.rows, one.values, other.rows, other.values, rows, values)
+    return Delta(rows[:count], values[:count])
+
+
+@compiled
+def _sum(rows: Any, values: Any, other_rows: Any, others: Any, merged_rows: Any, merged: Any) -> Any:
+    width = merged.shape[1]
+    i = j = count = 0
+    while i < len(rows) or j < len(other_rows):
+        take = j == len(other_rows) or (i < len(rows) and rows[i] <= other_rows[j])
+        take_other = i == len(rows) or (j < len(other_rows) and other_rows[j] <= rows[i])
+        merged_rows[count] = rows[i] if take else other_rows[j]
+        if take and take_other:
+            for d in range(width):
+                merged[count, d] = values[i, d] + others[j, d]
+        elif take:
+            for d in range(width):
+                merged[count, d] = values[i, d]
+        else:
+            for d in range(width):
+                merged[count, d] = others[j, d]
+        i += take
+        j += take_other
+        count += 1
+    return count
+
+
+@compiled
+def _adasum(rows: Any, values: Any, other_rows: Any, others: Any, merged_rows: Any, merged: Any) -> Any:
+    width = merged.shape[1]
+    i = j = count = 0
+    while i < len(rows) or j < len(other_rows):
+        only_one = j == len(other_rows) or (i < len(rows) and rows[i] < other_rows[j])
+        only_other = i == len(rows) or (j < len(other_rows) and other_rows[j] < rows[i])
+        if only_one:
+            merged_rows[count] = rows[i]
+            for d in range(width):
+                merged[count, d] = values[i, d]
+            i += 1
+        elif only_other:
+            merged_rows[count] = other_rows[j]
+            for d in range(width):
+                merged[count, d] = others[j, d]
+            j += 1
+        else:
+            merged_rows[count] = rows[i]
+            product = square = other_square = _f32(0)
+            for d in range(width):
+                product += values[i, d] * others[j, d]
+                square += values[i, d] * values[i, d]
+                other_square += others[j, d] * others[j, d]
+            # The part of each that lies along the other is counted by half. Lengths may be too small for their squares.
+            share = _f32(1) - (product / (_f32(2) * square) if square > 0 else _f32(0))
+            other_share = _f32(1) - (product / (_f32(2) * other_square) if other_square > 0 else _f32(0))
+            for d in range(width):
+                merged[count, d] = share * values[i, d] + other_share * others[j, d]
+            i += 1
+            j += 1
+        count += 1
+    return count
+
+
+@compiled
+def _add_up(places: Any, values: Any, sums: Any, squares: Any) -> None:
+    for at in range(len(places)):
+        row = np.uint64(places[at])
+        square = _f32(0)
+        for d in range(values.shape[1]):
+            value = values[at, d]
+            sums[row, d] += value
+            square += value * value
+        squares[row] += square
+
+
+@compiled
+def _shrink(sums: Any, squares: Any) -> None:
+    for row in range(len(sums)):
+        square = _f32(0)
+        for d in range(sums.shape[1]):
+            square += sums[row, d] * sums[row, d]
+        if square > squares[row]:
+            share = squares[row] / square
+            for d in range(sums.shape[1]):
+                sums[row, d] *= share

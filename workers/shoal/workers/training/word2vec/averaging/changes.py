@@ -1,0 +1,66 @@
+"""What changed in a table since learners agreed on it: found, and put back, in loops that run at the memory's speed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from shoal.workers.runtime.compilation import compiled
+from shoal.workers.training.word2vec.learner import Delta
+from shoal.workers.training.word2vec.scratch_buffers import Space
+from shoal.workers.training.word2vec.tables import Floats
+
+
+def changed_rows(table: Floats, base: Floats, rows: int, space: Space) -> tuple[Delta, bool]:
+    """`table` - `base`, both (words, width) float32, in those of the first `rows` rows where they differ, and whether all
+    numbers in these are finite. The change lies in `space`."""
+    change = space.take(0, rows, table.shape[1])
+    count, finite = _differences(table, base, rows, change.rows, change.values)
+    return Delta(change.rows[:count], change.values[:count]), bool(finite)
+
+
+def take_over(table: Floats, base: Floats, rows: int, merged: Sequence[Delta]) -> None:
+    """Adds `merged`, whose rows ascend also from one to the next, to `base` (words, width) float32, and makes the first
+    `rows` rows of `table` what they are in `base`."""
+    begin = 0
+    for delta in merged:
+        if len(delta.rows):
+            end = int(delta.rows[-1]) + 1
+            _take_over(table, base, begin, end, delta.rows, delta.values)
+            begin = end
+    table[begin:rows] = base[begin:rows]
+
+
+# Not fast: that would let the compiler take every number for finite.
+@compiled
+def _differences(table: Any, base: Any, rows: int, found: Any, values: Any) -> Any:
+    count, finite = 0, True
+    width = table.shape[1]
+    bits, before = table.view(np.int32), base.view(np.int32)
+    for row in range(rows):
+        different, largest = 0, 0
+        for d in range(width):
+            different |= bits[row, d] ^ before[row, d]
+            largest = max(largest, bits[row, d] & 0x7FFFFFFF)
+        # Infinities and what is no number have every bit of the exponent set.
+        finite &= largest < 0x7F800000
+        if different:
+            found[count] = row
+            for d in range(width):
+                values[count, d] = table[row, d] - base[row, d]
+            count += 1
+    return count, finite
+
+
+@compiled
+def _take_over(table: Any, base: Any, begin: int, end: int, merged: Any, values: Any) -> None:
+    at = 0
+    for row in range(begin, end):
+        if merged[at] == row:
+            for d in range(table.shape[1]):
+                base[row, d] += values[at, d]
+            at += 1
+        for d in range(table.shape[1]):
+            table[row, d] = base[row, d]

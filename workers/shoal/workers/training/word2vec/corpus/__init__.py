@@ -1,0 +1,1 @@
+"""From text to word ids: files, tokenizers, vocabulary, phrases."""

@@ -1,0 +1,238 @@
+"""Which text is trained on, and the parts that it is read in. Reading is `reading`'s business."""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from hashlib import blake2b
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from shoal.workers.training.word2vec.corpus.tokenizers import WHITESPACE, check_name, tokenizer_of
+from shoal.workers.training.word2vec.errors import TrainingError
+
+UNIT_BYTES = 16 << 20
+TEXT_FIELDS = ("text", "content", "body")
+MAX_SENTENCE = 1_000_000
+MAX_PHRASES = 5
+_COMPRESSED = {".gz": "gzip", ".xz": "xz"}
+_NO_TEXT = frozenset(
+    (".zip", ".bz2", ".zst", ".lz4", ".7z", ".tar", ".tgz")
+    + (".bin", ".npy", ".npz", ".arrow", ".feather", ".safetensors", ".pt", ".pkl")
+    + (".json", ".jsonl", ".csv", ".tsv", ".html", ".htm", ".xml", ".pdf", ".doc", ".docx")
+)
+"""No plain text by their names: to read them as such would train on markup."""
+_IGNORED = ("_", ".")
+"""Files and folders below a folder that begin so are nobody's text (_SUCCESS, .git)."""
+
+
+class Kind(StrEnum):
+    """How a file holds text."""
+
+    PLAIN = "plain"
+    GZIP = "gzip"
+    XZ = "xz"
+    PARQUET = "parquet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CorpusSettings:
+    """How text becomes sentences of words. Raises TrainingError when a value is out of its range."""
+
+    tokenizer: str = WHITESPACE
+    """See `tokenizers.tokenizer_of`. One of one's own must be importable on every machine."""
+    lowercase: bool = False
+    """Whether words are brought to lower case."""
+    text_field: str = ""
+    """The column of Parquet files; none takes the first there is of text, content and body."""
+    unit_bytes: int = UNIT_BYTES
+    """Size of the parts that plain files and Parquet files are read in."""
+    max_sentence: int = 1000
+    """Words of a sentence; a longer line is several."""
+    phrases: int = 0
+    """How often words that go together are joined ("new york" to "new_york"): once makes pairs, twice also longer ones."""
+    phrase_threshold: float = 100.0
+    """The score above which a pair is a phrase; see `phrases`."""
+    phrase_discount: int = 5
+    """Pairs, and words of pairs, that do not occur more often are no phrases."""
+
+    def __post_init__(self) -> None:
+        check_name(self.tokenizer)
+        _check_range("unit_bytes", self.unit_bytes, 1, 1 << 40)
+        _check_range("max_sentence", self.max_sentence, 1, MAX_SENTENCE)
+        _check_range("phrases", self.phrases, 0, MAX_PHRASES)
+        _check_range("phrase_threshold", self.phrase_threshold, 0, 1e12)
+        _check_range("phrase_discount", self.phrase_discount, 1, 1 << 40)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as values of JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> CorpusSettings:
+        """The settings that `to_json` gave; raises TrainingError when they are others."""
+        try:
+            return CorpusSettings(**values)
+        except TypeError as error:
+            raise TrainingError(f"settings of the corpus: {error}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A part of the corpus that is read by itself, again if need be."""
+
+    number: int
+    """Its place in the corpus, from 0."""
+    path: str
+    kind: Kind
+    begin: int
+    """Plain text: the byte at which, or soon after which, the part begins. Parquet: its first group of rows. Else 0."""
+    end: int
+    """Where the next one begins, counted alike; for gzip and xz the size of the file."""
+    size: int
+    """Bytes of the file."""
+    modified_ns: int
+
+    @property
+    def name(self) -> str:
+        """What its files are called."""
+        return f"unit-{self.number:06d}"
+
+
+def plan_units(paths: Sequence[str], reading: CorpusSettings) -> list[Unit]:
+    """The parts of local files, folders and patterns (`*`, `?`, `[a-z]`, `**` for any folders), in the order given, those
+    of a folder or pattern by path.
+
+    A folder's files are those named .txt, .text, .parquet or without a suffix, also with .gz or .xz behind. Raises
+    TrainingError when a path is missing, unreadable or given twice, is no text, when there is not one byte, or no such
+    tokenizer here.
+    """
+    # What would fail after an hour's reading is better found now.
+    tokenizer_of(reading.tokenizer)
+    units: list[Unit] = []
+    seen: set[str] = set()
+    for path in (file for given in paths for file in _files(given)):
+        if path in seen:
+            raise TrainingError(f"{path}: given twice")
+        seen.add(path)
+        kind = _kind(path)
+        if kind is None:
+            raise TrainingError(f"{path}: neither text (.gz and .xz are fine) nor Parquet")
+        units.extend(_parts(path, kind, reading, len(units)))
+    if not units:
+        raise TrainingError(f"the corpus is empty: {', '.join(paths) or 'no file was named'}")
+    return units
+
+
+def corpus_digest(units: Sequence[Unit], reading: CorpusSettings, vocabulary: Mapping[str, Any]) -> str:
+    """Hex blake2b-128 of what an encoded corpus is made of: the files as they are, and the settings of reading them and
+    of the vocabulary (values of JSON)."""
+    files = [[unit.path, unit.kind, unit.begin, unit.end, unit.size, unit.modified_ns] for unit in units]
+    text = json.dumps({"files": files, "reading": reading.to_json(), "vocabulary": dict(vocabulary)}, sort_keys=True)
+    return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def text_column(path: str, schema: pa.Schema, field: str) -> str:
+    """The column of a Parquet file with text: `field`, or if empty a usual one. Raises TrainingError if it has none."""
+    column = field or next((name for name in TEXT_FIELDS if name in schema.names), "")
+    if column not in schema.names:
+        wanted = repr(field) if field else ", ".join(TEXT_FIELDS)
+        raise TrainingError(f"{path}: no column {wanted}; it has {', '.join(schema.names)}")
+    kind = schema.field(column).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        raise TrainingError(f"{path}: column {column!r} holds no text but {kind}")
+    return column
+
+
+def _check_range(field: str, value: float, least: float, most: float) -> None:
+    if not math.isfinite(value) or not least <= value <= most:
+        raise TrainingError(f"{field} is {value:g}, allowed are {least:g} to {most:g}")
+
+
+def _files(given: str) -> list[str]:
+    path = os.path.abspath(given)
+    if os.path.isfile(path):
+        return [path]
+    if os.path.isdir(path):
+        found = sorted(file for file in _below(path) if _is_text(file))
+        if not found:
+            raise TrainingError(f"{given}: no text and no Parquet file in this folder")
+        return found
+    if os.path.exists(path):
+        raise TrainingError(f"{given}: neither a file nor a folder")
+    if not glob.has_magic(path):
+        raise TrainingError(f"{given}: no such file or folder")
+    found = sorted(file for file in glob.glob(path, recursive=True) if os.path.isfile(file))
+    if not found:
+        raise TrainingError(f"{given}: no file matches")
+    return found
+
+
+def _below(folder: str) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise TrainingError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+    for place, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(_IGNORED)]
+        yield from (os.path.join(place, name) for name in files if not name.startswith(_IGNORED))
+
+
+def _kind(path: str) -> Kind | None:
+    stem, suffix = os.path.splitext(path.lower())
+    if suffix == ".parquet":
+        return Kind.PARQUET
+    inner = os.path.splitext(stem)[1] if suffix in _COMPRESSED else suffix
+    if inner in _NO_TEXT or (suffix in _COMPRESSED and inner == ".parquet"):
+        return None
+    return Kind(_COMPRESSED[suffix]) if suffix in _COMPRESSED else Kind.PLAIN
+
+
+def _is_text(path: str) -> bool:
+    """Whether a file of a folder is taken, which nobody named."""
+    stem, suffix = os.path.splitext(path.lower())
+    inner = os.path.splitext(stem)[1] if suffix in _COMPRESSED else suffix
+    return suffix == ".parquet" or inner in ("", ".txt", ".text")
+
+
+def _parts(path: str, kind: Kind, reading: CorpusSettings, number: int) -> list[Unit]:
+    try:
+        found = os.stat(path)
+        if not found.st_size:
+            return []
+        if kind is Kind.PARQUET:
+            bounds = _row_groups(path, reading)
+        elif kind is Kind.PLAIN:
+            bounds = [*range(0, found.st_size, reading.unit_bytes), found.st_size]
+        else:
+            bounds = [0, found.st_size]
+    except (OSError, pa.ArrowException) as error:
+        raise TrainingError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+    return [
+        Unit(number + place, path, kind, begin, end, found.st_size, found.st_mtime_ns)
+        for place, (begin, end) in enumerate(pairwise(bounds))
+    ]
+
+
+def _row_groups(path: str, reading: CorpusSettings) -> list[int]:
+    """The first groups of rows of each part, and the number of groups; a group is not split."""
+    metadata = pq.read_metadata(path)
+    text_column(path, metadata.schema.to_arrow_schema(), reading.text_field)
+    if not metadata.num_rows:
+        return []
+    bounds, held = [0], 0
+    for group in range(metadata.num_row_groups):
+        size = metadata.row_group(group).total_byte_size
+        if held and held + size > reading.unit_bytes:
+            bounds.append(group)
+            held = 0
+        held += size
+    return [*bounds, metadata.num_row_groups]

@@ -1,0 +1,153 @@
+"""Counts the words of a part of the corpus, and keeps them as numbers, in one pass over the text.
+
+The numbers are the part's own, handed out as its words are first seen; `encoded_corpus` makes the vocabulary's of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from shoal.workers.runtime.durable_files import whole_file
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, Unit
+from shoal.workers.training.word2vec.corpus.text_blocks import read_blocks
+from shoal.workers.training.word2vec.corpus.tokenizers import WHITESPACE
+from shoal.workers.training.word2vec.corpus.whitespace_ids import SpaceNumbering
+from shoal.workers.training.word2vec.corpus.word_ids import LineNumbering, Numbering
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
+
+MAX_DISTINCT = 2_000_000
+"""Distinct words that are held at once; then a new section begins, with numbers of its own."""
+PARTITIONS = 64
+"""Distinct words lie on disk in so many parts by their checksum, so that the counts of all units are added part by part."""
+_BLOCK_IDS = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """What was read in one go: a file of numbers (int32, SENTENCE_END after each sentence) and one of distinct words."""
+
+    ids: Path
+    distinct_words: Path
+    distinct: int
+    words: int
+    sentences: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnitCounts:
+    """What is in a part of the corpus; words and numbers are on disk."""
+
+    unit: str
+    """The part's name."""
+    sections: tuple[Section, ...]
+    replaced: int
+    """How many U+FFFD were put for bytes that were no UTF-8."""
+
+    @property
+    def words(self) -> int:
+        """Words in all sections."""
+        return sum(section.words for section in self.sections)
+
+    @property
+    def sentences(self) -> int:
+        """Sentences in all sections."""
+        return sum(section.sentences for section in self.sections)
+
+
+def scan_unit(unit: Unit, reading: CorpusSettings, folder: Path) -> UnitCounts:
+    """Reads a part of the corpus and writes what it finds into `folder`; doing it again writes the same files.
+
+    Memory depends on neither the part's size nor its number of distinct words. Raises TrainingError when the text cannot
+    be read, the tokenizer fails or a file cannot be written.
+    """
+    blocks = _Blocks(unit, reading)
+    sections: list[Section] = []
+    while not blocks.ended:
+        sections.append(_scan_section(blocks, reading, folder / f"{unit.name}-{len(sections):03d}.ids"))
+    return UnitCounts(unit.name, tuple(sections), blocks.replaced)
+
+
+def count_section(ids: Path, words: Sequence[str]) -> Section:
+    """A section of a file of numbers, of which the n-th of the distinct `words` has number n; writes how often each
+    occurs beside it. Raises TrainingError when a file cannot be read or written."""
+    counts = np.zeros(len(words) + 1, dtype=np.int64)
+    for block in id_blocks(ids):
+        counts += np.bincount(block - SENTENCE_END, minlength=len(counts))
+    path = ids.with_suffix(".words")
+    _write_words(path, words, counts[1:])
+    return Section(ids, path, len(words), int(counts[1:].sum()), int(counts[0]))
+
+
+def id_blocks(path: Path) -> Iterator[Ids]:
+    """The ids of a file, some at a time. Raises TrainingError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            while len(ids := np.fromfile(file, dtype=np.int32, count=_BLOCK_IDS)):
+                yield ids
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _write_words(path: Path, words: Sequence[str], counts: npt.NDArray[np.int64]) -> None:
+    """One batch for each partition."""
+    partitions = np.fromiter(map(crc32, map(str.encode, words)), dtype=np.int64, count=len(words)) % PARTITIONS
+    order = np.argsort(partitions, kind="stable")
+    columns = [pa.array(words, pa.large_string()).take(pa.array(order)), order.astype(np.int32), counts[order]]
+    table = pa.record_batch([pa.array(column) for column in columns], schema=_WORDS)
+    begins = np.searchsorted(partitions[order], np.arange(PARTITIONS + 1))
+    with whole_file(path, durable=False) as file, pa.ipc.new_file(file, _WORDS) as writer:
+        for begin, end in pairwise(begins.tolist()):
+            writer.write_batch(table.slice(begin, end - begin))
+
+
+def read_words(section: Section, partition: int | None = None) -> pa.Table:
+    """Columns `word`, `number` and `count` of the distinct words of a section, or of one partition of them.
+
+    Raises TrainingError when the file cannot be read.
+    """
+    try:
+        with pa.OSFile(str(section.distinct_words)) as file:
+            reader = pa.ipc.open_file(file)
+            return reader.read_all() if partition is None else pa.Table.from_batches([reader.get_batch(partition)], _WORDS)
+    except (OSError, pa.ArrowException) as error:
+        raise TrainingError(f"{section.distinct_words}: cannot be read: {' '.join(str(error).split())}") from error
+
+
+_WORDS = pa.schema([("word", pa.large_string()), ("number", pa.int32()), ("count", pa.int64())])
+
+
+class _Blocks:
+    """The blocks of a part, of which some are taken at a time."""
+
+    def __init__(self, unit: Unit, reading: CorpusSettings) -> None:
+        self.ended = False
+        self.replaced = 0
+        self._blocks = read_blocks(unit, reading)
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self._blocks:
+            self.replaced += block.replaced
+            yield block.utf8
+        self.ended = True
+
+
+def _scan_section(blocks: _Blocks, reading: CorpusSettings, path: Path) -> Section:
+    numbering: Numbering = SpaceNumbering(reading) if reading.tokenizer == WHITESPACE else LineNumbering(reading)
+    with whole_file(path, durable=False) as file:
+        for text in blocks:
+            file.write(numbering.ids(text).tobytes())
+            if len(numbering) > MAX_DISTINCT:
+                break
+        file.write(numbering.end().tobytes())
+    words = numbering.words()
+    # That several numbers then have the same word does no harm: whoever reads them looks up the word of each.
+    return count_section(path, [word.lower() for word in words] if reading.lowercase else words)

@@ -1,0 +1,206 @@
+"""The corpus as numbers of the vocabulary: files that learners map into memory, cut into spans that they train on.
+
+A folder is empty when the first unit is encoded into it: units of two corpora are never mixed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from shoal.workers.runtime.durable_files import PARTIAL, whole_file
+from shoal.workers.training.word2vec.corpus.counting import UnitCounts, id_blocks, read_words
+from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
+
+SPAN_WORDS = 50_000
+MANIFEST, VOCABULARY = "manifest.json", "vocabulary.txt"
+_FORMAT = 1
+_SUFFIX = ".encoded"
+_PROVISIONAL = (".ids", ".words", ".pairs")
+_UNKNOWN = -2
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Some whole sentences of a unit: the ids from `begin` to `end` of its file, in which there are `words` words."""
+
+    unit: str
+    begin: int
+    end: int
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
+class UnitSpans:
+    """The spans of a unit, one behind the other; none where it has no word of the vocabulary."""
+
+    unit: str
+    spans: tuple[Span, ...]
+    sentences: int
+
+
+def encode_unit(counts: UnitCounts, vocabulary: Vocabulary, folder: Path, span_words: int = SPAN_WORDS) -> UnitSpans:
+    """Writes the unit's words as numbers of the vocabulary into `folder`, without those it lacks and sentences without a
+    word, and cuts them at the first end of a sentence behind each `span_words` words.
+
+    Doing it again writes the same file. Raises TrainingError when a file cannot be read or written.
+    """
+    spans = _Spans(counts.unit, span_words)
+    sentences = 0
+    with whole_file(folder / f"{counts.unit}{_SUFFIX}") as file:
+        for section in counts.sections:
+            table = read_words(section)
+            numbers = map(vocabulary.numbers.get, table["word"].to_pylist())
+            final = np.full(section.distinct + 1, _UNKNOWN, dtype=np.int32)
+            final[table["number"].to_numpy()] = [_UNKNOWN if number is None else number for number in numbers]
+            # The last place, which is where -1 looks.
+            final[SENTENCE_END] = SENTENCE_END
+            ended = True
+            for block in id_blocks(section.ids):
+                ids, ended = _without_empty_sentences(final[block], ended)
+                ends = np.flatnonzero(ids == SENTENCE_END)
+                sentences += len(ends)
+                spans.add(ends, len(ids))
+                file.write(ids.tobytes())
+    return UnitSpans(counts.unit, spans.all(), sentences)
+
+
+class EncodedCorpus:
+    """An encoded corpus in its folder. Safe to use from many threads and processes."""
+
+    def __init__(self, folder: Path, digest: str, vocabulary: Vocabulary, units: Sequence[UnitSpans]) -> None:
+        self.folder = folder
+        self.digest = digest
+        """What it was made of; see `corpus.corpus_digest`."""
+        self.vocabulary = vocabulary
+        self.spans = tuple(span for unit in units for span in unit.spans)
+        """In the order of the corpus."""
+        self.words = sum(span.words for span in self.spans)
+        self.sentences = sum(unit.sentences for unit in units)
+
+    def ids(self, span: Span) -> Ids:
+        """The ids (n,) int32 of a span, mapped from its file and not to be written to: words of the vocabulary, with
+        SENTENCE_END after each sentence, also the last. Raises TrainingError when the file cannot be read."""
+        path = _encoded_file(self.folder, span.unit)
+        try:
+            mapped = np.memmap(path, np.int32, "r", offset=4 * span.begin, shape=(span.end - span.begin,))
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{path}: cannot be read: {error}") from error
+        return np.asarray(mapped).view(np.ndarray)
+
+    @staticmethod
+    def write(folder: Path, digest: str, vocabulary: Vocabulary, units: Sequence[UnitSpans]) -> EncodedCorpus:
+        """Makes an encoded corpus of units that were written into `folder`, in the order of the corpus, and clears away
+        what the scan left there. Raises TrainingError when there is no word in them, or a file cannot be written."""
+        corpus = EncodedCorpus(folder, digest, vocabulary, units)
+        if not corpus.words:
+            raise TrainingError("the corpus has no word of the vocabulary")
+        vocabulary.write(folder / VOCABULARY)
+        manifest = {
+            "format": _FORMAT,
+            "digest": digest,
+            "vocabulary": vocabulary.digest(),
+            "units": [
+                {
+                    "unit": unit.unit,
+                    "sentences": unit.sentences,
+                    "ends": [span.end for span in unit.spans],
+                    "words": [span.words for span in unit.spans],
+                }
+                for unit in units
+            ],
+        }
+        # Last, and under its name only when whole: a folder without it is no corpus.
+        with whole_file(folder / MANIFEST) as file:
+            file.write(json.dumps(manifest).encode())
+        for path in folder.glob("unit-*"):
+            if path.suffix in _PROVISIONAL or PARTIAL in path.name:
+                path.unlink(missing_ok=True)
+        return corpus
+
+    @staticmethod
+    def open(folder: Path) -> EncodedCorpus:
+        """Opens what `write` made; raises TrainingError when there is none, or its files are not what they were."""
+        path = folder / MANIFEST
+        try:
+            manifest = json.loads(path.read_bytes())
+            if manifest["format"] != _FORMAT:
+                raise TrainingError(f"{path}: format is {manifest['format']}, known is {_FORMAT}")
+            units = [_unit_spans(unit["unit"], unit["ends"], unit["words"], unit["sentences"]) for unit in manifest["units"]]
+            digest, words_digest = manifest["digest"], manifest["vocabulary"]
+            for unit in units:
+                file = _encoded_file(folder, unit.unit)
+                expected = 4 * unit.spans[-1].end if unit.spans else 0
+                if file.stat().st_size != expected:
+                    raise TrainingError(f"{file}: has {file.stat().st_size} bytes, {expected} were written")
+        except OSError as error:
+            raise TrainingError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise TrainingError(f"{path}: is damaged: {type(error).__name__}: {error}") from error
+        vocabulary = Vocabulary.read(folder / VOCABULARY)
+        if vocabulary.digest() != words_digest:
+            raise TrainingError(f"{folder / VOCABULARY}: is not the vocabulary that was written")
+        return EncodedCorpus(folder, digest, vocabulary, units)
+
+
+class _Spans:
+    """Cuts a growing stream of sentences into spans."""
+
+    def __init__(self, unit: str, span_words: int) -> None:
+        self._unit = unit
+        self._span_words = span_words
+        self._spans: list[Span] = []
+        self._ids = self._sentences = 0
+        """How many came so far."""
+        self._begin = self._begin_words = 0
+        """Where the next span begins, and words before it."""
+        self._end = self._end_words = 0
+        """Where the last sentence ended, and words before that."""
+
+    def add(self, ends: npt.NDArray[np.intp], count: int) -> None:
+        """`count` more ids, of which those at `ends` end a sentence."""
+        places = self._ids + ends + 1
+        words = places - self._sentences - np.arange(1, len(ends) + 1)
+        while (cut := int(np.searchsorted(words, self._begin_words + self._span_words))) < len(ends):
+            self._cut(int(places[cut]), int(words[cut]))
+        if len(ends):
+            self._end, self._end_words = int(places[-1]), int(words[-1])
+        self._ids += count
+        self._sentences += len(ends)
+
+    def all(self) -> tuple[Span, ...]:
+        """The spans, now that no more is to come."""
+        if self._end > self._begin:
+            self._cut(self._end, self._end_words)
+        return tuple(self._spans)
+
+    def _cut(self, end: int, words: int) -> None:
+        self._spans.append(Span(self._unit, self._begin, end, words - self._begin_words))
+        self._begin, self._begin_words = end, words
+
+
+def _without_empty_sentences(ids: Ids, ended: bool) -> tuple[Ids, bool]:
+    """Without words that are unknown and ends of sentences behind which none began; `ended` says whether the ids
+    before ended one, and so does what is returned."""
+    ids = ids[ids != _UNKNOWN]
+    if not len(ids):
+        return ids, ended
+    ends = ids == SENTENCE_END
+    behind_end = np.concatenate([[ended], ends[:-1]])
+    return ids[~(ends & behind_end)], bool(ends[-1])
+
+
+def _unit_spans(unit: str, ends: Sequence[int], words: Sequence[int], sentences: int) -> UnitSpans:
+    spans = (Span(unit, begin, end, count) for begin, end, count in zip([0, *ends[:-1]], ends, words, strict=True))
+    return UnitSpans(unit, tuple(spans) if ends else (), sentences)
+
+
+def _encoded_file(folder: Path, unit: str) -> Path:
+    return folder / f"{unit}{_SUFFIX}"

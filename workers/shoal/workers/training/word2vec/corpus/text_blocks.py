@@ -1,0 +1,151 @@
+"""A part of the corpus to blocks of text, in memory that depends neither on its size nor on how long its lines are.
+
+What words are in them is not looked at.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import os
+import re
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, Kind, Unit, text_column
+from shoal.workers.training.word2vec.errors import TrainingError
+
+CHUNK_BYTES = 1 << 18
+LINE_BYTES = 1 << 20
+"""A longer line is given in pieces, cut at white space."""
+LINE_REACH, WORD_REACH = 16 << 10, 64 << 10
+"""How far behind the byte where a part should begin a line's end, and white space, is looked for."""
+_BATCH_ROWS = 1024
+_LINE_END = b"\n"
+# White space of Unicode as it stands in UTF-8: where one matches, a character begins, whatever the bytes around.
+_SPACE = re.compile(
+    rb"[\t-\r\x1c-\x20]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
+)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some text. It ends at a line's end, or at white space or at least between characters within a long line."""
+
+    utf8: bytes
+    replaced: int
+    """How many U+FFFD stand in it for bytes that were none."""
+
+
+def read_blocks(unit: Unit, reading: CorpusSettings) -> Iterator[Block]:
+    """The text of a part, in order. What the parts of a file have is together what the file has: no word belongs to
+    two, unless it is longer than WORD_REACH bytes.
+
+    Raises TrainingError when the file cannot be read, is damaged or cut off, changed since the parts were planned, or
+    lacks the column of text.
+    """
+    try:
+        found = os.stat(unit.path)
+        if (found.st_size, found.st_mtime_ns) != (unit.size, unit.modified_ns):
+            raise TrainingError(f"{unit.path}: changed while it was used")
+        for piece in _pieces(_chunks(unit, reading)):
+            yield _checked(piece)
+    except EOFError as error:
+        raise TrainingError(f"{unit.path}: is cut off") from error
+    except (OSError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
+        raise TrainingError(f"{unit.path}: cannot be read: {' '.join(str(error).split())}") from error
+
+
+def _chunks(unit: Unit, reading: CorpusSettings) -> Iterator[bytes]:
+    if unit.kind is Kind.PARQUET:
+        yield from _parquet(unit, reading.text_field)
+        return
+    if unit.kind is Kind.PLAIN:
+        with open(unit.path, "rb") as file:
+            chunks = _range(file, _boundary(file, unit.begin, unit.size), _boundary(file, unit.end, unit.size))
+            yield from _unmarked(chunks) if unit.begin == 0 else chunks
+        return
+    with gzip.open(unit.path) if unit.kind is Kind.GZIP else lzma.open(unit.path) as file:
+        yield from _unmarked(iter(lambda: file.read(CHUNK_BYTES), b""))
+
+
+def _boundary(file: BinaryIO, near: int, size: int) -> int:
+    """Where the part that should begin at byte `near` does. A function of the file and `near` alone that never falls
+    with `near`, so the parts before and after agree on it."""
+    if near in (0, size):
+        return near
+    # From the byte before: if that is white space, the part begins where it should.
+    begin = near - 1
+    file.seek(begin)
+    window = file.read(WORD_REACH)
+    line_end = window.find(_LINE_END, 0, LINE_REACH)
+    if line_end >= 0:
+        return begin + line_end + 1
+    if space := _SPACE.search(window):
+        return begin + space.end()
+    if begin + len(window) == size:
+        return size
+    following = next((place for place in range(1, 5) if not 0x80 <= window[place] < 0xC0), 1) if len(window) > 4 else 1
+    return begin + following
+
+
+def _range(file: BinaryIO, begin: int, end: int) -> Iterator[bytes]:
+    file.seek(begin)
+    while begin < end and (chunk := file.read(min(CHUNK_BYTES, end - begin))):
+        begin += len(chunk)
+        yield chunk
+
+
+def _unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Without the mark that some programs put at the beginning of a file."""
+    for place, chunk in enumerate(chunks):
+        yield chunk.removeprefix(_BYTE_ORDER_MARK) if place == 0 else chunk
+
+
+def _parquet(unit: Unit, field: str) -> Iterator[bytes]:
+    """The texts of some groups of rows, each as a line or several."""
+    with pq.ParquetFile(unit.path) as file:
+        column = text_column(unit.path, file.schema_arrow, field)
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=list(range(unit.begin, unit.end)), columns=[column]):
+            values = pc.cast(batch.column(0), pa.large_binary()).drop_null()
+            yield b"".join(value + _LINE_END for value in values.to_pylist())
+
+
+def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The bytes of chunks, cut at the ends of lines, and within lines of more than LINE_BYTES at white space."""
+    held = b""
+    for chunk in chunks:
+        held += chunk
+        cut = held.rfind(_LINE_END) + 1
+        if not cut and len(held) > LINE_BYTES:
+            cut = _last_cut(held)
+        if cut:
+            yield held[:cut]
+            held = held[cut:]
+    if held:
+        yield held
+
+
+def _last_cut(data: bytes) -> int:
+    """Behind the last white space near the end, or where the last character begins."""
+    for reach in (WORD_REACH >> 6, LINE_BYTES):
+        if cut := max((space.end() for space in _SPACE.finditer(data, max(0, len(data) - reach))), default=0):
+            return cut
+    return next((len(data) - back for back in range(1, 4) if not 0x80 <= data[-back] < 0xC0), len(data))
+
+
+def _checked(data: bytes) -> Block:
+    try:
+        data.decode()
+        return Block(data, 0)
+    except UnicodeDecodeError:
+        replaced = data.decode(errors="replace").encode()
+        return Block(replaced, replaced.count(_REPLACEMENT) - data.count(_REPLACEMENT))

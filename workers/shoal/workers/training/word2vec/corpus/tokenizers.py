@@ -1,0 +1,44 @@
+"""Lines of text to words. What is done with words is said elsewhere."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, cast
+
+from shoal.workers.encoding.word_vectors.word_splitting import words_of
+from shoal.workers.training.word2vec.errors import TrainingError
+
+Tokenizer = Callable[[str], Iterable[str]]
+"""Takes a line, gives its words in order: not empty, without white space."""
+
+WHITESPACE, UNICODE = "whitespace", "unicode"
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+
+
+def tokenizer_of(name: str) -> Tokenizer:
+    """The tokenizer of a name: "whitespace" takes what stands between white space, "unicode" finds words as a table of
+    word vectors finds them in a text to encode, and "package.module:function" is imported.
+
+    Raises TrainingError when there is none.
+    """
+    if name == WHITESPACE:
+        return str.split
+    if name == UNICODE:
+        return words_of
+    check_name(name)
+    module, _, attribute = name.partition(":")
+    try:
+        found: Any = getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # A module may raise anything while it is imported.
+        raise TrainingError(f"tokenizer {name}: cannot be imported: {' '.join(str(error).split())}") from error
+    if not callable(found):
+        raise TrainingError(f"tokenizer {name}: is no function but {type(found).__name__}")
+    return cast(Tokenizer, found)
+
+
+def check_name(name: str) -> None:
+    """Raises TrainingError when a tokenizer cannot have that name; whether it can be imported is not looked at."""
+    if name not in (WHITESPACE, UNICODE) and not _FUNCTION.fullmatch(name):
+        raise TrainingError(f"tokenizer is {name!r}, allowed are whitespace, unicode and package.module:function")

@@ -1,0 +1,1 @@
+"""Compiled CPU kernels: skip-gram, CBOW, sampling."""

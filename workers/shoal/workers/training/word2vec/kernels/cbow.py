@@ -1,0 +1,102 @@
+"""CBOW: the mean of a context, as input, is trained on the word that it is the context of and on negatives."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from shoal.workers.runtime.compilation import compiled
+from shoal.workers.training.word2vec.kernels.sampling import STEP, below, kept_words, scrambled
+from shoal.workers.training.word2vec.kernels.targets import (
+    draw_negatives,
+    loss_of,
+    prefetch_row,
+    prefetch_rows,
+    take_negatives,
+    target_sets,
+)
+from shoal.workers.training.word2vec.kernels.vector_code import MOST_SUMS, train_pairs, vector_lanes
+
+_f32 = np.float32
+
+
+@cache
+def cbow_kernel(width: int, negative: int) -> Any:
+    """The kernel of Mikolov et al. 2013 ("Efficient Estimation of Word Representations in Vector Space"), with negative
+    sampling. `Kernel` says what it is called with.
+
+    What the mean should grow by is added to each word of the context in full, as word2vec.c does, and not divided among
+    them.
+    """
+    lanes = vector_lanes()
+    sets, targets = target_sets(negative, contexts=1)
+
+    def train(
+        ids: Any,
+        input: Any,
+        output: Any,
+        keep: Any,
+        thresholds: Any,
+        aliases: Any,
+        window: Any,
+        first_rate: Any,
+        last_rate: Any,
+        state: Any,
+        kept: Any,
+        look_every: Any,
+    ) -> Any:
+        rows, coming = np.zeros(sets * targets, np.int64), np.zeros(sets * targets, np.int64)
+        rates, labels = np.zeros(sets * MOST_SUMS + MOST_SUMS, np.float32), np.zeros(sets * MOST_SUMS, np.float32)
+        labels[0] = 1
+        logits = np.zeros(MOST_SUMS, np.float32)
+        # The mean, and what it was before the step.
+        mean = np.zeros((2, width), np.float32)
+        loss, pairs, centres, place = 0.0, 0, 0, 0
+        fall = (last_rate - first_rate) / max(1, len(ids))
+        state = draw_negatives(coming, negative, thresholds, aliases, state)
+        while place < len(ids):
+            rate = _f32(first_rate + fall * place)
+            count, place, state = kept_words(ids, place, keep, kept, state)
+            for centre in range(count):
+                state += STEP
+                reach = 1 + below(scrambled(state), window)
+                first, last = max(0, centre - reach), min(count - 1, centre + reach)
+                if first == last:
+                    continue
+                rows[0] = kept[centre]
+                state = take_negatives(rows, rates, coming, rate, negative, targets, thresholds, aliases, state)
+                prefetch_rows(output, coming, negative, width)
+                if centre + 1 < count:
+                    prefetch_row(output, np.int64(kept[centre + 1]), width)
+                if centre + 1 + window < count:
+                    prefetch_row(input, np.int64(kept[centre + 1 + window]), width)
+                centres += 1
+                for d in range(width):
+                    mean[0, d] = _f32(0)
+                for position in range(first, last + 1):
+                    if position != centre:
+                        row = np.uint64(kept[position])
+                        for d in range(width):
+                            mean[0, d] += input[row, d]
+                share = _f32(1) / _f32(last - first)
+                for d in range(width):
+                    mean[0, d] *= share
+                    mean[1, d] = mean[0, d]
+                for s in range(sets):
+                    at = s * targets
+                    train_pairs(mean, 0, 0, output, rows, rates, labels, logits, at, width, targets, 1, lanes)
+                    if centres % look_every == 0:
+                        loss += loss_of(logits, labels, rates, s * MOST_SUMS, targets)
+                        pairs += s == 0
+                for d in range(width):
+                    mean[0, d] -= mean[1, d]
+                for position in range(first, last + 1):
+                    if position != centre:
+                        row = np.uint64(kept[position])
+                        for d in range(width):
+                            input[row, d] += mean[0, d]
+        return loss, pairs
+
+    return compiled(train)

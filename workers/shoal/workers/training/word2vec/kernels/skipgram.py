@@ -1,0 +1,156 @@
+"""Skip-gram: each word of a context, as input, is trained on the word that it is the context of and on negatives."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from shoal.workers.runtime.compilation import compiled
+from shoal.workers.training.word2vec.kernels.sampling import STEP, below, kept_words, scrambled
+from shoal.workers.training.word2vec.kernels.targets import (
+    draw_negatives,
+    loss_of,
+    prefetch_row,
+    prefetch_rows,
+    take_negatives,
+    target_sets,
+)
+from shoal.workers.training.word2vec.kernels.vector_code import MOST_SUMS, train_pairs, vector_lanes
+
+_f32 = np.float32
+
+
+@cache
+def window_kernel(width: int, negative: int) -> Any:
+    """The kernel in which the words of a context share their negatives, two of them at a time: the fast one. `Kernel`
+    says what it is called with.
+
+    Sharing is the scheme of Ji et al. 2016, "Parallelizing Word2Vec in Shared and Distributed Memory"; here later words
+    of a context see what earlier ones changed. `width` and `negative` are known when it is compiled: no loop has a
+    remainder.
+    """
+    lanes = vector_lanes()
+    sets, targets = target_sets(negative, contexts=2)
+
+    def train(
+        ids: Any,
+        input: Any,
+        output: Any,
+        keep: Any,
+        thresholds: Any,
+        aliases: Any,
+        window: Any,
+        first_rate: Any,
+        last_rate: Any,
+        state: Any,
+        kept: Any,
+        look_every: Any,
+    ) -> Any:
+        rows, coming = np.zeros(sets * targets, np.int64), np.zeros(sets * targets, np.int64)
+        rates, labels = np.zeros(sets * MOST_SUMS, np.float32), np.zeros(sets * MOST_SUMS, np.float32)
+        labels[0] = labels[targets] = 1
+        logits = np.zeros(MOST_SUMS, np.float32)
+        loss, pairs, centres, place = 0.0, 0, 0, 0
+        fall = (last_rate - first_rate) / max(1, len(ids))
+        state = draw_negatives(coming, negative, thresholds, aliases, state)
+        while place < len(ids):
+            rate = _f32(first_rate + fall * place)
+            count, place, state = kept_words(ids, place, keep, kept, state)
+            for centre in range(count):
+                state += STEP
+                reach = 1 + below(scrambled(state), window)
+                first, last = max(0, centre - reach), min(count - 1, centre + reach)
+                if first == last:
+                    continue
+                rows[0] = kept[centre]
+                state = take_negatives(rows, rates, coming, rate, negative, targets, thresholds, aliases, state)
+                prefetch_rows(output, coming, negative, width)
+                if centre + 1 < count:
+                    prefetch_row(output, np.int64(kept[centre + 1]), width)
+                if centre + 1 + window < count:
+                    prefetch_row(input, np.int64(kept[centre + 1 + window]), width)
+                centres += 1
+                looked = centres % look_every == 0
+                position = first
+                while position <= last:
+                    if position == centre:
+                        position += 1
+                        continue
+                    following = position + 1 + (position + 1 == centre)
+                    one, two = np.int64(kept[position]), np.int64(kept[following]) if following <= last else np.int64(-1)
+                    # A word that stands there twice is taken twice, not both at once.
+                    paired = following <= last and one != two
+                    position = following + 1 if paired else following
+                    for s in range(sets):
+                        at = s * targets
+                        if paired:
+                            train_pairs(input, one, two, output, rows, rates, labels, logits, at, width, targets, 2, lanes)
+                        else:
+                            train_pairs(input, one, one, output, rows, rates, labels, logits, at, width, targets, 1, lanes)
+                        if looked:
+                            loss += loss_of(logits, labels, rates, s * MOST_SUMS, targets * (1 + paired))
+                            pairs += (1 + paired) * (s == 0)
+        return loss, pairs
+
+    return compiled(train)
+
+
+@cache
+def pair_kernel(width: int, negative: int) -> Any:
+    """The kernel with new negatives for each pair of words, as Mikolov et al. 2013 have it ("Distributed Representations
+    of Words and Phrases and their Compositionality"). `Kernel` says what it is called with."""
+    lanes = vector_lanes()
+    sets, targets = target_sets(negative, contexts=1)
+
+    def train(
+        ids: Any,
+        input: Any,
+        output: Any,
+        keep: Any,
+        thresholds: Any,
+        aliases: Any,
+        window: Any,
+        first_rate: Any,
+        last_rate: Any,
+        state: Any,
+        kept: Any,
+        look_every: Any,
+    ) -> Any:
+        rows, coming = np.zeros(sets * targets, np.int64), np.zeros(sets * targets, np.int64)
+        rates, labels = np.zeros(sets * MOST_SUMS + MOST_SUMS, np.float32), np.zeros(sets * MOST_SUMS, np.float32)
+        labels[0] = 1
+        logits = np.zeros(MOST_SUMS, np.float32)
+        loss, pairs, centres, place = 0.0, 0, 0, 0
+        fall = (last_rate - first_rate) / max(1, len(ids))
+        state = draw_negatives(coming, negative, thresholds, aliases, state)
+        while place < len(ids):
+            rate = _f32(first_rate + fall * place)
+            count, place, state = kept_words(ids, place, keep, kept, state)
+            for centre in range(count):
+                state += STEP
+                reach = 1 + below(scrambled(state), window)
+                first, last = max(0, centre - reach), min(count - 1, centre + reach)
+                rows[0] = kept[centre]
+                if centre + 1 < count:
+                    prefetch_row(output, np.int64(kept[centre + 1]), width)
+                if centre + 1 + window < count:
+                    prefetch_row(input, np.int64(kept[centre + 1 + window]), width)
+                centres += 1
+                looked = centres % look_every == 0
+                for position in range(first, last + 1):
+                    if position == centre:
+                        continue
+                    state = take_negatives(rows, rates, coming, rate, negative, targets, thresholds, aliases, state)
+                    prefetch_rows(output, coming, negative, width)
+                    one = np.int64(kept[position])
+                    for s in range(sets):
+                        at = s * targets
+                        train_pairs(input, one, one, output, rows, rates, labels, logits, at, width, targets, 1, lanes)
+                        if looked:
+                            loss += loss_of(logits, labels, rates, s * MOST_SUMS, targets)
+                            pairs += s == 0
+        return loss, pairs
+
+    return compiled(train)

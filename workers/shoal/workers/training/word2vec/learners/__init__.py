@@ -1,0 +1,1 @@
+"""Learners: what trains tables on a device."""

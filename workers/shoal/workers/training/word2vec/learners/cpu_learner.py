@@ -1,0 +1,167 @@
+"""Trains tables on the CPU, with the compiled kernels, in one thread or several that write to the same tables."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import numpy as np
+
+from shoal.workers.training.word2vec.averaging.changes import changed_rows, take_over
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.kernels.cbow import cbow_kernel
+from shoal.workers.training.word2vec.kernels.sampling import Counts, alias_table, keep_thresholds
+from shoal.workers.training.word2vec.kernels.skipgram import pair_kernel, window_kernel
+from shoal.workers.training.word2vec.learner import SENTENCE_END, Change, Delta, Ids, Trained
+from shoal.workers.training.word2vec.scratch_buffers import Space
+from shoal.workers.training.word2vec.settings import Word2VecSettings
+from shoal.workers.training.word2vec.tables import Floats, Tables
+
+LOOK_EVERY = 64
+"""The loss is computed for one word of so many: it costs more than the step itself."""
+LONGEST_SENTENCE = 10_000
+"""Longer ones are cut, as gensim cuts them."""
+NOT_FINITE = "numbers have grown beyond all bounds: learning_rate {rate:g} is too high"
+
+
+class Kernel(Protocol):
+    """A compiled kernel, which holds no GIL."""
+
+    def __call__(
+        self,
+        ids: Ids,
+        input: Floats,
+        output: Floats,
+        keep: Any,
+        thresholds: Any,
+        aliases: Any,
+        window: int,
+        first_rate: float,
+        last_rate: float,
+        state: np.uint64,
+        kept: Ids,
+        look_every: int,
+    ) -> tuple[float, int]:
+        """Trains `input` and `output` (words, width) float32 in place on `ids`, sentences with a negative number after
+        each.
+
+        `keep` is from `keep_thresholds`, `thresholds` and `aliases` are from `alias_table`. The learning rate goes from
+        `first_rate` to `last_rate` (float64) sentence by sentence. `kept` is memory for a sentence; a longer one is cut.
+        Returns the loss of the pairs of every `look_every`-th word, and how many pairs these are.
+        """
+        ...
+
+
+def kernel_for(settings: Word2VecSettings, width: int) -> Kernel:
+    """The kernel that `settings` asks for; it is compiled when it is first called, unless it is on disk."""
+    if settings.cbow:
+        return cbow_kernel(width, settings.negative)
+    return pair_kernel(width, settings.negative) if settings.exact else window_kernel(width, settings.negative)
+
+
+class CpuLearner:
+    """A `Learner`. Threads write to the tables without locks (Niu et al. 2011, "Hogwild!"): the same seed gives the same
+    floats with one thread only."""
+
+    def __init__(self, settings: Word2VecSettings, counts: Counts, tables: Tables, threads: int = 1) -> None:
+        """`counts` (words,) int64 are the words' occurrences in the whole corpus. Trains a copy of `tables`."""
+        if threads < 1:
+            raise TrainingError(f"threads is {threads}, the least is 1")
+        self._settings = settings
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads)
+        self._keep = keep_thresholds(counts, settings.sample)
+        self._thresholds, self._aliases = alias_table(counts, settings.negative_power)
+        self._kernel = kernel_for(settings, tables.input.shape[1])
+        self._tables = Tables.empty(tables.count, tables.dim)
+        self._base: Tables | None = None
+        self._spaces = Space(), Space()
+        self.load(tables)
+
+    def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> Trained:
+        """See `Learner.train`."""
+        if self._threads == 1:
+            return self._train(ids, first_rate, last_rate, seed, 0)
+        cuts = _sentence_cuts(ids, self._threads)
+        rates = [first_rate + (last_rate - first_rate) * cut / max(1, len(ids)) for cut in cuts]
+        parts = [
+            self._pool.submit(self._train, ids[cuts[n] : cuts[n + 1]], rates[n], rates[n + 1], seed, n)
+            for n in range(self._threads)
+            if cuts[n] < cuts[n + 1]
+        ]
+        return sum((part.result() for part in parts), Trained(0, 0.0, 0))
+
+    def _train(self, ids: Ids, first_rate: float, last_rate: float, seed: int, thread: int) -> Trained:
+        state = np.random.SeedSequence((seed, thread)).generate_state(1, np.uint64)[0]
+        loss, pairs = self._kernel(
+            ids,
+            self._tables.input,
+            self._tables.output,
+            self._keep,
+            self._thresholds,
+            self._aliases,
+            self._settings.window,
+            float(first_rate),
+            float(last_rate),
+            state,
+            np.empty(LONGEST_SENTENCE, np.int32),
+            LOOK_EVERY,
+        )
+        return Trained(int(np.count_nonzero(ids >= 0)), loss, pairs)
+
+    def change(self, rows: int) -> Change:
+        """See `Learner.change`. Memory of the size of the tables is taken at the first call."""
+        base = self._agreed()
+        tables, spaces = self._tables, self._spaces
+        return Change(
+            self._delta(tables.input, base.input, rows, spaces[0]), self._delta(tables.output, base.output, rows, spaces[1])
+        )
+
+    def _delta(self, table: Floats, base: Floats, rows: int, space: Space) -> Delta:
+        found, finite = changed_rows(table, base, rows, space)
+        if not finite:
+            raise TrainingError(NOT_FINITE.format(rate=self._settings.first_rate))
+        return found
+
+    def agree(self, rows: int, *merged: Change) -> None:
+        """See `Learner.agree`."""
+        base = self._agreed()
+        take_over(self._tables.input, base.input, rows, [change.input for change in merged])
+        take_over(self._tables.output, base.output, rows, [change.output for change in merged])
+
+    def tables(self) -> Tables:
+        """See `Learner.tables`."""
+        return self._tables
+
+    def rows(self, which: slice) -> tuple[Floats, Floats]:
+        """See `Learner.rows`."""
+        return self._tables.input[which], self._tables.output[which]
+
+    def load(self, tables: Tables) -> None:
+        """See `Learner.load`."""
+        self._tables.input[:] = tables.input
+        self._tables.output[:] = tables.output
+        if self._base is not None:
+            self._base.input[:] = tables.input
+            self._base.output[:] = tables.output
+
+    def track(self) -> None:
+        """Remembers the tables as they are as what all agree on."""
+        self._base = Tables.empty(self._tables.count, self._tables.dim)
+        self.load(self._tables)
+
+    def _agreed(self) -> Tables:
+        if self._base is None:
+            raise RuntimeError("the tables were not tracked")
+        return self._base
+
+
+def _sentence_cuts(ids: Ids, parts: int) -> list[int]:
+    """parts + 1 places in `ids`, about evenly spaced, with whole sentences between them."""
+    ends = np.flatnonzero(ids == SENTENCE_END) + 1
+    cuts = [0]
+    for part in range(1, parts):
+        wanted = len(ids) * part // parts
+        nearest = int(np.searchsorted(ends, wanted))
+        cuts.append(max(cuts[-1], int(ends[nearest]) if nearest < len(ends) else len(ids)))
+    return [*cuts, len(ids)]

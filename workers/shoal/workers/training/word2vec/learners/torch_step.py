@@ -1,0 +1,101 @@
+"""One step of learning in torch: the gradients of a batch of words, and how they are added to the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from shoal.workers.training.word2vec.learners.torch_windows import Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is to be added to the tables for a batch: `values` (n, width) float32 to `rows` (n,) int64, which repeat."""
+
+    input_rows: Tensor
+    input_values: Tensor
+    output_rows: Tensor
+    output_values: Tensor
+    loss: Tensor
+    """() float32: sum over the pairs."""
+    pairs: Tensor
+    """() int64."""
+
+    def apply(self, input: Tensor, output: Tensor) -> None:
+        """Adds it. On CUDA in any order, so that the last bits differ from run to run."""
+        input.index_add_(0, self.input_rows, self.input_values)
+        output.index_add_(0, self.output_rows, self.output_values)
+
+
+def skip_gram_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> Step:
+    """Each word of a context is trained on the word (label 1) and on its negatives (label 0), as in word2vec.c, but that a
+    context shares its negatives (Ji et al. 2016). All gradients are of the tables as they are. `most`: see `_damping`."""
+    targets = batch.targets
+    x, y = _rows(input, batch.contexts), _rows(output, targets)
+    live = batch.within[:, :, None] & batch.taken[:, None, :]
+    logits = torch.bmm(x, y.transpose(1, 2))
+    rates = live * batch.rates[:, None, None]
+    gradients = _gradients(logits, rates)
+    input_damping = _damping(batch.contexts, rates.sum(2), len(input), most)
+    output_damping = _damping(targets, rates.sum(1), len(output), most)
+    return Step(
+        input_rows=batch.contexts.reshape(-1),
+        input_values=torch.bmm(gradients * input_damping[:, :, None], y).flatten(0, 1),
+        output_rows=targets.reshape(-1),
+        output_values=torch.bmm((gradients * output_damping[:, None, :]).transpose(1, 2), x).flatten(0, 1),
+        loss=_loss(logits, live),
+        pairs=batch.within.sum(),
+    )
+
+
+def cbow_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> Step:
+    """The mean of a context's words is trained on the word (label 1) and its negatives (label 0); as in word2vec.c, what the
+    mean is to change by is added to each of these words undivided. `most`: see `_damping`."""
+    targets, lengths = batch.targets, batch.within.sum(1)
+    live = batch.taken & (lengths > 0)[:, None]
+    within = batch.within.to(input.dtype)
+    shares = within / lengths.clamp_min(1)[:, None]
+    y = _rows(output, targets)
+    means = torch.bmm(shares[:, None, :], _rows(input, batch.contexts))
+    logits = torch.bmm(means, y.transpose(1, 2))
+    rates = live * batch.rates[:, None]
+    gradients = _gradients(logits, rates[:, None, :])
+    weights = within * _damping(batch.contexts, batch.within * rates.sum(1, keepdim=True), len(input), most)
+    output_damping = _damping(targets, rates, len(output), most)
+    return Step(
+        input_rows=batch.contexts.reshape(-1),
+        input_values=torch.bmm(weights[:, :, None], torch.bmm(gradients, y)).flatten(0, 1),
+        output_rows=targets.reshape(-1),
+        output_values=torch.bmm((gradients * output_damping[:, None, :]).transpose(1, 2), means).flatten(0, 1),
+        loss=_loss(logits, live[:, None, :]),
+        pairs=(lengths > 0).sum(),
+    )
+
+
+def _rows(table: Tensor, rows: Tensor) -> Tensor:
+    """(n, k, width) of `rows` (n, k)."""
+    return table.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)
+
+
+def _gradients(logits: Tensor, rates: Tensor) -> Tensor:
+    """(label - sigmoid) · rate of logits (n, ..., 1 + negative), of which the first is labelled 1."""
+    gradients = torch.sigmoid(logits).neg_()
+    gradients[..., 0] += 1
+    return gradients.mul_(rates)
+
+
+def _loss(logits: Tensor, live: Tensor) -> Tensor:
+    # -log sigmoid(z) = softplus(-z), and softplus(-z) = softplus(z) - z.
+    losses = softplus(logits)
+    losses[..., 0] -= logits[..., 0]
+    return losses.mul_(live).sum()
+
+
+def _damping(rows: Tensor, rates: Tensor, count: int, most: float) -> Tensor:
+    """For each of `rows` (n, k) a factor, with which the learning rates of a row add up to at most `most`; `rates` (n, k)
+    are their sums over the pairs at each place."""
+    sums = torch.zeros(count, dtype=rates.dtype, device=rows.device).index_add_(0, rows.reshape(-1), rates.reshape(-1))
+    return (most / sums).clamp_max_(1)[rows]

@@ -1,0 +1,1 @@
+"""A training run: rounds, schedule, checkpoints, and the pool of learners."""

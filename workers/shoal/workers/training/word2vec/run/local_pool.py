@@ -1,0 +1,87 @@
+"""A crew of one learner with several threads, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.learner import Trained
+from shoal.workers.training.word2vec.run.free_memory import free_memory
+from shoal.workers.training.word2vec.run.learner_pool import Assignment, Merge, Room
+from shoal.workers.training.word2vec.run.schedule import Lease
+from shoal.workers.training.word2vec.run.trainer import LearnerFactory, Trainer, cpu_learner
+from shoal.workers.training.word2vec.tables import Tables
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+class LocalCrew:
+    """Nobody else learns, so nothing is ever merged."""
+
+    def __init__(self, threads: int = 1, make: LearnerFactory = cpu_learner) -> None:
+        """`make` says what kind of learner it is. Raises TrainingError when there is no thread."""
+        if threads < 1:
+            raise TrainingError(f"threads is {threads}, allowed is 1 or more")
+        self._threads = threads
+        self._make = make
+        self._trainer: Trainer | None = None
+
+    def map(self, function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]:
+        """In threads: words between white space are read without the GIL."""
+        with ThreadPoolExecutor(self._threads) as pool:
+            yield from pool.map(function, arguments)
+
+    def begin(self, assignment: Assignment) -> None:
+        """Opens the corpus."""
+        self._trainer = Trainer(assignment, self._make, self._threads, alone=True)
+
+    def rooms(self) -> list[Room]:
+        """This machine."""
+        free = free_memory()
+        return [] if free is None else [Room("this machine", 1, free)]
+
+    def load(self, tables: Tables | None) -> None:
+        """Begins with `tables`, or those of a new training."""
+        self._known().load(tables)
+
+    @property
+    def learners(self) -> tuple[int, ...]:
+        """The one."""
+        return (0,)
+
+    @property
+    def lost(self) -> int:
+        """With it this process would be lost."""
+        return 0
+
+    def train(self, leases: Mapping[int, Lease]) -> dict[int, Trained]:
+        """Trains in the thread of the caller, and in others."""
+        return {learner: self._known().train(lease) for learner, lease in leases.items()}
+
+    def merge(self, rows: int) -> Merge:
+        """It agrees with itself."""
+        return Merge(frozenset(self.learners), 0)
+
+    @property
+    def waiting(self) -> bool:
+        """Nobody joins."""
+        return False
+
+    def admit(self) -> None:
+        """Nobody joins."""
+
+    def tables(self) -> Tables:
+        """The learner's own, which change with the next call."""
+        return self._known().tables()
+
+    def close(self) -> None:
+        """Gives its memory back."""
+        self._trainer = None
+
+    def _known(self) -> Trainer:
+        if self._trainer is None:
+            raise TrainingError("the crew was given nothing to do")
+        return self._trainer

@@ -1,0 +1,138 @@
+"""How far a training is, how fast it goes and when it will end. Pure: the clock is read elsewhere."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from shoal.workers.training.word2vec.learner import Trained
+
+WINDOW_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one round did."""
+
+    words: int
+    """Words trained in all epochs so far, after this round; fewer than before when a learner was lost."""
+    trained: Trained
+    rate: float
+    """Learning rate at its end."""
+    learners: int
+    lost: int
+    """Learners that were lost so far."""
+    train_s: float
+    merge_s: float
+    merged_bytes: int
+    """Bytes that went from one learner to another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """A training at one moment; rates are those of the last minute."""
+
+    words: int
+    total_words: int
+    """Words of the corpus times epochs."""
+    share: float
+    """Share of it that is done, 0 to 1."""
+    words_per_s: float
+    loss: float
+    """Mean loss of a pair of words."""
+    rate: float
+    learners: int
+    lost: int
+    """Learners that were lost so far."""
+    merge_share: float
+    """Share of the time that goes into merging."""
+    eta_s: float | None
+    """Seconds to the end at this pace; None while there is no pace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What this run did, over all its rounds."""
+
+    rounds: int
+    words: int
+    """Words that were trained, also those of learners that were lost afterwards."""
+    train_s: float
+    merge_s: float
+    learner_s: float
+    """Seconds of training, summed over the learners that took part."""
+    merged_bytes: int
+    """Bytes that went from one learner to another."""
+    merges: int
+
+    @property
+    def words_per_s(self) -> float:
+        """Words per second of rounds, training and merging."""
+        seconds = self.train_s + self.merge_s
+        return self.words / seconds if seconds else 0.0
+
+    @property
+    def words_per_s_per_learner(self) -> float:
+        """Words per second that a learner trained."""
+        return self.words / self.learner_s if self.learner_s else 0.0
+
+    @property
+    def merge_share(self) -> float:
+        """Share of the rounds' time that went into merging."""
+        seconds = self.train_s + self.merge_s
+        return self.merge_s / seconds if seconds else 0.0
+
+    @property
+    def bytes_per_merge(self) -> float:
+        """Bytes that went from one learner to another in a merge."""
+        return self.merged_bytes / self.merges if self.merges else 0.0
+
+
+class Progress:
+    """Counts rounds. Times are seconds on the caller's clock, never before those given earlier."""
+
+    def __init__(self, words: int, total_words: int, started_at_s: float) -> None:
+        self._total_words = total_words
+        self._marks: deque[tuple[float, Round]] = deque(
+            [(started_at_s, Round(words, Trained(0, 0.0, 0), 0.0, 0, 0, 0, 0, 0))]
+        )
+        self._rounds = self._words = self._bytes = self._merges = 0
+        self._train_s = self._merge_s = self._learner_s = 0.0
+
+    def finished(self, done: Round, now_s: float) -> None:
+        """A round is over."""
+        self._rounds += 1
+        self._words += done.trained.words
+        self._bytes += done.merged_bytes
+        self._merges += done.merged_bytes > 0
+        self._train_s += done.train_s
+        self._merge_s += done.merge_s
+        self._learner_s += done.train_s * done.learners
+        self._marks.append((now_s, done))
+        while len(self._marks) > 2 and now_s - self._marks[1][0] >= WINDOW_S:
+            self._marks.popleft()
+
+    def figures(self) -> Figures:
+        """Where the training stands."""
+        (begin_s, first), (end_s, last) = self._marks[0], self._marks[-1]
+        rounds = [done for _, done in list(self._marks)[1:]]
+        elapsed_s = end_s - begin_s
+        pace = max(0.0, (last.words - first.words) / elapsed_s) if elapsed_s > 0 else 0.0
+        looked_at = sum(done.trained.pairs for done in rounds)
+        busy_s = sum(done.train_s + done.merge_s for done in rounds)
+        return Figures(
+            words=last.words,
+            total_words=self._total_words,
+            share=last.words / self._total_words,
+            words_per_s=pace,
+            loss=sum(done.trained.loss for done in rounds) / looked_at if looked_at else 0.0,
+            rate=last.rate,
+            learners=last.learners,
+            lost=last.lost,
+            merge_share=sum(done.merge_s for done in rounds) / busy_s if busy_s else 0.0,
+            eta_s=(self._total_words - last.words) / pace if pace > 0 else None,
+        )
+
+    def totals(self) -> Totals:
+        """What was done so far."""
+        return Totals(self._rounds, self._words, self._train_s, self._merge_s, self._learner_s, self._bytes, self._merges)

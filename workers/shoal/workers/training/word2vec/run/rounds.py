@@ -1,0 +1,168 @@
+"""The rounds of a training, from the first to the last: who trains, when all merge, what happens when somebody is lost.
+
+Deciding which text is next is `schedule`'s, training and merging the crew's; here they meet the clock and the disk.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
+from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.learner import Trained
+from shoal.workers.training.word2vec.run.checkpoint import EVERY_S, Checkpoint, is_due
+from shoal.workers.training.word2vec.run.learner_pool import Crew, LearnersLost
+from shoal.workers.training.word2vec.run.progress import Progress, Round
+from shoal.workers.training.word2vec.run.schedule import Schedule, State
+from shoal.workers.training.word2vec.settings import Word2VecSettings
+from shoal.workers.training.word2vec.tables import Tables
+
+CHECKED_ROWS = 10_000
+"""So many rows are looked at at once: looking takes memory."""
+MAX_FRUITLESS = 5
+"""So many times in a row all learners may be lost without a single round between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the rounds are about."""
+
+    settings: Word2VecSettings
+    averaging: AveragingSettings
+    span_words: tuple[int, ...]
+    words: int
+    """Of the vocabulary, which is rows of a table."""
+    digest: str
+    """Of the vocabulary."""
+    checkpoint: Path
+    checkpoint_every_s: float = EVERY_S
+
+
+class Rounds:
+    """One run of a training's rounds."""
+
+    def __init__(self, plan: Plan, crew: Crew, clock: Callable[[], float] = time.monotonic) -> None:
+        self._plan = plan
+        self._crew = crew
+        self._clock = clock
+        self._schedule = Schedule(plan.settings, plan.span_words, plan.averaging.round_words)
+        self._state = State()
+        self._saved_s = self._wrote_for_s = 0.0
+        self._stopped = False
+        self.resumed_at = 0
+        """Words that an earlier run had trained."""
+
+    def prepare(self) -> None:
+        """Gives all learners the tables of the last checkpoint, or those of a new training. Raises TrainingError."""
+        self._go_back()
+        self.resumed_at = self._state.done
+
+    def run(self, stop: Callable[[], bool], told: Callable[[Progress], None]) -> Progress:
+        """Trains to the end, or to the end of the round in which `stop` becomes true, where it leaves a checkpoint.
+
+        Raises TrainingError when the training cannot go on; the last checkpoint stays.
+        """
+        self._saved_s = self._clock()
+        progress = Progress(self._state.done, self._schedule.total_words, self._clock())
+        self._stopped = stop()
+        fruitless = 0
+        while not self.finished and not self._stopped:
+            try:
+                done = self._round(stop)
+            except LearnersLost as error:
+                fruitless += 1
+                if fruitless == MAX_FRUITLESS:
+                    raise TrainingError(f"all workers were lost {fruitless} times in a row: {error}") from error
+                self._go_back()
+                continue
+            fruitless = 0
+            progress.finished(done, self._clock())
+            told(progress)
+        return progress
+
+    def tables(self) -> Tables:
+        """What was trained. Raises TrainingError when a number is not finite."""
+        tables = self._crew.tables()
+        self._check_finite(tables)
+        return tables
+
+    def save(self) -> None:
+        """Writes a checkpoint of where the training stands, between two rounds. Raises TrainingError."""
+        started_s = self._clock()
+        Checkpoint(self._state, self.tables(), self._plan.digest).write(self._plan.checkpoint)
+        self._saved_s = self._clock()
+        self._wrote_for_s = self._saved_s - started_s
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to train."""
+        return self._schedule.finished(self._state)
+
+    def _round(self, stop: Callable[[], bool]) -> Round:
+        plan, crew, schedule = self._plan, self._crew, self._schedule
+        before = crew.learners
+        self._state, leases = schedule.lease(self._state, before)
+        started_s = self._clock()
+        trained = crew.train(leases)
+        trained_s = self._clock()
+        rate = next(iter(leases.values())).last_rate
+        done = sum(trained.values(), Trained(0, 0.0, 0))
+        if not math.isfinite(done.loss):
+            raise self._diverged()
+        due = is_due(trained_s, self._saved_s, self._wrote_for_s, plan.checkpoint_every_s)
+        rows = plan.averaging.rows(self._state.rounds, plan.words)
+        # Whoever joins begins with tables on which all agree to the last row, and so does a training that goes on.
+        self._stopped = stop()
+        if due or crew.waiting or self._stopped or schedule.all_leased(self._state):
+            rows = plan.words
+        merge = crew.merge(rows)
+        if rows == plan.words:
+            self._state = schedule.merged(self._state, merge.included)
+        else:
+            self._state = schedule.lost(self._state, set(self._state.held) - set(crew.learners))
+        merged_s = self._clock()
+        if rows == plan.words:
+            if due or self._stopped:
+                self.save()
+            if crew.waiting:
+                crew.admit()
+        return Round(
+            words=schedule.trained(self._state),
+            trained=done,
+            rate=rate,
+            learners=len(before),
+            lost=crew.lost,
+            train_s=trained_s - started_s,
+            merge_s=merged_s - trained_s,
+            merged_bytes=merge.bytes,
+        )
+
+    def _go_back(self) -> None:
+        """To the last checkpoint, or the beginning: at first, and when no learner is left."""
+        plan = self._plan
+        found = Checkpoint.read(plan.checkpoint, plan.digest, plan.words, plan.settings.dim)
+        self._state = found.state if found else State()
+        for attempt in range(MAX_FRUITLESS):
+            try:
+                self._crew.load(found.tables if found else None)
+                return
+            except LearnersLost as error:
+                if attempt == MAX_FRUITLESS - 1:
+                    raise TrainingError(f"all workers were lost {MAX_FRUITLESS} times in a row: {error}") from error
+
+    def _check_finite(self, tables: Tables) -> None:
+        for table in (tables.input, tables.output):
+            for begin in range(0, len(table), CHECKED_ROWS):
+                if not np.isfinite(table[begin : begin + CHECKED_ROWS]).all():
+                    raise self._diverged()
+
+    def _diverged(self) -> TrainingError:
+        return TrainingError(
+            f"the numbers grew beyond all bounds; learning_rate is {self._plan.settings.first_rate:g}, take a smaller one"
+        )
