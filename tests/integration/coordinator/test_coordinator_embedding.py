@@ -80,10 +80,10 @@ def test_a_poison_document_is_set_aside_alone(running: World, harm: str) -> None
         }[harm]
     )
 
-    assert running.requeue("d13") == 1
+    assert running.retry_failed("d13") == 1
     eventually(lambda: running.cut().failed == 1 and running.cut().pending == 0)
     getattr(running.fleet, harm).clear()
-    assert running.requeue() == 1
+    assert running.retry_failed() == 1
     running.settles({"d13": 1})
     assert running.cut().failed == 0
 

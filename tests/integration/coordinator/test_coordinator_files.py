@@ -22,7 +22,7 @@ SHOWN = dict.fromkeys(TEXTS, 1)
 def drop_while_held(world: World, gate: Gate) -> None:
     """What is written once the gate is opened, after the drop, is cleared away as what was there before it."""
     gate.wait()
-    world.discard()
+    world.drop()
     eventually(lambda: not world.files())
     gate.open()
     assert gate.passed.wait(20)

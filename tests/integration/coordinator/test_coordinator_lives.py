@@ -47,8 +47,8 @@ def test_a_name_that_is_taken_and_one_that_is_not(running: World) -> None:
     assert refused(running.create)[0] is EXISTS
     for call in (
         lambda: running.write({"a": "text"}, "nothing"),
-        lambda: running.discard("nothing"),
-        lambda: running.requeue(name="nothing"),
+        lambda: running.drop("nothing"),
+        lambda: running.retry_failed(name="nothing"),
     ):
         code, detail = refused(call)
         assert (code, detail.message) == (MISSING, "no collection is named 'nothing'")
@@ -84,7 +84,7 @@ def test_the_routing_message_tells_of_everything(running: World) -> None:
 
 def test_calls_without_the_secret_are_refused(running: World) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        running.now.stub.Discard(coordinator_pb2.DiscardRequest(name=NAME), timeout=10)
+        running.now.stub.DropCollection(coordinator_pb2.DropCollectionRequest(name=NAME), timeout=10)
     assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED  # pyright: ignore[reportAttributeAccessIssue]
     assert running.cut().collection.name == NAME
 

@@ -113,7 +113,7 @@ def test_a_replica_finishes_what_it_has_before_it_ends(running: World) -> None:
         encode = encoder_pb2_grpc.EncoderServiceStub(channel).Encode
         answer = encode.future(request, metadata=secret_metadata(SECRET), timeout=20)
         eventually(lambda: len(running.fleet.encoded) == 1)
-        running.discard()
+        running.drop()
         eventually(lambda: states(running) == ["draining"])
         assert len(answer.result().tokens) == 50
     eventually(lambda: not running.fleet.names("encoder") and not encoders(running))
@@ -125,7 +125,7 @@ def test_a_replica_that_does_not_end_is_ended_once_more(world: World, monkeypatc
     world.start()
     world.create()
     world.fleet.unending[name_of(0)] = 3
-    world.discard()
+    world.drop()
     eventually(lambda: not world.fleet.names("encoder") and not encoders(world))
     assert not world.fleet.unending[name_of(0)]
 

@@ -147,7 +147,7 @@ def test_watching_outlives_a_defect_of_the_fleet(running: World) -> None:
 def test_a_dropped_collection_leaves_nothing(running: World) -> None:
     running.write(TEXTS)
     running.settles(SHOWN)
-    assert running.discard() == len(TEXTS)
+    assert running.drop() == len(TEXTS)
     assert running.reader.collections() == []
     eventually(lambda: not running.routing().shards and not running.files())
     assert [host.describe() for host in running.fleet.hosts()] == [[]]

@@ -162,10 +162,10 @@ def fail(ledger: Ledger, model: Model, rng: random.Random, generation: int, read
             doc.failed = failure.failed
 
 
-def requeue(ledger: Ledger, model: Model, rng: random.Random) -> None:
+def retry(ledger: Ledger, model: Model, rng: random.Random) -> None:
     ids = rng.choice([None, rng.sample(IDS, 5)])
     failed = [doc for name, doc in model.docs.items() if doc.failed and (ids is None or name in ids)]
-    assert ledger.progress.requeue("papers", ids) == len(failed)
+    assert ledger.progress.retry_failed("papers", ids) == len(failed)
     for doc in failed:
         doc.failed = False
 
@@ -204,15 +204,15 @@ def test_counts_agree_with_a_model_through_a_random_life(ledger: Ledger, seed: i
     model = Model()
     read_before: list[PendingDocument] = []
     for step in range(STEPS):
-        match rng.choices(["write", "apply", "fail", "requeue", "damage", "seal", "read"], [6, 4, 2, 1, 1, 1, 3])[0]:
+        match rng.choices(["write", "apply", "fail", "retry", "damage", "seal", "read"], [6, 4, 2, 1, 1, 1, 3])[0]:
             case "write":
                 write(ledger, model, rng, NOW_MS + step)
             case "apply":
                 apply(ledger, model, rng, generation, read_before)
             case "fail":
                 fail(ledger, model, rng, generation, read_before)
-            case "requeue":
-                requeue(ledger, model, rng)
+            case "retry":
+                retry(ledger, model, rng)
             case "damage":
                 damage(ledger, model, rng, generation)
             case "seal":
@@ -220,7 +220,7 @@ def test_counts_agree_with_a_model_through_a_random_life(ledger: Ledger, seed: i
             case _:
                 read_before = ledger.pending(generation)
         check(ledger, model, rng)
-    ledger.progress.requeue("papers", None)
+    ledger.progress.retry_failed("papers", None)
     ledger.drain(generation)
     cut = ledger.reader.cut("papers", model.sequence)
     assert (cut.pending, cut.failed, cut.oldest_changed_at_ms, cut.token_pending) == (0, 0, None, False)

@@ -55,7 +55,7 @@ def test_a_deposed_coordinator_cannot_write_anything(ledger: Ledger) -> None:
         lambda: ledger.progress.commit_segments(commits),
         lambda: ledger.progress.commit_sealed(generation, 0, SealedInfo(1, "late", "", 0, 0)),
         lambda: ledger.progress.report_damage(generation, 0, [1], sealed=True),
-        lambda: ledger.progress.requeue("papers", None),
+        lambda: ledger.progress.retry_failed("papers", None),
         lambda: ledger.progress.place(generation, {0: "late"}),
     )
     for attempt in attempts:

@@ -124,12 +124,12 @@ def test_a_failure_waits_then_is_set_aside_then_comes_back_when_asked(ledger: Le
     assert [(d.id, d.version, d.attempts, d.failed_at_ms) for d in listed.documents] == [("a", 1, 5, NOW_MS + 100)]
     ledger.drain(generation)
     assert not ledger.reader.pending_through(generation, 1), "a token does not wait for what was set aside"
-    assert ledger.progress.requeue("papers", ["b"]) == 0
-    assert ledger.progress.requeue("papers", None) == 1
+    assert ledger.progress.retry_failed("papers", ["b"]) == 0
+    assert ledger.progress.retry_failed("papers", None) == 1
     assert [(d.id, d.attempts) for d in ledger.pending(generation)] == [("a", 0)]
     assert ledger.reader.pending_through(generation, 1)
     with pytest.raises(CollectionNotFound):
-        ledger.progress.requeue("books", None)
+        ledger.progress.retry_failed("books", None)
 
 
 def test_a_failure_of_an_older_version_is_ignored_and_an_edit_clears_the_rest(ledger: Ledger) -> None:

@@ -107,7 +107,7 @@ class World:
             settings.setdefault("model", MODEL)
         settings.setdefault("index", collections_pb2.INDEX_KIND_FLAT)
         asked = collections_pb2.CollectionSettings(**settings)
-        self.now.stub.Provision(coordinator_pb2.ProvisionRequest(name=name, settings=asked), **_call())
+        self.now.stub.CreateCollection(coordinator_pb2.CreateCollectionRequest(name=name, settings=asked), **_call())
 
     def send(
         self, upserts: Iterable[documents_pb2.Document] = (), deletes: Iterable[str] = (), name: str = NAME
@@ -118,11 +118,11 @@ class World:
     def write(self, texts: Mapping[str, str], name: str = NAME) -> coordinator_pb2.WriteResponse:
         return self.send((documents_pb2.Document(id=key, text=text) for key, text in texts.items()), name=name)
 
-    def discard(self, name: str = NAME) -> int:
-        return self.now.stub.Discard(coordinator_pb2.DiscardRequest(name=name), **_call()).documents
+    def drop(self, name: str = NAME) -> int:
+        return self.now.stub.DropCollection(coordinator_pb2.DropCollectionRequest(name=name), **_call()).documents
 
-    def requeue(self, *ids: str, name: str = NAME) -> int:
-        return self.now.stub.Requeue(coordinator_pb2.RequeueRequest(collection=name, ids=ids), **_call()).retried
+    def retry_failed(self, *ids: str, name: str = NAME) -> int:
+        return self.now.stub.RetryFailed(coordinator_pb2.RetryFailedRequest(collection=name, ids=ids), **_call()).retried
 
     def retain(self, model: str) -> None:
         self.now.stub.RetainModel(coordinator_pb2.RetainModelRequest(model=model), **_call())

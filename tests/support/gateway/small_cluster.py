@@ -153,7 +153,9 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
                 entry.error.CopyFrom(VersionConflict(f"document {result.id!r} has another version").detail())
         return response
 
-    async def Provision(self, request: coordinator_pb2.ProvisionRequest, context: Any) -> coordinator_pb2.ProvisionResponse:
+    async def CreateCollection(
+        self, request: coordinator_pb2.CreateCollectionRequest, context: Any
+    ) -> coordinator_pb2.CreateCollectionResponse:
         asked = request.settings
         if asked.model not in ("", MODEL):
             await refuse(context, InvalidModel(f"model {asked.model!r}: there is no such folder", field="settings.model"))
@@ -176,16 +178,20 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
 
         await self._run(work, context)
         self.publish()
-        return coordinator_pb2.ProvisionResponse()
+        return coordinator_pb2.CreateCollectionResponse()
 
-    async def Discard(self, request: coordinator_pb2.DiscardRequest, context: Any) -> coordinator_pb2.DiscardResponse:
+    async def DropCollection(
+        self, request: coordinator_pb2.DropCollectionRequest, context: Any
+    ) -> coordinator_pb2.DropCollectionResponse:
         dropped = await self._run(lambda: self.writer.drop_collection(request.name), context)
-        return coordinator_pb2.DiscardResponse(documents=dropped.documents)
+        return coordinator_pb2.DropCollectionResponse(documents=dropped.documents)
 
-    async def Requeue(self, request: coordinator_pb2.RequeueRequest, context: Any) -> coordinator_pb2.RequeueResponse:
+    async def RetryFailed(
+        self, request: coordinator_pb2.RetryFailedRequest, context: Any
+    ) -> coordinator_pb2.RetryFailedResponse:
         ids = list(request.ids) or None
-        return coordinator_pb2.RequeueResponse(
-            retried=await self._run(lambda: self.progress.requeue(request.collection, ids), context)
+        return coordinator_pb2.RetryFailedResponse(
+            retried=await self._run(lambda: self.progress.retry_failed(request.collection, ids), context)
         )
 
     async def RetainModel(

@@ -157,7 +157,7 @@ class Coordinator:
                 embedder.wake()
         return outcome
 
-    async def provision(self, name: str, settings: CollectionSettings) -> None:
+    async def create_collection(self, name: str, settings: CollectionSettings) -> None:
         """Loads the model, makes the collection and waits for its shards; raises LedgerError or InvalidModel."""
         self._need_lease()
         fingerprint, dimension = "", settings.dimension
@@ -177,15 +177,15 @@ class Coordinator:
         async with asyncio.timeout(60):
             await self._supervisor.wait_until(lambda: len(self._keeper.shards_ready(generation)) == settings.shards)
 
-    async def discard(self, name: str) -> int:
+    async def drop_collection(self, name: str) -> int:
         """Drops a collection with its shards and files; returns how many documents it had. Raises CollectionNotFound."""
         self._need_lease()
         return await self._to_its_end(self._drop(name))
 
-    async def requeue(self, collection: str, ids: Sequence[str]) -> int:
+    async def retry_failed(self, collection: str, ids: Sequence[str]) -> int:
         """Gives failed documents (all of them without `ids`) new attempts; raises CollectionNotFound."""
         self._need_lease()
-        retried = await self._threads.write(self._progress.requeue, collection, list(ids) or None)
+        retried = await self._threads.write(self._progress.retry_failed, collection, list(ids) or None)
         for embedder, _ in self._embedders.values():
             embedder.wake()
         return retried

@@ -105,24 +105,24 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             results=[result_of(one) for one in outcome.results], token=f"{outcome.collection_id}.{outcome.sequence}"
         )
 
-    async def Provision(
-        self, request: coordinator_pb2.ProvisionRequest, context: Context[Any, Any]
-    ) -> coordinator_pb2.ProvisionResponse:
+    async def CreateCollection(
+        self, request: coordinator_pb2.CreateCollectionRequest, context: Context[Any, Any]
+    ) -> coordinator_pb2.CreateCollectionResponse:
         settings = settings_of(request.settings, self._default_shards)
-        await self._answer(context, self._core.provision(request.name, settings))
-        return coordinator_pb2.ProvisionResponse()
+        await self._answer(context, self._core.create_collection(request.name, settings))
+        return coordinator_pb2.CreateCollectionResponse()
 
-    async def Discard(
-        self, request: coordinator_pb2.DiscardRequest, context: Context[Any, Any]
-    ) -> coordinator_pb2.DiscardResponse:
-        documents = await self._answer(context, self._core.discard(request.name))
-        return coordinator_pb2.DiscardResponse(documents=documents)
+    async def DropCollection(
+        self, request: coordinator_pb2.DropCollectionRequest, context: Context[Any, Any]
+    ) -> coordinator_pb2.DropCollectionResponse:
+        documents = await self._answer(context, self._core.drop_collection(request.name))
+        return coordinator_pb2.DropCollectionResponse(documents=documents)
 
-    async def Requeue(
-        self, request: coordinator_pb2.RequeueRequest, context: Context[Any, Any]
-    ) -> coordinator_pb2.RequeueResponse:
-        retried = await self._answer(context, self._core.requeue(request.collection, list(request.ids)))
-        return coordinator_pb2.RequeueResponse(retried=retried)
+    async def RetryFailed(
+        self, request: coordinator_pb2.RetryFailedRequest, context: Context[Any, Any]
+    ) -> coordinator_pb2.RetryFailedResponse:
+        retried = await self._answer(context, self._core.retry_failed(request.collection, list(request.ids)))
+        return coordinator_pb2.RetryFailedResponse(retried=retried)
 
     async def RetainModel(
         self, request: coordinator_pb2.RetainModelRequest, context: Context[Any, Any]

@@ -198,7 +198,7 @@ class LedgerProgress:
         with writing(self._engine, self._epoch) as connection:
             connection.execute(statement, rows)
 
-    def requeue(self, collection: str, ids: Sequence[str] | None) -> int:
+    def retry_failed(self, collection: str, ids: Sequence[str] | None) -> int:
         """Makes failed documents pending again, all of them for None; returns how many. Raises CollectionNotFound."""
         with writing(self._engine, self._epoch) as connection:
             record = catalog.find_collection(connection, collection)

@@ -166,7 +166,7 @@ class Failure:
     """Attempts made so far, this one included."""
     next_attempt_at_ms: int
     failed: bool
-    """Set the document aside until it is edited or requeued."""
+    """Set the document aside until it is edited or retried."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from shoal.v1 import documents_pb2 as shoal_dot_v1_dot_documents__pb2
 from shoal.v1 import status_pb2 as shoal_dot_v1_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#shoal/internal/v1/coordinator.proto\x12\x11shoal.internal.v1\x1a\x1dshoal/internal/v1/index.proto\x1a\x1ashoal/v1/collections.proto\x1a\x18shoal/v1/documents.proto\x1a\x15shoal/v1/status.proto\"X\n\x0cWriteRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12#\n\x07upserts\x18\x02 \x03(\x0b\x32\x12.shoal.v1.Document\x12\x0f\n\x07\x64\x65letes\x18\x03 \x03(\t\"F\n\rWriteResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.shoal.v1.WriteResult\x12\r\n\x05token\x18\x02 \x01(\t\"P\n\x10ProvisionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.shoal.v1.CollectionSettings\"\x13\n\x11ProvisionResponse\"\x1e\n\x0e\x44iscardRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x0f\x44iscardResponse\x12\x11\n\tdocuments\x18\x01 \x01(\x03\"1\n\x0eRequeueRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"\"\n\x0fRequeueResponse\x12\x0f\n\x07retried\x18\x01 \x01(\x03\"#\n\x12RetainModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x15\n\x13RetainModelResponse\"&\n\x13WatchRoutingRequest\x12\x0f\n\x07gateway\x18\x01 \x01(\t\"\xdb\x01\n\x14WatchRoutingResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12-\n\x06shards\x18\x03 \x03(\x0b\x32\x1d.shoal.internal.v1.ShardRoute\x12\x31\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x1f.shoal.internal.v1.EncoderRoute\x12!\n\x07workers\x18\x05 \x03(\x0b\x32\x10.shoal.v1.Worker\x12\x1d\n\x05pools\x18\x06 \x03(\x0b\x32\x0e.shoal.v1.Pool\"u\n\nShardRoute\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.shoal.internal.v1.ShardKey\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0b\x32\x1d.shoal.internal.v1.ShardState\"U\n\x0c\x45ncoderRoute\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x32\x9d\x04\n\x12\x43oordinatorService\x12J\n\x05Write\x12\x1f.shoal.internal.v1.WriteRequest\x1a .shoal.internal.v1.WriteResponse\x12V\n\tProvision\x12#.shoal.internal.v1.ProvisionRequest\x1a$.shoal.internal.v1.ProvisionResponse\x12P\n\x07\x44iscard\x12!.shoal.internal.v1.DiscardRequest\x1a\".shoal.internal.v1.DiscardResponse\x12P\n\x07Requeue\x12!.shoal.internal.v1.RequeueRequest\x1a\".shoal.internal.v1.RequeueResponse\x12\\\n\x0bRetainModel\x12%.shoal.internal.v1.RetainModelRequest\x1a&.shoal.internal.v1.RetainModelResponse\x12\x61\n\x0cWatchRouting\x12&.shoal.internal.v1.WatchRoutingRequest\x1a\'.shoal.internal.v1.WatchRoutingResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#shoal/internal/v1/coordinator.proto\x12\x11shoal.internal.v1\x1a\x1dshoal/internal/v1/index.proto\x1a\x1ashoal/v1/collections.proto\x1a\x18shoal/v1/documents.proto\x1a\x15shoal/v1/status.proto\"X\n\x0cWriteRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12#\n\x07upserts\x18\x02 \x03(\x0b\x32\x12.shoal.v1.Document\x12\x0f\n\x07\x64\x65letes\x18\x03 \x03(\t\"F\n\rWriteResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.shoal.v1.WriteResult\x12\r\n\x05token\x18\x02 \x01(\t\"W\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.shoal.v1.CollectionSettings\"\x1a\n\x18\x43reateCollectionResponse\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x16\x44ropCollectionResponse\x12\x11\n\tdocuments\x18\x01 \x01(\x03\"5\n\x12RetryFailedRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"&\n\x13RetryFailedResponse\x12\x0f\n\x07retried\x18\x01 \x01(\x03\"#\n\x12RetainModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x15\n\x13RetainModelResponse\"&\n\x13WatchRoutingRequest\x12\x0f\n\x07gateway\x18\x01 \x01(\t\"\xdb\x01\n\x14WatchRoutingResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12-\n\x06shards\x18\x03 \x03(\x0b\x32\x1d.shoal.internal.v1.ShardRoute\x12\x31\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x1f.shoal.internal.v1.EncoderRoute\x12!\n\x07workers\x18\x05 \x03(\x0b\x32\x10.shoal.v1.Worker\x12\x1d\n\x05pools\x18\x06 \x03(\x0b\x32\x0e.shoal.v1.Pool\"u\n\nShardRoute\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.shoal.internal.v1.ShardKey\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12,\n\x05state\x18\x03 \x01(\x0b\x32\x1d.shoal.internal.v1.ShardState\"U\n\x0c\x45ncoderRoute\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x32\xd3\x04\n\x12\x43oordinatorService\x12J\n\x05Write\x12\x1f.shoal.internal.v1.WriteRequest\x1a .shoal.internal.v1.WriteResponse\x12k\n\x10\x43reateCollection\x12*.shoal.internal.v1.CreateCollectionRequest\x1a+.shoal.internal.v1.CreateCollectionResponse\x12\x65\n\x0e\x44ropCollection\x12(.shoal.internal.v1.DropCollectionRequest\x1a).shoal.internal.v1.DropCollectionResponse\x12\\\n\x0bRetryFailed\x12%.shoal.internal.v1.RetryFailedRequest\x1a&.shoal.internal.v1.RetryFailedResponse\x12\\\n\x0bRetainModel\x12%.shoal.internal.v1.RetainModelRequest\x1a&.shoal.internal.v1.RetainModelResponse\x12\x61\n\x0cWatchRouting\x12&.shoal.internal.v1.WatchRoutingRequest\x1a\'.shoal.internal.v1.WatchRoutingResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,30 +39,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WRITEREQUEST']._serialized_end=254
   _globals['_WRITERESPONSE']._serialized_start=256
   _globals['_WRITERESPONSE']._serialized_end=326
-  _globals['_PROVISIONREQUEST']._serialized_start=328
-  _globals['_PROVISIONREQUEST']._serialized_end=408
-  _globals['_PROVISIONRESPONSE']._serialized_start=410
-  _globals['_PROVISIONRESPONSE']._serialized_end=429
-  _globals['_DISCARDREQUEST']._serialized_start=431
-  _globals['_DISCARDREQUEST']._serialized_end=461
-  _globals['_DISCARDRESPONSE']._serialized_start=463
-  _globals['_DISCARDRESPONSE']._serialized_end=499
-  _globals['_REQUEUEREQUEST']._serialized_start=501
-  _globals['_REQUEUEREQUEST']._serialized_end=550
-  _globals['_REQUEUERESPONSE']._serialized_start=552
-  _globals['_REQUEUERESPONSE']._serialized_end=586
-  _globals['_RETAINMODELREQUEST']._serialized_start=588
-  _globals['_RETAINMODELREQUEST']._serialized_end=623
-  _globals['_RETAINMODELRESPONSE']._serialized_start=625
-  _globals['_RETAINMODELRESPONSE']._serialized_end=646
-  _globals['_WATCHROUTINGREQUEST']._serialized_start=648
-  _globals['_WATCHROUTINGREQUEST']._serialized_end=686
-  _globals['_WATCHROUTINGRESPONSE']._serialized_start=689
-  _globals['_WATCHROUTINGRESPONSE']._serialized_end=908
-  _globals['_SHARDROUTE']._serialized_start=910
-  _globals['_SHARDROUTE']._serialized_end=1027
-  _globals['_ENCODERROUTE']._serialized_start=1029
-  _globals['_ENCODERROUTE']._serialized_end=1114
-  _globals['_COORDINATORSERVICE']._serialized_start=1117
-  _globals['_COORDINATORSERVICE']._serialized_end=1658
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=328
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=415
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=417
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=443
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=445
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=482
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=484
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=527
+  _globals['_RETRYFAILEDREQUEST']._serialized_start=529
+  _globals['_RETRYFAILEDREQUEST']._serialized_end=582
+  _globals['_RETRYFAILEDRESPONSE']._serialized_start=584
+  _globals['_RETRYFAILEDRESPONSE']._serialized_end=622
+  _globals['_RETAINMODELREQUEST']._serialized_start=624
+  _globals['_RETAINMODELREQUEST']._serialized_end=659
+  _globals['_RETAINMODELRESPONSE']._serialized_start=661
+  _globals['_RETAINMODELRESPONSE']._serialized_end=682
+  _globals['_WATCHROUTINGREQUEST']._serialized_start=684
+  _globals['_WATCHROUTINGREQUEST']._serialized_end=722
+  _globals['_WATCHROUTINGRESPONSE']._serialized_start=725
+  _globals['_WATCHROUTINGRESPONSE']._serialized_end=944
+  _globals['_SHARDROUTE']._serialized_start=946
+  _globals['_SHARDROUTE']._serialized_end=1063
+  _globals['_ENCODERROUTE']._serialized_start=1065
+  _globals['_ENCODERROUTE']._serialized_end=1150
+  _globals['_COORDINATORSERVICE']._serialized_start=1153
+  _globals['_COORDINATORSERVICE']._serialized_end=1748
 # @@protoc_insertion_point(module_scope)

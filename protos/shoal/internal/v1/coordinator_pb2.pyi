@@ -67,7 +67,7 @@ class WriteResponse(google.protobuf.message.Message):
 Global___WriteResponse: typing_extensions.TypeAlias = WriteResponse
 
 @typing.final
-class ProvisionRequest(google.protobuf.message.Message):
+class CreateCollectionRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
@@ -84,20 +84,20 @@ class ProvisionRequest(google.protobuf.message.Message):
     def HasField(self, field_name: typing.Literal["settings", b"settings"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["name", b"name", "settings", b"settings"]) -> None: ...
 
-Global___ProvisionRequest: typing_extensions.TypeAlias = ProvisionRequest
+Global___CreateCollectionRequest: typing_extensions.TypeAlias = CreateCollectionRequest
 
 @typing.final
-class ProvisionResponse(google.protobuf.message.Message):
+class CreateCollectionResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     def __init__(
         self,
     ) -> None: ...
 
-Global___ProvisionResponse: typing_extensions.TypeAlias = ProvisionResponse
+Global___CreateCollectionResponse: typing_extensions.TypeAlias = CreateCollectionResponse
 
 @typing.final
-class DiscardRequest(google.protobuf.message.Message):
+class DropCollectionRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
@@ -109,10 +109,10 @@ class DiscardRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
 
-Global___DiscardRequest: typing_extensions.TypeAlias = DiscardRequest
+Global___DropCollectionRequest: typing_extensions.TypeAlias = DropCollectionRequest
 
 @typing.final
-class DiscardResponse(google.protobuf.message.Message):
+class DropCollectionResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     DOCUMENTS_FIELD_NUMBER: builtins.int
@@ -124,10 +124,10 @@ class DiscardResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["documents", b"documents"]) -> None: ...
 
-Global___DiscardResponse: typing_extensions.TypeAlias = DiscardResponse
+Global___DropCollectionResponse: typing_extensions.TypeAlias = DropCollectionResponse
 
 @typing.final
-class RequeueRequest(google.protobuf.message.Message):
+class RetryFailedRequest(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     COLLECTION_FIELD_NUMBER: builtins.int
@@ -143,10 +143,10 @@ class RequeueRequest(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["collection", b"collection", "ids", b"ids"]) -> None: ...
 
-Global___RequeueRequest: typing_extensions.TypeAlias = RequeueRequest
+Global___RetryFailedRequest: typing_extensions.TypeAlias = RetryFailedRequest
 
 @typing.final
-class RequeueResponse(google.protobuf.message.Message):
+class RetryFailedResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     RETRIED_FIELD_NUMBER: builtins.int
@@ -158,7 +158,7 @@ class RequeueResponse(google.protobuf.message.Message):
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["retried", b"retried"]) -> None: ...
 
-Global___RequeueResponse: typing_extensions.TypeAlias = RequeueResponse
+Global___RetryFailedResponse: typing_extensions.TypeAlias = RetryFailedResponse
 
 @typing.final
 class RetainModelRequest(google.protobuf.message.Message):

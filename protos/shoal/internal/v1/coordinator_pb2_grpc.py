@@ -39,20 +39,20 @@ class CoordinatorServiceStub(object):
                 request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.WriteRequest.SerializeToString,
                 response_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.WriteResponse.FromString,
                 _registered_method=True)
-        self.Provision = channel.unary_unary(
-                '/shoal.internal.v1.CoordinatorService/Provision',
-                request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.ProvisionRequest.SerializeToString,
-                response_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.ProvisionResponse.FromString,
+        self.CreateCollection = channel.unary_unary(
+                '/shoal.internal.v1.CoordinatorService/CreateCollection',
+                request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateCollectionRequest.SerializeToString,
+                response_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateCollectionResponse.FromString,
                 _registered_method=True)
-        self.Discard = channel.unary_unary(
-                '/shoal.internal.v1.CoordinatorService/Discard',
-                request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.DiscardRequest.SerializeToString,
-                response_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.DiscardResponse.FromString,
+        self.DropCollection = channel.unary_unary(
+                '/shoal.internal.v1.CoordinatorService/DropCollection',
+                request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.DropCollectionRequest.SerializeToString,
+                response_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.DropCollectionResponse.FromString,
                 _registered_method=True)
-        self.Requeue = channel.unary_unary(
-                '/shoal.internal.v1.CoordinatorService/Requeue',
-                request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RequeueRequest.SerializeToString,
-                response_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RequeueResponse.FromString,
+        self.RetryFailed = channel.unary_unary(
+                '/shoal.internal.v1.CoordinatorService/RetryFailed',
+                request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetryFailedRequest.SerializeToString,
+                response_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetryFailedResponse.FromString,
                 _registered_method=True)
         self.RetainModel = channel.unary_unary(
                 '/shoal.internal.v1.CoordinatorService/RetainModel',
@@ -75,19 +75,19 @@ class CoordinatorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Provision(self, request, context):
+    def CreateCollection(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Discard(self, request, context):
+    def DropCollection(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def Requeue(self, request, context):
+    def RetryFailed(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,20 +114,20 @@ def add_CoordinatorServiceServicer_to_server(servicer, server):
                     request_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.WriteRequest.FromString,
                     response_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.WriteResponse.SerializeToString,
             ),
-            'Provision': grpc.unary_unary_rpc_method_handler(
-                    servicer.Provision,
-                    request_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.ProvisionRequest.FromString,
-                    response_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.ProvisionResponse.SerializeToString,
+            'CreateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCollection,
+                    request_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateCollectionRequest.FromString,
+                    response_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateCollectionResponse.SerializeToString,
             ),
-            'Discard': grpc.unary_unary_rpc_method_handler(
-                    servicer.Discard,
-                    request_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.DiscardRequest.FromString,
-                    response_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.DiscardResponse.SerializeToString,
+            'DropCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropCollection,
+                    request_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.DropCollectionRequest.FromString,
+                    response_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.DropCollectionResponse.SerializeToString,
             ),
-            'Requeue': grpc.unary_unary_rpc_method_handler(
-                    servicer.Requeue,
-                    request_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RequeueRequest.FromString,
-                    response_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RequeueResponse.SerializeToString,
+            'RetryFailed': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryFailed,
+                    request_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetryFailedRequest.FromString,
+                    response_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetryFailedResponse.SerializeToString,
             ),
             'RetainModel': grpc.unary_unary_rpc_method_handler(
                     servicer.RetainModel,
@@ -178,7 +178,7 @@ class CoordinatorService(object):
             _registered_method=True)
 
     @staticmethod
-    def Provision(request,
+    def CreateCollection(request,
             target,
             options=(),
             channel_credentials=None,
@@ -191,9 +191,9 @@ class CoordinatorService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/shoal.internal.v1.CoordinatorService/Provision',
-            shoal_dot_internal_dot_v1_dot_coordinator__pb2.ProvisionRequest.SerializeToString,
-            shoal_dot_internal_dot_v1_dot_coordinator__pb2.ProvisionResponse.FromString,
+            '/shoal.internal.v1.CoordinatorService/CreateCollection',
+            shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateCollectionRequest.SerializeToString,
+            shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -205,7 +205,7 @@ class CoordinatorService(object):
             _registered_method=True)
 
     @staticmethod
-    def Discard(request,
+    def DropCollection(request,
             target,
             options=(),
             channel_credentials=None,
@@ -218,9 +218,9 @@ class CoordinatorService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/shoal.internal.v1.CoordinatorService/Discard',
-            shoal_dot_internal_dot_v1_dot_coordinator__pb2.DiscardRequest.SerializeToString,
-            shoal_dot_internal_dot_v1_dot_coordinator__pb2.DiscardResponse.FromString,
+            '/shoal.internal.v1.CoordinatorService/DropCollection',
+            shoal_dot_internal_dot_v1_dot_coordinator__pb2.DropCollectionRequest.SerializeToString,
+            shoal_dot_internal_dot_v1_dot_coordinator__pb2.DropCollectionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -232,7 +232,7 @@ class CoordinatorService(object):
             _registered_method=True)
 
     @staticmethod
-    def Requeue(request,
+    def RetryFailed(request,
             target,
             options=(),
             channel_credentials=None,
@@ -245,9 +245,9 @@ class CoordinatorService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/shoal.internal.v1.CoordinatorService/Requeue',
-            shoal_dot_internal_dot_v1_dot_coordinator__pb2.RequeueRequest.SerializeToString,
-            shoal_dot_internal_dot_v1_dot_coordinator__pb2.RequeueResponse.FromString,
+            '/shoal.internal.v1.CoordinatorService/RetryFailed',
+            shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetryFailedRequest.SerializeToString,
+            shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetryFailedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,51 +41,51 @@ _CoordinatorServiceWriteType = typing_extensions.TypeVar(
     ],
 )
 
-_CoordinatorServiceProvisionType = typing_extensions.TypeVar(
-    '_CoordinatorServiceProvisionType',
+_CoordinatorServiceCreateCollectionType = typing_extensions.TypeVar(
+    '_CoordinatorServiceCreateCollectionType',
     grpc.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.ProvisionRequest,
-        shoal.internal.v1.coordinator_pb2.ProvisionResponse,
+        shoal.internal.v1.coordinator_pb2.CreateCollectionRequest,
+        shoal.internal.v1.coordinator_pb2.CreateCollectionResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.ProvisionRequest,
-        shoal.internal.v1.coordinator_pb2.ProvisionResponse,
+        shoal.internal.v1.coordinator_pb2.CreateCollectionRequest,
+        shoal.internal.v1.coordinator_pb2.CreateCollectionResponse,
     ],
     default=grpc.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.ProvisionRequest,
-        shoal.internal.v1.coordinator_pb2.ProvisionResponse,
+        shoal.internal.v1.coordinator_pb2.CreateCollectionRequest,
+        shoal.internal.v1.coordinator_pb2.CreateCollectionResponse,
     ],
 )
 
-_CoordinatorServiceDiscardType = typing_extensions.TypeVar(
-    '_CoordinatorServiceDiscardType',
+_CoordinatorServiceDropCollectionType = typing_extensions.TypeVar(
+    '_CoordinatorServiceDropCollectionType',
     grpc.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.DiscardRequest,
-        shoal.internal.v1.coordinator_pb2.DiscardResponse,
+        shoal.internal.v1.coordinator_pb2.DropCollectionRequest,
+        shoal.internal.v1.coordinator_pb2.DropCollectionResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.DiscardRequest,
-        shoal.internal.v1.coordinator_pb2.DiscardResponse,
+        shoal.internal.v1.coordinator_pb2.DropCollectionRequest,
+        shoal.internal.v1.coordinator_pb2.DropCollectionResponse,
     ],
     default=grpc.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.DiscardRequest,
-        shoal.internal.v1.coordinator_pb2.DiscardResponse,
+        shoal.internal.v1.coordinator_pb2.DropCollectionRequest,
+        shoal.internal.v1.coordinator_pb2.DropCollectionResponse,
     ],
 )
 
-_CoordinatorServiceRequeueType = typing_extensions.TypeVar(
-    '_CoordinatorServiceRequeueType',
+_CoordinatorServiceRetryFailedType = typing_extensions.TypeVar(
+    '_CoordinatorServiceRetryFailedType',
     grpc.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.RequeueRequest,
-        shoal.internal.v1.coordinator_pb2.RequeueResponse,
+        shoal.internal.v1.coordinator_pb2.RetryFailedRequest,
+        shoal.internal.v1.coordinator_pb2.RetryFailedResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.RequeueRequest,
-        shoal.internal.v1.coordinator_pb2.RequeueResponse,
+        shoal.internal.v1.coordinator_pb2.RetryFailedRequest,
+        shoal.internal.v1.coordinator_pb2.RetryFailedResponse,
     ],
     default=grpc.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.RequeueRequest,
-        shoal.internal.v1.coordinator_pb2.RequeueResponse,
+        shoal.internal.v1.coordinator_pb2.RetryFailedRequest,
+        shoal.internal.v1.coordinator_pb2.RetryFailedResponse,
     ],
 )
 
@@ -121,7 +121,7 @@ _CoordinatorServiceWatchRoutingType = typing_extensions.TypeVar(
     ],
 )
 
-class CoordinatorServiceStub(typing.Generic[_CoordinatorServiceWriteType, _CoordinatorServiceProvisionType, _CoordinatorServiceDiscardType, _CoordinatorServiceRequeueType, _CoordinatorServiceRetainModelType, _CoordinatorServiceWatchRoutingType]):
+class CoordinatorServiceStub(typing.Generic[_CoordinatorServiceWriteType, _CoordinatorServiceCreateCollectionType, _CoordinatorServiceDropCollectionType, _CoordinatorServiceRetryFailedType, _CoordinatorServiceRetainModelType, _CoordinatorServiceWatchRoutingType]):
     @typing.overload
     def __init__(self: CoordinatorServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -129,16 +129,16 @@ class CoordinatorServiceStub(typing.Generic[_CoordinatorServiceWriteType, _Coord
             shoal.internal.v1.coordinator_pb2.WriteResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
-            shoal.internal.v1.coordinator_pb2.ProvisionRequest,
-            shoal.internal.v1.coordinator_pb2.ProvisionResponse,
+            shoal.internal.v1.coordinator_pb2.CreateCollectionRequest,
+            shoal.internal.v1.coordinator_pb2.CreateCollectionResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
-            shoal.internal.v1.coordinator_pb2.DiscardRequest,
-            shoal.internal.v1.coordinator_pb2.DiscardResponse,
+            shoal.internal.v1.coordinator_pb2.DropCollectionRequest,
+            shoal.internal.v1.coordinator_pb2.DropCollectionResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
-            shoal.internal.v1.coordinator_pb2.RequeueRequest,
-            shoal.internal.v1.coordinator_pb2.RequeueResponse,
+            shoal.internal.v1.coordinator_pb2.RetryFailedRequest,
+            shoal.internal.v1.coordinator_pb2.RetryFailedResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             shoal.internal.v1.coordinator_pb2.RetainModelRequest,
@@ -157,16 +157,16 @@ class CoordinatorServiceStub(typing.Generic[_CoordinatorServiceWriteType, _Coord
             shoal.internal.v1.coordinator_pb2.WriteResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
-            shoal.internal.v1.coordinator_pb2.ProvisionRequest,
-            shoal.internal.v1.coordinator_pb2.ProvisionResponse,
+            shoal.internal.v1.coordinator_pb2.CreateCollectionRequest,
+            shoal.internal.v1.coordinator_pb2.CreateCollectionResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
-            shoal.internal.v1.coordinator_pb2.DiscardRequest,
-            shoal.internal.v1.coordinator_pb2.DiscardResponse,
+            shoal.internal.v1.coordinator_pb2.DropCollectionRequest,
+            shoal.internal.v1.coordinator_pb2.DropCollectionResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
-            shoal.internal.v1.coordinator_pb2.RequeueRequest,
-            shoal.internal.v1.coordinator_pb2.RequeueResponse,
+            shoal.internal.v1.coordinator_pb2.RetryFailedRequest,
+            shoal.internal.v1.coordinator_pb2.RetryFailedResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
             shoal.internal.v1.coordinator_pb2.RetainModelRequest,
@@ -180,11 +180,11 @@ class CoordinatorServiceStub(typing.Generic[_CoordinatorServiceWriteType, _Coord
 
     Write: _CoordinatorServiceWriteType
 
-    Provision: _CoordinatorServiceProvisionType
+    CreateCollection: _CoordinatorServiceCreateCollectionType
 
-    Discard: _CoordinatorServiceDiscardType
+    DropCollection: _CoordinatorServiceDropCollectionType
 
-    Requeue: _CoordinatorServiceRequeueType
+    RetryFailed: _CoordinatorServiceRetryFailedType
 
     RetainModel: _CoordinatorServiceRetainModelType
     """Makes sure that encoders for a model are up; answers when one is ready."""
@@ -197,16 +197,16 @@ CoordinatorServiceAsyncStub: typing_extensions.TypeAlias = CoordinatorServiceStu
         shoal.internal.v1.coordinator_pb2.WriteResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.ProvisionRequest,
-        shoal.internal.v1.coordinator_pb2.ProvisionResponse,
+        shoal.internal.v1.coordinator_pb2.CreateCollectionRequest,
+        shoal.internal.v1.coordinator_pb2.CreateCollectionResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.DiscardRequest,
-        shoal.internal.v1.coordinator_pb2.DiscardResponse,
+        shoal.internal.v1.coordinator_pb2.DropCollectionRequest,
+        shoal.internal.v1.coordinator_pb2.DropCollectionResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
-        shoal.internal.v1.coordinator_pb2.RequeueRequest,
-        shoal.internal.v1.coordinator_pb2.RequeueResponse,
+        shoal.internal.v1.coordinator_pb2.RetryFailedRequest,
+        shoal.internal.v1.coordinator_pb2.RetryFailedResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         shoal.internal.v1.coordinator_pb2.RetainModelRequest,
@@ -227,25 +227,25 @@ class CoordinatorServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[shoal.internal.v1.coordinator_pb2.WriteResponse, collections.abc.Awaitable[shoal.internal.v1.coordinator_pb2.WriteResponse]]: ...
 
     @abc.abstractmethod
-    def Provision(
+    def CreateCollection(
         self,
-        request: shoal.internal.v1.coordinator_pb2.ProvisionRequest,
+        request: shoal.internal.v1.coordinator_pb2.CreateCollectionRequest,
         context: _ServicerContext,
-    ) -> typing.Union[shoal.internal.v1.coordinator_pb2.ProvisionResponse, collections.abc.Awaitable[shoal.internal.v1.coordinator_pb2.ProvisionResponse]]: ...
+    ) -> typing.Union[shoal.internal.v1.coordinator_pb2.CreateCollectionResponse, collections.abc.Awaitable[shoal.internal.v1.coordinator_pb2.CreateCollectionResponse]]: ...
 
     @abc.abstractmethod
-    def Discard(
+    def DropCollection(
         self,
-        request: shoal.internal.v1.coordinator_pb2.DiscardRequest,
+        request: shoal.internal.v1.coordinator_pb2.DropCollectionRequest,
         context: _ServicerContext,
-    ) -> typing.Union[shoal.internal.v1.coordinator_pb2.DiscardResponse, collections.abc.Awaitable[shoal.internal.v1.coordinator_pb2.DiscardResponse]]: ...
+    ) -> typing.Union[shoal.internal.v1.coordinator_pb2.DropCollectionResponse, collections.abc.Awaitable[shoal.internal.v1.coordinator_pb2.DropCollectionResponse]]: ...
 
     @abc.abstractmethod
-    def Requeue(
+    def RetryFailed(
         self,
-        request: shoal.internal.v1.coordinator_pb2.RequeueRequest,
+        request: shoal.internal.v1.coordinator_pb2.RetryFailedRequest,
         context: _ServicerContext,
-    ) -> typing.Union[shoal.internal.v1.coordinator_pb2.RequeueResponse, collections.abc.Awaitable[shoal.internal.v1.coordinator_pb2.RequeueResponse]]: ...
+    ) -> typing.Union[shoal.internal.v1.coordinator_pb2.RetryFailedResponse, collections.abc.Awaitable[shoal.internal.v1.coordinator_pb2.RetryFailedResponse]]: ...
 
     @abc.abstractmethod
     def RetainModel(

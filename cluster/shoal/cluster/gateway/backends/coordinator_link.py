@@ -71,17 +71,17 @@ class CoordinatorLink:
         """Commits a batch; when this returns the write is durable."""
         return await self._forward(lambda stub: stub.Write, request, deadline)
 
-    async def provision(self, request: coordinator_pb2.ProvisionRequest, deadline: Deadline) -> None:
+    async def create_collection(self, request: coordinator_pb2.CreateCollectionRequest, deadline: Deadline) -> None:
         """Creates a collection; returns when it can be written to."""
-        await self._forward(lambda stub: stub.Provision, request, deadline)
+        await self._forward(lambda stub: stub.CreateCollection, request, deadline)
 
-    async def discard(self, request: coordinator_pb2.DiscardRequest, deadline: Deadline) -> int:
+    async def drop_collection(self, request: coordinator_pb2.DropCollectionRequest, deadline: Deadline) -> int:
         """Drops a collection; returns how many documents it had."""
-        return (await self._forward(lambda stub: stub.Discard, request, deadline)).documents
+        return (await self._forward(lambda stub: stub.DropCollection, request, deadline)).documents
 
-    async def requeue(self, request: coordinator_pb2.RequeueRequest, deadline: Deadline) -> int:
+    async def retry_failed(self, request: coordinator_pb2.RetryFailedRequest, deadline: Deadline) -> int:
         """Lets failed documents be tried again; returns how many."""
-        return (await self._forward(lambda stub: stub.Requeue, request, deadline)).retried
+        return (await self._forward(lambda stub: stub.RetryFailed, request, deadline)).retried
 
     async def retain_model(self, model: str, deadline: Deadline) -> None:
         """Returns when an encoder of the model is ready."""

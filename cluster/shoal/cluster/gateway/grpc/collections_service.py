@@ -57,7 +57,9 @@ class CollectionService(collections_pb2_grpc.CollectionServiceServicer):
         deadline = Deadline.of(context, self._default_deadline_s)
         check_collection_name(request.name, self._limits, "name")
         check_settings(request.settings, self._limits)
-        await self._link.provision(coordinator_pb2.ProvisionRequest(name=request.name, settings=request.settings), deadline)
+        await self._link.create_collection(
+            coordinator_pb2.CreateCollectionRequest(name=request.name, settings=request.settings), deadline
+        )
         return collections_pb2.CreateCollectionResponse(collection=await self._shelf.show(request.name))
 
     async def GetCollection(
@@ -76,5 +78,5 @@ class CollectionService(collections_pb2_grpc.CollectionServiceServicer):
     ) -> collections_pb2.DropCollectionResponse:
         deadline = Deadline.of(context, self._default_deadline_s)
         check_collection_name(request.name, self._limits, "name")
-        documents = await self._link.discard(coordinator_pb2.DiscardRequest(name=request.name), deadline)
+        documents = await self._link.drop_collection(coordinator_pb2.DropCollectionRequest(name=request.name), deadline)
         return collections_pb2.DropCollectionResponse(documents=documents)

@@ -144,5 +144,5 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
         deadline = Deadline.of(context, self._default_deadline_s)
         check_collection_name(request.collection, self._limits)
         check_ids(request.ids, self._limits, needed=False)
-        requeue = coordinator_pb2.RequeueRequest(collection=request.collection, ids=request.ids)
-        return documents_pb2.RetryFailedResponse(retried=await self._link.requeue(requeue, deadline))
+        asked = coordinator_pb2.RetryFailedRequest(collection=request.collection, ids=request.ids)
+        return documents_pb2.RetryFailedResponse(retried=await self._link.retry_failed(asked, deadline))
