@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -18,11 +19,32 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from shoal.client import Client
+from support import scenarios
 from support.cluster_process import ClusterProcess
+from support.scenarios import Command
 
 # A machine that stands still for a second says nothing about an example: what hangs is pytest-timeout's to end.
 settings.register_profile("shoal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shoal")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-scenarios", action="store_true", help="put today's answers into the scenario files (support/scenarios.py)"
+    )
+
+
+@pytest.fixture
+def run_scenario(request: pytest.FixtureRequest) -> Callable[[Path, Callable[[Command], str]], None]:
+    """Runs a scenario file, or rewrites it under --rewrite-scenarios; the test is then skipped, not passed."""
+    rewrite = request.config.getoption("--rewrite-scenarios")
+
+    def run(path: Path, answer: Callable[[Command], str]) -> None:
+        changed = scenarios.run_scenario(path, answer, rewrite)
+        if rewrite:
+            pytest.skip(f"{path.name} {'rewritten' if changed else 'unchanged'}")
+
+    return run
 
 
 @pytest.fixture(scope="module")
