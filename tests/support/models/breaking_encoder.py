@@ -42,7 +42,7 @@ def breaking_session(**variables: str) -> Iterator[None]:
     import ray
 
     breaking = {
-        "worker_process_setup_hook": "breaking_encoder.install",
+        "worker_process_setup_hook": "support.models.breaking_encoder.install",
         "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path), **variables},
     }
     with pytest.MonkeyPatch.context() as patch:
