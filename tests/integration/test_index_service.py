@@ -115,7 +115,7 @@ ROWS: list[Row] = [("a", 1, [1, 0, 0, 0]), ("b", 2, [1, 1, 0, 0]), ("gone", 3, N
 
 def test_stage_sync_search_seal_and_describe(worker: Worker) -> None:
     first = worker.stage(1, ROWS)
-    state = worker.sync(first).state
+    state = worker.sync(first).stats
     assert (state.key, state.through, state.live, state.delta_rows, state.segments) == (KEY, 1, 2, 2, 1)
     hits = worker.search([2, 0, 0, 0, 0, 3, 0, 0], k=5)
     assert list(hits.counts) == [2, 2]
@@ -125,7 +125,7 @@ def test_stage_sync_search_seal_and_describe(worker: Worker) -> None:
     assert hits.through == 1
     sealed = seal(worker.root, manifest(first))
     second = worker.stage(2, [("b", 3, None), ("gone", 2, [1, 0, 0, 0])])
-    state = worker.sync(second, sealed=sealed).state
+    state = worker.sync(second, sealed=sealed).stats
     assert (state.through, state.live, state.sealed_rows, state.sealed_dead) == (2, 1, 2, 1)
     assert list(worker.search([2, 0, 0, 0], k=5).ids) == ["a"]
     looked = worker.stub.Lookup(pb.LookupRequest(key=KEY, ids=["a", "b", "gone", "never"]), metadata=worker.secret)
@@ -247,7 +247,7 @@ def test_damage_is_reported_and_the_old_state_stays(worker: Worker) -> None:
         (Path(worker.root) / second.path).write_bytes(b"")
         (Path(worker.root) / sealed.path).unlink()
         answer = other.sync(second, sealed=sealed)
-        assert (list(answer.damaged_ordinals), answer.sealed_damaged, answer.state.through) == ([2], True, 1)
+        assert (list(answer.damaged_ordinals), answer.sealed_damaged, answer.stats.through) == ([2], True, 1)
         assert list(other.search([1, 0, 0, 0], k=5).ids) == ["a", "b"]
     finally:
         other.close()

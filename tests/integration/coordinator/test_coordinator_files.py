@@ -70,6 +70,6 @@ def test_a_file_that_waits_long_for_its_commit_is_kept(world: World, monkeypatch
     asyncio.run_coroutine_threadsafe(life.core._tidy(world.cut().generation.id), life.server.loop).result(10)
     gate.open()
     world.settles(SHOWN)
-    eventually(lambda: world.routing().shards[0].state.sealed_rows > 0)
+    eventually(lambda: world.routing().shards[0].stats.sealed_rows > 0)
     assert sorted(text for texts in world.fleet.encoded for text in texts) == sorted(TEXTS.values())
     eventually(lambda: world.files() == world.named_files())

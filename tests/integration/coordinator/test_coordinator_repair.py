@@ -59,7 +59,7 @@ def test_sealing_merges_files_and_clears_the_old_away(world: World) -> None:
     world.send(deletes=["d19"])
     wanted = {**SHOWN, "d19": 0}
     world.settles(wanted)
-    eventually(lambda: world.routing().shards[0].state.sealed_rows > 0)
+    eventually(lambda: world.routing().shards[0].stats.sealed_rows > 0)
     eventually(lambda: world.files() == world.named_files())
     assert any(path.name.startswith("sealed-") for path in world.files())
     world.settles(wanted)

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -136,20 +137,34 @@ def test_our_own_mistakes_are_not_called_unreadable(ledger: Ledger) -> None:
         connection.execute(text("SELECT nonsense FROM collection"))
 
 
-def test_a_ledger_of_the_first_release_is_brought_up_with_everything_in_it(ledger_url: str) -> None:
+@pytest.mark.parametrize(
+    ("revision", "undo", "damage_count"),
+    [
+        ("0001", "ALTER TABLE shard DROP COLUMN damage_count", 0),
+        ("0002", "ALTER TABLE shard RENAME COLUMN damage_count TO losses", 1),
+    ],
+)
+def test_a_ledger_of_an_older_release_is_migrated_with_everything_in_it(
+    ledger_url: str, revision: str, undo: str, damage_count: int
+) -> None:
     with open_ledger(ledger_url) as ledger:
         generation = ledger.create().generation.id
         ledger.upsert(Incoming("a", "reef"))
         ledger.drain(generation)
+        holder = next(shard.number for shard in ledger.reader.cut("papers").shards if shard.through)
+        ledger.progress.report_damage(generation, holder, [1], sealed=False)
+        ledger.drain(generation)
         before = ledger.reader.cut("papers")
         with ledger.engine.begin() as connection:
-            connection.execute(text("ALTER TABLE shard DROP COLUMN losses"))
-            connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+            connection.execute(text(undo))
+            connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
     assert refused(ledger_url, read_only=True).endswith(
-        f"made by an older version of Shoal (schema 0001; this one uses {SCHEMA_REVISION})"
+        f"made by an older version of Shoal (schema {revision}; this one uses {SCHEMA_REVISION})"
     )
+    expected = [replace(shard, damage_count=damage_count * shard.damage_count) for shard in before.shards]
+    assert sum(shard.damage_count for shard in expected) == damage_count
     with open_ledger(ledger_url) as ledger, ledger.engine.connect() as connection:
-        assert ledger.reader.cut("papers") == before
+        assert ledger.reader.cut("papers") == replace(before, shards=expected)
         assert [document.text for document in ledger.reader.get("papers", ["a"])] == ["reef"]
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 

@@ -192,11 +192,11 @@ def test_sealing_replaces_the_segments_it_covers(ledger: Ledger) -> None:
     assert ledger.pending(generation) == []
 
 
-def losses(ledger: Ledger, generation: int) -> list[int]:
+def damage_counts(ledger: Ledger, generation: int) -> list[int]:
     """Of every shard, as cuts and manifests tell alike."""
-    told = [shard.losses for shard in ledger.reader.cut("papers").shards]
-    assert told == [ledger.progress.manifest(generation, number).losses for number in range(len(told))]
-    return told
+    counted = [shard.damage_count for shard in ledger.reader.cut("papers").shards]
+    assert counted == [ledger.progress.manifest(generation, number).damage_count for number in range(len(counted))]
+    return counted
 
 
 def test_damage_makes_what_was_lost_pending_again_behind_live_edits(ledger: Ledger) -> None:
@@ -218,10 +218,10 @@ def test_damage_makes_what_was_lost_pending_again_behind_live_edits(ledger: Ledg
     assert [info.ordinal for info in ledger.progress.manifest(generation, 0).segments] == [1, 3, 4]
     assert ledger.progress.next_ordinals(generation)[0] == 6, "a lost ordinal is not given out again"
     assert ledger.reader.cut("papers").shards[0].through == 4
-    assert losses(ledger, generation) == [1, 0, 0]
+    assert damage_counts(ledger, generation) == [1, 0, 0]
     ledger.drain(generation)
     assert ledger.progress.report_damage(generation, 0, [2], sealed=False) == 0
-    assert losses(ledger, generation) == [1, 0, 0], "nothing was lost that time"
+    assert damage_counts(ledger, generation) == [1, 0, 0], "nothing was lost that time"
 
 
 def test_a_damaged_sealed_index_takes_all_that_was_inside(ledger: Ledger) -> None:
@@ -236,9 +236,9 @@ def test_a_damaged_sealed_index_takes_all_that_was_inside(ledger: Ledger) -> Non
     assert sorted(d.id for d in ledger.pending(generation)) == sorted(names[:3])
     manifest = ledger.progress.manifest(generation, 0)
     assert manifest.sealed is None and [info.ordinal for info in manifest.segments] == [4]
-    assert losses(ledger, generation) == [1, 0, 0]
+    assert damage_counts(ledger, generation) == [1, 0, 0]
     assert ledger.progress.report_damage(generation, 0, [], sealed=True) == 0
-    assert losses(ledger, generation) == [1, 0, 0]
+    assert damage_counts(ledger, generation) == [1, 0, 0]
 
 
 def test_placements_are_remembered(ledger: Ledger) -> None:

@@ -40,7 +40,7 @@ from shoal.workers.encoding.replica.service import EncoderService
 from shoal.workers.encoding.static.hashing_model import HashingModel
 from shoal.workers.indexing.files.storage import Storage
 from shoal.workers.indexing.host import ShardHost
-from shoal.workers.indexing.messages import state_message
+from shoal.workers.indexing.messages import stats_message
 from shoal.workers.indexing.rows import Rows
 from shoal.workers.indexing.service import IndexServicer
 from shoal.workers.runtime.serving import InternalServer
@@ -246,7 +246,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
                 route.key.generation, route.key.shard = generation.id, number
                 if (generation.id, number) in states:
                     key = (generation.id, number)
-                    route.state.CopyFrom(state_message(key, states[key]))
+                    route.stats.CopyFrom(stats_message(key, states[key]))
         for address in self.encoders:
             message.encoders.add(model=MODEL, fingerprint=self.model.fingerprint, address=address)
         return message

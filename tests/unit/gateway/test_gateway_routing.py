@@ -20,7 +20,7 @@ def test_a_message_is_read_into_lookups() -> None:
     said = message(2, 7)
     said.shards.add(address="a:1").key.generation = 5
     route = said.shards.add(address="b:1")
-    route.key.generation, route.key.shard, route.state.through = 5, 1, 9
+    route.key.generation, route.key.shard, route.stats.through = 5, 1, 9
     said.shards.add(address="").key.generation = 6
     said.encoders.add(model="m", fingerprint="f", address="c:1")
     said.encoders.add(model="m", fingerprint="f", address="d:1")
@@ -28,8 +28,8 @@ def test_a_message_is_read_into_lookups() -> None:
     said.encoders.add(model="n", fingerprint="h", address="")
     table = RoutingTable.from_message(said)
     assert table.age == (2, 7)
-    assert table.shards[ShardId(5, 0)].state is None
-    state = table.shards[ShardId(5, 1)].state
+    assert table.shards[ShardId(5, 0)].stats is None
+    state = table.shards[ShardId(5, 1)].stats
     assert state is not None and state.through == 9
     assert ShardId(6, 0) not in table.shards
     assert table.encoders[ModelId("m", "f")] == ("c:1", "d:1")

@@ -46,8 +46,8 @@ class Ledger:
 class Shards:
     """One shard with rows at version 1, best first; remembers what it was asked."""
 
-    def __init__(self, *ids: str, losses: int = 0) -> None:
-        self.losses = losses
+    def __init__(self, *ids: str, damage_count: int = 0) -> None:
+        self.damage_count = damage_count
         self.rows = tuple(Candidate(one, 1, 1.0 - n) for n, one in enumerate(ids))
         self.asked: list[int] = []
         self.encoded: list[ModelId] = []
@@ -58,7 +58,7 @@ class Shards:
     ) -> ShardAnswer:
         self.asked.append(k)
         self.searched.append(vector)
-        return ShardAnswer(self.rows[:k], exhausted=len(self.rows) < k, losses=self.losses)
+        return ShardAnswer(self.rows[:k], exhausted=len(self.rows) < k, damage_count=self.damage_count)
 
     async def query(self, model: ModelId, text: str, options: EncodeOptions, deadline: Deadline) -> QueryAnswer:
         assert options == AS_QUERY
@@ -110,20 +110,20 @@ def test_without_stale_hits_the_first_cut_is_enough() -> None:
 
 
 def test_an_answer_without_files_that_the_cut_counts_on_is_asked_for_again() -> None:
-    later = replace(CUT, shards=[ShardCut(0, "w", 3, 5, 1, 0, 0, losses=1)], pending=1, oldest_changed_at_ms=10)
-    ledger, shards = Ledger([CUT, later], {"a": 1, "b": 1}), Shards("a", "b", losses=1)
+    later = replace(CUT, shards=[ShardCut(0, "w", 3, 5, 1, 0, 0, damage_count=1)], pending=1, oldest_changed_at_ms=10)
+    ledger, shards = Ledger([CUT, later], {"a": 1, "b": 1}), Shards("a", "b", damage_count=1)
     response = searched(ledger, shards, k=3)
     assert (ledger.reads, len(shards.asked)) == (2, 2)
     assert (response.coverage.known, response.coverage.reachable, response.coverage.pending) == (3, 2, 1)
 
 
 def test_losses_that_the_cut_knows_of_need_no_second_look() -> None:
-    known = replace(CUT, shards=[ShardCut(0, "w", 3, 5, 0, 0, 0, losses=2)])
+    known = replace(CUT, shards=[ShardCut(0, "w", 3, 5, 0, 0, 0, damage_count=2)])
     ledger = Ledger([known], {"a": 1})
     # The worker may still show the state of before: then it has more, not less.
-    for losses in (2, 1):
+    for damage_count in (2, 1):
         ledger.reads = 0
-        searched(ledger, Shards("a", losses=losses), k=1)
+        searched(ledger, Shards("a", damage_count=damage_count), k=1)
         assert ledger.reads == 1
 
 

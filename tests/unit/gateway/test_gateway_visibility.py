@@ -20,8 +20,8 @@ GENERATION = GenerationRecord(11, 1, "papers", 3, "active", "m", "f", 1, "flat",
 COLLECTION = CollectionRecord(1, "papers", CollectionSettings("m", 1, "flat", "dot", 1), 9, 0, GENERATION)
 
 
-def cut(through: int, losses: int = 0, pending: bool = False) -> Cut:
-    shard = ShardCut(0, "w", 3, through, 0, 0, 0, losses)
+def cut(through: int, damage_count: int = 0, pending: bool = False) -> Cut:
+    shard = ShardCut(0, "w", 3, through, 0, 0, 0, damage_count)
     return Cut(COLLECTION, GENERATION, [shard], 0, 0, None, pending)
 
 

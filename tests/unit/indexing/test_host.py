@@ -94,12 +94,12 @@ def test_damage_names_every_file_and_keeps_the_old_state(host: ShardHost, storag
     assert (outcome.damaged_ordinals, outcome.sealed_damaged) == ((2, 4), True)
     assert (outcome.stats.through, fresh.search(KEY, QUERY, 9).ids) == (1, ["d1"])
     # The ledger drops what is damaged; the rest then shows.
-    rest = ManifestInfo(*KEY, SPEC, None, (segments[0], segments[2]), losses=1)
+    rest = ManifestInfo(*KEY, SPEC, None, (segments[0], segments[2]), damage_count=1)
     stats = fresh.sync(1, rest).stats
-    assert (stats.live, stats.through, stats.losses) == (2, 3, 1)
-    # Whoever counts on segment 2 learns from the losses that it is gone: the ordinal does not tell.
-    assert fresh.search(KEY, QUERY, 9).losses == 1
-    assert [stats.losses for _, stats in fresh.describe()] == [1]
+    assert (stats.live, stats.through, stats.damage_count) == (2, 3, 1)
+    # A caller that expects segment 2 learns from the damage count that it is gone: the ordinal does not show it.
+    assert fresh.search(KEY, QUERY, 9).damage_count == 1
+    assert [stats.damage_count for _, stats in fresh.describe()] == [1]
 
 
 def test_a_new_shard_with_damage_stays_closed(host: ShardHost, storage: Storage) -> None:

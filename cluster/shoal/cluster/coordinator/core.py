@@ -320,7 +320,7 @@ class Coordinator:
         message = coordinator_pb2.WatchRoutingResponse(epoch=self.epoch)
         for shard in self._keeper.shards:
             if self._keeper.ready(shard):
-                message.shards.add(key=shard.id.key(), address=shard.shown_by[0], state=shard.state)
+                message.shards.add(key=shard.id.key(), address=shard.shown_by[0], stats=shard.state)
         message.workers.add(kind="coordinator", name="coordinator", address=self._address, state="ready", pid=os.getpid())
         for one in self._supervisor.members:
             if one.member.kind == "encoder" and one.state == "ready":

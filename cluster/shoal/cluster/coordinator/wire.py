@@ -30,7 +30,7 @@ def rows_message(rows: Sequence[Row]) -> index_pb2.Rows:
     )
 
 
-def figures(state: index_pb2.ShardState) -> ShardFigures:
+def figures(state: index_pb2.ShardStats) -> ShardFigures:
     """A shard's figures as the sealing policy reads them."""
     return ShardFigures(state.live, state.sealed_rows, state.sealed_dead, state.delta_rows, state.segments)
 

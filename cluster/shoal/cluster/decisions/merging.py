@@ -22,7 +22,7 @@ class ShardAnswer:
     hits: tuple[Candidate, ...]
     exhausted: bool
     """True when the shard has no row beyond these."""
-    losses: int = 0
+    damage_count: int = 0
     """How often files had been taken out of the manifest that it answered from."""
 
 

@@ -1,10 +1,10 @@
 """Opening a ledger: SQLite by default, PostgreSQL by URL; its schema; and the two kinds of transaction on it."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 from alembic import command
@@ -20,9 +20,13 @@ from shoal.cluster.ledger.schema import SCHEMA_REVISION
 
 BUSY_TIMEOUT_S = 15.0
 """How long a transaction waits for another process's write to end before it fails."""
+IDS_PER_QUERY = 4096
+"""PostgreSQL takes at most 65,535 parameters in a statement, SQLite 32,766."""
 _READ_ONLY = "ledger_read_only"
 # Any number will do, as long as every Shoal takes the same.
 _MIGRATION_LOCK = 0x53686F616C
+
+T = TypeVar("T")
 
 
 def sqlite_url(path: Path) -> str:
@@ -88,6 +92,12 @@ def reading(engine: Engine) -> Iterator[Connection]:
         options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with engine.connect().execution_options(**options) as connection, connection.begin():
         yield connection
+
+
+def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Splits values into runs that fit into one statement."""
+    for start in range(0, len(values), IDS_PER_QUERY):
+        yield values[start : start + IDS_PER_QUERY]
 
 
 def _place(url: URL) -> str:

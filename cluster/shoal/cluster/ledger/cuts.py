@@ -1,12 +1,12 @@
-"""Counts over a generation at one moment: the cut that a search rests on, and the documents that were set aside."""
+"""The cut: counts over a generation at one moment, which a search is answered from."""
 
 from sqlalchemy import Connection, exists, func, select
 
 from shoal.cluster.ledger import catalog, schema
-from shoal.cluster.ledger.records import Cut, FailedDocument, FailedDocuments, ShardCut
+from shoal.cluster.ledger.records import Cut, ShardCut
 
 _entry, _shard, _segment = schema.entry, schema.shard, schema.segment
-_SHARD_COLUMNS = ("number", "worker", "documents", "sealed_through", "losses")
+_SHARD_COLUMNS = ("number", "worker", "documents", "sealed_through", "damage_count")
 
 
 def read_cut(connection: Connection, name: str, token_sequence: int | None) -> Cut:
@@ -61,7 +61,7 @@ def read_cut(connection: Connection, name: str, token_sequence: int | None) -> C
                 pending_documents=behind.get((row.number, False), 0),
                 pending_removals=behind.get((row.number, True), 0),
                 failed=failed.get(row.number, 0),
-                losses=row.losses,
+                damage_count=row.damage_count,
             )
             for row in shards
         ],
@@ -76,16 +76,3 @@ def pending_through(connection: Connection, generation_id: int, sequence: int) -
     """See LedgerReader.pending_through."""
     waiting = exists().where(_entry.c.generation_id == generation_id, schema.pending(), _entry.c.sequence <= sequence)
     return bool(connection.execute(select(waiting)).scalar())
-
-
-def read_failed(connection: Connection, generation_id: int, limit: int) -> FailedDocuments:
-    """See LedgerReader.failed."""
-    aside = (_entry.c.generation_id == generation_id, schema.failed())
-    total = connection.execute(select(func.count()).select_from(_entry).where(*aside)).scalar_one()
-    rows = connection.execute(
-        select(_entry).where(*aside).order_by(_entry.c.failed_at_ms, _entry.c.document_id).limit(limit)
-    ).all()
-    documents = [
-        FailedDocument(row.document_id, row.wanted_version, row.error, row.attempts, row.failed_at_ms) for row in rows
-    ]
-    return FailedDocuments(documents, total)

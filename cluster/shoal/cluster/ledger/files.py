@@ -28,8 +28,14 @@ def read_manifest(connection: Connection, generation_id: int, shard: int) -> Man
         spec=generation.spec,
         sealed=_sealed(row),
         segments=tuple(SegmentInfo(*segment) for segment in segments),
-        losses=row.losses,
+        damage_count=row.damage_count,
     )
+
+
+def read_next_ordinals(connection: Connection, generation_id: int) -> dict[int, int]:
+    """See LedgerProgress.next_ordinals."""
+    rows = connection.execute(select(_shard.c.number, _shard.c.next_ordinal).where(_shard.c.generation_id == generation_id))
+    return {row.number: row.next_ordinal for row in rows}
 
 
 def commit_segments(connection: Connection, commits: Sequence[SegmentCommit]) -> list[str]:
@@ -111,7 +117,7 @@ def forget_damaged(
         lost.append(and_(_entry.c.ordinal > 0, _entry.c.ordinal <= row.sealed_through))
         connection.execute(update(_shard).where(*_is_shard(generation_id, shard)).values(**_sealed_columns(None)))
     if lost:
-        counted = update(_shard).where(*_is_shard(generation_id, shard)).values(losses=_shard.c.losses + 1)
+        counted = update(_shard).where(*_is_shard(generation_id, shard)).values(damage_count=_shard.c.damage_count + 1)
         connection.execute(counted)
     # Repairs wait behind live edits; a document that somebody is waiting for already keeps its place.
     was_done = _entry.c.embedded_version >= _entry.c.wanted_version

@@ -19,8 +19,8 @@ from shoal.cluster.decisions.admission import (
 )
 from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger import catalog, schema
+from shoal.cluster.ledger.connection import chunks
 from shoal.cluster.ledger.errors import CollectionNotFound, LedgerError, MalformedId
-from shoal.cluster.ledger.reader import chunks
 from shoal.cluster.ledger.records import CollectionRecord, DocumentOutcome, GenerationRecord, WriteBatch, WriteOutcome
 
 _document, _entry, _shard = schema.document, schema.entry, schema.shard

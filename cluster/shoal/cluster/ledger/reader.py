@@ -1,12 +1,11 @@
 """`LedgerReader`: what gateways read. Each method is one read transaction, so what it returns belongs to one moment."""
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Engine, and_, select
 
-from shoal.cluster.ledger import catalog, cuts, schema
-from shoal.cluster.ledger.connection import reading
+from shoal.cluster.ledger import catalog, cuts, failures, schema
+from shoal.cluster.ledger.connection import chunks, reading
 from shoal.cluster.ledger.errors import DocumentNotFound
 from shoal.cluster.ledger.records import (
     CollectionRecord,
@@ -18,18 +17,7 @@ from shoal.cluster.ledger.records import (
     StoredDocument,
 )
 
-T = TypeVar("T")
-
-IDS_PER_QUERY = 4096
-"""PostgreSQL takes at most 65,535 parameters in a statement, SQLite 32,766."""
-
 _document, _entry = schema.document, schema.entry
-
-
-def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Cuts values into runs that fit into one statement."""
-    for start in range(0, len(values), IDS_PER_QUERY):
-        yield values[start : start + IDS_PER_QUERY]
 
 
 class LedgerReader:
@@ -150,7 +138,7 @@ class LedgerReader:
         """Documents that the active generation set aside, oldest first, at most `limit`. Raises CollectionNotFound."""
         with reading(self._engine) as connection:
             record = catalog.find_collection(connection, collection)
-            return cuts.read_failed(connection, record.generation.id, limit)
+            return failures.read_failed(connection, record.generation.id, limit)
 
 
 def _same_document(generation_id: int) -> ColumnElement[bool]:

@@ -183,7 +183,7 @@ class ShardCut:
     pending_documents: int
     pending_removals: int
     failed: int
-    losses: int = 0
+    damage_count: int = 0
     """How often files were taken out of its manifest, as of this moment; see ManifestInfo."""
 
 

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0002"
+SCHEMA_REVISION = "0003"
 """The newest revision in `migrations`; this code reads and writes no other."""
 
 # SQLite numbers rows by itself only in a column whose type is INTEGER.
@@ -162,7 +162,7 @@ shard = Table(
     Column("next_ordinal", BigInteger, nullable=False),
     Column("worker", Text, nullable=False),
     # How often files were found damaged and taken out of the manifest.
-    Column("losses", BigInteger, nullable=False, server_default=text("0")),
+    Column("damage_count", BigInteger, nullable=False, server_default=text("0")),
     Column("sealed_through", BigInteger),
     Column("sealed_path", Text),
     Column("sealed_checksum", Text),

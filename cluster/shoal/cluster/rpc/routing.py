@@ -35,8 +35,8 @@ class ShardPlace:
     """The worker that serves a shard."""
 
     address: str
-    state: index_pb2.ShardState | None
-    """What the worker last told the coordinator; None before it has opened the shard."""
+    stats: index_pb2.ShardStats | None
+    """As last reported by the worker; None until it has opened the shard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class RoutingTable:
         """Reads a message; a route without an address is no route."""
         shards = {
             ShardId(route.key.generation, route.key.shard): ShardPlace(
-                route.address, route.state if route.HasField("state") else None
+                route.address, route.stats if route.HasField("stats") else None
             )
             for route in message.shards
             if route.address

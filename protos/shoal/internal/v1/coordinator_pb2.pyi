@@ -243,21 +243,21 @@ class ShardRoute(google.protobuf.message.Message):
 
     KEY_FIELD_NUMBER: builtins.int
     ADDRESS_FIELD_NUMBER: builtins.int
-    STATE_FIELD_NUMBER: builtins.int
+    STATS_FIELD_NUMBER: builtins.int
     address: builtins.str
     @property
     def key(self) -> shoal.internal.v1.index_pb2.ShardKey: ...
     @property
-    def state(self) -> shoal.internal.v1.index_pb2.ShardState: ...
+    def stats(self) -> shoal.internal.v1.index_pb2.ShardStats: ...
     def __init__(
         self,
         *,
         key: shoal.internal.v1.index_pb2.ShardKey | None = ...,
         address: builtins.str = ...,
-        state: shoal.internal.v1.index_pb2.ShardState | None = ...,
+        stats: shoal.internal.v1.index_pb2.ShardStats | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["key", b"key", "state", b"state"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["address", b"address", "key", b"key", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["key", b"key", "stats", b"stats"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "key", b"key", "stats", b"stats"]) -> None: ...
 
 Global___ShardRoute: typing_extensions.TypeAlias = ShardRoute
 

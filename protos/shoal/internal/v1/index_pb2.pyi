@@ -155,9 +155,9 @@ class Manifest(google.protobuf.message.Message):
     SPEC_FIELD_NUMBER: builtins.int
     SEALED_FIELD_NUMBER: builtins.int
     SEGMENTS_FIELD_NUMBER: builtins.int
-    LOSSES_FIELD_NUMBER: builtins.int
-    losses: builtins.int
-    """How often damaged files were taken out of this shard's manifest."""
+    DAMAGE_COUNT_FIELD_NUMBER: builtins.int
+    damage_count: builtins.int
+    """How many times damaged files were removed from this shard's manifest."""
     @property
     def key(self) -> Global___ShardKey: ...
     @property
@@ -177,10 +177,10 @@ class Manifest(google.protobuf.message.Message):
         spec: Global___IndexSpec | None = ...,
         sealed: Global___SealedFile | None = ...,
         segments: collections.abc.Iterable[Global___SegmentFile] | None = ...,
-        losses: builtins.int = ...,
+        damage_count: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["key", b"key", "sealed", b"sealed", "spec", b"spec"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["key", b"key", "losses", b"losses", "sealed", b"sealed", "segments", b"segments", "spec", b"spec"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["damage_count", b"damage_count", "key", b"key", "sealed", b"sealed", "segments", b"segments", "spec", b"spec"]) -> None: ...
 
 Global___Manifest: typing_extensions.TypeAlias = Manifest
 
@@ -256,12 +256,12 @@ Global___SyncRequest: typing_extensions.TypeAlias = SyncRequest
 class SyncResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    STATE_FIELD_NUMBER: builtins.int
+    STATS_FIELD_NUMBER: builtins.int
     DAMAGED_ORDINALS_FIELD_NUMBER: builtins.int
     SEALED_DAMAGED_FIELD_NUMBER: builtins.int
     sealed_damaged: builtins.bool
     @property
-    def state(self) -> Global___ShardState: ...
+    def stats(self) -> Global___ShardStats: ...
     @property
     def damaged_ordinals(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """Files that are missing or whose checksum is wrong. When any is named the shard keeps its old state."""
@@ -269,17 +269,19 @@ class SyncResponse(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        state: Global___ShardState | None = ...,
+        stats: Global___ShardStats | None = ...,
         damaged_ordinals: collections.abc.Iterable[builtins.int] | None = ...,
         sealed_damaged: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["state", b"state"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["damaged_ordinals", b"damaged_ordinals", "sealed_damaged", b"sealed_damaged", "state", b"state"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["stats", b"stats"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["damaged_ordinals", b"damaged_ordinals", "sealed_damaged", b"sealed_damaged", "stats", b"stats"]) -> None: ...
 
 Global___SyncResponse: typing_extensions.TypeAlias = SyncResponse
 
 @typing.final
-class ShardState(google.protobuf.message.Message):
+class ShardStats(google.protobuf.message.Message):
+    """Counts of what a shard serves; the rows of its parts include dead ones."""
+
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     KEY_FIELD_NUMBER: builtins.int
@@ -289,7 +291,7 @@ class ShardState(google.protobuf.message.Message):
     SEALED_DEAD_FIELD_NUMBER: builtins.int
     DELTA_ROWS_FIELD_NUMBER: builtins.int
     SEGMENTS_FIELD_NUMBER: builtins.int
-    LOSSES_FIELD_NUMBER: builtins.int
+    DAMAGE_COUNT_FIELD_NUMBER: builtins.int
     through: builtins.int
     """Ordinal of the newest segment that searches see."""
     live: builtins.int
@@ -297,8 +299,8 @@ class ShardState(google.protobuf.message.Message):
     sealed_dead: builtins.int
     delta_rows: builtins.int
     segments: builtins.int
-    losses: builtins.int
-    """Of the manifest that it shows."""
+    damage_count: builtins.int
+    """Of the manifest that the shard serves."""
     @property
     def key(self) -> Global___ShardKey: ...
     def __init__(
@@ -311,12 +313,12 @@ class ShardState(google.protobuf.message.Message):
         sealed_dead: builtins.int = ...,
         delta_rows: builtins.int = ...,
         segments: builtins.int = ...,
-        losses: builtins.int = ...,
+        damage_count: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["key", b"key"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["delta_rows", b"delta_rows", "key", b"key", "live", b"live", "losses", b"losses", "sealed_dead", b"sealed_dead", "sealed_rows", b"sealed_rows", "segments", b"segments", "through", b"through"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["damage_count", b"damage_count", "delta_rows", b"delta_rows", "key", b"key", "live", b"live", "sealed_dead", b"sealed_dead", "sealed_rows", b"sealed_rows", "segments", b"segments", "through", b"through"]) -> None: ...
 
-Global___ShardState: typing_extensions.TypeAlias = ShardState
+Global___ShardStats: typing_extensions.TypeAlias = ShardStats
 
 @typing.final
 class ShardQuery(google.protobuf.message.Message):
@@ -357,10 +359,10 @@ class ShardHits(google.protobuf.message.Message):
     VERSIONS_FIELD_NUMBER: builtins.int
     SCORES_FIELD_NUMBER: builtins.int
     THROUGH_FIELD_NUMBER: builtins.int
-    LOSSES_FIELD_NUMBER: builtins.int
+    DAMAGE_COUNT_FIELD_NUMBER: builtins.int
     through: builtins.int
-    losses: builtins.int
-    """More than the caller's own count: files were lost since, and their documents are missing here."""
+    damage_count: builtins.int
+    """Greater than in the caller's cut: files were removed since then, and their documents are missing here."""
     @property
     def counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]: ...
     @property
@@ -377,9 +379,9 @@ class ShardHits(google.protobuf.message.Message):
         versions: collections.abc.Iterable[builtins.int] | None = ...,
         scores: collections.abc.Iterable[builtins.float] | None = ...,
         through: builtins.int = ...,
-        losses: builtins.int = ...,
+        damage_count: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["counts", b"counts", "ids", b"ids", "losses", b"losses", "scores", b"scores", "through", b"through", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["counts", b"counts", "damage_count", b"damage_count", "ids", b"ids", "scores", b"scores", "through", b"through", "versions", b"versions"]) -> None: ...
 
 Global___ShardHits: typing_extensions.TypeAlias = ShardHits
 
@@ -504,11 +506,11 @@ class DescribeShardsResponse(google.protobuf.message.Message):
     PID_FIELD_NUMBER: builtins.int
     pid: builtins.int
     @property
-    def shards(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ShardState]: ...
+    def shards(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ShardStats]: ...
     def __init__(
         self,
         *,
-        shards: collections.abc.Iterable[Global___ShardState] | None = ...,
+        shards: collections.abc.Iterable[Global___ShardStats] | None = ...,
         pid: builtins.int = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["pid", b"pid", "shards", b"shards"]) -> None: ...

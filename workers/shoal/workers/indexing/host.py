@@ -110,7 +110,7 @@ class ShardHost:
             if damaged or sealed_damaged:
                 kept = current.snapshot if current else Snapshot.empty(manifest.spec)
                 return SyncOutcome(kept.stats(), damaged, sealed_damaged)
-            snapshot = base.extended(rows, manifest.losses)
+            snapshot = base.extended(rows, manifest.damage_count)
             self._publish(key, _Open(manifest, snapshot))
             for segment in fresh:
                 self._staged.forget(segment.checksum)

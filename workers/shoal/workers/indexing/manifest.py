@@ -48,7 +48,7 @@ class ManifestInfo:
     spec: IndexSpec
     sealed: SealedInfo | None
     segments: tuple[SegmentInfo, ...]
-    losses: int = 0
+    damage_count: int = 0
     """How often damaged files were taken out: `through` does not tell a state without them from one with them."""
 
     @property

@@ -53,7 +53,7 @@ def manifest_of(message: pb.Manifest) -> ManifestInfo:
         if message.HasField("sealed")
         else None,
         tuple(segment_of(segment) for segment in message.segments),
-        message.losses,
+        message.damage_count,
     )
 
 
@@ -89,7 +89,7 @@ def manifest_message(manifest: ManifestInfo) -> pb.Manifest:
         if sealed
         else None,
         segments=segment_messages(manifest.segments),
-        losses=manifest.losses,
+        damage_count=manifest.damage_count,
     )
 
 
@@ -109,9 +109,9 @@ def segment_messages(segments: Sequence[SegmentInfo]) -> list[pb.SegmentFile]:
     return [segment_message(segment) for segment in segments]
 
 
-def state_message(key: tuple[int, int], stats: ShardStats) -> pb.ShardState:
+def stats_message(key: tuple[int, int], stats: ShardStats) -> pb.ShardStats:
     """A shard's counts."""
-    return pb.ShardState(
+    return pb.ShardStats(
         key=pb.ShardKey(generation=key[0], shard=key[1]),
         through=stats.through,
         live=stats.live,
@@ -119,7 +119,7 @@ def state_message(key: tuple[int, int], stats: ShardStats) -> pb.ShardState:
         sealed_dead=stats.sealed_dead,
         delta_rows=stats.delta_rows,
         segments=stats.segments,
-        losses=stats.losses,
+        damage_count=stats.damage_count,
     )
 
 
@@ -131,5 +131,5 @@ def hits_message(hits: Hits) -> pb.ShardHits:
         versions=hits.versions,
         scores=hits.scores,
         through=hits.through,
-        losses=hits.losses,
+        damage_count=hits.damage_count,
     )

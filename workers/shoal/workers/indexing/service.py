@@ -59,7 +59,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         def work() -> pb.SyncResponse:
             outcome = self._host.sync(request.epoch, messages.manifest_of(request.manifest))
             return pb.SyncResponse(
-                state=messages.state_message(messages.key_of(request.manifest.key), outcome.stats),
+                stats=messages.stats_message(messages.key_of(request.manifest.key), outcome.stats),
                 damaged_ordinals=outcome.damaged_ordinals,
                 sealed_damaged=outcome.sealed_damaged,
             )
@@ -96,7 +96,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         self, request: pb.DescribeShardsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> pb.DescribeShardsResponse:
         def work() -> pb.DescribeShardsResponse:
-            states = [messages.state_message(key, stats) for key, stats in self._host.describe()]
+            states = [messages.stats_message(key, stats) for key, stats in self._host.describe()]
             return pb.DescribeShardsResponse(shards=states, pid=os.getpid())
 
         return await _answer(self._readers, work, context)

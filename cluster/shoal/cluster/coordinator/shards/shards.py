@@ -55,7 +55,7 @@ class ServedShard:
     next_ordinal: int
     shown_by: tuple[str, int] = ("", 0)
     """Address and process that show it; another process at the same worker has nothing open."""
-    state: index_pb2.ShardState = field(default_factory=index_pb2.ShardState)
+    state: index_pb2.ShardStats = field(default_factory=index_pb2.ShardStats)
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     staged: str = ""
     """File with the rows of a round that the ledger is about to name."""
@@ -218,7 +218,7 @@ class ShardKeeper:
             if not reply.damaged_ordinals and not reply.sealed_damaged:
                 break
             await self._report_damage(shard, manifest, list(reply.damaged_ordinals), reply.sealed_damaged)
-        shard.shown_by, shard.state = here, reply.state
+        shard.shown_by, shard.state = here, reply.stats
         self._changed()
         self._consider_sealing(shard)
 

@@ -31,7 +31,7 @@ class Shown:
 
     through: int
     """Ordinal of the newest segment."""
-    losses: int
+    damage_count: int
     """How often files had been taken out of the manifest that it shows."""
 
 
@@ -99,7 +99,8 @@ class Backends:
         request = index_pb2.DescribeShardsRequest()
         response = await call(stub.DescribeShards, request, deadline, self._metadata, f"index worker {address}")
         return {
-            ShardId(state.key.generation, state.key.shard): Shown(state.through, state.losses) for state in response.shards
+            ShardId(state.key.generation, state.key.shard): Shown(state.through, state.damage_count)
+            for state in response.shards
         }
 
     def _address(self, shard: ShardId) -> str:
@@ -130,6 +131,6 @@ def _answers(hits: index_pb2.ShardHits, queries: int, line: _Line) -> list[Shard
     for count in hits.counts:
         rows = slice(start, start + count)
         found = map(Candidate, hits.ids[rows], hits.versions[rows], hits.scores[rows])
-        answers.append(ShardAnswer(tuple(found), exhausted=count < line.k, losses=hits.losses))
+        answers.append(ShardAnswer(tuple(found), exhausted=count < line.k, damage_count=hits.damage_count))
         start += count
     return answers

@@ -62,7 +62,7 @@ def collection_message(cut: Cut, table: RoutingTable, now_ms: int) -> collection
     )
     for shard in cut.shards:
         place = table.shards.get(ShardId(cut.generation.id, shard.number))
-        state = place.state if place is not None else None
+        state = place.stats if place is not None else None
         message.shards.add(
             number=shard.number,
             worker=place.address if place is not None else "",

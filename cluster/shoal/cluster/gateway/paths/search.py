@@ -55,8 +55,8 @@ class _Run:
     @property
     def outdated(self) -> bool:
         """True where a shard lacks files of which the cut still says that it has them: it was read before their loss."""
-        known = {shard.number: shard.losses for shard in self.cut.shards}
-        return any(answer.losses > known[number] for number, answer in self.answers.items())
+        known = {shard.number: shard.damage_count for shard in self.cut.shards}
+        return any(answer.damage_count > known[number] for number, answer in self.answers.items())
 
 
 @dataclass(slots=True)

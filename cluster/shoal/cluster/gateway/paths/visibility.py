@@ -66,7 +66,7 @@ async def _shows(backends: Backends, view: RoutingView, cut: Cut) -> bool:
     pause = FIRST_POLL_S
     while True:
         shown = await _shown_of(backends, view, behind)
-        if any(shown[shard].losses > wanted.losses for shard, wanted in behind.items()):
+        if any(shown[shard].damage_count > wanted.damage_count for shard, wanted in behind.items()):
             return False
         behind = {shard: wanted for shard, wanted in behind.items() if shown[shard].through < wanted.through}
         if not behind:

@@ -25,7 +25,7 @@ class Hits:
     versions: list[int]
     scores: list[float]
     through: int
-    losses: int
+    damage_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class ShardStats:
     sealed_dead: int
     delta_rows: int
     segments: int
-    losses: int
+    damage_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Snapshot:
     delta: Delta
     through: int
     segments: int
-    losses: int = 0
+    damage_count: int = 0
     """Of the manifest that this is the state of; see ManifestInfo."""
 
     @classmethod
@@ -61,12 +61,10 @@ class Snapshot:
         alive = np.ones(len(sealed.ids) if sealed else 0, dtype=np.bool_)
         return cls(spec, sealed, alive, Delta.empty(spec.dimension), sealed.through if sealed else 0, 0)
 
-    def extended(self, segments: Sequence[tuple[int, Rows]], losses: int | None = None) -> Snapshot:
-        """The state after these (ordinal, rows), in order, of a manifest with so many losses (None: as many as before).
+    def extended(self, segments: Sequence[tuple[int, Rows]], damage_count: int | None = None) -> Snapshot:
+        """The state after these (ordinal, rows), in order, under the manifest's `damage_count` (None keeps the present one).
 
-        Raises ValueError for an ordinal out of order.
-
-        Only the newest snapshot of a shard may be extended (see Delta).
+        Only the newest snapshot of a shard may be extended (see Delta). Raises ValueError for an ordinal out of order.
         """
         draft = Draft(self.spec, self.sealed, self.sealed_alive, self.delta)
         through = self.through
@@ -76,8 +74,8 @@ class Snapshot:
             draft.apply(rows)
             through = ordinal
         alive, delta = draft.finish()
-        losses = self.losses if losses is None else losses
-        return Snapshot(self.spec, self.sealed, alive, delta, through, self.segments + len(segments), losses)
+        damage_count = self.damage_count if damage_count is None else damage_count
+        return Snapshot(self.spec, self.sealed, alive, delta, through, self.segments + len(segments), damage_count)
 
     def stats(self) -> ShardStats:
         """Counts of this state."""
@@ -89,7 +87,7 @@ class Snapshot:
             sealed_dead=len(self.sealed_alive) - alive,
             delta_rows=self.delta.count,
             segments=self.segments,
-            losses=self.losses,
+            damage_count=self.damage_count,
         )
 
     def lookup(self, ids: Sequence[str]) -> list[int]:
@@ -113,7 +111,7 @@ class Snapshot:
         prepared = prepare(queries, self.spec.metric, self.spec.dimension, "queries")
         newest = self.delta.search(prepared, k, self.spec.metric)
         oldest = self._search_sealed(prepared, k)
-        hits = Hits([], [], [], [], self.through, self.losses)
+        hits = Hits([], [], [], [], self.through, self.damage_count)
         for near, far in zip(newest, oldest, strict=True):
             merged = self._merge(near, far)[:k]
             hits.counts.append(len(merged))

@@ -1,0 +1,11 @@
+"""Renames the count of damage reports of a shard to what it is."""
+
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Renames the column in place; both databases keep its values."""
+    op.alter_column("shard", "losses", new_column_name="damage_count")
