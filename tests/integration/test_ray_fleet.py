@@ -16,11 +16,11 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from shoal.cluster.coordinator.core import CoordinatorSettings
 from shoal.cluster.coordinator.fleet import ray_fleet
 from shoal.cluster.coordinator.fleet.fleet import FleetError, Located, Member, NoRoom
 from shoal.cluster.coordinator.fleet.models import encoder_member
 from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
+from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.settings import EncoderSettings, ServeSettings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]

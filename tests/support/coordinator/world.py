@@ -12,8 +12,9 @@ from typing import Any
 import grpc
 import pytest
 
-from shoal.cluster.coordinator.core import Coordinator, CoordinatorSettings
+from shoal.cluster.coordinator.core import Coordinator
 from shoal.cluster.coordinator.service import CoordinatorService
+from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger.connection import migrate, open_engine, reading, sqlite_url
 from shoal.cluster.ledger.files import read_manifest

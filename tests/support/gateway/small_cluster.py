@@ -16,9 +16,10 @@ import grpc.aio
 import numpy as np
 import pytest
 
+from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.errors import ClusterError, InvalidModel, VersionConflict, from_ledger, refuse
-from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings, wall_clock_ms
+from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ledger.lease import acquire_lease

@@ -10,9 +10,10 @@ import sys
 import ray
 import ray.util
 
-from shoal.cluster.coordinator.core import Coordinator, CoordinatorSettings
+from shoal.cluster.coordinator.core import Coordinator
 from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
 from shoal.cluster.coordinator.service import CoordinatorService
+from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.ray_runtime.restarts import tried_until_it_starts
 from shoal.workers.runtime.serving import InternalServer, settle_memory
 

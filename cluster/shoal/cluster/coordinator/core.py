@@ -10,9 +10,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.broadcast import RoutingBoard
 from shoal.cluster.coordinator.embedding.embedder import Embedder
 from shoal.cluster.coordinator.embedding.precomputed import Kept, PrecomputedVectors
@@ -20,7 +20,8 @@ from shoal.cluster.coordinator.embedding.turns import EncoderTurns
 from shoal.cluster.coordinator.fleet.fleet import Fleet, Member
 from shoal.cluster.coordinator.fleet.pools import LOOK_S, EncoderPools
 from shoal.cluster.coordinator.fleet.supervision import Supervisor, Watched
-from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
+from shoal.cluster.coordinator.ledger_threads import LedgerThreads
+from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import worker_message
 from shoal.cluster.decisions.reconcile import BatchLimits, RetryPolicy, SealPolicy
@@ -33,7 +34,6 @@ from shoal.cluster.ledger.records import CollectionSettings, GenerationRecord, W
 from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.rpc.gathering import Gathering
-from shoal.cluster.settings import ServeSettings
 from shoal.internal.v1 import coordinator_pb2
 from shoal.workers.indexing.files.garbage import collect
 from shoal.workers.indexing.files.storage import Storage
@@ -44,18 +44,6 @@ Answer = TypeVar("Answer")
 
 BATCHES_PER_COMMIT = 256
 DOCUMENTS_WAITING = 20_000
-
-
-@dataclass(frozen=True, slots=True)
-class CoordinatorSettings:
-    """What one coordinator needs to know."""
-
-    ledger_url: str
-    storage_root: str
-    secret: str
-    holder: str
-    """Name of the cluster in the lease: the same after a restart."""
-    serve: ServeSettings
 
 
 class Coordinator:
@@ -198,7 +186,7 @@ class Coordinator:
     async def _create(self, name: str, settings: CollectionSettings, fingerprint: str, dimension: int) -> int:
         async with self._changing:
             record = await self._threads.write(
-                self._writer.create_collection, name, settings, fingerprint, dimension, now_ms()
+                self._writer.create_collection, name, settings, fingerprint, dimension, wall_clock_ms()
             )
             await self._open(record.generation)
         return record.generation.id
@@ -246,7 +234,7 @@ class Coordinator:
         while True:
             try:
                 return await self._threads.write(
-                    acquire_lease, self._engine, self._settings.holder, address, ttl_ms, now_ms()
+                    acquire_lease, self._engine, self._settings.holder, address, ttl_ms, wall_clock_ms()
                 )
             except LeaseHeld as held:
                 log.warning("%s; waiting", held)
@@ -257,13 +245,13 @@ class Coordinator:
         while True:
             await asyncio.sleep(ttl_s / 3)
             try:
-                await self._threads.write(renew_lease, self._engine, self.epoch, int(ttl_s * 1000), now_ms())
+                await self._threads.write(renew_lease, self._engine, self.epoch, int(ttl_s * 1000), wall_clock_ms())
             except LedgerError as error:
                 # Deposed has been told already; anything else may pass, and writes are fenced in any case.
                 log.warning("the lease could not be renewed: %s", error)
 
     async def _commit(self, batches: Sequence[WriteBatch], _deadline: float) -> Sequence[WriteOutcome | LedgerError]:
-        return await self._threads.write(self._writer.write, batches, now_ms())
+        return await self._threads.write(self._writer.write, batches, wall_clock_ms())
 
     async def _open(self, generation: GenerationRecord) -> None:
         serve = self._settings.serve

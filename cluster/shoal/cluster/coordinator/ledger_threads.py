@@ -1,7 +1,6 @@
 """The coordinator's hands on the ledger: blocking calls on threads of their own, one for writes so that none overlap."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
@@ -10,11 +9,6 @@ from shoal.cluster.ledger.errors import Deposed
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
-
-
-def now_ms() -> int:
-    """Milliseconds since 1970: the ledger's unit of time."""
-    return time.time_ns() // 1_000_000
 
 
 class LedgerThreads:

@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import shoal
 from shoal.cluster.coordinator.actor import CoordinatorActor
-from shoal.cluster.coordinator.core import CoordinatorSettings
+from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.gateway.actor import GatewayActor
 from shoal.cluster.gateway.grpc.server import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 import grpc
 import grpc.aio
 
+from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.embedding.applier import Applier
 from shoal.cluster.coordinator.embedding.precomputed import PrecomputedVectors
 from shoal.cluster.coordinator.embedding.turns import EncoderTurns, Suspicion
 from shoal.cluster.coordinator.fleet.supervision import Supervisor, Watched
-from shoal.cluster.coordinator.ledger_threads import LedgerThreads, now_ms
+from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import Row
 from shoal.cluster.decisions.admission import PRIORITY_EDIT
@@ -153,7 +154,7 @@ class Embedder:
             self._progress.pending,
             self.generation.id,
             limit,
-            now_ms(),
+            wall_clock_ms(),
             taken,
             shards,
             PRIORITY_EDIT if urgent else None,
@@ -318,12 +319,12 @@ class Embedder:
                     version=document.version,
                     error=reason,
                     attempts=attempts,
-                    next_attempt_at_ms=0 if pause_s is None else now_ms() + int(pause_s * 1000),
+                    next_attempt_at_ms=0 if pause_s is None else wall_clock_ms() + int(pause_s * 1000),
                     failed=pause_s is None,
                 )
             )
         try:
-            await self._threads.write(self._progress.record_failures, failures, now_ms())
+            await self._threads.write(self._progress.record_failures, failures, wall_clock_ms())
         finally:
             self._settle([document.id for document, _ in spoilt])
 

@@ -11,8 +11,8 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import list_named_actors
 
-from shoal.cluster.coordinator.core import CoordinatorSettings
 from shoal.cluster.coordinator.fleet.fleet import FleetError, Located, Member, NoRoom
+from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.ray_runtime.named_actors import StillThere, end_actors
 from shoal.workers.encoding.replica.actor import EncoderActor
 from shoal.workers.indexing.actor import IndexWorkerActor

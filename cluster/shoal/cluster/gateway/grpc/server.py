@@ -8,7 +8,6 @@ import contextlib
 import logging
 import socket
 import threading
-import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +16,7 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.errors import ListenError
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
 from shoal.cluster.gateway.backends.counts import GatewayCounts
@@ -88,11 +88,6 @@ class GatewaySettings:
     """How often the coordinator is told that a model is in use; well below its `encoder.idle_s`."""
     metrics_listen: str = ""
     """HOST:PORT for Prometheus; empty serves none."""
-
-
-def wall_clock_ms() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000
 
 
 class GatewayServer:

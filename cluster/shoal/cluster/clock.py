@@ -1,0 +1,8 @@
+"""The wall clock, read here only: everything else gets the time as an argument or uses its event loop's clock."""
+
+import time
+
+
+def wall_clock_ms() -> int:
+    """Milliseconds since 1970, the ledger's unit of time."""
+    return time.time_ns() // 1_000_000
