@@ -62,14 +62,11 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for kind in (
+    for kind in [
         "client",
         "async_client",
-        "_transport.sync_upload",
-        "_transport.async_upload",
-        "_transport.sync_embedding",
-        "_transport.async_embedding",
-    ):
+        *(f"_transport.{s}_{w}" for s in ("sync", "async") for w in ("upload", "embedding")),
+    ]:
         monkeypatch.setattr(f"shoal.client.{kind}.time", clock)
     monkeypatch.setattr(asyncio, "sleep", clock.sleep_in_loop)
     return clock
