@@ -18,6 +18,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+from xdist.remote import Producer
 from xdist.scheduler import LoadGroupScheduling
 
 from shoal.client import Client
@@ -39,7 +40,7 @@ class FilesAndClusters(LoadGroupScheduling):
         return CLUSTER_GROUP if nodeid.endswith(f"@{CLUSTER_GROUP}") else nodeid.partition("::")[0]
 
 
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadGroupScheduling:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling:
     """Used with `--dist loadgroup`. Keeps the order of collection, in which the clusters come first."""
     config.option.loadscopereorder = False
     return FilesAndClusters(config, log)
