@@ -62,11 +62,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for kind in [
-        "client",
-        "async_client",
-        *(f"_transport.{s}_{w}" for s in ("sync", "async") for w in ("upload", "embedding")),
-    ]:
+    streams = [f"_transport.{side}_{what}" for side in ("sync", "async") for what in ("upload", "embedding")]
+    for kind in ["client", "async_client", *streams]:
         monkeypatch.setattr(f"shoal.client.{kind}.time", clock)
     monkeypatch.setattr(asyncio, "sleep", clock.sleep_in_loop)
     return clock
