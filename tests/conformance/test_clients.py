@@ -62,9 +62,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    streams = [f"_transport.{side}_{what}" for side in ("sync", "async") for what in ("upload", "embedding")]
-    for kind in ["client", "async_client", *streams]:
-        monkeypatch.setattr(f"shoal.client.{kind}.time", clock)
+    for kind in "client async_client {0}.sync_upload {0}.async_upload {0}.sync_embedding {0}.async_embedding".split():
+        monkeypatch.setattr(f"shoal.client.{kind.format('_transport')}.time", clock)
     monkeypatch.setattr(asyncio, "sleep", clock.sleep_in_loop)
     return clock
 
