@@ -33,37 +33,19 @@ from shoal.client import (
     VersionConflict,
 )
 from shoal.v1 import documents_pb2, errors_pb2
+from support.gateway.client_clock import Clock
 from support.gateway.client_server import FakeGateway
 from support.gateway.client_world import REFUSED
 
 METHODS = sorted(name for name, _ in inspect.getmembers(Client, inspect.isfunction) if not name.startswith("_"))
 
 
-REAL_SLEEP = asyncio.sleep
-
-
-class Clock:
-    """Time that passes only while a client pauses."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def monotonic(self) -> float:
-        return self.now_s
-
-    def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-    async def sleep_in_loop(self, seconds: float) -> None:
-        self.now_s += seconds
-        await REAL_SLEEP(0)
-
-
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for kind in "client async_client {0}.sync_upload {0}.async_upload {0}.sync_embedding {0}.async_embedding".split():
-        monkeypatch.setattr(f"shoal.client.{kind.format('_transport')}.time", clock)
+    names = ["client", "async_client", *(f"_transport.{s}_{w}" for s in ("sync", "async") for w in ("upload", "embedding"))]
+    for name in names:
+        monkeypatch.setattr(f"shoal.client.{name}.time", clock)
     monkeypatch.setattr(asyncio, "sleep", clock.sleep_in_loop)
     return clock
 
