@@ -66,7 +66,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture
 def run_scenario(request: pytest.FixtureRequest) -> Callable[[Path, Callable[[Command], str]], None]:
     """Runs a scenario file, or rewrites it under --rewrite-scenarios; the test is then skipped, not passed."""
-    rewrite = request.config.getoption("--rewrite-scenarios")
+    rewrite = bool(request.config.getoption("--rewrite-scenarios"))
 
     def run(path: Path, answer: Callable[[Command], str]) -> None:
         changed = scenarios.run_scenario(path, answer, rewrite)
