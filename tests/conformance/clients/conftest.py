@@ -1,4 +1,4 @@
-"""Both clients, each before a gateway of its own that a test can turn."""
+"""Both clients, each with its own fake gateway, and a clock that only their pauses advance."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shoal.client import AsyncClient, Client
+from support.gateway.client_clock import Clock
 from support.gateway.client_server import FakeGateway
 
 
@@ -66,3 +67,13 @@ def client(connect: Callable[..., Any]) -> Any:
     opened = connect()
     opened.create_collection("c", model="m")
     return opened
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    twins = ("sync_upload", "async_upload", "sync_embedding", "async_embedding")
+    for module in ("client", "async_client", *(f"_transport.{name}" for name in twins)):
+        monkeypatch.setattr(f"shoal.client.{module}.time", clock)
+    monkeypatch.setattr(asyncio, "sleep", clock.sleep_in_loop)
+    return clock

@@ -1,0 +1,139 @@
+"""One suite over both clients: uploads of many documents."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from shoal.client import (
+    CollectionNotFound,
+    DeadlineExceeded,
+    Document,
+    InvalidArgument,
+    Overloaded,
+    Unavailable,
+    VersionConflict,
+)
+from shoal.v1 import errors_pb2
+from support.gateway.client_documents import documents
+from support.gateway.client_server import FakeGateway
+from support.gateway.client_world import REFUSED
+
+
+def test_an_upload_writes_everything_once(client: Any, gateway: FakeGateway):
+    told: list[Any] = []
+    summary = client.upsert_many("c", documents(95), batch_size=10, progress=told.append)
+    assert (summary.documents, summary.changed, summary.refused, summary.token) == (95, 95, 0, "1.10")
+    assert gateway.world.batches == [list(range(1, 11))]
+    assert len(gateway.world.collections["c"].documents) == 95
+    assert (told[-1].sent, told[-1].acknowledged) == (95, 95)
+    assert [state.acknowledged for state in told] == sorted(state.acknowledged for state in told)
+    again = client.upsert_many("c", iter(documents(95)))
+    assert (again.documents, again.changed) == (95, 0)
+
+
+def test_an_empty_upload_is_none(client: Any, gateway: FakeGateway):
+    summary = client.upsert_many("c", [], wait=True)
+    assert (summary.documents, summary.token) == (0, None)
+
+
+def test_refusals_are_collected_with_their_places(client: Any, gateway: FakeGateway):
+    bad: Any = {"x": object()}
+    given = [*documents(3), Document(id="r", text=REFUSED), Document(id="p", payload=bad), *documents(5)[3:]]
+    given += [Document(id="s", text=REFUSED), Document(id="v", text="x", expected_version=3)]
+    summary = client.upsert_many("c", given, batch_size=4)
+    places = sorted((refusal.position, refusal.id, type(refusal.error)) for refusal in summary.refusals)
+    assert places == [
+        (3, "r", InvalidArgument),
+        (4, "p", InvalidArgument),
+        (7, "s", InvalidArgument),
+        (8, "v", VersionConflict),
+    ]
+    assert (summary.documents, summary.changed, summary.refused) == (9, 5, 4)
+    assert sorted(gateway.world.collections["c"].documents) == ["0000", "0001", "0002", "0003", "0004"]
+
+
+def test_a_batch_of_refused_documents_alone_leaves_nothing_to_send(client: Any, gateway: FakeGateway):
+    summary = client.upsert_many("c", [Document(id=str(number), text=REFUSED) for number in range(6)], batch_size=3)
+    assert (summary.refused, summary.changed) == (6, 0)
+    assert gateway.world.collections["c"].documents == {}
+
+
+def test_the_last_edit_of_a_document_wins(client: Any, gateway: FakeGateway):
+    # The first batch is refused for its other document; mended, it must not undo the edits that came after it.
+    given = [
+        Document(id="a", text="old"),
+        Document(id="b", text=REFUSED),
+        Document(id="a", text="newer"),
+        Document(id="a", text="last"),
+    ]
+    summary = client.upsert_many("c", given, batch_size=2)
+    assert gateway.world.collections["c"].documents["a"].text == "last"
+    assert (summary.documents, summary.refused) == (4, 1)
+
+
+def test_an_upload_goes_on_after_its_stream_broke(client: Any, gateway: FakeGateway):
+    gateway.world.break_after = [3, 0, 2]
+    summary = client.upsert_many("c", documents(100), batch_size=10)
+    assert summary.changed == 100
+    assert len(gateway.world.collections["c"].documents) == 100
+    assert len(gateway.world.batches) == 4
+    # Each new stream begins with the first batch that had no answer, and leaves none out.
+    assert [stream[0] for stream in gateway.world.batches if stream] == [1, 4, 4, 6]
+    for stream in gateway.world.batches:
+        assert stream == list(range(stream[0], stream[0] + len(stream)))
+
+
+def test_a_full_server_is_given_time(client: Any, gateway: FakeGateway):
+    full = errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_OVERLOADED, message="full", retry_after_ms=50)
+    gateway.world.batch_errors = [full]
+    assert client.upsert_many("c", documents(30), batch_size=10).refused == 0
+    assert len(gateway.world.collections["c"].documents) == 30
+    # The refused batch begins the new stream: sent after a later one, it could bring back an older text.
+    assert [stream[0] for stream in gateway.world.batches] == [1, 1]
+
+
+def test_a_server_that_stays_full_ends_the_upload(client: Any, gateway: FakeGateway):
+    full = errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_OVERLOADED, message="full", retry_after_ms=700)
+    gateway.world.batch_errors = [full] * 100
+    client.describe()
+    with pytest.raises(Overloaded):
+        client.upsert_many("c", documents(30), batch_size=10, timeout=2.0)
+    assert len(gateway.world.batches) <= 4
+
+
+def test_an_upload_into_nothing_ends_at_once(client: Any, gateway: FakeGateway):
+    with pytest.raises(CollectionNotFound):
+        client.upsert_many("none", documents(30))
+    assert len(gateway.world.batches) == 1
+
+
+def test_a_conditional_upload_is_not_sent_twice(client: Any, gateway: FakeGateway):
+    gateway.world.break_after = [0]
+    with pytest.raises(Unavailable):
+        client.upsert_many("c", [Document(id="a", text="x", expected_version=0)])
+    assert len(gateway.world.batches) == 1
+
+
+def test_an_upload_without_answers_ends(client: Any, gateway: FakeGateway):
+    gateway.world.batch_replies = threading.Semaphore(0)
+    # The limits come with a call of their own, which 0.3 s must not bound.
+    client.describe()
+    with pytest.raises(DeadlineExceeded, match=r"no answer from .* for 0\.3 s"):
+        client.upsert_many("c", documents(30), batch_size=10, timeout=0.3)
+
+
+def test_wait_returns_when_the_upload_is_searchable(client: Any, gateway: FakeGateway):
+    gateway.world.pending_looks = 3
+    client.upsert_many("c", documents(3), wait=True)
+    assert gateway.world.calls["GetCollection"] == 4
+    gateway.world.pending_looks = 10_000
+    with pytest.raises(DeadlineExceeded, match="1 documents of c are not searchable"):
+        client.upsert_many("c", documents(3), wait=True, timeout=1.5)
+
+
+def test_wait_is_not_held_up_by_the_writes_of_others(client: Any, gateway: FakeGateway):
+    gateway.world.pending_looks, gateway.world.lag_ms = 10_000, 30
+    client.upsert_many("c", documents(3), wait=True)
