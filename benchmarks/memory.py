@@ -26,7 +26,7 @@ MIB = 2**20
 
 def processes(client: Client) -> dict[str, psutil.Process]:
     """The cluster's processes by name, `serve` and this one among them."""
-    found = {worker.name: psutil.Process(worker.pid) for worker in client.status().workers if worker.pid}
+    found = {process.name: psutil.Process(process.pid) for process in client.status().processes if process.pid}
     here = psutil.Process()
     found["client"] = here
     for child in here.children():

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from shoal.client import Client, Document, RetryPolicy, WorkerInfo
+from shoal.client import Client, Document, ProcessInfo, ProcessKind, RetryPolicy
 from shoal.workers.encoding.model import AS_DOCUMENT
 from shoal.workers.encoding.static.hashing_model import HashingModel
 from support.cluster_process import ClusterProcess, eventually
@@ -81,15 +81,15 @@ class Embedders:
             self.broken.append(error)
 
 
-def encoders(client: Client) -> list[WorkerInfo]:
-    return [worker for worker in client.status().workers if worker.kind == "encoder" and worker.model == MODEL]
+def encoders(client: Client) -> list[ProcessInfo]:
+    return [one for one in client.status().processes if one.kind == ProcessKind.ENCODER and one.model == MODEL]
 
 
 def both_ready(client: Client) -> bool:
-    return [worker.state for worker in encoders(client)] == ["ready", "ready"]
+    return [replica.state for replica in encoders(client)] == ["ready", "ready"]
 
 
-def is_missed(client: Client, victim: WorkerInfo) -> bool:
+def is_missed(client: Client, victim: ProcessInfo) -> bool:
     """Whether the loss of the first replica is seen, be it that another one is in its place already."""
     first = encoders(client)[0]
     return first.state != "ready" or first.pid != victim.pid
@@ -152,8 +152,8 @@ def test_replicas_outlive_the_coordinator(cluster: ClusterProcess, client: Clien
     client.embed("hashing:32", ["a text"])
 
     def pids() -> dict[str, int]:
-        workers = [worker for worker in client.status().workers if worker.kind == "encoder"]
-        return {worker.name: worker.pid for worker in workers if worker.state == "ready"}
+        replicas = [one for one in client.status().processes if one.kind == ProcessKind.ENCODER]
+        return {one.name: one.pid for one in replicas if one.state == "ready"}
 
     eventually(lambda: len(pids()) == 4, "two replicas of each model are ready")
     before, epoch = pids(), client.status().coordinator_epoch

@@ -170,8 +170,8 @@ def test_embedding_status_and_describe(client: Client) -> None:
     assert np.array_equal(asked[0], asked[2])
     status = client.status()
     assert (status.query_cache.hits - before.hits, status.query_cache.misses - before.misses) == (2, 1)
-    assert {worker.kind for worker in status.workers} == {"coordinator", "encoder", "index", "gateway"}
-    assert len({worker.pid for worker in status.workers}) == len(status.workers)
+    assert {process.kind for process in status.processes} == {"coordinator", "encoder", "index", "gateway"}
+    assert len({process.pid for process in status.processes}) == len(status.processes)
     assert status.coordinator_epoch >= 1
     server = client.describe()
     assert (server.api, server.version) == ("shoal.v1", status.version)

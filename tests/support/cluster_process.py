@@ -108,9 +108,9 @@ class ClusterProcess:
         """Process ids of what is ready, by kind: coordinator, encoder, index, gateway."""
         found: dict[str, list[int]] = {}
         with self.client() as client:
-            for worker in client.status().workers:
-                if worker.state == "ready":
-                    found.setdefault(worker.kind, []).append(worker.pid)
+            for process in client.status().processes:
+                if process.state == "ready":
+                    found.setdefault(process.kind, []).append(process.pid)
         return found
 
     def kill9(self, kind: str) -> int:

@@ -25,6 +25,7 @@ from shoal.client.errors import (
     Unsupported,
     VersionConflict,
 )
+from shoal.client.processes import LoadInfo, ProcessInfo, ProcessKind, ProcessState, WorkerInfo
 from shoal.client.types import (
     ClusterStatus,
     CollectionInfo,
@@ -36,7 +37,6 @@ from shoal.client.types import (
     GenerationState,
     Hit,
     Limits,
-    LoadInfo,
     PoolInfo,
     QueryCacheInfo,
     Refusal,
@@ -48,7 +48,6 @@ from shoal.client.types import (
     Token,
     UploadProgress,
     UpsertSummary,
-    WorkerInfo,
     WriteResult,
 )
 
@@ -84,6 +83,9 @@ __all__ = [
     "Overloaded",
     "PermissionDenied",
     "PoolInfo",
+    "ProcessInfo",
+    "ProcessKind",
+    "ProcessState",
     "QueryCacheInfo",
     "Refusal",
     "RetryPolicy",

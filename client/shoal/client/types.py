@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy.typing as npt
 
+from shoal.client.processes import ProcessInfo
+
 if TYPE_CHECKING:
     from shoal.client.errors import ShoalError
 
@@ -208,8 +210,9 @@ class GenerationState:
     embedded_version: int | None
     truncated: bool
     served_version: int | None
+    """Version that the shard's index worker serves; None when it serves none or did not answer."""
     worker_reached: bool
-    """False when the shard's worker could not be asked for `served_version`."""
+    """False when the shard's index worker did not answer, so `served_version` is unknown."""
     worker: str
     attempts: int
     last_error: str
@@ -246,6 +249,8 @@ class ShardInfo:
 
     number: int
     worker: str
+    """Name of the index worker that it is assigned to; empty before it is assigned."""
+    address: str
     """Address that serves it; empty while none does."""
     ready: bool
     documents: int
@@ -308,20 +313,6 @@ class ServerInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadInfo:
-    """What an encoder has to do, and how fast it has been in the last seconds."""
-
-    waiting_texts: int
-    waiting_tokens: int
-    oldest_s: float
-    """How long the oldest of them has waited."""
-    texts_per_s: float
-    tokens_per_s: float
-    busy: float
-    """Share of the time in which it computed, 0 to 1."""
-
-
-@dataclass(frozen=True, slots=True)
 class PoolInfo:
     """The encoder replicas of one model."""
 
@@ -331,28 +322,6 @@ class PoolInfo:
     wanted: int
     """How many there should be now."""
     ready: int
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerInfo:
-    """One process of the cluster."""
-
-    kind: str
-    """Coordinator, encoder, index or gateway."""
-    name: str
-    address: str
-    state: str
-    """Waiting (for resources), starting, loading, ready, draining, unreachable or failed."""
-    detail: str
-    """More about the state, for people to read: what a loading model is at, or a reason."""
-    pid: int
-    node: str
-    model: str = ""
-    """Of an encoder, as are device and load."""
-    device: str = ""
-    load: LoadInfo | None = None
-    restarts: int = 0
-    """How often another process has taken the place of its process, as far as this coordinator knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +349,7 @@ class ClusterStatus:
     """How the cluster is."""
 
     collections: tuple[CollectionInfo, ...]
-    workers: tuple[WorkerInfo, ...]
+    processes: tuple[ProcessInfo, ...]
     coordinator_epoch: int
     version: str
     query_cache: QueryCacheInfo

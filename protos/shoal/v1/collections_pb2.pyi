@@ -34,7 +34,7 @@ class _MetricEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     """Minus the squared Euclidean distance."""
 
 class Metric(_Metric, metaclass=_MetricEnumTypeWrapper):
-    """How near two vectors are. Scores always grow with nearness."""
+    """Similarity of two vectors. A higher score always means nearer."""
 
 METRIC_UNSPECIFIED: Metric.ValueType  # 0
 METRIC_COSINE: Metric.ValueType  # 1
@@ -97,13 +97,15 @@ class CollectionSettings(google.protobuf.message.Message):
     SHARDS_FIELD_NUMBER: builtins.int
     EMPTY_TEXT_FIELD_NUMBER: builtins.int
     model: builtins.str
-    """Hub name, local folder, short name ("all-MiniLM-L6-v2") or "hashing[:DIMENSION]"; empty for a collection of users' own vectors."""
+    """Hub name, local folder, short name ("all-MiniLM-L6-v2") or "hashing[:DIMENSION]"; empty when documents bring their own
+    vectors.
+    """
     dimension: builtins.int
-    """Needed without a model; with one it must be 0 or the model's own."""
+    """Required without a model. With a model it must be 0 or the model's dimension."""
     index: Global___IndexKind.ValueType
     metric: Global___Metric.ValueType
     shards: builtins.int
-    """0 takes the server's default."""
+    """0: the server's default."""
     empty_text: Global___EmptyText.ValueType
     def __init__(
         self,
@@ -135,11 +137,11 @@ class Collection(google.protobuf.message.Message):
     SHARDS_FIELD_NUMBER: builtins.int
     name: builtins.str
     generation: builtins.int
-    """Number of the generation that answers searches."""
+    """Number of the active generation: the one that answers searches."""
     fingerprint: builtins.str
     """Fingerprint of that generation's model; empty without a model."""
     documents: builtins.int
-    """Documents that search should find: one that was stored without text is not among them."""
+    """Documents that a search can find; those stored without a vector are not counted."""
     pending: builtins.int
     """Documents whose newest version is not searchable yet."""
     failed: builtins.int
@@ -176,6 +178,7 @@ class Shard(google.protobuf.message.Message):
 
     NUMBER_FIELD_NUMBER: builtins.int
     WORKER_FIELD_NUMBER: builtins.int
+    ADDRESS_FIELD_NUMBER: builtins.int
     READY_FIELD_NUMBER: builtins.int
     DOCUMENTS_FIELD_NUMBER: builtins.int
     SEALED_ROWS_FIELD_NUMBER: builtins.int
@@ -183,7 +186,9 @@ class Shard(google.protobuf.message.Message):
     SEGMENTS_FIELD_NUMBER: builtins.int
     number: builtins.int
     worker: builtins.str
-    """Where it is served; empty while no worker has it open."""
+    """Name of the index worker that the shard is assigned to; empty before it is assigned."""
+    address: builtins.str
+    """host:port of the index worker that serves it; empty while none does."""
     ready: builtins.bool
     documents: builtins.int
     sealed_rows: builtins.int
@@ -195,13 +200,14 @@ class Shard(google.protobuf.message.Message):
         *,
         number: builtins.int = ...,
         worker: builtins.str = ...,
+        address: builtins.str = ...,
         ready: builtins.bool = ...,
         documents: builtins.int = ...,
         sealed_rows: builtins.int = ...,
         delta_rows: builtins.int = ...,
         segments: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["delta_rows", b"delta_rows", "documents", b"documents", "number", b"number", "ready", b"ready", "sealed_rows", b"sealed_rows", "segments", b"segments", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["address", b"address", "delta_rows", b"delta_rows", "documents", b"documents", "number", b"number", "ready", b"ready", "sealed_rows", b"sealed_rows", "segments", b"segments", "worker", b"worker"]) -> None: ...
 
 Global___Shard: typing_extensions.TypeAlias = Shard
 

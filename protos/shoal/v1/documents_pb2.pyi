@@ -21,7 +21,7 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class Embedding(google.protobuf.message.Message):
-    """The vector of a document's text, made before by the collection's model, so that it need not be made again."""
+    """A precomputed vector of a document's text, made by the collection's model."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -32,11 +32,11 @@ class Embedding(google.protobuf.message.Message):
     vector: builtins.bytes
     """Packed little-endian float32 of the collection's dimension."""
     fingerprint: builtins.str
-    """Of the model; the write is refused unless it is that of the collection's generation."""
+    """Fingerprint of the model; the write is refused unless it is the one of the collection's generation."""
     content_hash: builtins.bytes
-    """Of the text, BLAKE2b-256: shows that the vector is of this very text. See docs/design.md, "Bulk"."""
+    """BLAKE2b-256 of the text: proves that the vector belongs to this text. See docs/design.md, "Bulk"."""
     truncated: builtins.bool
-    """The text is longer than the model reads."""
+    """The text is longer than the model's input limit, so only its beginning was encoded."""
     def __init__(
         self,
         *,
@@ -62,14 +62,14 @@ class Document(google.protobuf.message.Message):
     id: builtins.str
     text: builtins.str
     vector: builtins.bytes
-    """The user's own vector, packed little-endian float32; it is used in place of the model's."""
+    """The user's own vector, packed little-endian float32; used instead of the model's."""
     payload: builtins.str
     """A JSON object; empty means {}."""
     expected_version: builtins.int
-    """The write is refused unless the stored version is this one; 0 asks for a document that does not exist yet. Unset: no condition."""
+    """The write is refused unless this is the stored version; 0 means the document must not exist yet. Unset: no condition."""
     @property
     def embedding(self) -> Global___Embedding:
-        """Unset: the cluster makes the vector of the text. It is never stored as the user's own."""
+        """Unset: the cluster encodes the text. Never stored as the user's own vector."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ Global___Document: typing_extensions.TypeAlias = Document
 
 @typing.final
 class WriteResult(google.protobuf.message.Message):
-    """What became of one document of a write, in the order of the request."""
+    """The result for one document of a write, in request order."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -99,12 +99,12 @@ class WriteResult(google.protobuf.message.Message):
     ERROR_FIELD_NUMBER: builtins.int
     id: builtins.str
     version: builtins.int
-    """The version it has now."""
+    """Its current version."""
     changed: builtins.bool
-    """False where the document already was as asked for."""
+    """False when the write changed nothing."""
     @property
     def error(self) -> shoal.v1.errors_pb2.ErrorDetail:
-        """Set where this document alone was refused; the others of the batch stand."""
+        """Set when only this document was refused; the rest of the batch is written."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class UpsertRequest(google.protobuf.message.Message):
     WAIT_FIELD_NUMBER: builtins.int
     collection: builtins.str
     wait: builtins.bool
-    """Hold the reply until a search finds what was written, or the deadline passes."""
+    """Reply only when searches show the write, or the deadline passes."""
     @property
     def documents(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Document]: ...
     def __init__(
@@ -149,7 +149,7 @@ class UpsertResponse(google.protobuf.message.Message):
     RESULTS_FIELD_NUMBER: builtins.int
     TOKEN_FIELD_NUMBER: builtins.int
     token: builtins.str
-    """A search that carries it sees this write."""
+    """A search with this token sees this write."""
     @property
     def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___WriteResult]: ...
     def __init__(
@@ -164,7 +164,7 @@ Global___UpsertResponse: typing_extensions.TypeAlias = UpsertResponse
 
 @typing.final
 class UpsertStreamRequest(google.protobuf.message.Message):
-    """One batch of a stream; `sequence` comes back with its reply."""
+    """One batch of a stream; its reply carries the same `sequence`."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -200,7 +200,7 @@ class UpsertStreamResponse(google.protobuf.message.Message):
     def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___WriteResult]: ...
     @property
     def error(self) -> shoal.v1.errors_pb2.ErrorDetail:
-        """Set where the whole batch was refused."""
+        """Set when the whole batch was refused."""
 
     def __init__(
         self,
@@ -315,7 +315,7 @@ class GetResponse(google.protobuf.message.Message):
     DOCUMENTS_FIELD_NUMBER: builtins.int
     @property
     def documents(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___StoredDocument]:
-        """Documents that exist, in the order asked for."""
+        """Documents that exist, in request order."""
 
     def __init__(
         self,
@@ -355,7 +355,7 @@ class Explanation(google.protobuf.message.Message):
     GENERATIONS_FIELD_NUMBER: builtins.int
     id: builtins.str
     version: builtins.int
-    """The version of the document, and the version at which its text or vector last changed: the one search wants."""
+    """The document's version, and the version of its last change of text or vector, which is the one search should show."""
     wanted_version: builtins.int
     deleted: builtins.bool
     @property
@@ -394,15 +394,16 @@ class GenerationState(google.protobuf.message.Message):
     fingerprint: builtins.str
     shard: builtins.int
     embedded_version: builtins.int
-    """Version recorded in the ledger as embedded; 0 when none is."""
+    """The version that the ledger records as embedded; 0 when none is."""
     truncated: builtins.bool
     served_version: builtins.int
-    """Version that the shard's worker holds now; 0 when none, -1 when the worker cannot be asked."""
+    """The version that the shard's index worker serves, 0 when none; unset when the worker did not answer."""
     worker: builtins.str
+    """Name of the index worker that the shard is assigned to."""
     attempts: builtins.int
     last_error: builtins.str
     next_attempt_at_ms: builtins.int
-    """0 when no attempt is due."""
+    """0 when no attempt is planned."""
     failed: builtins.bool
     def __init__(
         self,
@@ -413,14 +414,16 @@ class GenerationState(google.protobuf.message.Message):
         shard: builtins.int = ...,
         embedded_version: builtins.int = ...,
         truncated: builtins.bool = ...,
-        served_version: builtins.int = ...,
+        served_version: builtins.int | None = ...,
         worker: builtins.str = ...,
         attempts: builtins.int = ...,
         last_error: builtins.str = ...,
         next_attempt_at_ms: builtins.int = ...,
         failed: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["active", b"active", "attempts", b"attempts", "embedded_version", b"embedded_version", "failed", b"failed", "fingerprint", b"fingerprint", "generation", b"generation", "last_error", b"last_error", "next_attempt_at_ms", b"next_attempt_at_ms", "served_version", b"served_version", "shard", b"shard", "truncated", b"truncated", "worker", b"worker"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_served_version", b"_served_version", "served_version", b"served_version"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_served_version", b"_served_version", "active", b"active", "attempts", b"attempts", "embedded_version", b"embedded_version", "failed", b"failed", "fingerprint", b"fingerprint", "generation", b"generation", "last_error", b"last_error", "next_attempt_at_ms", b"next_attempt_at_ms", "served_version", b"served_version", "shard", b"shard", "truncated", b"truncated", "worker", b"worker"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_served_version", b"_served_version"]) -> typing.Literal["served_version"] | None: ...
 
 Global___GenerationState: typing_extensions.TypeAlias = GenerationState
 
@@ -449,7 +452,7 @@ class ListFailedRequest(google.protobuf.message.Message):
     LIMIT_FIELD_NUMBER: builtins.int
     collection: builtins.str
     limit: builtins.int
-    """0 takes the server's limit."""
+    """0: the server's limit."""
     def __init__(
         self,
         *,
@@ -515,7 +518,7 @@ class RetryFailedRequest(google.protobuf.message.Message):
     collection: builtins.str
     @property
     def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Empty retries all."""
+        """Empty: all failed documents."""
 
     def __init__(
         self,

@@ -49,17 +49,17 @@ class _TruncationEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     TRUNCATION_END: _Truncation.ValueType  # 1
     TRUNCATION_START: _Truncation.ValueType  # 2
     TRUNCATION_REFUSE: _Truncation.ValueType  # 3
-    """It is an error of that text; the others are answered."""
+    """That text gets an error; the others are encoded."""
 
 class Truncation(_Truncation, metaclass=_TruncationEnumTypeWrapper):
-    """What becomes of a text that is longer than the model reads."""
+    """What to do with a text that is longer than the model's input limit."""
 
 TRUNCATION_UNSPECIFIED: Truncation.ValueType  # 0
 """As TRUNCATION_END."""
 TRUNCATION_END: Truncation.ValueType  # 1
 TRUNCATION_START: Truncation.ValueType  # 2
 TRUNCATION_REFUSE: Truncation.ValueType  # 3
-"""It is an error of that text; the others are answered."""
+"""That text gets an error; the others are encoded."""
 Global___Truncation: typing_extensions.TypeAlias = Truncation
 
 class _VectorType:
@@ -74,7 +74,7 @@ class _VectorTypeEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enu
     VECTOR_TYPE_FLOAT16: _VectorType.ValueType  # 2
 
 class VectorType(_VectorType, metaclass=_VectorTypeEnumTypeWrapper):
-    """The numbers of a vector, little-endian."""
+    """Element type of a vector, little-endian."""
 
 VECTOR_TYPE_UNSPECIFIED: VectorType.ValueType  # 0
 """As VECTOR_TYPE_FLOAT32."""
@@ -97,11 +97,11 @@ class EmbedRequest(google.protobuf.message.Message):
     model: builtins.str
     role: Global___Role.ValueType
     prompt: builtins.str
-    """Put before each text in place of the role's own prompt; empty puts nothing, absent takes the role's."""
+    """Prefix of each text, replacing the role's prompt; empty means no prompt. Unset: the role's prompt."""
     dimensions: builtins.int
-    """Leading places of each vector to keep (Matryoshka), of unit length again if the model's are; 0 keeps all."""
+    """Keep only this many leading dimensions (Matryoshka), renormalized if the model's vectors are; 0 keeps all."""
     normalize: builtins.bool
-    """Whether vectors have unit length; absent, as the model's files say."""
+    """Whether to normalize to unit length. Unset: as the model's files say."""
     truncation: Global___Truncation.ValueType
     vector_type: Global___VectorType.ValueType
     @property
@@ -129,14 +129,14 @@ Global___EmbedRequest: typing_extensions.TypeAlias = EmbedRequest
 
 @typing.final
 class EmbedError(google.protobuf.message.Message):
-    """A text without a vector: its row is zero, its tokens are 0, and the other texts are answered."""
+    """Error of one text: its row is zero and its token count is 0. The other texts are encoded."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     POSITION_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     position: builtins.int
-    """Place of the text in the request, from 0."""
+    """Index of the text in the request, from 0."""
     @property
     def error(self) -> shoal.v1.errors_pb2.ErrorDetail: ...
     def __init__(
@@ -152,8 +152,8 @@ Global___EmbedError: typing_extensions.TypeAlias = EmbedError
 
 @typing.final
 class EmbedTiming(google.protobuf.message.Message):
-    """Where the time of a request went, in microseconds. Parts of a request that were encoded side by side overlap: of those
-    the longest counts. Vectors that the query cache held took only `total_us`.
+    """Time spent on a request, in microseconds. Of parts that were encoded in parallel the longest counts. Vectors from the
+    query cache contribute to `total_us` only.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -193,19 +193,19 @@ class EmbedResponse(google.protobuf.message.Message):
     fingerprint: builtins.str
     dimension: builtins.int
     vectors: builtins.bytes
-    """One matrix: a row of `dimension` packed little-endian numbers of `vector_type` for each text."""
+    """Row-major matrix: one row of `dimension` elements of `vector_type` per text."""
     vector_type: Global___VectorType.ValueType
     @property
     def tokens(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Of each text: what the model read, special tokens and prompts included."""
+        """Tokens per text as the model read them, including special tokens and prompt."""
 
     @property
     def truncated(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Places of the texts that were longer than the model reads, ascending."""
+        """Indexes of the truncated texts, ascending."""
 
     @property
     def errors(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EmbedError]:
-        """Ascending by position; empty when every text has a vector."""
+        """Ascending by position; empty when every text was encoded."""
 
     @property
     def timing(self) -> Global___EmbedTiming: ...
@@ -233,7 +233,7 @@ class EmbedStreamRequest(google.protobuf.message.Message):
     ID_FIELD_NUMBER: builtins.int
     EMBED_FIELD_NUMBER: builtins.int
     id: builtins.int
-    """Told back with the answer."""
+    """Chosen by the caller; returned with the answer."""
     @property
     def embed(self) -> Global___EmbedRequest: ...
     def __init__(
@@ -249,7 +249,7 @@ Global___EmbedStreamRequest: typing_extensions.TypeAlias = EmbedStreamRequest
 
 @typing.final
 class EmbedStreamResponse(google.protobuf.message.Message):
-    """Answers come as they are ready, which need not be the order of the requests."""
+    """Answers are sent as soon as they are ready, in any order."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -261,7 +261,7 @@ class EmbedStreamResponse(google.protobuf.message.Message):
     def embed(self) -> Global___EmbedResponse: ...
     @property
     def error(self) -> shoal.v1.errors_pb2.ErrorDetail:
-        """Why this request as a whole was refused; the stream goes on."""
+        """Why the whole request was refused; the stream continues."""
 
     def __init__(
         self,

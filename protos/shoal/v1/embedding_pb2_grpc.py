@@ -50,14 +50,14 @@ class EmbeddingServiceServicer(object):
     """Missing associated documentation comment in .proto file."""
 
     def Embed(self, request, context):
-        """Texts with the role of a query are served first, those of documents as live edits are.
+        """Query texts have the highest priority; document texts have that of live edits.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EmbedStream(self, request_iterator, context):
-        """For bulk: its texts are served after those of all other calls. The server sets the pace: it reads on while few requests
+        """For bulk loads: its texts have the lowest priority. The server applies backpressure: it reads on only while few requests
         of the stream are unanswered.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

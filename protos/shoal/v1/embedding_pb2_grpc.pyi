@@ -83,10 +83,10 @@ class EmbeddingServiceStub(typing.Generic[_EmbeddingServiceEmbedType, _Embedding
     ], channel: grpc.aio.Channel) -> None: ...
 
     Embed: _EmbeddingServiceEmbedType
-    """Texts with the role of a query are served first, those of documents as live edits are."""
+    """Query texts have the highest priority; document texts have that of live edits."""
 
     EmbedStream: _EmbeddingServiceEmbedStreamType
-    """For bulk: its texts are served after those of all other calls. The server sets the pace: it reads on while few requests
+    """For bulk loads: its texts have the lowest priority. The server applies backpressure: it reads on only while few requests
     of the stream are unanswered.
     """
 
@@ -108,7 +108,7 @@ class EmbeddingServiceServicer(metaclass=abc.ABCMeta):
         request: shoal.v1.embedding_pb2.EmbedRequest,
         context: _ServicerContext,
     ) -> typing.Union[shoal.v1.embedding_pb2.EmbedResponse, collections.abc.Awaitable[shoal.v1.embedding_pb2.EmbedResponse]]:
-        """Texts with the role of a query are served first, those of documents as live edits are."""
+        """Query texts have the highest priority; document texts have that of live edits."""
 
     @abc.abstractmethod
     def EmbedStream(
@@ -116,7 +116,7 @@ class EmbeddingServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[shoal.v1.embedding_pb2.EmbedStreamRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[shoal.v1.embedding_pb2.EmbedStreamResponse], collections.abc.AsyncIterator[shoal.v1.embedding_pb2.EmbedStreamResponse]]:
-        """For bulk: its texts are served after those of all other calls. The server sets the pace: it reads on while few requests
+        """For bulk loads: its texts have the lowest priority. The server applies backpressure: it reads on only while few requests
         of the stream are unanswered.
         """
 

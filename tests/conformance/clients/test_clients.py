@@ -117,10 +117,11 @@ def test_the_server_and_the_cluster_describe_themselves(client: Any):
     assert client.describe().limits.documents_per_write == 1000
     status = client.status()
     assert [info.name for info in status.collections] == ["c"]
-    assert (status.workers[0].kind, status.workers[0].state, status.coordinator_epoch) == ("encoder", "ready", 3)
+    first = status.processes[0]
+    assert (first.kind, first.state, status.coordinator_epoch) == ("encoder", "ready", 3)
     assert (status.query_cache.hits, status.query_cache.entries, status.query_cache.hit_rate) == (70, 20, 0.75)
-    assert status.workers[0].load == LoadInfo(12, 0, 1.5, 250.0, 0.0, 0.5)
-    assert (status.workers[0].model, status.workers[0].device, status.workers[0].restarts) == ("hashing", "cpu float32", 2)
+    assert first.load == LoadInfo(12, 0, 1.5, 250.0, 0.0, 0.5)
+    assert (first.model, first.device, first.restarts) == ("hashing", "cpu float32", 2)
     assert status.pools == (PoolInfo("hashing", 1, 4, 2, 1),)
 
 

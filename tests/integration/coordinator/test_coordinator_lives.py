@@ -13,7 +13,7 @@ import pytest
 
 from shoal.cluster.coordinator import core
 from shoal.internal.v1 import coordinator_pb2
-from shoal.v1 import documents_pb2, errors_pb2
+from shoal.v1 import documents_pb2, errors_pb2, status_pb2
 from shoal.workers.runtime.serving import secret_metadata
 from support.coordinator.world import MODEL, NAME, SETTINGS, World
 from support.gateway.small_cluster import SECRET, eventually, refused
@@ -69,17 +69,18 @@ def test_the_routing_message_tells_of_everything(running: World) -> None:
     message = running.routing()
     generation = running.cut().generation
     assert [(route.key.generation, route.key.shard) for route in message.shards] == [(generation.id, 0), (generation.id, 1)]
-    assert {(worker.kind, worker.state) for worker in message.workers} == {
-        ("coordinator", "ready"),
-        ("encoder", "ready"),
-        ("index", "ready"),
+    assert {(process.kind, process.state) for process in message.processes} == {
+        (status_pb2.PROCESS_KIND_COORDINATOR, status_pb2.PROCESS_STATE_READY),
+        (status_pb2.PROCESS_KIND_ENCODER, status_pb2.PROCESS_STATE_READY),
+        (status_pb2.PROCESS_KIND_INDEX, status_pb2.PROCESS_STATE_READY),
     }
     assert (message.epoch, message.encoders[0].fingerprint) == (1, generation.fingerprint)
     running.fleet.kill("index-0", hold_down=True)
     eventually(lambda: not running.routing().shards)
     later = running.routing()
     assert later.revision > message.revision
-    assert {worker.state for worker in later.workers if worker.kind == "index"} == {"unreachable"}
+    states = {process.state for process in later.processes if process.kind == status_pb2.PROCESS_KIND_INDEX}
+    assert states == {status_pb2.PROCESS_STATE_UNREACHABLE}
 
 
 def test_calls_without_the_secret_are_refused(running: World) -> None:

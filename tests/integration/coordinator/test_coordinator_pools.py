@@ -63,12 +63,13 @@ def with_encoders(**settings: Any) -> ServeSettings:
     return replace(SETTINGS, encoder=replace(SETTINGS.encoder, **settings))
 
 
-def encoders(world: World) -> dict[str, status_pb2.Worker]:
-    return {worker.name: worker for worker in world.routing().workers if worker.kind == "encoder"}
+def encoders(world: World) -> dict[str, status_pb2.Process]:
+    return {one.name: one for one in world.routing().processes if one.kind == status_pb2.PROCESS_KIND_ENCODER}
 
 
 def states(world: World) -> list[str]:
-    return sorted(worker.state for worker in encoders(world).values())
+    names = (status_pb2.ProcessState.Name(one.state) for one in encoders(world).values())
+    return sorted(name.removeprefix("PROCESS_STATE_").lower() for name in names)
 
 
 def attempts(world: World, ids: list[str]) -> set[int]:
@@ -190,7 +191,7 @@ def test_an_encoder_that_stands_still_is_replaced(world: World, monkeypatch: pyt
 
     def avoided() -> bool:
         message = world.routing()
-        shown = {worker.name: worker for worker in message.workers}
+        shown = {process.name: process for process in message.processes}
         routes = [route.address for route in message.encoders]
         return routes == [shown[name_of(0)].address] and shown[name_of(1)].detail == "it does not answer"
 

@@ -252,7 +252,7 @@ def test_explain_asks_the_worker_what_it_serves(cluster: SmallCluster) -> None:
     for worker in cluster.workers:
         worker.kill()
     explanation = cluster.documents.Explain(pb.ExplainRequest(collection="papers", id="a"), timeout=10).explanation
-    assert explanation.generations[0].served_version == -1
+    assert not explanation.generations[0].HasField("served_version")
     code, _ = refused(lambda: cluster.documents.Explain(pb.ExplainRequest(collection="papers", id="never")))
     assert code is grpc.StatusCode.NOT_FOUND
 

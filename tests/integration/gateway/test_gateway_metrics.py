@@ -97,9 +97,9 @@ def test_what_a_gateway_did_can_be_scraped(measured: SmallCluster) -> None:
 
 def test_the_encoders_load_and_pools_are_told() -> None:
     message = coordinator_pb2.WatchRoutingResponse(epoch=1)
-    load = status_pb2.WorkerLoad(waiting_texts=3, waiting_tokens=90, oldest_ms=1500, texts_per_s=12.5, busy=0.75)
-    message.workers.add(kind="encoder", name="encoder-m-0", model="m", load=load, restarts=2)
-    message.workers.add(kind="index", name="index-0")
+    load = status_pb2.EncoderLoad(waiting_texts=3, waiting_tokens=90, oldest_ms=1500, texts_per_s=12.5, busy=0.75)
+    message.processes.add(kind=status_pb2.PROCESS_KIND_ENCODER, name="encoder-m-0", model="m", load=load, restarts=2)
+    message.processes.add(kind=status_pb2.PROCESS_KIND_INDEX, name="index-0")
     message.pools.add(model="m", min_replicas=1, max_replicas=4, wanted=3, ready=2)
     view = RoutingView()
     view.offer(RoutingTable.from_message(message))

@@ -184,7 +184,8 @@ def test_collections_are_created_listed_shown_and_dropped(cluster: SmallCluster)
         return cluster.collections.GetCollection(collections_pb2.GetCollectionRequest(name="papers")).collection
 
     eventually(lambda: sum(shard.delta_rows for shard in shown().shards) == 9)
-    assert all(shard.ready and shard.worker for shard in shown().shards)
+    assert all(shard.ready and shard.address for shard in shown().shards)
+    assert [shard.worker for shard in shown().shards] == ["index-0", "index-1", "index-0"]
     assert sum(shard.documents for shard in shown().shards) == 9
     code, detail = refused(lambda: cluster.create("papers"))
     assert (code, detail.reason) == (grpc.StatusCode.ALREADY_EXISTS, errors_pb2.ERROR_REASON_COLLECTION_EXISTS)
@@ -226,8 +227,8 @@ def test_describe_and_status(cluster: SmallCluster) -> None:
     status = cluster.status.Status(status_pb2.StatusRequest())
     assert status.coordinator_epoch == cluster.coordinator.epoch
     assert [one.name for one in status.collections] == ["papers"]
-    gateway = next(worker for worker in status.workers if worker.kind == "gateway")
-    assert (gateway.address, gateway.state) == (cluster.gateway.address, "ready")
+    gateway = next(one for one in status.processes if one.kind == status_pb2.PROCESS_KIND_GATEWAY)
+    assert (gateway.address, gateway.state) == (cluster.gateway.address, status_pb2.PROCESS_STATE_READY)
 
 
 def test_a_defect_inside_the_cluster_is_told_in_one_line(cluster: SmallCluster) -> None:

@@ -172,7 +172,6 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
             generation=1,
             active=True,
             embedded_version=stored.version,
-            served_version=-1,
             attempts=2,
             last_error="encoder was busy",
         )
@@ -314,21 +313,26 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
 
     def Status(self, request: object, context: Any) -> status_pb2.StatusResponse:
         self._world.enter("Status", context)
-        worker = status_pb2.Worker(
-            kind="encoder",
+        ready = status_pb2.Process(
+            kind=status_pb2.PROCESS_KIND_ENCODER,
             name="encoder-1",
             address="127.0.0.1:2",
-            state="ready",
+            state=status_pb2.PROCESS_STATE_READY,
             pid=7,
             model="hashing",
             device="cpu float32",
-            load=status_pb2.WorkerLoad(waiting_texts=12, oldest_ms=1500, texts_per_s=250, busy=0.5),
+            load=status_pb2.EncoderLoad(waiting_texts=12, oldest_ms=1500, texts_per_s=250, busy=0.5),
             restarts=2,
         )
-        loading = status_pb2.Worker(kind="encoder", name="encoder-2", state="loading", detail="reading weights")
+        loading = status_pb2.Process(
+            kind=status_pb2.PROCESS_KIND_ENCODER,
+            name="encoder-2",
+            state=status_pb2.PROCESS_STATE_LOADING,
+            detail="reading weights",
+        )
         return status_pb2.StatusResponse(
             collections=map(self._world.describe, sorted(self._world.collections)),
-            workers=[worker, loading],
+            processes=[ready, loading],
             pools=[status_pb2.Pool(model="hashing", min_replicas=1, max_replicas=4, wanted=2, ready=1)],
             coordinator_epoch=3,
             version="0.1.0",

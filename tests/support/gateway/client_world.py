@@ -121,7 +121,14 @@ class World:
             lag_ms=self.lag_ms if pending else 0,
             created_at_ms=CREATED_AT_MS,
             shards=[
-                collections_pb2.Shard(number=0, worker="127.0.0.1:1", ready=True, documents=documents, delta_rows=documents)
+                collections_pb2.Shard(
+                    number=0,
+                    worker="index-0",
+                    address="127.0.0.1:1",
+                    ready=True,
+                    documents=documents,
+                    delta_rows=documents,
+                )
             ],
         )
 

@@ -175,6 +175,8 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
             self.writer.create_collection(request.name, settings, fingerprint, dimension, wall_clock_ms())
             for generation in self.progress.generations():
                 if generation.collection == request.name:
+                    names = {shard: f"index-{shard % len(self.workers)}" for shard in range(settings.shards)}
+                    self.progress.place(generation.id, names)
                     self.sync(generation)
 
         await self._run(work, context)
@@ -238,7 +240,9 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
 
     def routing(self) -> coordinator_pb2.WatchRoutingResponse:
         message = coordinator_pb2.WatchRoutingResponse(epoch=self.epoch, revision=self.revision)
-        message.workers.add(kind="coordinator", name="coordinator", state="ready")
+        message.processes.add(
+            kind=status_pb2.PROCESS_KIND_COORDINATOR, name="coordinator", state=status_pb2.PROCESS_STATE_READY
+        )
         for generation in self.progress.generations():
             for number in range(generation.shards):
                 worker = self.worker_of(number)

@@ -90,7 +90,8 @@ def test_explain_status_describe(shoal: Callable[..., Result], shoal_json: Calla
     pool = next(line.split() for line in shown.splitlines() if line.startswith("hashing "))
     assert pool == ["hashing", "1", "2", "1", "4"]
     told = shoal_json("status")
-    assert told["workers"][0]["state"] == "ready" and told["workers"][0]["load"]["oldest_s"] == 1.5
+    assert (told["processes"][0]["kind"], told["processes"][0]["state"]) == ("encoder", "ready")
+    assert told["processes"][0]["load"]["oldest_s"] == 1.5
     assert told["pools"] == [{"model": "hashing", "min_replicas": 1, "max_replicas": 4, "wanted": 2, "ready": 1}]
     assert shoal_json("status", "c")["documents"] == 1
     assert "documents per write" in shoal("describe").stdout

@@ -4,15 +4,15 @@ import subprocess
 import sys
 
 import shoal.client
-from shoal.client import Token, WriteResult, embeddings, errors, types
+from shoal.client import Token, WriteResult, embeddings, errors, processes, types
 
 NAMES = """
 AsyncClient Cancelled Client ClusterStatus CollectionExists CollectionInfo CollectionNotFound Coverage CoverageTooLow
 DeadlineExceeded DimensionMismatch Document DocumentNotFound EmbedProgress EmbedTiming Embedding Embeddings Explanation
 FailedDocument GenerationState Hit InternalError InvalidArgument InvalidModel Limits LoadInfo MessageTooLarge NotFound
-Overloaded PermissionDenied PoolInfo QueryCacheInfo Refusal RetryPolicy SearchResult ServerInfo ShardInfo ShoalError
-StoredDocument Timings Token Unauthenticated Unavailable Unsupported UploadProgress UpsertSummary VersionConflict
-WorkerInfo WriteResult
+Overloaded PermissionDenied PoolInfo ProcessInfo ProcessKind ProcessState QueryCacheInfo Refusal RetryPolicy
+SearchResult ServerInfo ShardInfo ShoalError StoredDocument Timings Token Unauthenticated Unavailable Unsupported
+UploadProgress UpsertSummary VersionConflict WorkerInfo WriteResult
 """
 PUBLIC = NAMES.split()
 
@@ -23,11 +23,15 @@ def test_the_public_names_are_frozen_and_sorted():
 
 
 def test_every_error_and_every_dataclass_is_public():
-    for module in (embeddings, errors, types):
+    for module in (embeddings, errors, processes, types):
         own = {
             name for name, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__
         }
         assert own <= set(PUBLIC)
+
+
+def test_a_renamed_class_keeps_its_former_name():
+    assert shoal.client.WorkerInfo is shoal.client.ProcessInfo
 
 
 def test_the_library_and_the_command_line_import_nothing_heavy():

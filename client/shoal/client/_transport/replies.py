@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from shoal.client import embeddings, types
+from shoal.client import embeddings, processes, types
 from shoal.client.errors import InternalError, error_from_detail
 from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, search_pb2, status_pb2
 
@@ -40,6 +40,21 @@ VECTOR_TYPES: dict[embeddings.VectorType, embedding_pb2.VectorType.ValueType] = 
     "float32": embedding_pb2.VECTOR_TYPE_FLOAT32,
     "float16": embedding_pb2.VECTOR_TYPE_FLOAT16,
 }
+_PROCESS_KINDS: dict[status_pb2.ProcessKind.ValueType, processes.ProcessKind] = {
+    status_pb2.PROCESS_KIND_COORDINATOR: processes.ProcessKind.COORDINATOR,
+    status_pb2.PROCESS_KIND_GATEWAY: processes.ProcessKind.GATEWAY,
+    status_pb2.PROCESS_KIND_ENCODER: processes.ProcessKind.ENCODER,
+    status_pb2.PROCESS_KIND_INDEX: processes.ProcessKind.INDEX,
+}
+_PROCESS_STATES: dict[status_pb2.ProcessState.ValueType, processes.ProcessState] = {
+    status_pb2.PROCESS_STATE_WAITING: processes.ProcessState.WAITING,
+    status_pb2.PROCESS_STATE_STARTING: processes.ProcessState.STARTING,
+    status_pb2.PROCESS_STATE_LOADING: processes.ProcessState.LOADING,
+    status_pb2.PROCESS_STATE_READY: processes.ProcessState.READY,
+    status_pb2.PROCESS_STATE_DRAINING: processes.ProcessState.DRAINING,
+    status_pb2.PROCESS_STATE_UNREACHABLE: processes.ProcessState.UNREACHABLE,
+    status_pb2.PROCESS_STATE_FAILED: processes.ProcessState.FAILED,
+}
 _INDEX_NAMES = {value: name for name, value in INDEX_KINDS.items()}
 _METRIC_NAMES = {value: name for name, value in METRICS.items()}
 _EMPTY_TEXT_NAMES = {value: name for name, value in EMPTY_TEXTS.items()}
@@ -67,6 +82,7 @@ def read_collection(reply: collections_pb2.Collection) -> types.CollectionInfo:
             types.ShardInfo(
                 number=shard.number,
                 worker=shard.worker,
+                address=shard.address,
                 ready=shard.ready,
                 documents=shard.documents,
                 sealed_rows=shard.sealed_rows,
@@ -132,8 +148,8 @@ def read_explanation(reply: documents_pb2.ExplainResponse) -> types.Explanation:
                 shard=state.shard,
                 embedded_version=state.embedded_version or None,
                 truncated=state.truncated,
-                served_version=state.served_version if state.served_version > 0 else None,
-                worker_reached=state.served_version >= 0,
+                served_version=state.served_version or None,
+                worker_reached=state.HasField("served_version"),
                 worker=state.worker,
                 attempts=state.attempts,
                 last_error=state.last_error,
@@ -244,22 +260,7 @@ def read_status(reply: status_pb2.StatusResponse) -> types.ClusterStatus:
     """How the cluster is."""
     return types.ClusterStatus(
         collections=tuple(read_collection(collection) for collection in reply.collections),
-        workers=tuple(
-            types.WorkerInfo(
-                kind=worker.kind,
-                name=worker.name,
-                address=worker.address,
-                state=worker.state,
-                detail=worker.detail,
-                pid=worker.pid,
-                node=worker.node,
-                model=worker.model,
-                device=worker.device,
-                load=_load(worker.load) if worker.HasField("load") else None,
-                restarts=worker.restarts,
-            )
-            for worker in reply.workers
-        ),
+        processes=tuple(_process(process) for process in reply.processes),
         coordinator_epoch=reply.coordinator_epoch,
         version=reply.version,
         query_cache=types.QueryCacheInfo(
@@ -276,8 +277,24 @@ def read_status(reply: status_pb2.StatusResponse) -> types.ClusterStatus:
     )
 
 
-def _load(load: status_pb2.WorkerLoad) -> types.LoadInfo:
-    return types.LoadInfo(
+def _process(process: status_pb2.Process) -> processes.ProcessInfo:
+    return processes.ProcessInfo(
+        kind=_PROCESS_KINDS.get(process.kind, processes.ProcessKind.UNKNOWN),
+        name=process.name,
+        address=process.address,
+        state=_PROCESS_STATES.get(process.state, processes.ProcessState.UNKNOWN),
+        detail=process.detail,
+        pid=process.pid,
+        node=process.node,
+        model=process.model,
+        device=process.device,
+        load=_load(process.load) if process.HasField("load") else None,
+        restarts=process.restarts,
+    )
+
+
+def _load(load: status_pb2.EncoderLoad) -> processes.LoadInfo:
+    return processes.LoadInfo(
         waiting_texts=load.waiting_texts,
         waiting_tokens=load.waiting_tokens,
         oldest_s=load.oldest_ms / 1000,

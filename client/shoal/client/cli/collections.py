@@ -136,7 +136,7 @@ def print_collection(info: types.CollectionInfo) -> None:
     )
     click.echo()
     print_table(
-        ["shard", "ready", "documents", "sealed", "delta", "segments", "worker"],
+        ["shard", "ready", "documents", "sealed", "delta", "segments", "worker", "address"],
         [
             [
                 shard.number,
@@ -146,6 +146,7 @@ def print_collection(info: types.CollectionInfo) -> None:
                 shard.delta_rows,
                 shard.segments,
                 shard.worker or "-",
+                shard.address or "-",
             ]
             for shard in info.shards
         ],

@@ -9,7 +9,7 @@ import click
 from shoal.client.cli.collections import print_collection, print_collections
 from shoal.client.cli.output import print_fields, print_json, print_table
 from shoal.client.cli.session import Session, remote
-from shoal.client.types import WorkerInfo
+from shoal.client.processes import ProcessInfo
 
 
 @click.command(short_help="Show how the cluster is.", epilog="\b\nExamples:\n  shoal status\n  shoal status papers --json")
@@ -30,10 +30,10 @@ def status(session: Session, name: str | None) -> None:
         return
     click.echo(f"shoal {state.version} at {session.client.address}, coordinator epoch {state.coordinator_epoch}\n")
     print_table(
-        ["worker", "kind", "state", "address", "pid", "detail"],
+        ["process", "kind", "state", "address", "pid", "detail"],
         [
-            [worker.name, worker.kind, worker.state, worker.address or "-", worker.pid, _detail(worker)]
-            for worker in state.workers
+            [process.name, process.kind, process.state, process.address or "-", process.pid, _detail(process)]
+            for process in state.processes
         ],
     )
     click.echo()
@@ -55,17 +55,17 @@ def status(session: Session, name: str | None) -> None:
         click.echo("no collections")
 
 
-def _detail(worker: WorkerInfo) -> str:
-    """All that is worth telling of a worker beside its state."""
-    load = worker.load
-    told = [worker.model, worker.device, worker.detail]
+def _detail(process: ProcessInfo) -> str:
+    """Everything else about a process, in one cell."""
+    load = process.load
+    parts = [process.model, process.device, process.detail]
     if load is not None and load.waiting_texts:
-        told.append(f"{load.waiting_texts} texts wait, the oldest for {load.oldest_s:.1f} s")
+        parts.append(f"{load.waiting_texts} texts wait, the oldest for {load.oldest_s:.1f} s")
     if load is not None and load.texts_per_s:
-        told.append(f"{load.texts_per_s:.4g} texts/s, {load.busy:.0%} busy")
-    if worker.restarts:
-        told.append(f"restarted {worker.restarts} times" if worker.restarts > 1 else "restarted once")
-    return "; ".join(part for part in told if part)
+        parts.append(f"{load.texts_per_s:.4g} texts/s, {load.busy:.0%} busy")
+    if process.restarts:
+        parts.append(f"restarted {process.restarts} times" if process.restarts > 1 else "restarted once")
+    return "; ".join(part for part in parts if part)
 
 
 @click.command(short_help="Show the server's version and limits.", epilog="\b\nExample:\n  shoal describe --json")

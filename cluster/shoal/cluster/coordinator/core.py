@@ -23,7 +23,7 @@ from shoal.cluster.coordinator.fleet.supervision import Supervisor, Watched
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
-from shoal.cluster.coordinator.wire import worker_message
+from shoal.cluster.coordinator.wire import process_message
 from shoal.cluster.decisions.reconcile import BatchLimits, RetryPolicy, SealPolicy
 from shoal.cluster.errors import DimensionMismatch, Overloaded, Unavailable
 from shoal.cluster.ledger.connection import migrate, open_engine
@@ -35,6 +35,7 @@ from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.rpc.gathering import Gathering
 from shoal.internal.v1 import coordinator_pb2
+from shoal.v1 import status_pb2
 from shoal.workers.indexing.files.garbage import collect
 from shoal.workers.indexing.files.storage import Storage
 
@@ -309,13 +310,19 @@ class Coordinator:
         for shard in self._keeper.shards:
             if self._keeper.ready(shard):
                 message.shards.add(key=shard.id.key(), address=shard.shown_by[0], stats=shard.state)
-        message.workers.add(kind="coordinator", name="coordinator", address=self._address, state="ready", pid=os.getpid())
+        message.processes.add(
+            kind=status_pb2.PROCESS_KIND_COORDINATOR,
+            name="coordinator",
+            address=self._address,
+            state=status_pb2.PROCESS_STATE_READY,
+            pid=os.getpid(),
+        )
         for one in self._supervisor.members:
             if one.member.kind == "encoder" and one.state == "ready":
                 message.encoders.add(
                     model=one.member.model, fingerprint=one.fingerprint, address=one.address, draining=one.draining
                 )
-            message.workers.append(worker_message(one))
+            message.processes.append(process_message(one))
         message.pools.extend(self._pools.shown())
         self.board.publish(message)
         self._spawn(self._supervisor.announce())

@@ -9,6 +9,17 @@ from shoal.cluster.ledger.records import PendingDocument
 from shoal.internal.v1 import index_pb2
 from shoal.v1 import status_pb2
 
+_KINDS = {"index": status_pb2.PROCESS_KIND_INDEX, "encoder": status_pb2.PROCESS_KIND_ENCODER}
+_STATES = {
+    "waiting": status_pb2.PROCESS_STATE_WAITING,
+    "starting": status_pb2.PROCESS_STATE_STARTING,
+    "loading": status_pb2.PROCESS_STATE_LOADING,
+    "ready": status_pb2.PROCESS_STATE_READY,
+    "draining": status_pb2.PROCESS_STATE_DRAINING,
+    "unreachable": status_pb2.PROCESS_STATE_UNREACHABLE,
+    "failed": status_pb2.PROCESS_STATE_FAILED,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -35,13 +46,13 @@ def figures(state: index_pb2.ShardStats) -> ShardFigures:
     return ShardFigures(state.live, state.sealed_rows, state.sealed_dead, state.delta_rows, state.segments)
 
 
-def worker_message(one: Watched) -> status_pb2.Worker:
-    """A worker as people are told of it. Rates are rounded: what has hardly changed is not sent again."""
-    message = status_pb2.Worker(
-        kind=one.member.kind,
+def process_message(one: Watched) -> status_pb2.Process:
+    """A process as `Status` shows it. Rates are rounded, so that small changes are not sent."""
+    message = status_pb2.Process(
+        kind=_KINDS[one.member.kind],
         name=one.member.name,
         address=one.address,
-        state=one.shown_state,
+        state=_STATES[one.shown_state],
         detail=one.detail,
         pid=one.pid,
         node=one.node,

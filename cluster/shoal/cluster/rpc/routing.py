@@ -49,7 +49,7 @@ class RoutingTable:
     encoders: Mapping[ModelId, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     draining: frozenset[str] = frozenset()
     """Addresses of encoders that finish what they have and get nothing new."""
-    workers: tuple[status_pb2.Worker, ...] = ()
+    processes: tuple[status_pb2.Process, ...] = ()
     pools: tuple[status_pb2.Pool, ...] = ()
 
     @classmethod
@@ -73,7 +73,7 @@ class RoutingTable:
             shards=MappingProxyType(shards),
             encoders=MappingProxyType(encoders),
             draining=frozenset(route.address for route in message.encoders if route.draining),
-            workers=tuple(message.workers),
+            processes=tuple(message.processes),
             pools=tuple(message.pools),
         )
 

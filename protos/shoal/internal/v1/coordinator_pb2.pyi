@@ -210,7 +210,7 @@ class WatchRoutingResponse(google.protobuf.message.Message):
     REVISION_FIELD_NUMBER: builtins.int
     SHARDS_FIELD_NUMBER: builtins.int
     ENCODERS_FIELD_NUMBER: builtins.int
-    WORKERS_FIELD_NUMBER: builtins.int
+    PROCESSES_FIELD_NUMBER: builtins.int
     POOLS_FIELD_NUMBER: builtins.int
     epoch: builtins.int
     revision: builtins.int
@@ -220,7 +220,7 @@ class WatchRoutingResponse(google.protobuf.message.Message):
     @property
     def encoders(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EncoderRoute]: ...
     @property
-    def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.status_pb2.Worker]: ...
+    def processes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.status_pb2.Process]: ...
     @property
     def pools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.status_pb2.Pool]: ...
     def __init__(
@@ -230,10 +230,10 @@ class WatchRoutingResponse(google.protobuf.message.Message):
         revision: builtins.int = ...,
         shards: collections.abc.Iterable[Global___ShardRoute] | None = ...,
         encoders: collections.abc.Iterable[Global___EncoderRoute] | None = ...,
-        workers: collections.abc.Iterable[shoal.v1.status_pb2.Worker] | None = ...,
+        processes: collections.abc.Iterable[shoal.v1.status_pb2.Process] | None = ...,
         pools: collections.abc.Iterable[shoal.v1.status_pb2.Pool] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "epoch", b"epoch", "pools", b"pools", "revision", b"revision", "shards", b"shards", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "epoch", b"epoch", "pools", b"pools", "processes", b"processes", "revision", b"revision", "shards", b"shards"]) -> None: ...
 
 Global___WatchRoutingResponse: typing_extensions.TypeAlias = WatchRoutingResponse
 

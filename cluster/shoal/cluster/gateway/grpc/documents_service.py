@@ -23,7 +23,6 @@ from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import documents_pb2, documents_pb2_grpc
 
 _LOOKUP_S = 2.0
-CANNOT_BE_ASKED = -1
 
 
 class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
@@ -115,12 +114,12 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
             )
         return documents_pb2.ExplainResponse(explanation=explanation)
 
-    async def _served(self, state: GenerationExplanation, document_id: str, deadline: Deadline) -> int:
+    async def _served(self, state: GenerationExplanation, document_id: str, deadline: Deadline) -> int | None:
         within = min(deadline, Deadline.within(_LOOKUP_S), key=lambda one: one.at)
         try:
             return await self._backends.lookup(ShardId(state.generation.id, state.shard), document_id, within)
         except ClusterError:
-            return CANNOT_BE_ASKED
+            return None
 
     async def ListFailed(
         self, request: documents_pb2.ListFailedRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -87,7 +87,7 @@ class GatewayCollector(Collector):
     def _encoders(self) -> Iterator[Metric]:
         """As the coordinator last told: every replica's queue and speed, and every model's pool."""
         table = self._view.table
-        loads = [(worker, worker.load) for worker in table.workers if worker.HasField("load")]
+        loads = [(process, process.load) for process in table.processes if process.HasField("load")]
         for name, what, values in (
             ("waiting_texts", "Texts that wait or are being worked on.", [load.waiting_texts for _, load in loads]),
             ("waiting_tokens", "Tokens of those texts.", [load.waiting_tokens for _, load in loads]),
@@ -96,11 +96,11 @@ class GatewayCollector(Collector):
             ("tokens_per_second", "Tokens encoded lately.", [load.tokens_per_s for _, load in loads]),
             ("busy_ratio", "Share of the last seconds in which it computed.", [load.busy for _, load in loads]),
         ):
-            yield _of_workers(f"shoal_encoder_{name}", what, [worker for worker, _ in loads], values)
-        encoders = [worker for worker in table.workers if worker.kind == "encoder"]
+            yield _per_encoder(f"shoal_encoder_{name}", what, [encoder for encoder, _ in loads], values)
+        encoders = [process for process in table.processes if process.kind == status_pb2.PROCESS_KIND_ENCODER]
         restarts = CounterMetricFamily("shoal_encoder_restarts", "Processes replaced.", labels=_ENCODER_LABELS)
-        for worker in encoders:
-            restarts.add_metric((worker.name, worker.model), worker.restarts)
+        for encoder in encoders:
+            restarts.add_metric((encoder.name, encoder.model), encoder.restarts)
         yield restarts
         for name, what, sizes in (
             ("ready", "Encoder replicas that answer.", [pool.ready for pool in table.pools]),
@@ -140,8 +140,8 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     return list(zip(bounds, map(float, histogram.cumulative()), strict=True))
 
 
-def _of_workers(name: str, what: str, workers: Iterable[status_pb2.Worker], values: Iterable[float]) -> GaugeMetricFamily:
+def _per_encoder(name: str, what: str, encoders: Iterable[status_pb2.Process], values: Iterable[float]) -> GaugeMetricFamily:
     family = GaugeMetricFamily(name, what, labels=_ENCODER_LABELS)
-    for worker, value in zip(workers, values, strict=True):
-        family.add_metric((worker.name, worker.model), value)
+    for encoder, value in zip(encoders, values, strict=True):
+        family.add_metric((encoder.name, encoder.model), value)
     return family

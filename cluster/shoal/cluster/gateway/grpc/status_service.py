@@ -58,19 +58,18 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
         self, request: status_pb2.StatusRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> status_pb2.StatusResponse:
         table = self._view.table
-        workers = list(table.workers)
-        if all((worker.kind, worker.name) != ("gateway", self._name) for worker in workers):
-            state = "ready" if self._view.known else "starting"
-            node = platform.node()
-            workers.append(
-                status_pb2.Worker(
-                    kind="gateway", name=self._name, address=self._address, state=state, pid=os.getpid(), node=node
-                )
-            )
+        gateway = status_pb2.Process(
+            kind=status_pb2.PROCESS_KIND_GATEWAY,
+            name=self._name,
+            address=self._address,
+            state=status_pb2.PROCESS_STATE_READY if self._view.known else status_pb2.PROCESS_STATE_STARTING,
+            pid=os.getpid(),
+            node=platform.node(),
+        )
         cache = self._cache.figures()
         return status_pb2.StatusResponse(
             collections=await self._shelf.show_all(),
-            workers=workers,
+            processes=[*table.processes, gateway],
             coordinator_epoch=table.epoch,
             version=installed("shoal"),
             pools=table.pools,

@@ -65,7 +65,8 @@ def collection_message(cut: Cut, table: RoutingTable, now_ms: int) -> collection
         state = place.stats if place is not None else None
         message.shards.add(
             number=shard.number,
-            worker=place.address if place is not None else "",
+            worker=shard.worker,
+            address=place.address if place is not None else "",
             ready=state is not None,
             documents=shard.documents,
             sealed_rows=state.sealed_rows if state is not None else 0,
