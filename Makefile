@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 # Groups of pyproject.toml, read by pip itself (25.1 or newer).
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: help setup demo test test-slow check format protos bench clean
+.PHONY: help setup demo test test-slow mutants check format protos bench clean
 
 help:             ## What there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -31,6 +31,10 @@ test: setup       ## All tests but the slow ones
 
 test-slow: setup  ## Whole retrieval sets with the real model; minutes
 	$(BIN)/python -m pytest -m slow
+
+# MUTANTS="--limit 50 --seed 1 --module decisions/", for example; they are described by --help.
+mutants: setup    ## One-token changes of deciding modules that no test notices; minutes
+	$(BIN)/python tests/mutants.py $(MUTANTS)
 
 check: setup .venv-protos/ready   ## Format, lint, types, import rules, wire types
 	$(BIN)/ruff format --check .
