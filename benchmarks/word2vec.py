@@ -23,11 +23,7 @@ import numpy as np
 from word2vec_corpus import encode, scores, spread, write_lines
 
 from shoal.workers.encoding.word_vectors.word_table import read_word_table
-from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary
-from shoal.workers.training.word2vec.learner import Ids
-from shoal.workers.training.word2vec.learners.cpu_learner import CpuLearner
-from shoal.workers.training.word2vec.settings import Word2VecSettings
-from shoal.workers.training.word2vec.tables import Tables
+from shoal.workers.training.word2vec import CpuLearner, Ids, Tables, Vocabulary, Word2VecSettings
 
 KERNELS = {"window": {}, "exact": {"exact": True}, "cbow": {"cbow": True}}
 

@@ -16,16 +16,22 @@ from typing import Any
 
 from word2vec_corpus import encoded_corpus, scores, spread, write_lines
 
-from shoal.workers.training.word2vec.averaging.averaging import Scheme
-from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
-from shoal.workers.training.word2vec.corpus.encoded_corpus import EncodedCorpus
-from shoal.workers.training.word2vec.learner import Trained
-from shoal.workers.training.word2vec.run.learner_pool import Assignment, Merge, Room
-from shoal.workers.training.word2vec.run.rounds import Plan, Rounds
-from shoal.workers.training.word2vec.run.schedule import Lease
-from shoal.workers.training.word2vec.run.trainer import Trainer, cpu_learner
-from shoal.workers.training.word2vec.settings import Word2VecSettings
-from shoal.workers.training.word2vec.tables import Tables
+from shoal.workers.training.word2vec import (
+    Assignment,
+    AveragingSettings,
+    EncodedCorpus,
+    Lease,
+    Merge,
+    Plan,
+    Room,
+    Rounds,
+    Scheme,
+    Tables,
+    Trained,
+    Trainer,
+    Word2VecSettings,
+    cpu_learner,
+)
 
 
 class TurnTakers:

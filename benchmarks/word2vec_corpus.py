@@ -12,17 +12,21 @@ from pathlib import Path
 
 import numpy as np
 
-from shoal.workers.evaluation.analogies import score_analogies
-from shoal.workers.evaluation.analogy_questions import read_questions
-from shoal.workers.evaluation.candidates import Candidates
-from shoal.workers.evaluation.similarity import read_pairs, score_similarity
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, plan_units
-from shoal.workers.training.word2vec.corpus.counting import scan_unit
-from shoal.workers.training.word2vec.corpus.encoded_corpus import EncodedCorpus, encode_unit
-from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary, build_vocabulary, merge_counts
-from shoal.workers.training.word2vec.learner import Ids, Learner
-from shoal.workers.training.word2vec.settings import Word2VecSettings
-from shoal.workers.training.word2vec.tables import Floats
+from shoal.workers.evaluation import Candidates, read_pairs, read_questions, score_analogies, score_similarity
+from shoal.workers.training.word2vec import (
+    CorpusSettings,
+    EncodedCorpus,
+    Floats,
+    Ids,
+    Learner,
+    Vocabulary,
+    Word2VecSettings,
+    build_vocabulary,
+    encode_unit,
+    merge_counts,
+    plan_units,
+    scan_unit,
+)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CORPUS = SHARED / "corpus" / "enwiki-2015-100mb.txt.xz"

@@ -18,12 +18,7 @@ import numpy as np
 import torch
 from word2vec_corpus import CORPUS, Result, encode, scores, spread, train, write_lines
 
-from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary
-from shoal.workers.training.word2vec.learners.cpu_learner import CpuLearner
-from shoal.workers.training.word2vec.learners.torch_learner import TorchLearner
-from shoal.workers.training.word2vec.learners.training_device import missing_cuda
-from shoal.workers.training.word2vec.settings import Word2VecSettings
-from shoal.workers.training.word2vec.tables import Tables
+from shoal.workers.training.word2vec import CpuLearner, Tables, TorchLearner, Vocabulary, Word2VecSettings, missing_cuda
 
 GENSIM = "gensim, 1 thread"
 LEASE_SPANS = 20

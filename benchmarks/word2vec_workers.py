@@ -23,13 +23,17 @@ from word2vec_corpus import scores, spread, write_lines
 
 from shoal.cluster.jobs.word2vec.ray_pool import RayCrew
 from shoal.cluster.ray_runtime.session import joined_ray
-from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
-from shoal.workers.training.word2vec.learner import Trained
-from shoal.workers.training.word2vec.run.learner_pool import Merge
-from shoal.workers.training.word2vec.run.progress import Figures
-from shoal.workers.training.word2vec.run.schedule import Lease
-from shoal.workers.training.word2vec.run.training import Listeners, Summary, train_word2vec
-from shoal.workers.training.word2vec.settings import Word2VecSettings
+from shoal.workers.training.word2vec import (
+    AveragingSettings,
+    Figures,
+    Lease,
+    Listeners,
+    Merge,
+    Summary,
+    Trained,
+    Word2VecSettings,
+    train_word2vec,
+)
 
 WORKERS = (1, 2, 4)
 KILLED_AT = (0.3, 0.6)

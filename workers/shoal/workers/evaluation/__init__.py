@@ -1,1 +1,5 @@
-"""How good word vectors and embedding models are at words: analogies, similarity as people judge it, nearest words."""
+"""Evaluations of word vectors: analogies, similarity, nearest words."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

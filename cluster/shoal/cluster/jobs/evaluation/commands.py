@@ -15,8 +15,7 @@ import click
 from shoal.workers.runtime.cores import available_cores
 
 if TYPE_CHECKING:
-    from shoal.workers.evaluation.analogies import Score
-    from shoal.workers.evaluation.candidates import Candidates
+    from shoal.workers.evaluation import Candidates, Score
 
 RESTRICTED = 30_000
 _PIPE_COLUMNS = 400
@@ -67,8 +66,7 @@ def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, matc
     otherwise the words of FILE itself, among which the right one is easier to find. A question with a word that is no
     candidate is not answered; coverage is the share that was.
     """
-    from shoal.workers.evaluation.analogies import score_analogies
-    from shoal.workers.evaluation.analogy_questions import read_questions, words_of
+    from shoal.workers.evaluation import read_questions, score_analogies, words_of
 
     with _failures():
         sections = read_questions(file)
@@ -110,7 +108,7 @@ def similarity(model: str, files: tuple[Path, ...], match_case: bool, as_json: b
     Each FILE has lines of word1, word2 and score (tabs, commas or blanks; a header is known as such), as WordSim-353 and MEN
     do. Pairs with an unknown word are left out; coverage is the share that was not.
     """
-    from shoal.workers.evaluation.similarity import read_pairs, score_similarity
+    from shoal.workers.evaluation import read_pairs, score_similarity
 
     with _failures():
         sets = [read_pairs(file) for file in files]
@@ -164,7 +162,7 @@ def similar(
 
     The words that are asked for are no answers.
     """
-    from shoal.workers.evaluation.nearest import nearest_words
+    from shoal.workers.evaluation import nearest_words
 
     added = [*words, *positive]
     if not added and not negative:
@@ -183,7 +181,7 @@ def similar(
 
 def _candidates(model: str, restrict: int, words: Iterable[str] | None) -> Candidates:
     """The first words of a table, or all of `words` as a model embeds them."""
-    from shoal.workers.evaluation.candidate_sources import embedded_candidates, is_table, table_candidates
+    from shoal.workers.evaluation import embedded_candidates, is_table, table_candidates
 
     if is_table(model):
         return table_candidates(model, restrict)
@@ -194,8 +192,7 @@ def _candidates(model: str, restrict: int, words: Iterable[str] | None) -> Candi
 
 def _listed(model: str, vocabulary: Path, restrict: int, first: Sequence[str] = ()) -> Candidates:
     """The words of a file, after those of `first`, as a model embeds them."""
-    from shoal.workers.evaluation.candidate_sources import embedded_candidates, is_table
-    from shoal.workers.evaluation.text_lines import read_words
+    from shoal.workers.evaluation import embedded_candidates, is_table, read_words
 
     if is_table(model):
         raise click.UsageError(f"--vocabulary is for models without words; {model!r} has its own")
@@ -213,7 +210,7 @@ def _loaded(model: str) -> Any:
 def _failures() -> Iterator[None]:
     """Turns what the other modules raise into one line and exit code 1."""
     from shoal.workers.encoding.model import ModelError
-    from shoal.workers.evaluation.errors import EvaluationError
+    from shoal.workers.evaluation import EvaluationError
 
     try:
         yield

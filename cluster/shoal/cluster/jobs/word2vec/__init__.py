@@ -1,1 +1,5 @@
 """`shoal train word2vec`: training, on this machine or on Ray."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

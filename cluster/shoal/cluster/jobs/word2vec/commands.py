@@ -12,8 +12,7 @@ import click
 
 from shoal.cluster.jobs.word2vec.narrator import Narrator
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
-from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.settings import CBOW_LEARNING_RATE, LEARNING_RATE, Word2VecSettings
+from shoal.workers.training.word2vec import CBOW_LEARNING_RATE, LEARNING_RATE, TrainingError, Word2VecSettings
 
 # As the libraries have them, which take a second to import; a test compares.
 FORMATS = ("folder", "text", "binary", "npy")
@@ -144,10 +143,7 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
     from shoal.cluster.jobs.word2vec.running import CrewSettings, Output, run_word2vec
     from shoal.workers.encoding.word_vectors.saving import TableFormat
     from shoal.workers.encoding.word_vectors.word_folder import Pooling
-    from shoal.workers.training.word2vec.averaging.averaging import Scheme
-    from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
-    from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
-    from shoal.workers.training.word2vec.run.training import Listeners
+    from shoal.workers.training.word2vec import AveragingSettings, CorpusSettings, Listeners, Scheme
 
     def given(*names: str) -> dict[str, Any]:
         return {name: options[name] for name in names}

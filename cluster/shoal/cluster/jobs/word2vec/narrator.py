@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from shoal.workers.training.word2vec.corpus.encoded_corpus import EncodedCorpus
-    from shoal.workers.training.word2vec.run.progress import Figures
-    from shoal.workers.training.word2vec.run.training import Summary
+    from shoal.workers.training.word2vec import EncodedCorpus, Figures, Summary
 
 TOLD_EVERY_S = 5.0
 

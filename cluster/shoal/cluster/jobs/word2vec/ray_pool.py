@@ -11,13 +11,21 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.learner import Trained
-from shoal.workers.training.word2vec.run.actor import Place, TrainerActor
-from shoal.workers.training.word2vec.run.learner_pool import Assignment, LearnersLost, Merge, Room
-from shoal.workers.training.word2vec.run.schedule import Lease
-from shoal.workers.training.word2vec.run.trainer import Agreed, LearnerFactory, cpu_learner
-from shoal.workers.training.word2vec.tables import Tables
+from shoal.workers.training.word2vec import (
+    Agreed,
+    Assignment,
+    LearnerFactory,
+    LearnersLost,
+    Lease,
+    Merge,
+    Place,
+    Room,
+    Tables,
+    Trained,
+    TrainerActor,
+    TrainingError,
+    cpu_learner,
+)
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")

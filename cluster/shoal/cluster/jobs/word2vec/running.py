@@ -15,19 +15,28 @@ from shoal.workers.encoding.word_vectors.saving import TableFormat, check_output
 from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable
 from shoal.workers.runtime.cores import available_cores
-from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
-from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary
-from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.learners.training_device import AUTO, CPU, CUDA, DEVICES, training_device
-from shoal.workers.training.word2vec.run.checkpoint import EVERY_S
-from shoal.workers.training.word2vec.run.learner_pool import Crew
-from shoal.workers.training.word2vec.run.local_pool import LocalCrew
-from shoal.workers.training.word2vec.run.trainer import cpu_learner, cuda_learner
-from shoal.workers.training.word2vec.run.training import Listeners, Summary, train_word2vec
-from shoal.workers.training.word2vec.run.work_folder import SUFFIX
-from shoal.workers.training.word2vec.settings import Word2VecSettings
-from shoal.workers.training.word2vec.tables import Tables
+from shoal.workers.training.word2vec import (
+    AUTO,
+    CPU,
+    CUDA,
+    DEVICES,
+    EVERY_S,
+    SUFFIX,
+    AveragingSettings,
+    CorpusSettings,
+    Crew,
+    Listeners,
+    LocalCrew,
+    Summary,
+    Tables,
+    TrainingError,
+    Vocabulary,
+    Word2VecSettings,
+    cpu_learner,
+    cuda_learner,
+    train_word2vec,
+    training_device,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,112 @@
+"""The packages that others use have a face: `__all__`, which is frozen here. A change of it is a change of an interface."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+
+import pytest
+
+from support.source_tree import ROOT, parsed, python_files, shown
+
+FACES = {
+    "shoal.cluster.jobs.word2vec": (
+        "CrewSettings",
+        "Output",
+        "run_word2vec",
+    ),
+    "shoal.workers.evaluation": (
+        "Candidates",
+        "EvaluationError",
+        "Score",
+        "embedded_candidates",
+        "is_table",
+        "nearest_words",
+        "read_pairs",
+        "read_questions",
+        "read_words",
+        "score_analogies",
+        "score_similarity",
+        "table_candidates",
+        "words_of",
+    ),
+    "shoal.workers.training.word2vec": (
+        "AUTO",
+        "Agreed",
+        "Assignment",
+        "AveragingSettings",
+        "CBOW_LEARNING_RATE",
+        "CPU",
+        "CUDA",
+        "CorpusSettings",
+        "CpuLearner",
+        "Crew",
+        "DEVICES",
+        "EVERY_S",
+        "EncodedCorpus",
+        "Figures",
+        "Floats",
+        "Ids",
+        "LEARNING_RATE",
+        "Learner",
+        "LearnerFactory",
+        "LearnersLost",
+        "Lease",
+        "Listeners",
+        "LocalCrew",
+        "Merge",
+        "Place",
+        "Plan",
+        "Room",
+        "Rounds",
+        "SUFFIX",
+        "Scheme",
+        "Summary",
+        "Tables",
+        "TorchLearner",
+        "Trained",
+        "Trainer",
+        "TrainerActor",
+        "TrainingError",
+        "Vocabulary",
+        "Word2VecSettings",
+        "build_vocabulary",
+        "cpu_learner",
+        "cuda_learner",
+        "encode_unit",
+        "merge_counts",
+        "missing_cuda",
+        "plan_units",
+        "scan_unit",
+        "train_word2vec",
+        "training_device",
+    ),
+}
+
+
+@pytest.mark.parametrize("package", FACES)
+def test_a_face_is_what_was_agreed_on(package: str) -> None:
+    assert tuple(sorted(importlib.import_module(package).__all__)) == FACES[package]
+
+
+@pytest.mark.parametrize("package", FACES)
+def test_all_of_a_face_is_there(package: str) -> None:
+    face = importlib.import_module(package)
+    assert [name for name in FACES[package] if getattr(face, name, None) is None] == []
+
+
+@pytest.mark.parametrize("package", [package for package in FACES if package.startswith("shoal.workers")])
+def test_others_import_a_package_of_workers_by_its_face_alone(package: str) -> None:
+    below = {
+        f"{shown(path)}: {node.module}"
+        for path in python_files("cluster", "benchmarks")
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}.")
+    }
+    assert below == set()
+
+
+def test_documented_names_are_imported_by_faces() -> None:
+    documented = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    for package in FACES:
+        assert f"from {package}." not in documented
