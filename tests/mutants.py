@@ -7,6 +7,7 @@ equivalent: the changed program does the same.
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import os
 import queue
@@ -21,6 +22,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("protos", "workers", "cluster", "client", "tests")
@@ -87,6 +90,7 @@ def modules() -> list[str]:
     return [str(path.relative_to(ROOT)) for path in paths if path.name != "__init__.py"]
 
 
+@functools.cache
 def tests_of(path: str) -> list[str]:
     """The test files that cover a module, relative to the root."""
     name = Path(path).name
@@ -113,6 +117,8 @@ def passes(tree: Path, tests: Sequence[str], timeout_s: float | None = None) -> 
         run = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
         return False
+    if run.returncode in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise RuntimeError(run.stdout.decode() + run.stderr.decode())
     return run.returncode == 0
 
 

@@ -22,6 +22,7 @@ from shoal.workers.indexing.files.storage import Storage
 from shoal.workers.indexing.host import Key, ShardHost
 from shoal.workers.indexing.manifest import IndexSpec, ManifestInfo, SealedInfo, SegmentInfo
 from shoal.workers.indexing.metric import Floats
+from shoal.workers.indexing.rows import Rows
 from shoal.workers.indexing.service import IndexServicer
 from shoal.workers.indexing.shard.shard import Hits
 from shoal.workers.runtime.serving import InternalServer, internal_options, secret_metadata
@@ -75,7 +76,7 @@ class Worker:
             key=KEY,
             spec=messages.spec_message(SPEC),
             ordinal=ordinal,
-            rows=messages.rows_message(rows_from(rows, SPEC.dimension)),
+            rows=packed(rows_from(rows, SPEC.dimension)),
         )
         return messages.segment_of(self.stub.Stage(request, metadata=self.secret).segment)
 
@@ -90,6 +91,15 @@ class Worker:
         key = pb.ShardKey(generation=3, shard=shard)
         request = pb.SearchShardRequest(query=pb.ShardQuery(key=key, min_ordinal=min_ordinal, vectors=packed, k=k))
         return self.stub.SearchShard(request, metadata=self.secret, timeout=timeout).hits
+
+
+def packed(rows: Rows) -> pb.Rows:
+    return pb.Rows(
+        ids=rows.ids,
+        versions=rows.versions.tolist(),
+        deleted=rows.deleted.tolist(),
+        vectors=rows.vectors.astype("<f4").tobytes(),
+    )
 
 
 def manifest(*segments: SegmentInfo, sealed: SealedInfo | None = None) -> ManifestInfo:

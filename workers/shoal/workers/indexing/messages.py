@@ -67,16 +67,6 @@ def spec_message(spec: IndexSpec) -> pb.IndexSpec:
     return pb.IndexSpec(kind=spec.kind, metric=spec.metric, dimension=spec.dimension)
 
 
-def rows_message(rows: Rows) -> pb.Rows:
-    """The inverse of `rows_of`."""
-    return pb.Rows(
-        ids=rows.ids,
-        versions=rows.versions.tolist(),
-        deleted=rows.deleted.tolist(),
-        vectors=rows.vectors.astype("<f4").tobytes(),
-    )
-
-
 def manifest_message(manifest: ManifestInfo) -> pb.Manifest:
     """The inverse of `manifest_of`."""
     sealed = manifest.sealed

@@ -10,7 +10,7 @@ import secrets
 import numpy as np
 import pyarrow as pa
 
-from shoal.workers.indexing.files.segment_file import FORMAT, ROW_FIELDS, check_metadata, row_columns, rows_of
+from shoal.workers.indexing.files.arrow_rows import FORMAT, ROW_FIELDS, check_metadata, row_columns, rows_in
 from shoal.workers.indexing.files.storage import DamagedFile, Storage
 from shoal.workers.indexing.kinds.registry import index_class
 from shoal.workers.indexing.manifest import IndexSpec, ManifestInfo, SealedInfo
@@ -50,7 +50,7 @@ def read_sealed(storage: Storage, manifest: ManifestInfo, sealed: SealedInfo) ->
     try:
         reader = pa.ipc.open_file(data)
         check_metadata(reader.schema.metadata, _metadata(manifest.generation, manifest.shard, sealed.through, spec))
-        rows = rows_of(reader.get_batch(0), spec.dimension)
+        rows = rows_in(reader.get_batch(0), spec.dimension)
         blob = reader.get_batch(1).column("index")[0].as_buffer()
         live = len(rows.vectors)
         if rows.deleted[:live].any():
