@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Groups of pyproject.toml, read by pip itself (25.1 or newer).
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# The public API as last published: `make check` refuses changes that break its users.
+BASELINE := protos/v1-baseline.binpb
+BUILD_API = $(BIN)/buf build protos --path protos/shoal/v1 --as-file-descriptor-set --exclude-source-info
 
 .PHONY: help setup demo test test-slow mutants check format protos bench clean
 
@@ -42,13 +45,17 @@ check: setup .venv-protos/ready   ## Format, lint, types, import rules, wire typ
 	$(BIN)/pyright
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/buf lint protos
+	$(BIN)/buf breaking protos --against $(BASELINE)
+	@$(BUILD_API) --output - | cmp --silent - $(BASELINE) || { echo '$(BASELINE) lacks a change of shoal/v1: run `make protos`' >&2; exit 1; }
 	.venv-protos/bin/python protos/generate.py --check
 
 format: setup     ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-protos: .venv-protos/ready   ## Make the stubs anew
+protos: setup .venv-protos/ready   ## Make the stubs and the API's baseline anew, unless the API breaks
+	$(BIN)/buf breaking protos --against $(BASELINE)
+	$(BUILD_API) --output $(BASELINE)
 	.venv-protos/bin/python protos/generate.py
 
 .venv-protos/ready: protos/requirements.txt
