@@ -46,14 +46,14 @@ def test_a_segment_that_comes_after_the_drop_is_cleared_away(world: World, monke
     world.settles(SHOWN)
     (host,) = world.fleet.hosts()
     gate = Gate(monkeypatch, host, "stage")
-    collect, rounds = core.collect, threading.Semaphore(1)
+    collect, rounds = core.collect_garbage, threading.Semaphore(1)
 
     def collects(*args: Any) -> list[str]:
         # The first time at once, then only when the file is there.
         assert rounds.acquire(blocking=False) or gate.passed.wait(20)
         return collect(*args)
 
-    monkeypatch.setattr(core, "collect", collects)
+    monkeypatch.setattr(core, "collect_garbage", collects)
     world.write({"d00": "edited"})
     drop_while_held(world, gate)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.workers.indexing.files.garbage import collect
+from shoal.workers.indexing.files.garbage import collect_garbage
 from shoal.workers.indexing.files.storage import DamagedFile, Storage
 
 
@@ -92,7 +92,7 @@ def test_collect_deletes_only_old_files_that_nothing_names(tmp_path: Path) -> No
     for path in ("1/0/named", "1/0/old", "1/3/young", "2/0/other", "10/0/other"):
         storage.write(path, b"abc")
         os.utime(tmp_path / path, (1000, 1990 if path.endswith("young") else 1000))
-    assert collect(storage, 1, {"1/0/named"}, now_s=2000, grace_s=60) == ["1/0/old"]
-    assert collect(storage, 1, set(), now_s=2000, grace_s=0) == ["1/0/named", "1/3/young"]
-    assert collect(storage, 1, set(), now_s=2000, grace_s=0) == []
+    assert collect_garbage(storage, 1, {"1/0/named"}, now_s=2000, grace_s=60) == ["1/0/old"]
+    assert collect_garbage(storage, 1, set(), now_s=2000, grace_s=0) == ["1/0/named", "1/3/young"]
+    assert collect_garbage(storage, 1, set(), now_s=2000, grace_s=0) == []
     assert [file.path for file in storage.list("2") + storage.list("10")] == ["2/0/other", "10/0/other"]

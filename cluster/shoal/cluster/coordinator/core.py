@@ -36,8 +36,7 @@ from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.rpc.gathering import Gathering
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import status_pb2
-from shoal.workers.indexing.files.garbage import collect
-from shoal.workers.indexing.files.storage import Storage
+from shoal.workers.indexing import Storage, collect_garbage
 
 log = logging.getLogger(__name__)
 
@@ -338,7 +337,7 @@ class Coordinator:
             named.update(segment.path for segment in manifest.segments)
             named.update([manifest.sealed.path] if manifest.sealed else [])
         try:
-            await asyncio.to_thread(collect, self._storage, generation, named, time.time(), 0.0 if gone else grace_s)
+            await asyncio.to_thread(collect_garbage, self._storage, generation, named, time.time(), 0.0 if gone else grace_s)
         except OSError as error:
             log.warning("files of generation %d could not be cleared away: %s", generation, error)
 

@@ -9,7 +9,7 @@ from shoal.cluster.decisions.admission import PRIORITY_BACKFILL, PRIORITY_REMOVA
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.errors import OrdinalTaken, ShardNotFound
 from shoal.cluster.ledger.records import SegmentCommit
-from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo, SegmentInfo
+from shoal.workers.indexing import ManifestInfo, SealedInfo, SegmentInfo
 
 _entry, _shard, _segment = schema.entry, schema.shard, schema.segment
 

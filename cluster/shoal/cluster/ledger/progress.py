@@ -11,7 +11,7 @@ from shoal.cluster.ledger import catalog, failures, files, pending, placements
 from shoal.cluster.ledger.connection import reading
 from shoal.cluster.ledger.lease import writing
 from shoal.cluster.ledger.records import Failure, GenerationRecord, PendingDocument, SegmentCommit
-from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
+from shoal.workers.indexing import ManifestInfo, SealedInfo
 
 
 class LedgerProgress:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from shoal.cluster.decisions.admission import Incoming
-from shoal.workers.indexing.manifest import IndexSpec, SegmentInfo
+from shoal.workers.indexing import IndexSpec, SegmentInfo
 
 
 @dataclass(frozen=True, slots=True)

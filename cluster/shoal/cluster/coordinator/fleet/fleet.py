@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
+from shoal.workers.indexing import ManifestInfo, SealedInfo
 
 
 class FleetError(Exception):

@@ -15,10 +15,7 @@ from shoal.cluster.coordinator.fleet.fleet import FleetError, Located, Member, N
 from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.ray_runtime.named_actors import StillThere, end_actors
 from shoal.workers.encoding.replica.actor import EncoderActor
-from shoal.workers.indexing.actor import IndexWorkerActor
-from shoal.workers.indexing.files.sealing import seal
-from shoal.workers.indexing.files.storage import DamagedFile
-from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
+from shoal.workers.indexing import DamagedFile, IndexWorkerActor, ManifestInfo, SealedInfo, seal
 
 LOCATE_TIMEOUT_S = 0.5
 START_S = 5.0

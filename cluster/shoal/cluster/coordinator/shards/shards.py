@@ -26,9 +26,7 @@ from shoal.cluster.rpc.calls import call
 from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.rpc.routing import ShardId
 from shoal.internal.v1 import index_pb2, index_pb2_grpc
-from shoal.workers.indexing.files.storage import DamagedFile
-from shoal.workers.indexing.manifest import ManifestInfo, SegmentInfo
-from shoal.workers.indexing.messages import manifest_message, segment_of, spec_message
+from shoal.workers.indexing import DamagedFile, ManifestInfo, SegmentInfo, manifest_message, segment_of, spec_message
 from shoal.workers.runtime.serving import secret_metadata
 
 log = logging.getLogger(__name__)

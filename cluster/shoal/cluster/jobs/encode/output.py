@@ -19,7 +19,7 @@ import pyarrow as pa
 from shoal.cluster.jobs.encode.errors import JobError, one_line
 from shoal.cluster.jobs.encode.job import Job, difference
 from shoal.cluster.jobs.encode.shards import ShardId
-from shoal.workers.indexing.files.storage import DamagedFile, Storage, StoredFile, checksum_of
+from shoal.workers.indexing import DamagedFile, Storage, StoredFile, checksum_of
 
 JOB = "job.json"
 SUMMARY = "summary.json"

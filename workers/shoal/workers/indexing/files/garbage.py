@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from shoal.workers.indexing.files.storage import Storage
 
 
-def collect(storage: Storage, generation: int, named: AbstractSet[str], now_s: float, grace_s: float) -> list[str]:
+def collect_garbage(storage: Storage, generation: int, named: AbstractSet[str], now_s: float, grace_s: float) -> list[str]:
     """Deletes files of a generation that are not `named` and were last changed over `grace_s` ago; returns their paths.
 
     The grace covers files that are staged but not committed yet, and those that a worker is about to read: `named` must
