@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from shoal.cluster.jobs.encode.encoding import ShardEncoder
-from shoal.cluster.jobs.encode.inputs import find_inputs
 from shoal.cluster.jobs.encode.job import JobSettings, ModelIdentity, plan_job
 from shoal.cluster.jobs.encode.output import OutputFolder
 from shoal.cluster.jobs.encode.reading import read_split
 from shoal.cluster.jobs.encode.shards import plan_splits
+from shoal.records import find_inputs
 from shoal.workers.encoding.model import EmbeddingModel
 
 

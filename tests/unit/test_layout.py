@@ -33,15 +33,22 @@ def test_the_namespace_has_four_roots() -> None:
     assert {Path(path).resolve() for path in shoal.__path__} == {ROOT / portion / "shoal" for portion in PORTIONS}
 
 
-@pytest.mark.parametrize("package", ["shoal.v1", "shoal.internal", "shoal.workers", "shoal.cluster", "shoal.client"])
+@pytest.mark.parametrize(
+    "package", ["shoal.v1", "shoal.internal", "shoal.workers", "shoal.cluster", "shoal.client", "shoal.records"]
+)
 def test_packages_are_typed(package: str) -> None:
     spec = importlib.util.find_spec(package)
     assert spec is not None and spec.submodule_search_locations
     assert (Path(spec.submodule_search_locations[0]) / "py.typed").is_file()
 
 
-def test_the_client_is_light() -> None:
-    assert imported("shoal.client").isdisjoint(HEAVY)
+@pytest.mark.parametrize("module", ["shoal.client", "shoal.client.cli", "shoal.records"])
+def test_the_client_is_light(module: str) -> None:
+    assert imported(module).isdisjoint(HEAVY)
+
+
+def test_records_know_nothing_of_shoal() -> None:
+    assert imported("shoal.records").isdisjoint({"click", "rich", "grpc", "numpy", "google"})
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -94,11 +95,47 @@ def test_a_file_that_may_not_be_read(shoal: Callable[..., Result], tmp_path: Pat
 
     monkeypatch.setattr(Path, "open", refuse)
     result = shoal("add", "c", path)
-    assert (result.exit_code, result.stderr) == (1, f"shoal: {path}: Permission denied\n")
+    assert (result.exit_code, result.stderr) == (1, f"shoal: {path}: cannot be read: Permission denied\n")
 
 
 def test_a_field_that_only_a_later_row_lacks_is_that_rows_fault(shoal: Callable[..., Result], tmp_path: Path):
     path = write_lines(tmp_path / "a.jsonl", {"doi": "a", "text": "x"}, {"text": "y"}, {"doi": "c", "text": "z"})
     result = shoal("add", "c", path, "--id-field", "doi")
     assert (result.exit_code, result.stdout.split(" ")[0]) == (1, "2")
-    assert f"{path}:2: field 'doi' is no id: None" in result.stderr
+    assert f"{path}:2: field 'doi' is not a valid id: None" in result.stderr
+
+
+def test_a_broken_csv_record_is_one_bad_row(shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b'id,text\na,one\nb,"t"wo\nc,\xff\nd,four\n')
+    result = shoal("add", "c", path)
+    assert (result.exit_code, result.stdout.split(" ")[0]) == (1, "2")
+    assert result.stderr.splitlines() == [
+        f"{path}:3: not CSV: ',' expected after '\"'",
+        f"{path}:4: the text is not valid Unicode",
+        "shoal: 2 rows were not added to c",
+    ]
+    assert sorted(gateway.world.collections["c"].documents) == ["a", "d"]
+
+
+def test_a_file_that_is_cut_short_ends_in_a_bad_row(shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path):
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b'{"id": "a", "text": "x"}\n')[:-8])
+    result = shoal("add", "c", path, write_lines(tmp_path / "b.jsonl", {"id": "b", "text": "y"}))
+    assert result.exit_code == 1
+    assert f"{path}:1: the file is damaged or cut short from here on" in result.stderr
+    assert sorted(gateway.world.collections["c"].documents) == ["b"]
+
+
+def test_folders_and_patterns_are_read_without_hidden_files(
+    shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "notes" / ".git").mkdir(parents=True)
+    (tmp_path / "notes" / ".git" / "hidden.md").write_text("no")
+    (tmp_path / "notes" / "a.md").write_text("one")
+    (tmp_path / "notes" / "bad.md").write_bytes(b"\xff")
+    write_lines(tmp_path / "x1.jsonl", {"id": "x1", "text": "x"})
+    monkeypatch.chdir(tmp_path)
+    result = shoal("add", "c", "notes", "x?.jsonl")
+    assert sorted(gateway.world.collections["c"].documents) == ["a.md", "x1"]
+    assert result.stderr.splitlines()[0] == "notes/bad.md:1: not UTF-8 at byte 0"

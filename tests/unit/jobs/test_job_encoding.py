@@ -13,12 +13,12 @@ import pytest
 from shoal.cluster.decisions.admission import content_hash
 from shoal.cluster.jobs.encode.encoding import MOST_ATTEMPTS, ShardEncoder, ShardReport
 from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.input_record import InputRecord
 from shoal.cluster.jobs.encode.job import JobSettings, ModelIdentity, plan_job
-from shoal.cluster.jobs.encode.mapping import Record
 from shoal.cluster.jobs.encode.output import OutputFolder
 from shoal.cluster.jobs.encode.reading import Place, ShardRecords
-from shoal.cluster.jobs.encode.rows import BadRow
 from shoal.cluster.jobs.encode.shards import ShardId
+from shoal.records import BadRow
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.model import EncodeOptions, ModelError, Tokenized, Vectors
 from shoal.workers.encoding.static.hashing_model import HashingModel
@@ -59,7 +59,7 @@ class FragileModel(HashingModel):
 
 
 def shard(texts: Sequence[str], bad: Sequence[BadRow] = (), part: int = 0) -> ShardRecords:
-    records = [(Place("in.jsonl", line, 0), Record(f"d{line}", text, '{"n":1}')) for line, text in enumerate(texts, 1)]
+    records = [(Place("in.jsonl", line, 0), InputRecord(f"d{line}", text, '{"n":1}')) for line, text in enumerate(texts, 1)]
     return ShardRecords(ShardId(0, part), True, records, [(Place("in.jsonl", row.line, 0), row) for row in bad], 10)
 
 

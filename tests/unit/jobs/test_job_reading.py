@@ -9,10 +9,9 @@ import pytest
 
 from shoal.cluster.jobs.encode import reading
 from shoal.cluster.jobs.encode.errors import JobError
-from shoal.cluster.jobs.encode.inputs import InputFile, find_inputs
-from shoal.cluster.jobs.encode.mapping import Fields
 from shoal.cluster.jobs.encode.reading import check_first_row, read_split
 from shoal.cluster.jobs.encode.shards import plan_splits
+from shoal.records import Fields, InputFile, find_inputs
 
 
 def lines(*rows: object) -> str:
@@ -31,7 +30,7 @@ def test_good_and_bad_rows_are_cut_into_shards_with_their_places(tmp_path: Path)
     assert [(shard.id.part, shard.last) for shard in shards] == [(0, False), (1, False), (2, True)]
     assert [[record.id for _, record in shard.records] for shard in shards] == [["1"], ["3"], ["5"]]
     told = [(Path(place.source).name, bad.line, bad.reason) for shard in shards for place, bad in shard.bad]
-    assert [one[:2] for one in told] == [("a.jsonl", 2), ("b.jsonl", 1)] and "no id" in told[1][2]
+    assert [one[:2] for one in told] == [("a.jsonl", 2), ("b.jsonl", 1)] and "not a valid id" in told[1][2]
     assert sum(shard.input_bytes for shard in shards) == sum(file.bytes for file in split.files)
     assert list(read_split(split, Fields(), shard_rows=2)) == shards
 

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from shoal.cluster.jobs.encode.errors import JobError
-from shoal.cluster.jobs.encode.inputs import InputFile
 from shoal.cluster.jobs.encode.job import (
     Job,
     JobSettings,
@@ -15,8 +14,8 @@ from shoal.cluster.jobs.encode.job import (
     plan_job,
     vector_fingerprint,
 )
-from shoal.cluster.jobs.encode.mapping import Fields
 from shoal.cluster.jobs.encode.pipeline import Replicas
+from shoal.records import Fields, InputFile
 from shoal.workers.encoding.model import AS_DOCUMENT, AS_QUERY, EncodeOptions, Truncation
 
 MODEL = ModelIdentity("f" * 32, 64, 512, "float32")

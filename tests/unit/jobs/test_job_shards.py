@@ -3,8 +3,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.jobs.encode.inputs import InputFile
 from shoal.cluster.jobs.encode.shards import Finished, ShardId, cut, plan_splits
+from shoal.records import InputFile
 
 
 def file(number: int, size: int) -> InputFile:

@@ -2,63 +2,75 @@
 
 from __future__ import annotations
 
+import os
 import time
 from array import array
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import click
 
 from shoal.client import types
 from shoal.client._transport.progress import bar
 from shoal.client.cli.failure import Failure
-from shoal.client.cli.files.mapping import FieldMapping
-from shoal.client.cli.files.rows import BadRow, Reader, reader_of
 from shoal.client.cli.output import cell, print_json
 from shoal.client.cli.session import Session, remote
+from shoal.records import BadRecord, BadRow, Fields, InputError, InputFile, find_inputs, first_row, read_file
 
 REPORTED_ROWS = 20
 
 
 class _Source:
-    """The documents of all files, one after another. Remembers where each came from, and reports what is bad."""
+    """The documents of all files, one after another. Remembers where each came from, and reports bad rows.
 
-    def __init__(self, paths: list[Path], mapping: FieldMapping) -> None:
-        # All are looked up before the first document is sent: a mistyped name should change nothing.
-        self._files: list[tuple[Path, Reader]] = [(path, reader_of(path)) for path in paths]
-        self._mapping = mapping
+    Raises Failure for an input that cannot be found or read.
+    """
+
+    def __init__(self, inputs: Sequence[str], fields: Fields) -> None:
+        self._fields = fields
+        self._files: list[InputFile] = []
+        self._shown: list[str] = []
+        # Checked before the first document is sent: a mistyped name should change nothing.
+        try:
+            for given, files in zip(inputs, find_inputs(inputs), strict=True):
+                relative = "://" not in given and not os.path.isabs(given)
+                self._files += files
+                self._shown += [os.path.relpath(file.path) if relative else file.path for file in files]
+                row = first_row(files[0])
+                if row is not None and (missing := fields.missing(row.values)):
+                    raise Failure(f"{self._shown[-len(files)]}: {missing}")
+        except InputError as error:
+            raise Failure(str(error)) from error
         self._file_of = array("L")
         self._line_of = array("Q")
         self.bad_rows = 0
 
     def __iter__(self) -> Iterator[types.Document]:
-        for number, (path, read) in enumerate(self._files):
-            checked = False
-            for row in read(path):
-                if isinstance(row, BadRow):
-                    self._report(path, row.line, row.reason)
-                    continue
-                if not checked and (missing := self._mapping.missing(row.values)):
-                    raise Failure(f"{path}: {missing}")
-                checked = True
-                try:
-                    document = self._mapping.document(row.values)
-                except ValueError as error:
-                    self._report(path, row.line, str(error))
-                    continue
-                self._file_of.append(number)
-                self._line_of.append(row.line)
-                yield document
+        for index, file in enumerate(self._files):
+            try:
+                for row in read_file(file, self._fields.columns()):
+                    if isinstance(row, BadRow):
+                        self._report(index, row.line, row.reason)
+                        continue
+                    try:
+                        record = self._fields.record(row.values)
+                    except BadRecord as error:
+                        self._report(index, row.line, error.reason)
+                        continue
+                    self._file_of.append(index)
+                    self._line_of.append(row.line)
+                    yield types.Document(record.id, record.text, vector=record.vector, payload=record.payload)
+            except InputError as error:
+                raise Failure(str(error)) from error
 
     def refused(self, refusal: types.Refusal) -> None:
         """Reports a document that the server, or the client, refused."""
-        path, _ = self._files[self._file_of[refusal.position]]
-        self._report(path, self._line_of[refusal.position], f"document {refusal.id!r}: {refusal.error}")
+        index, line = self._file_of[refusal.position], self._line_of[refusal.position]
+        self._report(index, line, f"document {refusal.id!r}: {refusal.error}")
 
-    def _report(self, path: Path, line: int, reason: str) -> None:
+    def _report(self, index: int, line: int, reason: str) -> None:
         self.bad_rows += 1
         if self.bad_rows <= REPORTED_ROWS:
-            click.echo(f"{path}:{line}: {cell(reason)}", err=True)
+            click.echo(f"{self._shown[index]}:{line}: {cell(reason)}", err=True)
         elif self.bad_rows == REPORTED_ROWS + 1:
             click.echo("further bad rows are counted, not shown", err=True)
 
@@ -70,7 +82,7 @@ class _Source:
     "Fields that are neither id nor text become the document's payload.",
 )
 @click.argument("name")
-@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @click.option("--id-field", default="", help="Field with the document's id; by default id, _id or path.")
 @click.option(
     "--text-field",
@@ -85,15 +97,17 @@ class _Source:
 def add(
     session: Session,
     name: str,
-    files: tuple[Path, ...],
+    files: tuple[str, ...],
     id_field: str,
     text_fields: tuple[str, ...],
     vector_field: str,
     batch: int | None,
     wait: bool,
 ) -> None:
-    """Add the documents in FILE... to NAME: JSON lines, CSV, Parquet (.gz, .xz too), or folders of text files."""
-    source = _Source(list(files), FieldMapping(id_field, text_fields, vector_field))
+    """Add the documents in FILE... to NAME: Parquet, JSON lines, CSV, TSV (.gz, .xz too), text, folders, patterns, URIs.
+
+    A row that cannot be added is reported with its file and line, and the others are added."""
+    source = _Source(files, Fields(id_field, text_fields, vector=vector_field))
     started_at_s = time.monotonic()
     with bar(f"adding to {name}", None) as advance:
 

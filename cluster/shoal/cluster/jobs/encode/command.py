@@ -86,9 +86,9 @@ def encode(
         raise click.UsageError("--keep and --no-payload exclude each other")
     set_ray_defaults(quiet=True)
     from shoal.cluster.jobs.encode.job import JobSettings, options_of
-    from shoal.cluster.jobs.encode.mapping import Fields
     from shoal.cluster.jobs.encode.pipeline import Replicas
     from shoal.cluster.jobs.encode.running import Listeners, run_job
+    from shoal.records import Fields
 
     signal.signal(signal.SIGTERM, lambda _number, _frame: _interrupt())
     settings = JobSettings(

@@ -18,9 +18,9 @@ from shoal.cluster.jobs.encode.job import Job, JobSettings
 from shoal.cluster.jobs.encode.lanes import Lanes
 from shoal.cluster.jobs.encode.output import DATA, ERRORS, OutputFolder, ShardManifest
 from shoal.cluster.jobs.encode.reading import Place, ShardRecords
-from shoal.cluster.jobs.encode.rows import BadRow
 from shoal.cluster.jobs.encode.shared_lock import SharedLock
 from shoal.cluster.jobs.encode.table import EncodedRows, parquet_of
+from shoal.records import BadRow
 from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
 
 MOST_ATTEMPTS = 5

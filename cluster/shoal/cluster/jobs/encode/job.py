@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shoal.cluster.jobs.encode.errors import JobError
-from shoal.cluster.jobs.encode.inputs import InputFile
-from shoal.cluster.jobs.encode.mapping import USUAL_FIELDS, Fields
+from shoal.records import USUAL_FIELDS, Fields, InputFile
 from shoal.workers.encoding.model import AS_DOCUMENT, EncodeOptions, Role, Truncation
 
 FORMAT = 1

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import IO
 
 import pyarrow as pa
 
 from shoal.cluster.jobs.encode.errors import JobError, one_line
-from shoal.cluster.jobs.encode.inputs import CountedStream, InputFile, open_input
-from shoal.cluster.jobs.encode.mapping import BadRecord, Fields, Record
-from shoal.cluster.jobs.encode.rows import BadRow, Row, parquet_rows, read_rows, suffix_of
+from shoal.cluster.jobs.encode.input_record import InputRecord, input_record
 from shoal.cluster.jobs.encode.shards import ShardId, Split, cut
+from shoal.records import (
+    BadRecord,
+    BadRow,
+    Fields,
+    InputError,
+    InputFile,
+    Row,
+    first_row,
+    open_input,
+    parquet_rows,
+    read_rows,
+    suffix_of,
+)
 
 SHARD_BYTES = 32 * 1024 * 1024
 """Text and payload of a shard; it closes at this or at its number of rows, whichever comes first."""
@@ -35,7 +47,7 @@ class ShardRecords:
     id: ShardId
     last: bool
     """True for the last shard of its split."""
-    records: list[tuple[Place, Record]]
+    records: list[tuple[Place, InputRecord]]
     bad: list[tuple[Place, BadRow]]
     input_bytes: int
     """Bytes of the input that this shard stands for, as they lie in storage."""
@@ -55,20 +67,20 @@ def read_split(split: Split, fields: Fields, shard_rows: int) -> Iterator[ShardR
         yield ShardRecords(
             ShardId(split.number, part),
             last,
-            [(place, item) for place, item in run if isinstance(item, Record)],
+            [(place, item) for place, item in run if isinstance(item, InputRecord)],
             [(place, item) for place, item in run if isinstance(item, BadRow)],
             reached - passed,
         )
         passed = reached
 
 
-def read_file(file: InputFile, fields: Fields) -> Iterator[tuple[Place, Record | BadRow]]:
+def read_file(file: InputFile, fields: Fields) -> Iterator[tuple[Place, InputRecord | BadRow]]:
     """The records of a file and its bad rows, in order, each with its place; raises JobError as `read_split` does."""
     seekable = suffix_of(file.name) == ".parquet"
     try:
         with open_input(file.path, seekable) as opened:
             rows = parquet_rows(opened) if seekable else 0
-            stream = CountedStream(opened)
+            stream = _CountedStream(opened)
             for row in read_rows(opened if seekable else stream, file.name, fields.columns()):
                 # A Parquet file is read here and there: its rows tell how far.
                 reached = file.bytes * row.line // rows if rows else stream.read_bytes
@@ -84,22 +96,33 @@ def read_file(file: InputFile, fields: Fields) -> Iterator[tuple[Place, Record |
 def check_first_row(file: InputFile, fields: Fields) -> None:
     """Raises JobError when the first readable row of a file lacks a field that is asked for."""
     try:
-        with open_input(file.path, suffix_of(file.name) == ".parquet") as opened:
-            for row in read_rows(opened, file.name):
-                if isinstance(row, Row):
-                    if missing := fields.missing(row.values):
-                        raise JobError(f"{file.path}: {missing}")
-                    return
-    except (OSError, pa.ArrowException) as error:
-        raise JobError(f"{file.path}: cannot be read: {one_line(error)}") from error
+        row = first_row(file)
+    except InputError as error:
+        raise JobError(str(error)) from error
+    if row is not None and (missing := fields.missing(row.values)):
+        raise JobError(f"{file.path}: {missing}")
 
 
-def _record(row: Row, fields: Fields) -> Record | BadRow:
+class _CountedStream:
+    """A stream that counts the bytes read from it."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.read_bytes = 0
+
+    def read(self, size: int, /) -> bytes:
+        """At most `size` bytes, none at the end."""
+        data = self._stream.read(size)
+        self.read_bytes += len(data)
+        return data
+
+
+def _record(row: Row, fields: Fields) -> InputRecord | BadRow:
     try:
-        return fields.record(row.values)
+        return input_record(fields.record(row.values))
     except BadRecord as error:
         return BadRow(row.line, error.reason, error.id)
 
 
-def _weight(item: Record | BadRow) -> int:
-    return _ROW_BYTES + (len(item.text) + len(item.payload) if isinstance(item, Record) else len(item.reason))
+def _weight(item: InputRecord | BadRow) -> int:
+    return _ROW_BYTES + (len(item.text) + len(item.payload) if isinstance(item, InputRecord) else len(item.reason))

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from shoal.cluster.jobs.encode.encoding import ShardReport
 from shoal.cluster.jobs.encode.errors import JobError
-from shoal.cluster.jobs.encode.inputs import find_inputs
 from shoal.cluster.jobs.encode.job import JobSettings, plan_job
 from shoal.cluster.jobs.encode.output import OutputFolder
 from shoal.cluster.jobs.encode.pipeline import Replicas, Work, describe_model, encode_shards, placed
@@ -21,6 +20,7 @@ from shoal.cluster.jobs.encode.progress import Figures, Progress
 from shoal.cluster.jobs.encode.reading import check_first_row
 from shoal.cluster.jobs.encode.shards import Finished, plan_splits
 from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
+from shoal.records import InputError, find_inputs
 from shoal.workers.encoding.loading.sources import FileSpec, FolderSpec, parse_spec, split_precision
 from shoal.workers.encoding.model import ModelError
 
@@ -74,7 +74,10 @@ def run_job(
     settings = dataclasses.replace(settings, model=whole_name(settings.model))
     output = output if "://" in output else os.path.abspath(output)
     tell.starting("looking at the input")
-    found = find_inputs(inputs)
+    try:
+        found = find_inputs(inputs)
+    except InputError as error:
+        raise JobError(str(error)) from error
     for some in found:
         # A mistyped field is told before anything starts; the first file of each input speaks for the others.
         check_first_row(some[0], settings.fields)

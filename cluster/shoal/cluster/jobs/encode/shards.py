@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from shoal.cluster.jobs.encode.inputs import InputFile
+from shoal.records import InputFile
 
 Item = TypeVar("Item")
 

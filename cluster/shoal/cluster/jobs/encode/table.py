@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from shoal.cluster.decisions.admission import content_hash
+from shoal.cluster.jobs.encode.input_record import InputRecord
 from shoal.cluster.jobs.encode.job import Job
-from shoal.cluster.jobs.encode.mapping import Record
 
 METADATA_KEY = b"shoal"
 HASH_BYTES = 32
@@ -22,7 +22,7 @@ HASH_BYTES = 32
 class EncodedRows:
     """Records with their vectors; all have the same length."""
 
-    records: Sequence[Record]
+    records: Sequence[InputRecord]
     vectors: np.ndarray
     """(n, dimension), float32 or float16."""
     tokens: Sequence[int]

@@ -1,6 +1,7 @@
-"""Reads rows out of one open file: JSON lines, CSV, Parquet or text. `mapping` says what a row means, `inputs` opens files.
+"""Reads the rows of one file: JSON lines, CSV, TSV, Parquet or text, compressed or not. `mapping` says what a row means.
 
-A record that cannot be read is a BadRow and the next one follows; so is a file that breaks off, which ends there.
+A row that cannot be read becomes a BadRow, and the next one follows. Where a file is damaged or cut short, a BadRow is its
+last row.
 """
 
 from __future__ import annotations
@@ -13,20 +14,12 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, time
-from pathlib import PurePosixPath
 from typing import IO, Any, cast
 
-import pyarrow as pa
-import pyarrow.parquet
-
-from shoal.cluster.jobs.encode.errors import one_line
-from shoal.cluster.jobs.encode.lines import Readable, lines_of
-
-TEXT_SUFFIXES = (".txt", ".md", ".rst")
-_JSON_SUFFIXES = (".jsonl", ".ndjson")
-_TABLE_SUFFIXES = (".csv", ".tsv")
-_PARQUET_SUFFIX = ".parquet"
-SUFFIXES = (*_JSON_SUFFIXES, *_TABLE_SUFFIXES, _PARQUET_SUFFIX, *TEXT_SUFFIXES)
+from shoal.records.errors import InputError, needs_pyarrow, one_line, storage_errors
+from shoal.records.find import InputFile, open_input
+from shoal.records.formats import JSON_SUFFIXES, PARQUET_SUFFIX, TEXT_SUFFIXES, suffix_of
+from shoal.records.lines import Readable, lines_of
 
 LINE_BYTES = 64 * 1024 * 1024
 """Longest line of a file, and longest text file; what is longer is a bad row."""
@@ -36,7 +29,7 @@ _BROKEN = (EOFError, lzma.LZMAError, zlib.error, gzip.BadGzipFile)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One record, and the line (or number of the row, from 1) where it stands."""
+    """One row, and its line in the file; in a Parquet file its number. Both count from 1."""
 
     line: int
     values: Mapping[str, Any]
@@ -44,28 +37,36 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A record that cannot be read, or cannot be encoded."""
+    """A row that cannot be read, or has no record in it. `line` counts as in Row; `id` is "" where it is unknown."""
 
     line: int
     reason: str
     id: str = ""
 
 
-def suffix_of(name: str) -> str:
-    """The suffix that tells the format of a file, "" when it has none that is read."""
-    bare = name.removesuffix(".gz").removesuffix(".xz")
-    suffix = PurePosixPath(bare).suffix.lower()
-    return suffix if suffix in SUFFIXES and not (suffix == _PARQUET_SUFFIX and bare != name) else ""
+def read_file(file: InputFile, columns: Collection[str] | None = None) -> Iterator[Row | BadRow]:
+    """The rows of a file in order; raises InputError when it cannot be opened or its storage fails."""
+    try:
+        with open_input(file.path, suffix_of(file.name) == PARQUET_SUFFIX) as opened:
+            yield from read_rows(opened, file.name, columns)
+    except storage_errors() as error:
+        raise InputError(f"{file.path}: cannot be read: {one_line(error)}") from error
 
 
-def read_rows(file: pa.NativeFile | Readable, name: str, columns: Collection[str] | None = None) -> Iterator[Row | BadRow]:
-    """The rows of a file whose `name` ends in one of SUFFIXES. `columns` may spare reading others, where that is of use.
+def first_row(file: InputFile) -> Row | None:
+    """The first readable row of a file; raises InputError as `read_file` does."""
+    return next((row for row in read_file(file) if isinstance(row, Row)), None)
 
-    A text file is one row with the fields path (its `name`) and text. Raises OSError when the storage fails.
+
+def read_rows(file: IO[bytes] | Readable, name: str, columns: Collection[str] | None = None) -> Iterator[Row | BadRow]:
+    """The rows of an open file whose `name` gives its format. Parquet columns that `columns` leaves out are not read.
+
+    A text file is one row with the fields path (its `name`) and text. A Parquet file must be seekable, as `open_input`
+    opens it. Raises OSError when the storage fails, and InputError when pyarrow is missing.
     """
     suffix = suffix_of(name)
-    if suffix == _PARQUET_SUFFIX:
-        yield from _read_parquet(cast(pa.NativeFile, file), columns)
+    if suffix == PARQUET_SUFFIX:
+        yield from _read_parquet(file, name, columns)
         return
     stream = _decompressed(file, name)
     number = 0
@@ -73,7 +74,7 @@ def read_rows(file: pa.NativeFile | Readable, name: str, columns: Collection[str
         if suffix in TEXT_SUFFIXES:
             yield _text_row(name, stream.read(LINE_BYTES + 1))
             return
-        rows = _read_json_lines(stream) if suffix in _JSON_SUFFIXES else _read_table(stream, suffix)
+        rows = _read_json_lines(stream) if suffix in JSON_SUFFIXES else _read_table(stream, suffix)
         for row in rows:
             number = row.line
             yield row
@@ -81,8 +82,11 @@ def read_rows(file: pa.NativeFile | Readable, name: str, columns: Collection[str
         yield BadRow(number + 1, f"the file is damaged or cut short from here on: {one_line(error)}")
 
 
-def parquet_rows(file: pa.NativeFile) -> int:
-    """How many rows a Parquet file has; 0 when that cannot be read."""
+def parquet_rows(file: IO[bytes]) -> int:
+    """How many rows an open Parquet file has; 0 when that cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
     try:
         return pyarrow.parquet.read_metadata(file).num_rows
     except (pa.ArrowException, OSError):
@@ -111,7 +115,7 @@ def _read_json_lines(stream: Readable) -> Iterator[Row | BadRow]:
 
 def _read_table(stream: Readable, suffix: str) -> Iterator[Row | BadRow]:
     csv.field_size_limit(LINE_BYTES)
-    # Bytes that are no UTF-8 become lone surrogates, so that they spoil one record and not the file.
+    # Bytes that are not UTF-8 become lone surrogates, so that they spoil one row and not the file.
     long: list[int] = []
 
     def lines() -> Iterator[str]:
@@ -140,18 +144,23 @@ def _read_table(stream: Readable, suffix: str) -> Iterator[Row | BadRow]:
             yield Row(reader.line_num, dict(zip(header, record, strict=True)))
 
 
-def _read_parquet(file: pa.NativeFile, columns: Collection[str] | None) -> Iterator[Row | BadRow]:
+def _read_parquet(file: Any, name: str, columns: Collection[str] | None) -> Iterator[Row | BadRow]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet
+    except ModuleNotFoundError as error:
+        raise needs_pyarrow(name, "Parquet") from error
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(file) as table:
             known = table.schema_arrow.names
-            wanted = None if columns is None else [name for name in known if name in columns]
+            wanted = None if columns is None else [column for column in known if column in columns]
             for batch in table.iter_batches(batch_size=_PARQUET_ROWS, columns=wanted):
                 for values in batch.to_pylist():
                     number += 1
-                    yield Row(number, {name: _plain(value) for name, value in values.items()})
+                    yield Row(number, {column: _plain(value) for column, value in values.items()})
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        # Arrow raises a bare OSError for damaged pages; one of the storage has a number.
+        # Arrow raises a bare OSError for damaged pages; an error of the storage has an errno.
         if isinstance(error, OSError) and error.errno is not None:
             raise
         yield BadRow(number + 1, f"the file cannot be read as Parquet from here on: {one_line(error)}")

@@ -3,21 +3,19 @@ from __future__ import annotations
 import datetime
 import gzip
 import lzma
+import sys
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from shoal.cluster.jobs.encode import rows as rows_module
-from shoal.cluster.jobs.encode.inputs import CountedStream, open_input
-from shoal.cluster.jobs.encode.rows import BadRow, Row, read_rows, suffix_of
+from shoal.records import BadRow, InputError, Row, find_inputs, first_row, parquet_rows, read_file, suffix_of
+from shoal.records import rows as rows_module
 
 
 def rows(path: Path, columns: set[str] | None = None) -> list[Row | BadRow]:
-    seekable = path.suffix == ".parquet"
-    with open_input(str(path), seekable) as opened:
-        return list(read_rows(opened if seekable else CountedStream(opened), path.name, columns))
+    return [row for files in find_inputs([str(path)]) for file in files for row in read_file(file, columns)]
 
 
 def test_json_lines(tmp_path: Path):
@@ -69,6 +67,26 @@ def test_tables(tmp_path: Path):
     assert rows(path) == [Row(2, {"id": "1", "text": "a,b"})]
 
 
+def test_records_of_the_wrong_length(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text('\ufeffid,text\n1,"two\nlines"\n2\n3,a,b\n\n4,ö\n')
+    assert rows(path) == [
+        Row(3, {"id": "1", "text": "two\nlines"}),
+        BadRow(4, "1 fields, the header has 2"),
+        BadRow(5, "3 fields, the header has 2"),
+        Row(7, {"id": "4", "text": "ö"}),
+    ]
+
+
+def test_long_fields_and_an_open_quote(tmp_path: Path):
+    path = tmp_path / "a.tsv"
+    path.write_text(f"id\ttext\n1\t{'x' * 200_000}\n")
+    (row,) = rows(path)
+    assert isinstance(row, Row) and len(row.values["text"]) == 200_000
+    path.write_text('id\ttext\n1\tfine\n2\t"open\n')
+    assert rows(path) == [Row(2, {"id": "1", "text": "fine"}), BadRow(3, "not CSV: unexpected end of data")]
+
+
 def test_parquet(tmp_path: Path):
     path = tmp_path / "a.parquet"
     values = {"id": [1, 2], "text": ["one", None], "at": [datetime.date(2020, 1, 2)] * 2}
@@ -80,6 +98,61 @@ def test_parquet(tmp_path: Path):
     assert isinstance(rows(path)[-1], BadRow)
     path.write_bytes(b"")
     assert [type(row) for row in rows(path)] == [BadRow]
+
+
+def test_parquet_values_in_terms_of_json(tmp_path: Path):
+    path = tmp_path / "a.parquet"
+    columns = {"id": [1, 2], "text": ["x", None], "day": [datetime.date(2020, 1, 2), None], "tags": [["a"], []]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), path)
+    assert rows(path) == [
+        Row(1, {"id": 1, "text": "x", "day": "2020-01-02", "tags": ["a"]}),
+        Row(2, {"id": 2, "text": None, "day": None, "tags": []}),
+    ]
+    with path.open("rb") as file:
+        assert parquet_rows(file) == 2
+    path.write_bytes(b"PAR1 not really")
+    [bad] = rows(path)
+    assert isinstance(bad, BadRow) and bad.line == 1 and "cannot be read as Parquet" in bad.reason
+
+
+def test_parquet_without_pyarrow_names_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match=rf"^{path}: reading Parquet needs pyarrow: pip install 'shoal\[cluster\]'$"):
+        rows(path)
+
+
+def test_folders_of_text(tmp_path: Path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "two.md").write_text("two")
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "bad.txt").write_bytes(b"\xff")
+    (tmp_path / "image.png").write_bytes(b"\xff")
+    assert rows(tmp_path) == [
+        Row(1, {"path": "a.txt", "text": "one"}),
+        Row(1, {"path": "b/two.md", "text": "two"}),
+        BadRow(1, "not UTF-8 at byte 0"),
+    ]
+    assert rows(tmp_path / "a.txt") == [Row(1, {"path": "a.txt", "text": "one"})]
+
+
+def test_a_file_that_is_gone(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.touch()
+    [[file]] = find_inputs([str(path)])
+    path.unlink()
+    with pytest.raises(InputError, match=rf"^{path}: cannot be read: No such file or directory$"):
+        list(read_file(file))
+
+
+def test_the_first_row_is_the_first_that_can_be_read(tmp_path: Path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{\n{"id": 1}\n{"id": 2}\n')
+    [[file]] = find_inputs([str(path)])
+    assert first_row(file) == Row(2, {"id": 1})
+    path.write_text("{\n")
+    assert first_row(file) is None
 
 
 def test_text_files(tmp_path: Path):

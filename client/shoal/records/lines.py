@@ -1,4 +1,6 @@
-"""Cuts a stream of bytes into lines in bounded memory, however long a line is. Knows no format."""
+"""Cuts a stream of bytes into lines, in bounded memory however long a line is. For any format."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -13,7 +15,7 @@ class Readable(Protocol):
 
 
 def lines_of(stream: Readable, limit: int) -> Iterator[bytes | None]:
-    r"""Lines with their ends (b"\n"), the last one as it stands; None in place of a line of more than `limit` bytes.
+    r"""Lines with their ends (b"\n"), the last one as it is; None in place of a line of more than `limit` bytes.
 
     Holds at most `limit` bytes and a chunk.
     """

@@ -5,7 +5,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.jobs.encode.lines import lines_of
+from shoal.records.lines import lines_of
 
 
 class Dripping:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from shoal.cluster.jobs.encode.errors import JobError
-from shoal.cluster.jobs.encode.inputs import find_inputs, matches, open_input
+from shoal.records import InputError, find_inputs, open_input
+from shoal.records.find import matches
 
 
 @pytest.fixture
@@ -48,6 +49,37 @@ def test_uris_keep_their_scheme(corpus: Path):
         assert opened.read() == b"x" * 7
 
 
+def test_uris_and_paths_find_the_same(corpus: Path):
+    local, remote = find_inputs([str(corpus)]), find_inputs([f"file://{corpus}"])
+    assert [(file.name, file.bytes, file.modified_ns) for file in local[0]] == [
+        (file.name, file.bytes, file.modified_ns) for file in remote[0]
+    ]
+    assert [file.path for file in remote[0]] == [f"file://{file.path}" for file in local[0]]
+    assert names(f"file://{corpus}/**/*.csv") == ["sub/deep/d.csv"]
+
+
+def test_local_files_need_no_pyarrow(corpus: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    [[file]] = find_inputs([str(corpus / "b.jsonl")])
+    with open_input(file.path, seekable=False) as opened:
+        assert opened.read() == b"x" * 7
+    with pytest.raises(InputError, match=r"^file:///a\.csv: reading a URI needs pyarrow: pip install 'shoal\[cluster\]'$"):
+        find_inputs(["file:///a.csv"])
+
+
+def test_links_are_followed_but_not_in_circles(corpus: Path):
+    (corpus / "sub" / "up").symlink_to(corpus)
+    (corpus / "linked").symlink_to(corpus / "sub" / "deep")
+    (corpus / "gone.csv").symlink_to(corpus / "nothing.csv")
+    assert names(f"{corpus}/**/*.csv") == ["linked/d.csv", "sub/deep/d.csv"]
+
+
+def test_a_name_that_is_not_unicode(corpus: Path):
+    (corpus / "a\udcff.csv").touch()
+    with pytest.raises(InputError, match=r"a\\udcff\.csv': the name is not valid Unicode"):
+        find_inputs([str(corpus)])
+
+
 def test_what_cannot_be_found_is_told(corpus: Path):
     for given, told in [
         (f"{corpus}/nothing.jsonl", "no such file or folder"),
@@ -55,13 +87,13 @@ def test_what_cannot_be_found_is_told(corpus: Path):
         (f"{corpus}/*.bin", "file matches"),
         ("nosuch://x/y", ""),
     ]:
-        with pytest.raises(JobError) as error:
+        with pytest.raises(InputError) as error:
             find_inputs([given])
         assert str(error.value).startswith(f"{given}: ") and told in str(error.value)
     (corpus / "empty").mkdir()
-    with pytest.raises(JobError, match="files in this folder"):
+    with pytest.raises(InputError, match="files in this folder"):
         find_inputs([str(corpus / "empty")])
-    with pytest.raises(JobError, match="given twice"):
+    with pytest.raises(InputError, match="given twice"):
         find_inputs([str(corpus), f"{corpus}/*.jsonl"])
 
 

@@ -1,0 +1,30 @@
+"""The error of this package, and errors of others in one line."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, cast
+
+
+class InputError(Exception):
+    """An input cannot be found or read. The message is one line that names it."""
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error in one line of at most 300 characters."""
+    if isinstance(error, OSError) and error.strerror:
+        message = error.strerror
+    else:
+        message = str(error).strip() or type(error).__name__
+    return " ".join(message.split())[:300]
+
+
+def needs_pyarrow(path: str, what: str) -> InputError:
+    """The error for an input that only pyarrow can read, where it is not installed."""
+    return InputError(f"{path}: reading {what} needs pyarrow: pip install 'shoal[cluster]'")
+
+
+def storage_errors() -> tuple[type[Exception], ...]:
+    """What reading storage raises: OSError, and pyarrow's own errors once pyarrow is loaded."""
+    pyarrow = cast(Any, sys.modules.get("pyarrow"))
+    return (OSError,) if pyarrow is None else (OSError, pyarrow.ArrowException)

@@ -1,0 +1,18 @@
+"""The file formats that are read, by the suffix of a name."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+JSON_SUFFIXES = (".jsonl", ".ndjson")
+TABLE_SUFFIXES = (".csv", ".tsv")
+PARQUET_SUFFIX = ".parquet"
+TEXT_SUFFIXES = (".txt", ".md", ".rst")
+SUFFIXES = (*JSON_SUFFIXES, *TABLE_SUFFIXES, PARQUET_SUFFIX, *TEXT_SUFFIXES)
+
+
+def suffix_of(name: str) -> str:
+    """The suffix that gives the format of a file, without .gz and .xz; "" for a format that is not read."""
+    bare = name.removesuffix(".gz").removesuffix(".xz")
+    suffix = PurePosixPath(bare).suffix.lower()
+    return suffix if suffix in SUFFIXES and not (suffix == PARQUET_SUFFIX and bare != name) else ""

@@ -1,0 +1,110 @@
+"""Turns a row into a record: which field is the id, which are the text, and what is left for the payload. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+ID_FIELDS = ("id", "_id", "path")
+TEXT_FIELDS = ("text", "content", "body")
+TITLE_FIELD = "title"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What a row holds. Id and text are valid Unicode."""
+
+    id: str
+    text: str
+    payload: dict[str, Any] = field(default_factory=dict)
+    vector: list[Any] | None = None
+    """The values of the vector field, unchecked; None where no such field was asked for."""
+
+
+class BadRecord(ValueError):
+    """A row without a valid record: its id, "" if that is what is wrong, and the reason."""
+
+    def __init__(self, id: str, reason: str) -> None:
+        super().__init__(id, reason)
+        self.id = id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Which fields of a row make a record. Where one is not given, the usual names are tried."""
+
+    id: str = ""
+    text: tuple[str, ...] = ()
+    """Joined with a blank. If empty: the first of text, content and body, after the title if there is one."""
+    keep: tuple[str, ...] | None = None
+    """Fields of the payload; None keeps all but those of the id, the text and the vector."""
+    vector: str = ""
+    """If empty, records have no vector."""
+
+    def columns(self) -> Collection[str] | None:
+        """Every field that a record may be made of; None for any."""
+        if self.keep is None:
+            return None
+        text = self.text or (*TEXT_FIELDS, TITLE_FIELD)
+        named = {self.vector} if self.vector else set()
+        return {*text, *((self.id,) if self.id else ID_FIELDS), *self.keep, *named}
+
+    def missing(self, values: Mapping[str, Any]) -> str:
+        """What a file's first row lacks, in words; empty when it lacks nothing."""
+        has = f"the fields are {', '.join(values) or 'none'}"
+        for name in (self.id, *self.text, self.vector, *(self.keep or ())):
+            if name and name not in values:
+                return f"no field {name!r}; {has}"
+        if not self.id and not any(name in values for name in ID_FIELDS):
+            return f"no field {', '.join(ID_FIELDS)}: name one with --id-field; {has}"
+        if not self.text and not self.vector and not any(name in values for name in TEXT_FIELDS):
+            return f"no field {', '.join(TEXT_FIELDS)}: name one with --text-field; {has}"
+        return ""
+
+    def record(self, values: Mapping[str, Any]) -> Record:
+        """The record of a row; raises BadRecord with the reason when there is none in it."""
+        id_field = self.id or next((name for name in ID_FIELDS if values.get(name) is not None), ID_FIELDS[0])
+        value = values.get(id_field)
+        if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+            raise BadRecord("", f"field {id_field!r} is not a valid id: {value!r:.40}")
+        record_id = str(value)
+        if not _is_unicode(record_id):
+            raise BadRecord("", f"field {id_field!r} is not valid Unicode")
+        text_fields = self.text or self._usual_text_fields(values)
+        for name in text_fields:
+            if not isinstance(values.get(name), str | None):
+                raise BadRecord(record_id, f"field {name!r} is not text: {values[name]!r:.40}")
+        text = " ".join(values[name] for name in text_fields if values.get(name))
+        if not _is_unicode(text):
+            raise BadRecord(record_id, "the text is not valid Unicode")
+        vector = values.get(self.vector) if self.vector else None
+        if self.vector and not isinstance(vector, list):
+            raise BadRecord(record_id, f"field {self.vector!r} is not a list of numbers: {vector!r:.40}")
+        return Record(record_id, text, self._payload(values, {id_field, self.vector, *text_fields}), vector)
+
+    def _payload(self, values: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
+        if self.keep is None:
+            return {name: value for name, value in values.items() if name not in used}
+        return {name: values[name] for name in self.keep if name in values}
+
+    def _usual_text_fields(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        text_field = next((name for name in TEXT_FIELDS if values.get(name) is not None), None)
+        # A title that is not text goes to the payload: the user did not ask for it as text.
+        title = (TITLE_FIELD,) if isinstance(values.get(TITLE_FIELD), str) else ()
+        return (*title, *((text_field,) if text_field else ()))
+
+
+USUAL_FIELDS = Fields()
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
