@@ -46,3 +46,34 @@ def test_the_speed_follows_what_is_new() -> None:
         busy += 1000
         load = meter.take(EncoderLoad(texts=second, tokens=tokens, busy_ms=busy, lanes=1), float(second))
     assert 100 <= load.speed < 110
+
+
+def test_nothing_is_known_of_a_replica_that_did_not_report() -> None:
+    assert Load() == Load(0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def test_an_idle_second_counts_too() -> None:
+    meter = LoadMeter()
+    meter.take(EncoderLoad(lanes=1), 0.0)
+    worked = EncoderLoad(texts=10, tokens=100, busy_ms=500, lanes=1)
+    meter.take(worked, 1.0)
+    after = meter.take(worked, 2.0)
+    assert (after.texts_per_s, after.tokens_per_s, after.busy) == (5.0, 50.0, 0.25)
+
+
+@pytest.mark.parametrize("counts", [(50, 2000, 2000), (200, 500, 2000), (200, 2000, 500)])
+def test_a_count_that_falls_means_a_new_process(counts: tuple[int, int, int]) -> None:
+    meter = LoadMeter()
+    meter.take(EncoderLoad(texts=100, tokens=1000, busy_ms=1000, lanes=1), 0.0)
+    texts, tokens, busy_ms = counts
+    after = meter.take(EncoderLoad(texts=texts, tokens=tokens, busy_ms=busy_ms, lanes=1), 1.0)
+    assert (after.texts_per_s, after.tokens_per_s, after.busy, after.speed) == (0, 0, 0, 0)
+
+
+def test_work_from_before_the_window_is_left_out() -> None:
+    meter = LoadMeter()
+    meter.take(EncoderLoad(lanes=1), 0.0)
+    worked = EncoderLoad(texts=100, tokens=1000, busy_ms=1000, lanes=1)
+    meter.take(worked, 5.0)
+    after = meter.take(worked, 5.0 + WINDOW_S)
+    assert (after.texts_per_s, after.tokens_per_s, after.busy) == (0, 0, 0)

@@ -66,3 +66,7 @@ def test_nothing_is_beyond_the_tail_of_a_shard_with_more() -> None:
 def test_no_answers_settle_nothing() -> None:
     assert settled([]) == []
     assert settled([ShardAnswer((), exhausted=True)]) == []
+
+
+def test_an_answer_comes_from_a_sound_manifest_unless_it_says_otherwise() -> None:
+    assert ShardAnswer((), exhausted=True).damage_count == 0

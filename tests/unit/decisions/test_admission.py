@@ -2,6 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.cluster.decisions.admission import (
+    PRIORITY_BACKFILL,
     PRIORITY_EDIT,
     PRIORITY_NEW,
     PRIORITY_REMOVAL,
@@ -13,6 +14,7 @@ from shoal.cluster.decisions.admission import (
     admit_delete,
     admit_upsert,
     content_hash,
+    is_live,
 )
 
 
@@ -78,6 +80,18 @@ def test_delete() -> None:
     assert admit_delete(None) == Unchanged(0)
     assert admit_delete(stored(4, deleted=True)) == Unchanged(4)
     assert admit_delete(stored(4)) == Admitted(5, 5, True, PRIORITY_REMOVAL)
+
+
+def test_somebody_waits_for_removals_and_edits_alone() -> None:
+    by_priority = [PRIORITY_REMOVAL, PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_BACKFILL]
+    assert [is_live(priority) for priority in by_priority] == [True, True, False, False]
+
+
+def test_what_the_ledger_stores_never_changes() -> None:
+    # Frozen values: others would reorder stored work, and embed every stored document again.
+    assert (PRIORITY_REMOVAL, PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_BACKFILL) == (0, 1, 2, 3)
+    digest = "720d18d9a1df6ff8c504f1a03bfd49e9935c8c7e8762d66d8e86c7218b7b8842"
+    assert content_hash("東京", b"\x00\x00\x80\x3f").hex() == digest
 
 
 def test_bytes_do_not_shift_between_text_and_vector() -> None:

@@ -25,9 +25,19 @@ def test_coverage_counts_what_was_reached_in_its_newest_version() -> None:
     assert (part.known, part.reachable, part.shards_reached) == (40, 7, 1)
 
 
+def test_a_shard_whose_documents_all_wait_reaches_none() -> None:
+    # A document that waits and failed before is counted by both.
+    waiting = [ShardCut(0, "w", 3, 0, 3, 0, 1), ShardCut(1, "w", 3, 0, 3, 0, 0), ShardCut(2, "w", 3, 0, 2, 0, 0)]
+    whole = coverage_of(Cut(COLLECTION, GENERATION, waiting, 8, 1, 0, False), set(), Freshness(8, 0))
+    assert (whole.known, whole.reachable) == (9, 1)
+
+
 def test_freshness() -> None:
     assert Freshness.of(cut(), 500) == Freshness(0, 0)
     assert Freshness.of(cut(2, 450), 500) == Freshness(2, 50)
+    # Nothing is behind when nothing is pending, and nothing is known of the age of what was pending a moment ago.
+    assert Freshness.of(cut(0, 450), 500) == Freshness(0, 0)
+    assert Freshness.of(cut(2, None), 500) == Freshness(2, 0)
     # A clock that was set back must not make a negative age.
     assert Freshness.of(cut(2, 600), 500) == Freshness(2, 0)
     assert Freshness(2, 10).worse(Freshness(1, 30)) == Freshness(2, 30)
@@ -36,6 +46,7 @@ def test_freshness() -> None:
 def test_stale_hits_are_pending_even_when_they_were_worked_off_meanwhile() -> None:
     assert Freshness(0, 0).with_stale(3, 20) == Freshness(3, 20)
     assert Freshness(5, 90).with_stale(3, 20) == Freshness(5, 90)
+    assert Freshness(3, 5).with_stale(3, 20) == Freshness(3, 5)
     assert Freshness(0, 0).with_stale(-1, 20) == Freshness(0, 0)
 
 
@@ -47,3 +58,8 @@ def test_shortfall(reachable: int, known: int, least: float, enough: bool) -> No
     sent = search_pb2.SearchRequest(min_coverage=least).min_coverage
     said = shortfall(search_pb2.Coverage(known=known, reachable=reachable), sent)
     assert (said == "") is enough
+
+
+def test_a_shortfall_names_what_was_reached() -> None:
+    coverage = search_pb2.Coverage(known=10, reachable=8, shards=3, shards_reached=2)
+    assert shortfall(coverage, 0.9) == ("min_coverage: 8 of 10 documents can be reached (2 of 3 shards), 0.9 is asked for")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,3 +55,20 @@ def test_what_was_not_trained_is_added_and_more_text_or_a_higher_rate_nears_the_
 def test_one_learner_keeps_what_it_learned() -> None:
     factors = Contraction(Word2VecSettings(), COUNTS).factors(np.full(len(COUNTS), 1e6), 1)
     np.testing.assert_allclose([factors.input, factors.output], 1, atol=1e-6)
+
+
+def factors(words: float, **settings: Any) -> npt.NDArray[np.float32]:
+    """Input and output factors of five words that are equally frequent."""
+    contraction = Contraction(Word2VecSettings(**settings), np.full(5, 1000, np.int64))
+    both = contraction.factors(np.full(5, words), 4)
+    return np.concatenate([both.input, both.output])
+
+
+def test_a_word_is_updated_once_for_each_word_in_reach_by_skip_gram_and_once_by_cbow() -> None:
+    # On average (1 + window) / 2 words on each side.
+    np.testing.assert_allclose(factors(10, window=4), factors(50, window=4, cbow=True), rtol=1e-6)
+    np.testing.assert_allclose(factors(10, window=9), factors(20, window=4), rtol=1e-6)
+
+
+def test_a_word_and_each_negative_are_one_update() -> None:
+    np.testing.assert_allclose(factors(10, negative=5), factors(20, negative=2), rtol=1e-6)
