@@ -26,13 +26,15 @@ from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.models import Models
 from shoal.cluster.gateway.backends.query_cache import QueryCache
 from shoal.cluster.gateway.backends.routing_view import RoutingView
-from shoal.cluster.gateway.grpc.collections_service import CollectionService, CollectionShelf
+from shoal.cluster.gateway.grpc.collections_service import CollectionService
 from shoal.cluster.gateway.grpc.documents_service import DocumentService
 from shoal.cluster.gateway.grpc.embedding_service import EmbeddingService
 from shoal.cluster.gateway.grpc.interceptors import CallsInFlight, PublicCalls
 from shoal.cluster.gateway.grpc.search_service import SearchService
 from shoal.cluster.gateway.grpc.status_service import StatusService
+from shoal.cluster.gateway.paths.collections import CollectionPath, CollectionViews
 from shoal.cluster.gateway.paths.embedding import Embedder
+from shoal.cluster.gateway.paths.reading import ReadPath
 from shoal.cluster.gateway.paths.search import Searcher
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.cluster.ledger.connection import open_engine
@@ -223,22 +225,23 @@ class _Running:
     def _register(self) -> None:
         settings, limits, default_s = self._settings, self._settings.limits, self._settings.default_deadline_s
         reads, link, view, backends = self._reads, self._link, self._view, self._backends
-        shelf = CollectionShelf(reads, view, self._now_ms)
-        path = WritePath(reads, link, backends, view, limits)
+        views = CollectionViews(reads, view, self._now_ms)
+        reading = ReadPath(reads, backends, limits)
+        writing = WritePath(reads, link, backends, view, limits)
         searcher = Searcher(reads, backends, self._encoders, limits, self._now_ms)
         embedder = Embedder(self._models, self._encoders, view, limits, self._counts)
         collections_pb2_grpc.add_CollectionServiceServicer_to_server(
-            CollectionService(shelf, link, limits, default_s), self._server
+            CollectionService(CollectionPath(views, link, limits), default_s), self._server
         )
         documents_pb2_grpc.add_DocumentServiceServicer_to_server(
-            DocumentService(reads, path, link, backends, limits, default_s, self._draining), self._server
+            DocumentService(reading, writing, limits.stream_window, default_s, self._draining), self._server
         )
         search_pb2_grpc.add_SearchServiceServicer_to_server(SearchService(searcher, default_s), self._server)
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(
             EmbeddingService(embedder, limits.stream_window, default_s, self._draining), self._server
         )
         status_pb2_grpc.add_StatusServiceServicer_to_server(
-            StatusService(shelf, view, self._cache, limits, settings.name, self.address), self._server
+            StatusService(views, view, self._cache, limits, settings.name, self.address), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)

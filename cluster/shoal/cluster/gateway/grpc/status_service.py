@@ -11,7 +11,7 @@ import grpc.aio
 
 from shoal.cluster.gateway.backends.query_cache import QueryCache
 from shoal.cluster.gateway.backends.routing_view import RoutingView
-from shoal.cluster.gateway.grpc.collections_service import CollectionShelf
+from shoal.cluster.gateway.paths.collections import CollectionViews
 from shoal.cluster.limits import Limits
 from shoal.v1 import status_pb2, status_pb2_grpc
 
@@ -34,9 +34,9 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
     """Answers from what this gateway knows, also while the coordinator restarts."""
 
     def __init__(
-        self, shelf: CollectionShelf, view: RoutingView, cache: QueryCache, limits: Limits, name: str, address: str
+        self, collections: CollectionViews, view: RoutingView, cache: QueryCache, limits: Limits, name: str, address: str
     ) -> None:
-        self._shelf = shelf
+        self._collections = collections
         self._view = view
         self._cache = cache
         self._limits = limits
@@ -68,7 +68,7 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
         )
         cache = self._cache.figures()
         return status_pb2.StatusResponse(
-            collections=await self._shelf.show_all(),
+            collections=await self._collections.show_all(),
             processes=[*table.processes, gateway],
             coordinator_epoch=table.epoch,
             version=installed("shoal"),

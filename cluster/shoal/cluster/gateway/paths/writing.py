@@ -59,6 +59,12 @@ class WritePath:
         """Forwards a checked request."""
         return await self._link.write(request, deadline)
 
+    async def retry_failed(self, collection: str, ids: Sequence[str], deadline: Deadline) -> int:
+        """Lets failed documents be tried again, all of them when no ids are given; returns how many."""
+        check_collection_name(collection, self._limits)
+        check_ids(ids, self._limits, needed=False)
+        return await self._link.retry_failed(coordinator_pb2.RetryFailedRequest(collection=collection, ids=ids), deadline)
+
     async def _commit(
         self, request: coordinator_pb2.WriteRequest, wait: bool, deadline: Deadline
     ) -> coordinator_pb2.WriteResponse:

@@ -1,0 +1,71 @@
+"""Creating, showing and dropping collections."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
+from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
+from shoal.cluster.gateway.backends.routing_view import RoutingView
+from shoal.cluster.gateway.paths.profiles import collection_message
+from shoal.cluster.gateway.paths.validation import check_collection_name, check_settings
+from shoal.cluster.ledger.errors import CollectionNotFound
+from shoal.cluster.limits import Limits
+from shoal.internal.v1 import coordinator_pb2
+from shoal.v1 import collections_pb2
+
+
+class CollectionViews:
+    """Collections as callers see them: counts from the ledger, shards from the routing table."""
+
+    def __init__(self, reads: LedgerReads, view: RoutingView, now_ms: Callable[[], int]) -> None:
+        self._reads = reads
+        self._view = view
+        self._now_ms = now_ms
+
+    async def show(self, name: str) -> collections_pb2.Collection:
+        """One collection; raises CollectionNotFound."""
+        return collection_message(await self._reads.cut(name), self._view.table, self._now_ms())
+
+    async def show_all(self) -> list[collections_pb2.Collection]:
+        """All collections, by name."""
+        shown: list[collections_pb2.Collection] = []
+        for record in await self._reads.collections():
+            try:
+                shown.append(await self.show(record.name))
+            except CollectionNotFound:
+                continue  # Dropped since the list was read.
+        return shown
+
+
+class CollectionPath:
+    """Reads come from the ledger; changes go to the coordinator. All methods raise ClusterError or LedgerError."""
+
+    def __init__(self, views: CollectionViews, link: CoordinatorLink, limits: Limits) -> None:
+        self._views = views
+        self._link = link
+        self._limits = limits
+
+    async def create(
+        self, name: str, settings: collections_pb2.CollectionSettings, deadline: Deadline
+    ) -> collections_pb2.Collection:
+        """Creates a collection; returns when it can be written to."""
+        check_collection_name(name, self._limits, "name")
+        check_settings(settings, self._limits)
+        await self._link.create_collection(coordinator_pb2.CreateCollectionRequest(name=name, settings=settings), deadline)
+        return await self._views.show(name)
+
+    async def get(self, name: str) -> collections_pb2.Collection:
+        """One collection."""
+        check_collection_name(name, self._limits, "name")
+        return await self._views.show(name)
+
+    async def list_all(self) -> list[collections_pb2.Collection]:
+        """All collections, by name."""
+        return await self._views.show_all()
+
+    async def drop(self, name: str, deadline: Deadline) -> int:
+        """Drops a collection; returns how many documents it had."""
+        check_collection_name(name, self._limits, "name")
+        return await self._link.drop_collection(coordinator_pb2.DropCollectionRequest(name=name), deadline)
