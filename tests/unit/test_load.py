@@ -77,3 +77,18 @@ def test_work_from_before_the_window_is_left_out() -> None:
     meter.take(worked, 5.0)
     after = meter.take(worked, 5.0 + WINDOW_S)
     assert (after.texts_per_s, after.tokens_per_s, after.busy) == (0, 0, 0)
+
+
+def test_half_a_second_has_rates() -> None:
+    meter = LoadMeter()
+    meter.take(EncoderLoad(lanes=1), 0.0)
+    after = meter.take(EncoderLoad(texts=10, tokens=100, busy_ms=250, lanes=1), 0.5)
+    assert (after.texts_per_s, after.tokens_per_s, after.busy) == (20.0, 200.0, 0.5)
+
+
+def test_the_speed_rests_on_reports_of_tokens_and_of_time() -> None:
+    meter = LoadMeter()
+    meter.take(EncoderLoad(lanes=1), 0.0)
+    assert meter.take(EncoderLoad(tokens=700, lanes=1), 1.0).speed == 0
+    assert meter.take(EncoderLoad(tokens=700, busy_ms=100, lanes=1), 2.0).speed == 0
+    assert meter.take(EncoderLoad(tokens=800, busy_ms=1100, lanes=1), 3.0).speed == 100
