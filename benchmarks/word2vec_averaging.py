@@ -20,74 +20,74 @@ from shoal.workers.training.word2vec import (
     Assignment,
     AveragingSettings,
     EncodedCorpus,
-    Lease,
-    Merge,
-    Plan,
-    Room,
+    MachineMemory,
+    MergeResult,
+    MergeScheme,
+    PoolLearner,
     Rounds,
-    Scheme,
+    RoundsPlan,
+    SpanLease,
     Tables,
-    Trained,
-    Trainer,
+    TrainResult,
     Word2VecSettings,
     cpu_learner,
 )
 
 
 class TurnTakers:
-    """A crew whose learners work one after the other, in this process, one thread each."""
+    """A pool whose learners work one after the other, in this process, one thread each."""
 
     lost = 0
     waiting = False
 
     def __init__(self, count: int) -> None:
         self._count = count
-        self._trainers: list[Trainer] = []
-        self._effort = 0.0
+        self._pool_learners: list[PoolLearner] = []
+        self._lr_words = 0.0
 
     def map(self, function: Callable[[Any], Any], arguments: Sequence[Any]) -> Iterator[Any]:
         return map(function, arguments)
 
     def begin(self, assignment: Assignment) -> None:
-        self._trainers = [Trainer(assignment, cpu_learner, 1, self._count == 1) for _ in range(self._count)]
+        self._pool_learners = [PoolLearner(assignment, cpu_learner, 1, self._count == 1) for _ in range(self._count)]
 
-    def rooms(self) -> list[Room]:
+    def machines(self) -> list[MachineMemory]:
         return []
 
     def load(self, tables: Tables | None) -> None:
-        for trainer in self._trainers:
-            trainer.load(tables)
+        for pool_learner in self._pool_learners:
+            pool_learner.load(tables)
 
     @property
     def learners(self) -> tuple[int, ...]:
         return tuple(range(self._count))
 
-    def train(self, leases: Mapping[int, Lease]) -> dict[int, Trained]:
-        self._effort += sum(lease.effort for lease in leases.values()) / self._count
-        return {number: self._trainers[number].train(lease) for number, lease in leases.items()}
+    def train(self, leases: Mapping[int, SpanLease]) -> dict[int, TrainResult]:
+        self._lr_words += sum(lease.lr_words for lease in leases.values()) / self._count
+        return {number: self._pool_learners[number].train(lease) for number, lease in leases.items()}
 
-    def merge(self, rows: int) -> Merge:
+    def merge(self, rows: int) -> MergeResult:
         if self._count > 1 and rows:
             cuts = [rows * place // self._count for place in range(self._count + 1)]
-            parts = [trainer.change(rows, cuts, place) for place, trainer in enumerate(self._trainers)]
+            parts = [pool_learner.delta(rows, cuts, place) for place, pool_learner in enumerate(self._pool_learners)]
             merged = [
-                trainer.merge_range(
+                pool_learner.merge_range(
                     place,
-                    self._effort,
+                    self._lr_words,
                     [given[place - (place > other)] for other, given in enumerate(parts) if other != place],
                 )
-                for place, trainer in enumerate(self._trainers)
+                for place, pool_learner in enumerate(self._pool_learners)
             ]
-            for trainer in self._trainers:
-                trainer.agree(rows, self._effort, merged)
-            self._effort = 0.0
-        return Merge(frozenset(self.learners), 0)
+            for pool_learner in self._pool_learners:
+                pool_learner.apply(rows, self._lr_words, merged)
+            self._lr_words = 0.0
+        return MergeResult(frozenset(self.learners), 0)
 
     def admit(self) -> None:
         pass
 
     def tables(self) -> Tables:
-        return self._trainers[0].tables()
+        return self._pool_learners[0].tables()
 
     def close(self) -> None:
         pass
@@ -97,9 +97,9 @@ def trained(
     corpus: EncodedCorpus, folder: Path, workers: int, settings: Word2VecSettings, averaging: AveragingSettings
 ) -> dict[str, float]:
     """The scores, and the mean loss of a pair in the last minute, of one training."""
-    crew = TurnTakers(workers)
-    crew.begin(Assignment(settings, str(folder), averaging.scheme))
-    plan = Plan(
+    pool = TurnTakers(workers)
+    pool.begin(Assignment(settings, str(folder), averaging.scheme))
+    plan = RoundsPlan(
         settings=settings,
         averaging=averaging,
         span_words=tuple(span.words for span in corpus.spans),
@@ -108,10 +108,10 @@ def trained(
         checkpoint=folder / "checkpoint",
         checkpoint_every_s=1e9,
     )
-    rounds = Rounds(plan, crew)
+    rounds = Rounds(plan, pool)
     rounds.prepare()
     progress = rounds.run(lambda: False, lambda _: None)
-    return {**scores(corpus.vocabulary.words, rounds.tables().vectors()), "loss": progress.figures().loss}
+    return {**scores(corpus.vocabulary.words, rounds.tables().vectors()), "loss": progress.stats().loss}
 
 
 def main() -> None:
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument(
         "--workers", type=int, nargs="+", default=[1, 2, 4, 8], help="the first is what others are measured by"
     )
-    parser.add_argument("--schemes", nargs="+", default=[Scheme.CONTRACTION], choices=list(Scheme))
+    parser.add_argument("--schemes", nargs="+", default=[MergeScheme.CONTRACTION], choices=list(MergeScheme))
     parser.add_argument("--round-words", type=int, nargs="+", default=[0], help="0 is the default length")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--dim", type=int, default=100)
@@ -146,9 +146,9 @@ def main() -> None:
         print(f"{corpus.words} words, {len(corpus.vocabulary.words)} of them different; {given}; seeds {arguments.seeds}")
         alone: dict[str, float] = {}
         for workers in arguments.workers:
-            for scheme in arguments.schemes if workers > 1 else [Scheme.MEAN]:
+            for scheme in arguments.schemes if workers > 1 else [MergeScheme.MEAN]:
                 for round_words in arguments.round_words if workers > 1 else [0]:
-                    averaging = AveragingSettings(scheme=Scheme(scheme), round_words=round_words)
+                    averaging = AveragingSettings(scheme=MergeScheme(scheme), round_words=round_words)
                     runs = [
                         trained(corpus, folder, workers, Word2VecSettings(**given, seed=seed), averaging)
                         for seed in arguments.seeds

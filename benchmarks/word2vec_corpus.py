@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shoal.workers.evaluation import Candidates, read_pairs, read_questions, score_analogies, score_similarity
+from shoal.workers.evaluation import WordCandidates, read_pairs, read_questions, score_analogies, score_similarity
 from shoal.workers.training.word2vec import (
     CorpusSettings,
     EncodedCorpus,
@@ -85,7 +85,7 @@ def train(learner: Learner, leases: Sequence[Ids], settings: Word2VecSettings) -
 def scores(words: Sequence[str], vectors: Floats) -> dict[str, float]:
     """Spearman's correlation for two sets of pairs, and the share of analogies that are right, all of 100."""
     data = SHARED / "words"
-    candidates, common = Candidates(words, vectors), Candidates(words, vectors, CANDIDATES)
+    candidates, common = WordCandidates(words, vectors), WordCandidates(words, vectors, CANDIDATES)
     found = {
         name: score_similarity(candidates, read_pairs(data / "similarity" / file)).spearman
         for name, file in (("WordSim-353", "wordsim353.tsv"), ("MEN", "men-3000.tsv"))

@@ -50,7 +50,7 @@ def train_gensim(text: Path, vocabulary: Vocabulary, settings: Word2VecSettings)
     return Result(int(vocabulary.counts.sum()) * settings.epochs / seconds, vectors)
 
 
-def trainers(
+def pool_learners(
     text: Path, settings: Word2VecSettings, device: str, batch_words: int
 ) -> tuple[Vocabulary, dict[str, Callable[[], Result]]]:
     """All who train, by name; they begin with the same tables, but for gensim, which draws its own."""
@@ -75,7 +75,7 @@ def compare(text: Path, arguments: argparse.Namespace, dim: int, device: str) ->
     quality: dict[str, list[dict[str, float]]] = {}
     for seed in range(1, arguments.rounds + 1):
         settings = Word2VecSettings(dim=dim, epochs=arguments.epochs, cbow=arguments.cbow, seed=seed)
-        vocabulary, makers = trainers(text, settings, device, arguments.batch_words)
+        vocabulary, makers = pool_learners(text, settings, device, arguments.batch_words)
         if seed == 1:
             known, total = len(vocabulary.words), int(vocabulary.counts.sum())
             print(f"dim {dim}: {total:,} words of a vocabulary of {known:,}, {arguments.epochs} epochs", flush=True)
@@ -86,9 +86,9 @@ def compare(text: Path, arguments: argparse.Namespace, dim: int, device: str) ->
     peer = statistics.median(result.words_per_s for result in results[GENSIM])
     for name, some in results.items():
         rates = [result.words_per_s for result in some]
-        figures = ", ".join(f"{kind} {spread([each[kind] for each in quality[name]])}" for kind in quality[name][0])
+        stats = ", ".join(f"{kind} {spread([each[kind] for each in quality[name]])}" for kind in quality[name][0])
         print(
-            f"  {name:20} {spread(rates, 1e6)} M words/s, {statistics.median(rates) / peer:6.2f} x gensim; {figures}",
+            f"  {name:20} {spread(rates, 1e6)} M words/s, {statistics.median(rates) / peer:6.2f} x gensim; {stats}",
             flush=True,
         )
 

@@ -21,16 +21,16 @@ from pathlib import Path
 import numpy as np
 from word2vec_corpus import scores, spread, write_lines
 
-from shoal.cluster.jobs.word2vec.ray_pool import RayCrew
+from shoal.cluster.jobs.word2vec.ray_pool import RayLearnerPool
 from shoal.cluster.ray_runtime.session import joined_ray
 from shoal.workers.training.word2vec import (
     AveragingSettings,
-    Figures,
-    Lease,
-    Listeners,
-    Merge,
-    Summary,
-    Trained,
+    MergeResult,
+    SpanLease,
+    TrainingListeners,
+    TrainingStats,
+    TrainingSummary,
+    TrainResult,
     Word2VecSettings,
     train_word2vec,
 )
@@ -52,10 +52,12 @@ class Training:
     averaging: AveragingSettings
 
     def run(
-        self, advanced: Callable[[RayCrew, Figures], None] = lambda crew, figures: None, crew: RayCrew | None = None
-    ) -> Summary:
+        self,
+        advanced: Callable[[RayLearnerPool, TrainingStats], None] = lambda pool, stats: None,
+        pool: RayLearnerPool | None = None,
+    ) -> TrainingSummary:
         """Leaves words.txt and vectors.npy in the folder."""
-        crew = crew or RayCrew(self.workers)
+        pool = pool or RayLearnerPool(self.workers)
 
         def save(vocabulary: object, tables: object) -> None:
             np.save(self.folder / "vectors.npy", tables.vectors())  # type: ignore[attr-defined]
@@ -65,10 +67,10 @@ class Training:
             [str(self.text)],
             self.folder / "model",
             save,
-            crew,
+            pool,
             self.settings,
             averaging=self.averaging,
-            tell=Listeners(advanced=lambda figures: advanced(crew, figures)),
+            listeners=TrainingListeners(advanced=lambda stats: advanced(pool, stats)),
             checkpoint_every_s=1.0,
         )
 
@@ -78,7 +80,7 @@ class Training:
         return scores(words, np.load(self.folder / "vectors.npy"))
 
 
-class TimedCrew(RayCrew):
+class TimedPool(RayLearnerPool):
     """Takes the time of each round."""
 
     def __init__(self, workers: int) -> None:
@@ -86,13 +88,13 @@ class TimedCrew(RayCrew):
         self.rounds: list[tuple[int, float, float]] = []
         """Words of the longest lease, seconds of training, seconds of merging."""
 
-    def train(self, leases: Mapping[int, Lease]) -> dict[int, Trained]:
+    def train(self, leases: Mapping[int, SpanLease]) -> dict[int, TrainResult]:
         started_s = time.monotonic()
         trained = super().train(leases)
         self.rounds.append((max(lease.words for lease in leases.values()), time.monotonic() - started_s, 0.0))
         return trained
 
-    def merge(self, rows: int) -> Merge:
+    def merge(self, rows: int) -> MergeResult:
         started_s = time.monotonic()
         merge = super().merge(rows)
         words, train_s, _ = self.rounds[-1]
@@ -111,31 +113,31 @@ def show_merging(base: Training, averagings: Sequence[AveragingSettings]) -> Non
     print("workers  words/round  all rows every  hot rows  words/s/worker  merging  in full rounds  s/merge  MB/round")
     for averaging in averagings:
         for workers in WORKERS:
-            crew = TimedCrew(workers)
-            totals = dataclasses.replace(base, workers=workers, averaging=averaging).run(crew=crew).totals
+            pool = TimedPool(workers)
+            totals = dataclasses.replace(base, workers=workers, averaging=averaging).run(pool=pool).totals
             per_merge = totals.merge_s / totals.merges if totals.merges else 0.0
             print(
                 f"{workers:7}  {averaging.round_words or 'default':>11}  {averaging.full_every:14}  {averaging.hot_rows:8}"
-                f"  {totals.words_per_s_per_learner:14,.0f}  {totals.merge_share:7.1%}  {crew.share_in_long_rounds():14.1%}"
+                f"  {totals.words_per_s_per_learner:14,.0f}  {totals.merge_share:7.1%}  {pool.share_in_long_rounds():14.1%}"
                 f"  {per_merge:7.3f}  {totals.merged_bytes / totals.rounds / 1e6:8.1f}"
             )
 
 
-def kill_workers(training: Training) -> Summary:
+def kill_workers(training: Training) -> TrainingSummary:
     """A training in which a worker is killed twice."""
     left = list(KILLED_AT)
 
-    def advanced(crew: RayCrew, figures: Figures) -> None:
-        if left and figures.share >= left[0] and len(crew.learners) == training.workers:
+    def advanced(pool: RayLearnerPool, stats: TrainingStats) -> None:
+        if left and stats.share >= left[0] and len(pool.learners) == training.workers:
             left.pop(0)
-            os.kill(crew.places[crew.learners[0]].pid, signal.SIGKILL)
+            os.kill(pool.hosts[pool.learners[0]].pid, signal.SIGKILL)
 
     summary = training.run(advanced)
     assert summary.lost == len(KILLED_AT), summary
     return summary
 
 
-def kill_driver(training: Training) -> Summary:
+def kill_driver(training: Training) -> TrainingSummary:
     """A training whose driver is killed, and which another one ends."""
     driver = multiprocessing.get_context("spawn").Process(target=_drive_until_killed, args=(training,))
     driver.start()
@@ -148,8 +150,8 @@ def kill_driver(training: Training) -> Summary:
 
 
 def _drive_until_killed(training: Training) -> None:
-    def advanced(_: RayCrew, figures: Figures) -> None:
-        if figures.share >= DRIVER_KILLED_AT:
+    def advanced(_: RayLearnerPool, stats: TrainingStats) -> None:
+        if stats.share >= DRIVER_KILLED_AT:
             os.kill(os.getpid(), signal.SIGKILL)
 
     with joined_ray(training.workers):
@@ -167,7 +169,7 @@ def show_deaths(base: Training, seeds: int) -> None:
     _show_scores("the driver killed once", trainings, kill_driver)
 
 
-def _show_scores(what: str, trainings: Sequence[Training], run: Callable[[Training], Summary]) -> None:
+def _show_scores(what: str, trainings: Sequence[Training], run: Callable[[Training], TrainingSummary]) -> None:
     found = []
     for training in trainings:
         run(training)

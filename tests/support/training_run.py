@@ -1,4 +1,4 @@
-"""Small trainings on real text, what this project says of itself, by any crew; and what they told and saved."""
+"""Small trainings on real text, what this project says of itself, by any pool; and what they told and saved."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 
 from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.encoded_corpus import EncodedCorpus
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary
-from shoal.workers.training.word2vec.run.learner_pool import Crew
-from shoal.workers.training.word2vec.run.local_pool import LocalCrew
-from shoal.workers.training.word2vec.run.progress import Figures
-from shoal.workers.training.word2vec.run.training import Listeners, Summary, train_word2vec
+from shoal.workers.training.word2vec.run.learner_pool import LearnerPool
+from shoal.workers.training.word2vec.run.local_pool import LocalLearnerPool
+from shoal.workers.training.word2vec.run.progress import TrainingStats
+from shoal.workers.training.word2vec.run.training_run import TrainingListeners, TrainingSummary, train_word2vec
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[2]
-READING = CorpusSettings(tokenizer="unicode", lowercase=True, unit_bytes=2000)
+CORPUS_SETTINGS = CorpusSettings(tokenizer="unicode", lowercase=True, unit_bytes=2000)
 """Small parts, so that there are many spans to be dealt out."""
 ROUND_WORDS = 1000
 
@@ -50,7 +50,7 @@ class Run:
         self.output = folder / "model"
         self.work = folder / "model.training"
         self.saved: list[tuple[Vocabulary, Tables]] = []
-        self.rounds: list[Figures] = []
+        self.rounds: list[TrainingStats] = []
         """Of the last training, like `phases`."""
         self.phases: list[str] = []
         self.began: list[tuple[EncodedCorpus, int]] = []
@@ -59,14 +59,16 @@ class Run:
         """Called after each round of a training, of which the first is 1."""
         self.at_save: Callable[[], None] = lambda: None
 
-    def train(self, settings: Word2VecSettings | None = None, crew: Crew | None = None, **more: Any) -> Summary:
+    def train(
+        self, settings: Word2VecSettings | None = None, pool: LearnerPool | None = None, **more: Any
+    ) -> TrainingSummary:
         """Trains; `more` goes to `train_word2vec`. There is a checkpoint after nearly every round."""
         self.rounds.clear()
         self.phases.clear()
         arguments = {
-            "reading": READING,
+            "corpus_settings": CORPUS_SETTINGS,
             "averaging": AveragingSettings(round_words=ROUND_WORDS),
-            "tell": Listeners(
+            "listeners": TrainingListeners(
                 phase=self.phases.append,
                 began=lambda *what: self.began.append(what),
                 crowded=lambda *what: self.crowded.append(what),
@@ -76,7 +78,7 @@ class Run:
             **more,
         }
         return train_word2vec(
-            [str(self.text)], self.output, self._save, crew or LocalCrew(), settings or small_settings(), **arguments
+            [str(self.text)], self.output, self._save, pool or LocalLearnerPool(), settings or small_settings(), **arguments
         )
 
     @property
@@ -88,6 +90,6 @@ class Run:
         self.at_save()
         self.saved.append((vocabulary, Tables(tables.dim, tables.input.copy(), tables.output.copy())))
 
-    def _advanced(self, figures: Figures) -> None:
-        self.rounds.append(figures)
+    def _advanced(self, stats: TrainingStats) -> None:
+        self.rounds.append(stats)
         self.at_round(len(self.rounds))

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import ray
 
-from shoal.cluster.jobs.word2vec.ray_pool import RayCrew
+from shoal.cluster.jobs.word2vec.ray_pool import RayLearnerPool
 from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
 from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.run.training import Summary
+from shoal.workers.training.word2vec.run.training_run import TrainingSummary
 from support.training.faulty_learners import dying_learner, straying_learner
-from support.training.scripted_crew import ScriptedCrew
+from support.training.scripted_pool import ScriptedPool
 from support.training_run import ROUND_WORDS, Run, equal, small_settings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -41,21 +41,21 @@ def local_ray() -> Iterator[None]:
         ray.shutdown()
 
 
-def await_recruit(crew: RayCrew) -> None:
+def await_recruit(pool: RayLearnerPool) -> None:
     """Until somebody can join: by itself, so short a training would be over before."""
     deadline = time.monotonic() + JOINED_S
-    while not crew.waiting:
+    while not pool.waiting:
         assert time.monotonic() < deadline, "nobody came"
         time.sleep(0.02)
 
 
-def kill(crew: RayCrew, *learners: int) -> None:
+def kill(pool: RayLearnerPool, *learners: int) -> None:
     """Their processes, as if the machine had taken them."""
     for learner in learners:
-        os.kill(crew.places[learner].pid, signal.SIGKILL)
+        os.kill(pool.hosts[learner].pid, signal.SIGKILL)
 
 
-def check_complete(run: Run, summary: Summary) -> None:
+def check_complete(run: Run, summary: TrainingSummary) -> None:
     """Every word counts once per epoch, and there is a result."""
     assert run.rounds[-1].words == run.rounds[-1].total_words == EPOCHS * summary.corpus_words
     assert np.isfinite(run.tables.input).all() and run.tables.output.any()
@@ -69,74 +69,74 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_actors_do_to_the_bit_what_learners_in_one_process_do(run: Run) -> None:
-    summary = run.train(SETTINGS, RayCrew(2))
+    summary = run.train(SETTINGS, RayLearnerPool(2))
     check_complete(run, summary)
     totals = summary.totals
-    assert {figures.learners for figures in run.rounds} == {2} and summary.lost == 0
+    assert {stats.learners for stats in run.rounds} == {2} and summary.lost == 0
     assert totals.words == EPOCHS * summary.corpus_words
     assert totals.merges == totals.rounds > 10 and totals.bytes_per_merge > 10_000 and 0 < totals.merge_share < 1
-    run.train(SETTINGS, ScriptedCrew(2))
+    run.train(SETTINGS, ScriptedPool(2))
     assert equal(run.saved[0][1], run.saved[1][1])
 
 
 def test_a_learner_is_killed_twice(run: Run) -> None:
-    crew = RayCrew(2)
+    pool = RayLearnerPool(2)
     kills = []
 
     def at_round(number: int) -> None:
-        if len(crew.learners) == 1:
-            await_recruit(crew)
+        if len(pool.learners) == 1:
+            await_recruit(pool)
         elif len(kills) < 2 and number > 3 * len(kills) + 3:
             kills.append(number)
-            kill(crew, crew.learners[len(kills) - 1])
+            kill(pool, pool.learners[len(kills) - 1])
 
     run.at_round = at_round
-    summary = run.train(SETTINGS, crew)
+    summary = run.train(SETTINGS, pool)
     check_complete(run, summary)
     assert len(kills) == 2 and summary.lost == 2
     # They were two again after each.
-    counts = [figures.learners for figures in run.rounds]
+    counts = [stats.learners for stats in run.rounds]
     assert counts[-1] == 2 and 1 in counts
     # What a killed learner did in its last round was done again.
     assert summary.totals.words >= EPOCHS * summary.corpus_words
 
 
 def test_all_learners_are_killed_and_it_goes_on_from_the_checkpoint(run: Run) -> None:
-    crew = RayCrew(2)
-    run.at_round = lambda number: kill(crew, *crew.learners) if number == 8 else None
-    summary = run.train(SETTINGS, crew)
+    pool = RayLearnerPool(2)
+    run.at_round = lambda number: kill(pool, *pool.learners) if number == 8 else None
+    summary = run.train(SETTINGS, pool)
     check_complete(run, summary)
     assert summary.lost == 2 and summary.totals.words < 2 * EPOCHS * summary.corpus_words
 
 
-@pytest.mark.parametrize("method", ["change", "agree"])
+@pytest.mark.parametrize("method", ["delta", "apply"])
 def test_a_learner_dies_in_the_middle_of_a_merge(method: str, run: Run, tmp_path: Path) -> None:
     died = tmp_path / "died"
-    crew = RayCrew(3, make=partial(dying_learner, method=method, died=str(died)))
+    pool = RayLearnerPool(3, make=partial(dying_learner, method=method, died=str(died)))
 
     def at_round(number: int) -> None:
-        if len(crew.learners) == 2 and number < 12:
-            await_recruit(crew)
+        if len(pool.learners) == 2 and number < 12:
+            await_recruit(pool)
 
     run.at_round = at_round
     # Hot rows alone in two of three rounds: what the dead learner had of the others is trained again.
     averaging = AveragingSettings(round_words=ROUND_WORDS, full_every=3, hot_rows=50)
-    summary = run.train(SETTINGS, crew, averaging=averaging)
+    summary = run.train(SETTINGS, pool, averaging=averaging)
     check_complete(run, summary)
     assert died.exists() and summary.lost == 1
     assert run.rounds[-1].learners == 3
 
 
 def test_learners_that_differ_after_a_merge_end_it(run: Run, tmp_path: Path) -> None:
-    crew = RayCrew(2, make=partial(straying_learner, strayed=str(tmp_path / "strayed")))
+    pool = RayLearnerPool(2, make=partial(straying_learner, strayed=str(tmp_path / "strayed")))
     with pytest.raises(TrainingError, match="the workers' tables differ after a merge"):
-        run.train(SETTINGS, crew)
+        run.train(SETTINGS, pool)
     assert not run.saved
 
 
 def test_what_a_learner_cannot_do_ends_it_with_one_line(run: Run) -> None:
     with pytest.raises(TrainingError, match="learning_rate") as told:
-        run.train(small_settings(epochs=200, learning_rate=10.0), RayCrew(2))
+        run.train(small_settings(epochs=200, learning_rate=10.0), RayLearnerPool(2))
     assert "\n" not in str(told.value)
 
 
@@ -144,12 +144,12 @@ def test_text_is_read_by_tasks_and_what_they_cannot_read_is_told_in_one_line(run
     run.text = run.text.parent / "bad.gz"
     run.text.write_bytes(b"no gzip")
     with pytest.raises(TrainingError, match=r"bad\.gz: cannot be read") as told:
-        run.train(SETTINGS, RayCrew(2))
+        run.train(SETTINGS, RayLearnerPool(2))
     assert "\n" not in str(told.value) and not run.work.exists()
 
 
 def test_more_workers_than_the_cluster_has_room_for() -> None:
     with pytest.raises(TrainingError, match="workers is 3: with 2 threads each, the Ray cluster has room for 2"):
-        RayCrew(3, threads=2)
+        RayLearnerPool(3, threads=2)
     with pytest.raises(TrainingError, match=r"workers is 1: with 1 threads and 1 GPUs each, .* room for 0"):
-        RayCrew(1, gpus=1)
+        RayLearnerPool(1, gpus=1)

@@ -62,7 +62,7 @@ class TrainProcess(EncodeProcess):
 
     def learners(self) -> list[psutil.Process]:
         """The actors that train."""
-        return self.named("ray::TrainerActor")
+        return self.named("ray::LearnerActor")
 
 
 def in_the_middle(meddle: Callable[[Path], Result], folder: Path) -> Result:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.training.word2vec.learner import Change, Ids, Trained
+from shoal.workers.training.word2vec.learner import Ids, ModelDelta, TrainResult
 from shoal.workers.training.word2vec.learners.cpu_learner import CpuLearner
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables
@@ -23,20 +23,20 @@ class DyingLearner(CpuLearner):
     died = Path()
     _calls = 0
 
-    def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> Trained:
+    def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> TrainResult:
         """Or dies."""
         self._live("train")
         return super().train(ids, first_rate, last_rate, seed)
 
-    def change(self, rows: int) -> Change:
+    def delta(self, rows: int) -> ModelDelta:
         """Or dies."""
-        self._live("change")
-        return super().change(rows)
+        self._live("delta")
+        return super().delta(rows)
 
-    def agree(self, rows: int, *merged: Change) -> None:
+    def apply(self, rows: int, *merged: ModelDelta) -> None:
         """Or dies."""
-        self._live("agree")
-        super().agree(rows, *merged)
+        self._live("apply")
+        super().apply(rows, *merged)
 
     def _live(self, method: str) -> None:
         self._calls += method == self.method
@@ -62,9 +62,9 @@ class StrayingLearner(CpuLearner):
 
     strayed = Path()
 
-    def agree(self, rows: int, *merged: Change) -> None:
+    def apply(self, rows: int, *merged: ModelDelta) -> None:
         """Or strays."""
-        super().agree(rows, *merged)
+        super().apply(rows, *merged)
         try:
             self.strayed.touch(exist_ok=False)
         except FileExistsError:

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from shoal.workers.evaluation import analogies, candidates
-from shoal.workers.evaluation.analogies import Score, score_analogies
-from shoal.workers.evaluation.analogy_questions import Question, Section
-from shoal.workers.evaluation.candidates import Candidates
+from shoal.workers.evaluation.analogies import QuestionScore, score_analogies
+from shoal.workers.evaluation.analogy_questions import Question, QuestionSection
+from shoal.workers.evaluation.candidates import WordCandidates
 
 
-def asked(*questions: str, name: str = "x", syntactic: bool = False) -> list[Section]:
-    return [Section(name, syntactic, tuple(Question(*question.split()) for question in questions))]
+def asked(*questions: str, name: str = "x", syntactic: bool = False) -> list[QuestionSection]:
+    return [QuestionSection(name, syntactic, tuple(Question(*question.split()) for question in questions))]
 
 
 # Axes are what is royal (and its opposite, young), male and female.
@@ -22,28 +22,28 @@ VECTORS = np.array(
 
 def test_the_nearest_word_other_than_the_three_is_the_answer():
     scores = score_analogies(
-        Candidates(WORDS, VECTORS), asked("man king woman queen", "man woman boy girl", "man king woman girl")
+        WordCandidates(WORDS, VECTORS), asked("man king woman queen", "man woman boy girl", "man king woman girl")
     )
-    assert scores.overall == Score(2, 3, 3)
+    assert scores.overall == QuestionScore(2, 3, 3)
 
 
 def test_a_question_with_an_unknown_word_is_not_answered():
     sections = asked("man king woman queen", "man king woman empress", "nought king woman queen")
-    score = score_analogies(Candidates(WORDS, VECTORS), sections).overall
-    assert (score, score.accuracy, score.coverage) == (Score(1, 1, 3), 1.0, 1 / 3)
-    restricted = score_analogies(Candidates(WORDS, VECTORS, restrict=3), sections).overall
-    assert (restricted, restricted.accuracy, restricted.coverage) == (Score(0, 0, 3), None, 0.0)
+    score = score_analogies(WordCandidates(WORDS, VECTORS), sections).overall
+    assert (score, score.accuracy, score.coverage) == (QuestionScore(1, 1, 3), 1.0, 1 / 3)
+    restricted = score_analogies(WordCandidates(WORDS, VECTORS, restrict=3), sections).overall
+    assert (restricted, restricted.accuracy, restricted.coverage) == (QuestionScore(0, 0, 3), None, 0.0)
 
 
 def test_case():
-    candidates = Candidates(WORDS, VECTORS)
-    assert score_analogies(candidates, asked("MAN King woman QUEEN")).overall == Score(1, 1, 1)
-    assert score_analogies(candidates, asked("MAN King woman QUEEN"), ignore_case=False).overall == Score(0, 0, 1)
+    candidates = WordCandidates(WORDS, VECTORS)
+    assert score_analogies(candidates, asked("MAN King woman QUEEN")).overall == QuestionScore(1, 1, 1)
+    assert score_analogies(candidates, asked("MAN King woman QUEEN"), ignore_case=False).overall == QuestionScore(0, 0, 1)
     # The question's own words are no answers, in whatever case the table has them again.
     vectors = np.array([[2, 1, 0], [0, 1, 0], [0, 0, 1], [2, -1, 2], [1, 0, 1]], dtype=np.float32)
-    twice = Candidates(("king", "man", "woman", "Woman", "queen"), vectors)
-    assert score_analogies(twice, asked("man king woman queen")).overall == Score(1, 1, 1)
-    assert score_analogies(twice, asked("man king woman queen"), ignore_case=False).overall == Score(0, 1, 1)
+    twice = WordCandidates(("king", "man", "woman", "Woman", "queen"), vectors)
+    assert score_analogies(twice, asked("man king woman queen")).overall == QuestionScore(1, 1, 1)
+    assert score_analogies(twice, asked("man king woman queen"), ignore_case=False).overall == QuestionScore(0, 1, 1)
 
 
 def test_sums_of_sections():
@@ -52,18 +52,22 @@ def test_sums_of_sections():
         *asked("man woman boy girl", name="gram1", syntactic=True),
         *asked(name="none"),
     ]
-    scores = score_analogies(Candidates(WORDS, VECTORS), sections)
+    scores = score_analogies(WordCandidates(WORDS, VECTORS), sections)
     assert [(one.name, one.syntactic, one.score) for one in scores.sections] == [
-        ("x", False, Score(1, 2, 2)),
-        ("gram1", True, Score(1, 1, 1)),
-        ("none", False, Score(0, 0, 0)),
+        ("x", False, QuestionScore(1, 2, 2)),
+        ("gram1", True, QuestionScore(1, 1, 1)),
+        ("none", False, QuestionScore(0, 0, 0)),
     ]
-    assert (scores.semantic, scores.syntactic, scores.overall) == (Score(1, 2, 2), Score(1, 1, 1), Score(2, 3, 3))
+    assert (scores.semantic, scores.syntactic, scores.overall) == (
+        QuestionScore(1, 2, 2),
+        QuestionScore(1, 1, 1),
+        QuestionScore(2, 3, 3),
+    )
 
 
 def test_too_few_words_to_answer_with():
-    candidates = Candidates(WORDS[:3], VECTORS[:3])
-    assert score_analogies(candidates, asked("man king woman man")).overall == Score(0, 1, 1)
+    candidates = WordCandidates(WORDS[:3], VECTORS[:3])
+    assert score_analogies(candidates, asked("man king woman man")).overall == QuestionScore(0, 1, 1)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -77,9 +81,9 @@ def test_blocks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, seed
     expected = [_plain(words, vectors, question.split()) for question in questions]
     monkeypatch.setattr(candidates, "BLOCK_ROWS", 7)
     monkeypatch.setattr(analogies, "BATCH_QUESTIONS", 11)
-    table = Candidates(words, vectors)
+    table = WordCandidates(words, vectors)
     got = score_analogies(table, asked(*questions)).overall
-    assert got == Score(expected.count(True), len(expected) - expected.count(None), 60)
+    assert got == QuestionScore(expected.count(True), len(expected) - expected.count(None), 60)
     assert 0 < got.answered < 60
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.workers.evaluation.analogy_questions import Question, Section, read_questions, words_of
+from shoal.workers.evaluation.analogy_questions import Question, QuestionSection, read_questions, words_of
 from shoal.workers.evaluation.errors import EvaluationError
 from support.shared_data import shared_data
 
@@ -19,23 +19,27 @@ def test_sections_of_googles_form(tmp_path: Path):
     text = "\ufeff: capital\r\nAthens Greece Oslo Norway\r\n\r\n:gram1-adverb\ncalm\tcalmly  slow slowly\n: empty\n"
     sections = read_questions(written(tmp_path, text))
     assert sections == [
-        Section("capital", False, (Question("Athens", "Greece", "Oslo", "Norway"),)),
-        Section("gram1-adverb", True, (Question("calm", "calmly", "slow", "slowly"),)),
-        Section("empty", False, ()),
+        QuestionSection("capital", False, (Question("Athens", "Greece", "Oslo", "Norway"),)),
+        QuestionSection("gram1-adverb", True, (Question("calm", "calmly", "slow", "slowly"),)),
+        QuestionSection("empty", False, ()),
     ]
     assert list(words_of(sections)) == ["Athens", "Greece", "Oslo", "Norway", "calm", "calmly", "slow", "slowly"]
 
 
 def test_lines_without_sections_are_one(tmp_path: Path):
-    assert read_questions(written(tmp_path, "a b c d\n")) == [Section("questions", False, (Question("a", "b", "c", "d"),))]
+    assert read_questions(written(tmp_path, "a b c d\n")) == [
+        QuestionSection("questions", False, (Question("a", "b", "c", "d"),))
+    ]
 
 
 def test_sections_of_a_csv_file_are_its_types(tmp_path: Path):
     text = ",type,word1,word2,word3,target\n0,JJ_JJR,good,better,rough,rougher\n1,NN,city,\"city's\",boy,boy's\n"
     text += "2,JJ_JJR,big,bigger,odd,odder\n"
     assert read_questions(written(tmp_path, text)) == [
-        Section("JJ_JJR", True, (Question("good", "better", "rough", "rougher"), Question("big", "bigger", "odd", "odder"))),
-        Section("NN", True, (Question("city", "city's", "boy", "boy's"),)),
+        QuestionSection(
+            "JJ_JJR", True, (Question("good", "better", "rough", "rougher"), Question("big", "bigger", "odd", "odder"))
+        ),
+        QuestionSection("NN", True, (Question("city", "city's", "boy", "boy's"),)),
     ]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from shoal.workers.evaluation.analogies import score_analogies
 from shoal.workers.evaluation.analogy_questions import read_questions
-from shoal.workers.evaluation.candidates import Candidates
+from shoal.workers.evaluation.candidates import WordCandidates
 from shoal.workers.evaluation.nearest import nearest_words
 from shoal.workers.evaluation.similarity import read_pairs, score_similarity
 from support.shared_data import shared_data
@@ -43,7 +43,7 @@ def test_analogies_by_section(table: tuple[list[str], np.ndarray], peer: Any, tm
     some = [line for number, line in enumerate(lines) if line.startswith(":") or number % 9 == 0]
     path = tmp_path / "questions.txt"
     path.write_text("\n".join(some))
-    scores = score_analogies(Candidates(*table, restrict=7000), read_questions(path), ignore_case)
+    scores = score_analogies(WordCandidates(*table, restrict=7000), read_questions(path), ignore_case)
     accuracy, sections = peer.evaluate_word_analogies(str(path), restrict_vocab=7000, case_insensitive=ignore_case)
     expected = [(one["section"], len(one["correct"]), len(one["correct"]) + len(one["incorrect"])) for one in sections[:-1]]
     assert [(one.name, one.score.right, one.score.answered) for one in scores.sections] == expected
@@ -54,14 +54,14 @@ def test_analogies_by_section(table: tuple[list[str], np.ndarray], peer: Any, tm
 @pytest.mark.parametrize("name", ["wordsim353", "men-3000", "yp-130"])
 def test_similarity(table: tuple[list[str], np.ndarray], peer: Any, name: str):
     path = shared_data(f"words/similarity/{name}.tsv")
-    score = score_similarity(Candidates(*table), read_pairs(path))
+    score = score_similarity(WordCandidates(*table), read_pairs(path))
     _, (correlation, _), unknown_percent = peer.evaluate_word_pairs(str(path))
     assert score.spearman == pytest.approx(correlation, abs=1e-9)
     assert score.coverage == pytest.approx(1 - unknown_percent / 100)
 
 
 def test_nearest_words(table: tuple[list[str], np.ndarray], peer: Any):
-    found = nearest_words(Candidates(*table), ["king", "woman"], ["man"], count=20)
+    found = nearest_words(WordCandidates(*table), ["king", "woman"], ["man"], count=20)
     expected = peer.most_similar(positive=["king", "woman"], negative=["man"], topn=20)
     assert [one.word for one in found] == [word for word, _ in expected]
     assert [one.cosine for one in found] == pytest.approx([cosine for _, cosine in expected], abs=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from shoal.workers.evaluation import candidates as module
-from shoal.workers.evaluation.candidates import Candidates
+from shoal.workers.evaluation.candidates import WordCandidates
 from shoal.workers.evaluation.errors import EvaluationError
 from shoal.workers.evaluation.nearest import nearest_words
 
@@ -13,25 +13,25 @@ VECTORS = np.array([[0, 4, 0], [1, 1, 0], [1, 0, 0], [0, 0, 1], [0, 0, 0], [1, 0
 
 
 @pytest.fixture(params=[2, 4096])
-def candidates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Candidates:
+def candidates(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> WordCandidates:
     monkeypatch.setattr(module, "BLOCK_ROWS", request.param)
-    return Candidates(WORDS, VECTORS)
+    return WordCandidates(WORDS, VECTORS)
 
 
-def test_the_most_similar_come_first_without_the_word_itself(candidates: Candidates):
+def test_the_most_similar_come_first_without_the_word_itself(candidates: WordCandidates):
     found = nearest_words(candidates, ["man"], count=2)
     assert [one.word for one in found] == ["king", "paris"]
     assert [one.cosine for one in found] == pytest.approx([2**-0.5, 0.1 / 4.01**0.5])
 
 
-def test_sums_and_differences(candidates: Candidates):
+def test_sums_and_differences(candidates: WordCandidates):
     (best,) = nearest_words(candidates, ["king", "woman"], ["man"], count=1)
     # With s = sqrt(1/2), what is asked for is (s, s - 1, 1).
     side = 2**-0.5
     assert (best.word, best.cosine) == ("queen", pytest.approx((side + 1) * side / (side**2 + (side - 1) ** 2 + 1) ** 0.5))
 
 
-def test_fewer_words_than_asked_for(candidates: Candidates):
+def test_fewer_words_than_asked_for(candidates: WordCandidates):
     found = nearest_words(candidates, ["man"], count=100)
     assert {one.word for one in found} == {*WORDS} - {"man", "nought"}
 
@@ -47,6 +47,8 @@ def test_fewer_words_than_asked_for(candidates: Candidates):
         (["king"], ["king"], 10, "add up to zero"),
     ],
 )
-def test_what_cannot_be_answered(candidates: Candidates, positive: list[str], negative: list[str], count: int, told: str):
+def test_what_cannot_be_answered(
+    candidates: WordCandidates, positive: list[str], negative: list[str], count: int, told: str
+):
     with pytest.raises(EvaluationError, match=told):
         nearest_words(candidates, positive, negative, count)

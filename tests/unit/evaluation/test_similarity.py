@@ -7,9 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.workers.evaluation.candidates import Candidates
+from shoal.workers.evaluation.candidates import WordCandidates
 from shoal.workers.evaluation.errors import EvaluationError
-from shoal.workers.evaluation.similarity import Pair, SimilarityScore, average_ranks, read_pairs, score_similarity, spearman
+from shoal.workers.evaluation.similarity import (
+    SimilarityScore,
+    WordPair,
+    average_ranks,
+    read_pairs,
+    score_similarity,
+    spearman,
+)
 
 
 def test_ranks_of_equals():
@@ -38,16 +45,16 @@ VECTORS = np.array([[1, 0], [1, 0.2], [0, 1], [0, 1], [0, 0]], dtype=np.float32)
 
 def test_pairs_with_unknown_words_are_left_out_and_counted():
     pairs = [
-        Pair("cat", "tiger", 9),
-        Pair("TIGER", "car", 3),
-        Pair("Cat", "car", 1),
-        Pair("cat", "dog", 5),
-        Pair("nought", "cat", 5),
+        WordPair("cat", "tiger", 9),
+        WordPair("TIGER", "car", 3),
+        WordPair("Cat", "car", 1),
+        WordPair("cat", "dog", 5),
+        WordPair("nought", "cat", 5),
     ]
-    score = score_similarity(Candidates(WORDS, VECTORS), pairs)
+    score = score_similarity(WordCandidates(WORDS, VECTORS), pairs)
     assert score == SimilarityScore(1.0, 3, 5) and score.coverage == 0.6
-    assert score_similarity(Candidates(WORDS, VECTORS), pairs, ignore_case=False) == SimilarityScore(-1.0, 2, 5)
-    assert score_similarity(Candidates(WORDS, VECTORS), pairs[3:]) == SimilarityScore(None, 0, 2)
+    assert score_similarity(WordCandidates(WORDS, VECTORS), pairs, ignore_case=False) == SimilarityScore(-1.0, 2, 5)
+    assert score_similarity(WordCandidates(WORDS, VECTORS), pairs[3:]) == SimilarityScore(None, 0, 2)
 
 
 def written(folder: Path, text: str) -> Path:
@@ -68,11 +75,11 @@ def written(folder: Path, text: str) -> Path:
     ],
 )
 def test_forms_of_files(tmp_path: Path, text: str):
-    assert read_pairs(written(tmp_path, text)) == [Pair("love", "sex", 6.77), Pair("big apple", "cat", 7.0)]
+    assert read_pairs(written(tmp_path, text)) == [WordPair("love", "sex", 6.77), WordPair("big apple", "cat", 7.0)]
 
 
 def test_white_space_parts_columns_too(tmp_path: Path):
-    assert read_pairs(written(tmp_path, "sun  sunlight 50\n")) == [Pair("sun", "sunlight", 50.0)]
+    assert read_pairs(written(tmp_path, "sun  sunlight 50\n")) == [WordPair("sun", "sunlight", 50.0)]
 
 
 @pytest.mark.parametrize(

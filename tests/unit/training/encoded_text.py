@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, Unit, plan_units
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.counting import UnitCounts, id_blocks, read_words, scan_unit
+from shoal.workers.training.word2vec.corpus.units import CorpusUnit, plan_units
 from shoal.workers.training.word2vec.learner import SENTENCE_END
 
 
@@ -16,14 +17,14 @@ def write_corpus(folder: Path, text: str | bytes, name: str = "corpus.txt") -> P
     return path
 
 
-def scan(path: Path, reading: CorpusSettings) -> list[UnitCounts]:
+def scan(path: Path, corpus_settings: CorpusSettings) -> list[UnitCounts]:
     folder = path.parent / "encoded"
     folder.mkdir(exist_ok=True)
-    return [scan_unit(unit, reading, folder) for unit in units_of(path, reading)]
+    return [scan_unit(unit, corpus_settings, folder) for unit in units_of(path, corpus_settings)]
 
 
-def units_of(path: Path, reading: CorpusSettings) -> list[Unit]:
-    return plan_units([str(path)], reading)
+def units_of(path: Path, corpus_settings: CorpusSettings) -> list[CorpusUnit]:
+    return plan_units([str(path)], corpus_settings)
 
 
 def sentences_of(counts: UnitCounts) -> list[list[str]]:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training.word2vec.averaging.averaging import Scheme, merge
-from shoal.workers.training.word2vec.learner import Delta
+from shoal.workers.training.word2vec.averaging.merge import MergeScheme, merge
+from shoal.workers.training.word2vec.learner import TableDelta
 
 WORDS, WIDTH = 12, 16
 Dense = npt.NDArray[np.float32]
@@ -27,12 +27,12 @@ def changes(draw: st.DrawFn) -> list[Dense]:
     return list((random.normal(0, 1, (learners, WORDS, WIDTH)) * moved).astype(np.float32))
 
 
-def sparse(table: Dense) -> Delta:
+def sparse(table: Dense) -> TableDelta:
     rows = np.flatnonzero(table.any(axis=1)).astype(np.int32)
-    return Delta(rows, table[rows])
+    return TableDelta(rows, table[rows])
 
 
-def dense(delta: Delta) -> Dense:
+def dense(delta: TableDelta) -> Dense:
     table = np.zeros((WORDS, WIDTH), np.float32)
     table[delta.rows] = delta.values
     return table
@@ -60,12 +60,12 @@ def norm_ratio(tables: Sequence[Dense]) -> Dense:
 def test_schemes_are_what_their_formulas_say(tables: list[Dense]) -> None:
     deltas = [sparse(table) for table in tables]
     expected = {
-        Scheme.MEAN: np.mean(tables, axis=0),
-        Scheme.ADASUM: adasum(tables),
-        Scheme.NORM_RATIO: norm_ratio(tables),
+        MergeScheme.MEAN: np.mean(tables, axis=0),
+        MergeScheme.ADASUM: adasum(tables),
+        MergeScheme.NORM_RATIO: norm_ratio(tables),
     }
     factors = np.linspace(0.2, 1, WORDS).astype(np.float32)
-    expected[Scheme.CONTRACTION] = np.sum(tables, axis=0) * factors[:, None]
+    expected[MergeScheme.CONTRACTION] = np.sum(tables, axis=0) * factors[:, None]
     for scheme, table in expected.items():
         merged = merge(scheme, deltas, len(deltas), factors)
         assert (np.diff(merged.rows) > 0).all() and merged.rows.dtype == np.int32 and merged.values.dtype == np.float32
@@ -79,7 +79,7 @@ def test_ranges_of_rows_merge_by_themselves(tables: list[Dense], one: int, other
     deltas = [sparse(table) for table in tables]
     cuts = [0, *sorted((one, other)), WORDS]
     factors = np.linspace(0.2, 1, WORDS).astype(np.float32)
-    for scheme in Scheme:
+    for scheme in MergeScheme:
         parts = [
             merge(scheme, [delta.between(first, end) for delta in deltas], len(deltas), factors)
             for first, end in pairwise(cuts)
@@ -89,22 +89,22 @@ def test_ranges_of_rows_merge_by_themselves(tables: list[Dense], one: int, other
         np.testing.assert_allclose(np.concatenate([part.values for part in parts]), whole.values, atol=1e-6)
 
 
-@pytest.mark.parametrize("scheme", [Scheme.ADASUM, Scheme.NORM_RATIO])
+@pytest.mark.parametrize("scheme", [MergeScheme.ADASUM, MergeScheme.NORM_RATIO])
 @pytest.mark.parametrize("learners", [2, 4, 8])
-def test_agreeing_changes_are_averaged_and_independent_ones_added(scheme: Scheme, learners: int) -> None:
+def test_agreeing_changes_are_averaged_and_independent_ones_added(scheme: MergeScheme, learners: int) -> None:
     same = np.full((1, WIDTH), 0.25, np.float32)
     row = np.array([3], np.int32)
-    np.testing.assert_allclose(merge(scheme, [Delta(row, same)] * learners, learners).values, same, rtol=1e-5)
-    apart = [Delta(row, np.eye(1, WIDTH, k, dtype=np.float32)) for k in range(learners)]
+    np.testing.assert_allclose(merge(scheme, [TableDelta(row, same)] * learners, learners).values, same, rtol=1e-5)
+    apart = [TableDelta(row, np.eye(1, WIDTH, k, dtype=np.float32)) for k in range(learners)]
     expected = (np.arange(WIDTH) < learners).astype(np.float32)[None]
     np.testing.assert_allclose(merge(scheme, apart, learners).values, expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("scheme", [Scheme.ADASUM, Scheme.NORM_RATIO])
-def test_a_row_that_one_learner_changed_keeps_its_change(scheme: Scheme) -> None:
+@pytest.mark.parametrize("scheme", [MergeScheme.ADASUM, MergeScheme.NORM_RATIO])
+def test_a_row_that_one_learner_changed_keeps_its_change(scheme: MergeScheme) -> None:
     one, other = (
-        Delta(np.array([1, 5], np.int32), np.ones((2, WIDTH), np.float32)),
-        Delta(np.array([2], np.int32), np.full((1, WIDTH), 2, np.float32)),
+        TableDelta(np.array([1, 5], np.int32), np.ones((2, WIDTH), np.float32)),
+        TableDelta(np.array([2], np.int32), np.full((1, WIDTH), 2, np.float32)),
     )
     merged = merge(scheme, [one, other], 4)
     assert merged.rows.tolist() == [1, 2, 5] and merged.values[:, 0].tolist() == [1, 2, 1]
@@ -112,6 +112,6 @@ def test_a_row_that_one_learner_changed_keeps_its_change(scheme: Scheme) -> None
 
 def test_tiny_changes_whose_squares_vanish_do_no_harm() -> None:
     row, tiny = np.array([0], np.int32), np.full((1, WIDTH), 1e-30, np.float32)
-    for scheme in Scheme:
-        merged = merge(scheme, [Delta(row, tiny)] * 3, 3, np.ones(1, np.float32))
+    for scheme in MergeScheme:
+        merged = merge(scheme, [TableDelta(row, tiny)] * 3, 3, np.ones(1, np.float32))
         assert np.isfinite(merged.values).all()

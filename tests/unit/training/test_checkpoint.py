@@ -12,10 +12,10 @@ import pytest
 
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.run.checkpoint import Checkpoint, is_due
-from shoal.workers.training.word2vec.run.schedule import Piece, State
+from shoal.workers.training.word2vec.run.schedule import EpochSpan, ScheduleState
 from shoal.workers.training.word2vec.tables import Tables
 
-STATE = State(rounds=7, epochs=2, done=1234, queue=(Piece(0, 3), Piece(1, 0)))
+STATE = ScheduleState(rounds=7, epochs=2, done=1234, queue=(EpochSpan(0, 3), EpochSpan(1, 0)))
 
 
 def checkpoint(seed: int = 1, count: int = 50) -> Checkpoint:

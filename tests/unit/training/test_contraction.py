@@ -43,13 +43,15 @@ def test_rare_words_are_added_and_common_ones_averaged(cbow: bool) -> None:
 
 def test_what_was_not_trained_is_added_and_more_text_or_a_higher_rate_nears_the_mean() -> None:
     contraction = Contraction(Word2VecSettings(), COUNTS)
-    efforts = [contraction.factors(np.full(len(COUNTS), effort), 4).input for effort in (0.0, 100.0, 1000.0, 100_000.0)]
+    efforts = [contraction.factors(np.full(len(COUNTS), lr_words), 4).input for lr_words in (0.0, 100.0, 1000.0, 100_000.0)]
     np.testing.assert_allclose(efforts[0], 1, atol=1e-6)
     assert all((after <= before).all() for before, after in pairwise(efforts))
     # One row may have been merged long before the others.
-    effort = np.zeros(len(COUNTS))
-    effort[2] = 100_000
-    assert contraction.factors(effort, 4).input.tolist() == [1 if row != 2 else efforts[3][2] for row in range(len(COUNTS))]
+    lr_words = np.zeros(len(COUNTS))
+    lr_words[2] = 100_000
+    assert contraction.factors(lr_words, 4).input.tolist() == [
+        1 if row != 2 else efforts[3][2] for row in range(len(COUNTS))
+    ]
 
 
 def test_one_learner_keeps_what_it_learned() -> None:

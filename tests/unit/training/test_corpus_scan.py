@@ -16,9 +16,8 @@ from encoded_text import scan, sentences_of, units_of, words_of_all, write_corpu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training.word2vec.corpus import counting
-from shoal.workers.training.word2vec.corpus import text_blocks as reading
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus import counting, text_blocks
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.counting import read_words, scan_unit
 from shoal.workers.training.word2vec.errors import TrainingError
 
@@ -56,8 +55,8 @@ def test_parts_of_any_bytes_say_what_python_would(
     content = b"." + b"".join(runs)
     path = write_corpus(tmp_path_factory.mktemp("corpus"), content)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "CHUNK_BYTES", chunk)
-        patch.setattr(reading, "LINE_BYTES", chunk)
+        patch.setattr(text_blocks, "CHUNK_BYTES", chunk)
+        patch.setattr(text_blocks, "LINE_BYTES", chunk)
         parts = scan(path, CorpusSettings(unit_bytes=unit_bytes))
     decoded = content.decode(errors="replace")
     assert words_of_all(parts) == decoded.split()
@@ -69,10 +68,10 @@ def test_parts_of_any_bytes_say_what_python_would(
 def test_text_without_white_space_is_cut_between_characters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, unit_bytes: int
 ) -> None:
-    monkeypatch.setattr(reading, "WORD_REACH", 16)
-    monkeypatch.setattr(reading, "LINE_REACH", 16)
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 5)
-    monkeypatch.setattr(reading, "LINE_BYTES", 40)
+    monkeypatch.setattr(text_blocks, "WORD_REACH", 16)
+    monkeypatch.setattr(text_blocks, "LINE_REACH", 16)
+    monkeypatch.setattr(text_blocks, "CHUNK_BYTES", 5)
+    monkeypatch.setattr(text_blocks, "LINE_BYTES", 40)
     text = "語aß\N{GRINNING FACE}" * 40
     parts = scan(write_corpus(tmp_path, text), CorpusSettings(unit_bytes=unit_bytes))
     words = words_of_all(parts)
@@ -93,8 +92,8 @@ def test_a_long_line_is_cut_alike_whatever_it_is_read_in(tmp_path: Path, monkeyp
     (whole,) = scan(path, CorpusSettings(max_sentence=7))
     expected = sentences_of(whole)
     for chunk in (64, 101):
-        monkeypatch.setattr(reading, "CHUNK_BYTES", chunk)
-        monkeypatch.setattr(reading, "LINE_BYTES", chunk)
+        monkeypatch.setattr(text_blocks, "CHUNK_BYTES", chunk)
+        monkeypatch.setattr(text_blocks, "LINE_BYTES", chunk)
         (part,) = scan(path, CorpusSettings(max_sentence=7))
         assert sentences_of(part) == expected
 
@@ -117,8 +116,8 @@ def test_scanning_again_writes_the_same_files(tmp_path: Path) -> None:
 
 def test_many_distinct_words_begin_a_new_section(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "MAX_DISTINCT", 100)
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 256)
-    monkeypatch.setattr(reading, "LINE_BYTES", 256)
+    monkeypatch.setattr(text_blocks, "CHUNK_BYTES", 256)
+    monkeypatch.setattr(text_blocks, "LINE_BYTES", 256)
     words = [f"w{number}" for number in range(1000)] + ["w1", "w2"]
     (part,) = scan(write_corpus(tmp_path, " ".join(words)), CorpusSettings())
     assert len(part.sections) > 3
@@ -191,7 +190,8 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> 
     folder.mkdir()
     script = (
         "import resource, signal, sys; from pathlib import Path\n"
-        "from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, plan_units\n"
+        "from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings\n"
+        "from shoal.workers.training.word2vec.corpus.units import plan_units\n"
         "from shoal.workers.training.word2vec.corpus.counting import scan_unit\n"
         "from shoal.workers.training.word2vec.errors import TrainingError\n"
         # A file that may not grow fails as one on a full disk does: in the middle of writing.
@@ -208,8 +208,8 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> 
 
 
 def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "CHUNK_BYTES", 10_000)
-    monkeypatch.setattr(reading, "LINE_BYTES", 40_000)
+    monkeypatch.setattr(text_blocks, "CHUNK_BYTES", 10_000)
+    monkeypatch.setattr(text_blocks, "LINE_BYTES", 40_000)
     monkeypatch.setattr(counting, "_BLOCK_IDS", 10_000)
     peaks = []
     for repeats in (50_000, 200_000):

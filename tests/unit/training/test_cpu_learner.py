@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from shoal.workers.training.word2vec.averaging.averaging import Scheme, merge
+from shoal.workers.training.word2vec.averaging.merge import MergeScheme, merge
 from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.learner import SENTENCE_END, Change, Delta
+from shoal.workers.training.word2vec.learner import SENTENCE_END, ModelDelta, TableDelta
 from shoal.workers.training.word2vec.learners.cpu_learner import CpuLearner, _sentence_cuts
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables, aligned, padded
@@ -36,11 +36,11 @@ def test_a_change_is_the_difference_in_the_rows_that_differ() -> None:
     one.train(np.array([3, 4, 3, SENTENCE_END], np.int32), 0.05, 0.05, 1)
     # The outputs are zeros at first: what is learnt first is learnt by them.
     one.train(np.array([3, 4, 3, SENTENCE_END], np.int32), 0.05, 0.05, 2)
-    change = one.change(WORDS)
+    change = one.delta(WORDS)
     assert change.input.rows.tolist() == [3, 4]
     np.testing.assert_array_equal(change.input.values, one.tables().input[[3, 4]] - before[[3, 4]])
     assert {3, 4} <= set(change.output.rows.tolist()) and change.output.values.any(axis=1).all()
-    assert one.change(4).input.rows.tolist() == [3]
+    assert one.delta(4).input.rows.tolist() == [3]
     assert change.nbytes == sum(part.rows.nbytes + part.values.nbytes for part in (change.input, change.output))
 
 
@@ -49,17 +49,17 @@ def test_learners_agree_after_a_merge() -> None:
     for round in range(3):
         for number, one in enumerate(learners):
             one.train(sentences(10 * round + number), 0.05, 0.05, number)
-        found = [one.change(WORDS) for one in learners]
-        merged = Change(
-            merge(Scheme.ADASUM, [change.input for change in found], 3),
-            merge(Scheme.ADASUM, [change.output for change in found], 3),
+        found = [one.delta(WORDS) for one in learners]
+        merged = ModelDelta(
+            merge(MergeScheme.ADASUM, [change.input for change in found], 3),
+            merge(MergeScheme.ADASUM, [change.output for change in found], 3),
         )
         for one in learners:
-            one.agree(WORDS, merged)
+            one.apply(WORDS, merged)
         first = learners[0].tables()
         for other in learners[1:]:
             assert np.array_equal(first.input, other.tables().input) and np.array_equal(first.output, other.tables().output)
-        assert all(not len(one.change(WORDS).input.rows) for one in learners)
+        assert all(not len(one.delta(WORDS).input.rows) for one in learners)
 
 
 def test_rows_that_are_not_merged_keep_what_the_learner_made_of_them() -> None:
@@ -67,30 +67,32 @@ def test_rows_that_are_not_merged_keep_what_the_learner_made_of_them() -> None:
     one.train(sentences(1), 0.05, 0.05, 1)
     one.train(sentences(2), 0.05, 0.05, 1)
     rare = one.tables().input[10:].copy()
-    found = one.change(10)
-    one.agree(10, Change(Delta(found.input.rows, found.input.values * np.float32(0.5)), found.output))
+    found = one.delta(10)
+    one.apply(10, ModelDelta(TableDelta(found.input.rows, found.input.values * np.float32(0.5)), found.output))
     assert np.array_equal(one.tables().input[10:], rare)
-    left = one.change(WORDS)
+    left = one.delta(WORDS)
     assert left.input.rows.min() >= 10 and len(left.input.rows) > 5
 
 
 def test_an_agreement_undoes_what_was_not_merged() -> None:
     one, untouched = learner(), learner()
     one.train(sentences(1), 0.05, 0.05, 1)
-    empty = Delta(np.empty(0, np.int32), np.empty((0, padded(20)), np.float32))
-    one.agree(WORDS, Change(empty, empty))
+    empty = TableDelta(np.empty(0, np.int32), np.empty((0, padded(20)), np.float32))
+    one.apply(WORDS, ModelDelta(empty, empty))
     assert np.array_equal(one.tables().output, untouched.tables().output)
 
 
 def test_merged_changes_may_be_read_only() -> None:
     one = learner()
     one.train(sentences(1), 0.05, 0.05, 1)
-    found = one.change(WORDS)
+    found = one.delta(WORDS)
     for delta in (found.input, found.output):
         delta.rows.flags.writeable = delta.values.flags.writeable = False
-    merged = Change(merge(Scheme.ADASUM, [found.input] * 2, 2), merge(Scheme.NORM_RATIO, [found.output] * 2, 2))
-    one.agree(WORDS, found)
-    one.agree(WORDS, merged)
+    merged = ModelDelta(
+        merge(MergeScheme.ADASUM, [found.input] * 2, 2), merge(MergeScheme.NORM_RATIO, [found.output] * 2, 2)
+    )
+    one.apply(WORDS, found)
+    one.apply(WORDS, merged)
 
 
 def test_threads_share_the_text_and_train_all_of_it() -> None:
@@ -121,11 +123,11 @@ def test_numbers_beyond_all_bounds_are_told_with_the_learning_rate() -> None:
     one.train(sentences(1), 0.05, 0.05, 1)
     one.tables().input[7, 3] = np.nan
     with pytest.raises(TrainingError, match=r"learning_rate 0\.025 is too high"):
-        one.change(WORDS)
+        one.delta(WORDS)
     one.tables().input[7, 3] = np.inf
     with pytest.raises(TrainingError, match="learning_rate"):
-        one.change(WORDS)
-    one.change(7)
+        one.delta(WORDS)
+    one.delta(7)
 
 
 def test_tables_are_aligned_and_padded_with_zeros() -> None:

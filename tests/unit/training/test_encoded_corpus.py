@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from shoal.workers.runtime.durable_files import PARTIAL
 from shoal.workers.training.word2vec.corpus import counting, vocabulary
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.encoded_corpus import MANIFEST, VOCABULARY, EncodedCorpus, encode_unit
 from shoal.workers.training.word2vec.corpus.vocabulary import build_vocabulary, merge_counts
 from shoal.workers.training.word2vec.errors import TrainingError
@@ -27,8 +27,10 @@ from shoal.workers.training.word2vec.settings import Word2VecSettings
 LINES = st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=12), min_size=1, max_size=40)
 
 
-def encode(path: Path, reading: CorpusSettings, settings: Word2VecSettings, span_words: int = 50_000) -> EncodedCorpus:
-    parts = scan(path, reading)
+def encode(
+    path: Path, corpus_settings: CorpusSettings, settings: Word2VecSettings, span_words: int = 50_000
+) -> EncodedCorpus:
+    parts = scan(path, corpus_settings)
     words = build_vocabulary(merge_counts(parts), settings)
     folder = path.parent / "encoded"
     return EncodedCorpus.write(folder, "digest", words, [encode_unit(part, words, folder, span_words) for part in parts])
@@ -133,7 +135,8 @@ def test_a_scan_that_is_killed_leaves_nothing_that_counts(tmp_path: Path) -> Non
     folder.mkdir()
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
-        "from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, plan_units\n"
+        "from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings\n"
+        "from shoal.workers.training.word2vec.corpus.units import plan_units\n"
         "from shoal.workers.training.word2vec.corpus.counting import scan_unit\n"
         "reading = CorpusSettings(tokenizer='stopping:words', unit_bytes=60_000)\n"
         "for unit in plan_units([sys.argv[1]], reading): scan_unit(unit, reading, Path(sys.argv[2]))"

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from shoal.workers.training.word2vec.run.schedule import (
     ALONE_ROUND_WORDS,
     EARLY_SHARE,
-    Lease,
-    Piece,
+    EpochSpan,
     Schedule,
-    State,
+    ScheduleState,
+    SpanLease,
     worthwhile_learners,
 )
 from shoal.workers.training.word2vec.settings import Word2VecSettings
@@ -24,9 +24,9 @@ from shoal.workers.training.word2vec.settings import Word2VecSettings
 SPANS = st.lists(st.integers(1, 70), min_size=1, max_size=30)
 
 
-def trained_alone(schedule: Schedule) -> list[Lease]:
+def trained_alone(schedule: Schedule) -> list[SpanLease]:
     """The leases of one learner, from the first to the last."""
-    state, leases = State(), []
+    state, leases = ScheduleState(), []
     while not schedule.finished(state):
         state, given = schedule.lease(state, [0])
         leases.append(given[0])
@@ -41,7 +41,7 @@ def test_each_span_counts_once_per_epoch_whoever_is_lost(
 ) -> None:
     chosen = Word2VecSettings(epochs=epochs)
     schedule = Schedule(chosen, spans, round_words)
-    state, learners, newest, fruitless = State(), [0, 1, 2], 2, 0
+    state, learners, newest, fruitless = ScheduleState(), [0, 1, 2], 2, 0
     counted: Counter[int] = Counter()
     holding: dict[int, list[int]] = {}
     while not schedule.finished(state):
@@ -57,7 +57,7 @@ def test_each_span_counts_once_per_epoch_whoever_is_lost(
                 counted.update(holding.get(learner, []))
             holding.clear()
             assert state.done == sum(spans[span] * times for span, times in counted.items())
-            assert State.from_json(state.to_json()) == state
+            assert ScheduleState.from_json(state.to_json()) == state
         else:
             gone = set(learners) - set(survivors)
             state = schedule.lost(state, gone)
@@ -94,7 +94,7 @@ def test_one_learner_sees_each_epoch_whole_and_one_unbroken_line_of_rates(
 
 def rounds(schedule: Schedule, learners: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
     """The words that were trained before each round, and those of its leases."""
-    state = State()
+    state = ScheduleState()
     while not schedule.finished(state):
         before = schedule.trained(state)
         state, leases = schedule.lease(state, learners)
@@ -133,7 +133,7 @@ def test_no_round_is_longer_than_an_epoch() -> None:
 
 def test_what_a_lost_learner_held_since_the_last_whole_merge_is_trained_first() -> None:
     schedule = Schedule(Word2VecSettings(epochs=1), [10] * 400, 100)
-    begin = State(epochs=1, done=2000, queue=tuple(Piece(0, span) for span in range(200, 400)))
+    begin = ScheduleState(epochs=1, done=2000, queue=tuple(EpochSpan(0, span) for span in range(200, 400)))
     first, _ = schedule.lease(begin, [0, 1])
     second, _ = schedule.lease(first, [0, 1])
     assert schedule.trained(second) == 2400 and second.done == 2000
@@ -145,9 +145,9 @@ def test_what_a_lost_learner_held_since_the_last_whole_merge_is_trained_first() 
 
 
 def test_epochs_differ_and_seeds_decide_them() -> None:
-    def orders(seed: int) -> list[tuple[Piece, ...]]:
+    def orders(seed: int) -> list[tuple[EpochSpan, ...]]:
         schedule = Schedule(Word2VecSettings(epochs=2, seed=seed), [1] * 50, 1000)
-        state, orders = State(), []
+        state, orders = ScheduleState(), []
         for _ in range(2):
             state, leases = schedule.lease(state, [0])
             orders.append(state.held[0])
@@ -161,7 +161,7 @@ def test_epochs_differ_and_seeds_decide_them() -> None:
 
 def test_rounds_of_several_learners_grow_to_what_they_can_be() -> None:
     schedule = Schedule(Word2VecSettings(epochs=5), [50_000] * 2000, 0)
-    state, sizes = State(), []
+    state, sizes = ScheduleState(), []
     for _ in range(100):
         state, leases = schedule.lease(state, [0, 1, 2, 3])
         assert len(leases) == 4
@@ -173,7 +173,7 @@ def test_rounds_of_several_learners_grow_to_what_they_can_be() -> None:
     for size in sizes:
         assert size == 50_000 or size * 4 <= 0.1 * trained + 4 * 50_000
         trained += 4 * size
-    _, alone = schedule.lease(State(), [0])
+    _, alone = schedule.lease(ScheduleState(), [0])
     assert alone[0].words == ALONE_ROUND_WORDS
     _, many = schedule.lease(state, range(8))
     assert {lease.words for lease in many.values()} == {250_000}

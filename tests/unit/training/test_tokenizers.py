@@ -8,7 +8,7 @@ from encoded_text import scan, sentences_of, words_of_all, write_corpus
 
 from shoal.workers.encoding.model import Truncation
 from shoal.workers.encoding.word_vectors.word_splitting import WordReader
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.tokenizers import tokenizer_of
 from shoal.workers.training.word2vec.corpus.vocabulary import merge_counts
 from shoal.workers.training.word2vec.errors import TrainingError

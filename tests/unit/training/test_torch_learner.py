@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch")
 
 import shoal.workers.training.word2vec.learners.torch_learner as torch_learner  # noqa: E402
 from shoal.workers.training.word2vec.errors import TrainingError  # noqa: E402
-from shoal.workers.training.word2vec.learner import SENTENCE_END, Change, Delta, Ids, Trained  # noqa: E402
+from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids, ModelDelta, TableDelta, TrainResult  # noqa: E402
 from shoal.workers.training.word2vec.learners.torch_learner import TorchLearner, fitting_batch, pieces, word_bytes  # noqa: E402
 from shoal.workers.training.word2vec.learners.torch_step import skip_gram_step  # noqa: E402
 from shoal.workers.training.word2vec.learners.training_device import missing_cuda  # noqa: E402
@@ -92,8 +92,8 @@ def test_padding_stays_zero() -> None:
 def test_a_text_without_pairs_changes_nothing(ids: list[int]) -> None:
     learner = learner_of()
     done = learner.train(np.array(ids, dtype=np.int32), 0.05, 0.05, 1)
-    assert done == Trained(sum(word >= 0 for word in ids), 0.0, 0)
-    change = learner.change(WORDS)
+    assert done == TrainResult(sum(word >= 0 for word in ids), 0.0, 0)
+    change = learner.delta(WORDS)
     assert len(change.input.rows) == len(change.output.rows) == 0
 
 
@@ -103,16 +103,16 @@ def test_a_change_is_what_was_trained_and_agreeing_takes_it_over(device: str) ->
     before = learner.tables()
     # Words of the first two topics alone, without negatives that could be others: only these input rows change.
     learner.train(TEXT[(TEXT % TOPICS < 2) | (TEXT < 0)], 0.05, 0.05, 1)
-    after, change = learner.tables(), learner.change(WORDS)
+    after, change = learner.tables(), learner.delta(WORDS)
     assert change.input.rows.dtype == np.int32 and change.input.values.dtype == np.float32
     assert change.input.rows.tolist() == [word for word in range(WORDS) if word % TOPICS < 2]
     np.testing.assert_array_equal(change.input.values, (after.input - before.input)[change.input.rows])
 
-    merged = Change(
-        Delta(np.array([0, 5], np.int32), np.full((2, before.input.shape[1]), 0.5, np.float32)),
-        Delta(np.array([3], np.int32), np.full((1, before.input.shape[1]), 0.25, np.float32)),
+    merged = ModelDelta(
+        TableDelta(np.array([0, 5], np.int32), np.full((2, before.input.shape[1]), 0.5, np.float32)),
+        TableDelta(np.array([3], np.int32), np.full((1, before.input.shape[1]), 0.25, np.float32)),
     )
-    learner.agree(10, merged)
+    learner.apply(10, merged)
     agreed = learner.tables()
     expected_input, expected_output = before.input.copy(), before.output.copy()
     expected_input[[0, 5]] += np.float32(0.5)
@@ -123,17 +123,17 @@ def test_a_change_is_what_was_trained_and_agreeing_takes_it_over(device: str) ->
         np.testing.assert_array_equal(some, table[0:10:3])
     # What is beyond the rows that agree goes on, and is told later.
     np.testing.assert_array_equal(agreed.input[10:], after.input[10:])
-    later = learner.change(WORDS)
+    later = learner.delta(WORDS)
     assert later.input.rows.tolist() == [row for row in change.input.rows if row >= 10]
-    assert len(learner.change(10).input.rows) == 0
+    assert len(learner.delta(10).input.rows) == 0
 
 
 def test_changes_are_found_in_all_parts_of_a_table(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = learner_of()
     learner.train(TEXT, 0.05, 0.05, 1)
-    whole = learner.change(WORDS - 1)
+    whole = learner.delta(WORDS - 1)
     monkeypatch.setattr(torch_learner, "COMPARED_ROWS", 10)
-    parts = learner.change(WORDS - 1)
+    parts = learner.delta(WORDS - 1)
     assert whole.input.rows.tolist() == parts.input.rows.tolist() == list(range(WORDS - 1))
     np.testing.assert_array_equal(whole.output.values, parts.output.values)
 
@@ -146,7 +146,7 @@ def test_loading_copies_and_all_agree() -> None:
     kept = given.input.copy()
     given.input[:] = 7
     np.testing.assert_array_equal(learner.tables().input, kept)
-    assert len(learner.change(WORDS).input.rows) == 0
+    assert len(learner.delta(WORDS).input.rows) == 0
 
 
 def test_read_only_tables_and_texts_are_taken() -> None:
@@ -157,7 +157,7 @@ def test_read_only_tables_and_texts_are_taken() -> None:
     learner = learner_of()
     learner.load(given)
     learner.train(ids, 0.05, 0.05, 1)
-    assert len(learner.change(WORDS).input.rows) == WORDS
+    assert len(learner.delta(WORDS).input.rows) == WORDS
 
 
 def test_numbers_that_are_not_finite_are_told() -> None:
@@ -167,7 +167,7 @@ def test_numbers_that_are_not_finite_are_told() -> None:
     learner.load(tables)
     learner.train(TEXT, 2.5, 2.5, 1)
     with pytest.raises(TrainingError, match=r"^numbers have grown beyond all bounds: learning_rate 2\.5 is too high$"):
-        learner.change(WORDS)
+        learner.delta(WORDS)
 
 
 def test_an_id_beyond_the_vocabulary_is_refused() -> None:

@@ -10,17 +10,17 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from shoal.workers.training.word2vec.learners.torch_step import Step, cbow_step, skip_gram_step  # noqa: E402
-from shoal.workers.training.word2vec.learners.torch_windows import Batch  # noqa: E402
+from shoal.workers.training.word2vec.learners.torch_step import GradientStep, cbow_step, skip_gram_step  # noqa: E402
+from shoal.workers.training.word2vec.learners.torch_windows import WordBatch  # noqa: E402
 
 Doubles = npt.NDArray[np.float64]
-StepOf = Callable[[torch.Tensor, torch.Tensor, Batch, float], Step]
+StepOf = Callable[[torch.Tensor, torch.Tensor, WordBatch, float], GradientStep]
 WORDS, WIDTH, NEGATIVE, WINDOW, SIZE = 7, 8, 3, 2, 12
 STEPS = [pytest.param(skip_gram_step, id="skip-gram"), pytest.param(cbow_step, id="cbow")]
 NO_LIMIT, LIMIT = float("inf"), 0.3
 
 
-def some_batch(rate: float | None = None) -> Batch:
+def some_batch(rate: float | None = None) -> WordBatch:
     """So few words that rows repeat, words are drawn as their own negatives, and some words have no context at all."""
     draw = np.random.default_rng(3)
     within = draw.random((SIZE, 2 * WINDOW)) < 0.6
@@ -28,7 +28,7 @@ def some_batch(rate: float | None = None) -> Batch:
     negatives = draw.integers(0, WORDS, (SIZE, NEGATIVE))
     words = draw.integers(0, WORDS, SIZE)
     assert (negatives == words[:, None]).any()
-    return Batch(
+    return WordBatch(
         targets=torch.tensor(np.column_stack([words, negatives])),
         taken=torch.tensor(np.column_stack([np.ones(SIZE, bool), negatives != words[:, None]])),
         contexts=torch.tensor(draw.integers(0, WORDS, (SIZE, 2 * WINDOW))),
@@ -46,7 +46,7 @@ def sigmoid(value: float) -> float:
     return 1 / (1 + np.exp(-value))
 
 
-def places(batch: Batch, cbow: bool) -> list[tuple[int, list[int]]]:
+def places(batch: WordBatch, cbow: bool) -> list[tuple[int, list[int]]]:
     """Each place whose input is trained: of skip-gram every word of a context, of CBOW the whole context."""
     contexts = [
         [int(word) for word, within in zip(row, there, strict=True) if within]
@@ -57,13 +57,13 @@ def places(batch: Batch, cbow: bool) -> list[tuple[int, list[int]]]:
     return [(n, [word]) for n, context in enumerate(contexts) for word in context]
 
 
-def targets(batch: Batch, n: int) -> list[tuple[int, int]]:
+def targets(batch: WordBatch, n: int) -> list[tuple[int, int]]:
     """The word, labelled 1, and its negatives, labelled 0, but for the word itself."""
     word, *negatives = batch.targets[n].tolist()
     return [(word, 1)] + [(other, 0) for other in negatives if other != word]
 
 
-def loss_of(input: Doubles, output: Doubles, batch: Batch, cbow: bool) -> float:
+def loss_of(input: Doubles, output: Doubles, batch: WordBatch, cbow: bool) -> float:
     total = 0.0
     for n, context in places(batch, cbow):
         for target, label in targets(batch, n):
@@ -72,7 +72,7 @@ def loss_of(input: Doubles, output: Doubles, batch: Batch, cbow: bool) -> float:
     return total
 
 
-def changes_of(input: Doubles, output: Doubles, batch: Batch, cbow: bool, most: float) -> tuple[Doubles, Doubles]:
+def changes_of(input: Doubles, output: Doubles, batch: WordBatch, cbow: bool, most: float) -> tuple[Doubles, Doubles]:
     """What the tables change by, pair for pair; where a row's rates add up to more than `most`, as if they were `most`."""
     changes = np.zeros_like(input), np.zeros_like(output)
     rates = np.zeros(WORDS), np.zeros(WORDS)

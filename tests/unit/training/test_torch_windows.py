@@ -10,8 +10,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids  # noqa: E402
-from shoal.workers.training.word2vec.learners.torch_step import Step, cbow_step, skip_gram_step  # noqa: E402
-from shoal.workers.training.word2vec.learners.torch_windows import Batch, Sampler, windows  # noqa: E402
+from shoal.workers.training.word2vec.learners.torch_step import GradientStep, cbow_step, skip_gram_step  # noqa: E402
+from shoal.workers.training.word2vec.learners.torch_windows import Sampler, WordBatch, windows  # noqa: E402
 
 CPU = torch.device("cpu")
 COUNTS = np.array([5000, 900, 300, 60, 20], dtype=np.int64)
@@ -26,7 +26,7 @@ def some_text(words: int, sentence: int = 7) -> Ids:
     ).astype(np.int32)
 
 
-def drawn(ids: Ids, sample: float = 0.0, seed: int = 1, power: float = 0.75) -> Batch:
+def drawn(ids: Ids, sample: float = 0.0, seed: int = 1, power: float = 0.75) -> WordBatch:
     sampler = Sampler(COUNTS, sample, power, CPU)
     sampler.begin(seed)
     return sampler.batch(ids, (0.1, 0.02), WINDOW, NEGATIVE)
@@ -107,11 +107,11 @@ def test_a_text_without_words_is_empty(ids: list[int]) -> None:
 
 
 @pytest.mark.parametrize("step_of", [skip_gram_step, cbow_step])
-def test_within_a_text_nothing_waits_for_the_device(step_of: Callable[..., Step]) -> None:
+def test_within_a_text_nothing_waits_for_the_device(step_of: Callable[..., GradientStep]) -> None:
     """On the device `meta` tensors have a shape and no numbers: what depends on a number, for which a GPU would be waited
     for, is an error there, and so is a tensor that lies on the CPU."""
     text = drawn(some_text(50))
-    away = Batch(*(getattr(text, field).to("meta") for field in Batch.__slots__))
+    away = WordBatch(*(getattr(text, field).to("meta") for field in WordBatch.__slots__))
     input, output = (torch.zeros(len(COUNTS), 16, device="meta") for _ in range(2))
     step = step_of(input, output, away.part(10, 40), 0.5)
     step.apply(input, output)

@@ -15,17 +15,17 @@ from click.testing import CliRunner, Result
 
 from shoal.client.cli import main
 from shoal.cluster.jobs.word2vec import commands
-from shoal.cluster.jobs.word2vec.narrator import Narrator
+from shoal.cluster.jobs.word2vec.training_report import TrainingReport
 from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.word_vectors.saving import TableFormat
 from shoal.workers.encoding.word_vectors.word_folder import Pooling, read_word_folder
 from shoal.workers.encoding.word_vectors.word_table import WordTable, read_word_table
-from shoal.workers.training.word2vec.averaging.averaging import Scheme
 from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.averaging.merge import MergeScheme
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.learners.training_device import DEVICES
-from shoal.workers.training.word2vec.run import local_pool as local_crew
-from shoal.workers.training.word2vec.run.checkpoint import EVERY_S
+from shoal.workers.training.word2vec.run import local_pool as local_pool
+from shoal.workers.training.word2vec.run.checkpoint import CHECKPOINT_EVERY_S
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 
 SMALL = ("--dim", 8, "--epochs", 2, "--threads", 1, "--lowercase", "--tokenizer", "unicode")
@@ -143,9 +143,13 @@ def test_options_reach_the_training(corpus: Path, folder: Path, tmp_path: Path):
     table = trained(corpus, tmp_path / "all", *options, "--max-sentence", 20, "--phrases", 1, "--phrase-threshold", 50)
     assert table.vectors.shape == (50, 12)
     config = read_word_folder(tmp_path / "all", "all").config
-    reading = config.training["corpus"]
+    corpus_settings = config.training["corpus"]
     assert {name: config.training[name] for name in dataclasses.asdict(settings)} == dataclasses.asdict(settings)
-    assert (reading["max_sentence"], reading["phrases"], reading["phrase_threshold"]) == (20, 1, 50) and config.phrases
+    assert (corpus_settings["max_sentence"], corpus_settings["phrases"], corpus_settings["phrase_threshold"]) == (
+        20,
+        1,
+        50,
+    ) and config.phrases
 
 
 def test_the_folder_that_one_is_in(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -219,10 +223,10 @@ def test_the_device_is_told_where_it_was_left_open(corpus: Path, tmp_path: Path,
 
 def test_that_workers_are_many_is_told(capsys: pytest.CaptureFixture[str]):
     for worthwhile, kept in ((1, "1 worker keeps"), (3, "up to 3 workers keep")):
-        Narrator("v", as_json=False).crowded(31_000_000, worthwhile)
+        TrainingReport("v", as_json=False).crowded(31_000_000, worthwhile)
         told = capsys.readouterr()
         assert told.err == f"31,000,000 words in all epochs are few for so many workers: {kept} the quality of one\n"
-    Narrator("v", as_json=True).crowded(31_000_000, 3)
+    TrainingReport("v", as_json=True).crowded(31_000_000, 3)
     event = json.loads(capsys.readouterr().out)
     assert event == {"event": "crowded", "words": 31_000_000, "worthwhile_workers": 3}
 
@@ -245,7 +249,7 @@ def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest
     told = failed(train(corpus, output, "--workers", 2, "--device", "auto"))
     assert "device is 'auto', which a cluster's workers cannot agree on" in told
     assert "exact is set" in failed(train(corpus, output, "--workers", 2, "--gpus", 0.5, "--exact"))
-    monkeypatch.setattr(local_crew, "free_memory", lambda: 1 << 20)
+    monkeypatch.setattr(local_pool, "free_memory", lambda: 1 << 20)
     assert "GiB are free; take a smaller dim or max_vocabulary" in failed(train(corpus, output, "--dim", 4096))
     assert not output.exists()
 
@@ -259,10 +263,10 @@ def test_the_group_and_its_commands_explain_themselves():
 
 def test_what_help_says_is_what_the_libraries_have():
     assert {*commands.FORMATS} == {*TableFormat} and {*commands.POOLINGS} == {*Pooling}
-    assert {*commands.SCHEMES} == {*Scheme} and {*commands.DEVICES} == {*DEVICES}
-    averaging, reading = AveragingSettings(), CorpusSettings()
+    assert {*commands.SCHEMES} == {*MergeScheme} and {*commands.DEVICES} == {*DEVICES}
+    averaging, corpus_settings = AveragingSettings(), CorpusSettings()
     assert (averaging.scheme, averaging.round_words) == (commands.SCHEME, commands.ROUND_WORDS)
-    assert commands.CHECKPOINT_EVERY_S == EVERY_S
+    assert commands.CHECKPOINT_EVERY_S == CHECKPOINT_EVERY_S
     defaults = commands.word2vec.make_context("word2vec", ["corpus", "--output", "vectors"]).params
-    assert dataclasses.asdict(reading).items() - {("unit_bytes", reading.unit_bytes)} <= defaults.items()
+    assert dataclasses.asdict(corpus_settings).items() - {("unit_bytes", corpus_settings.unit_bytes)} <= defaults.items()
     assert (defaults["hot_rows"], defaults["full_every"]) == (averaging.hot_rows, averaging.full_every)

@@ -35,8 +35,8 @@ SHOAL = ("-m", "shoal.client.cli")
 # Sleeps after each of its hundreds of rounds, so that it is still under way when a machine that stood still goes on.
 UNHURRIED = (
     "-c",
-    "import time; from shoal.workers.training.word2vec.run.progress import Progress; figures = Progress.figures; "
-    "Progress.figures = lambda progress: time.sleep(0.2) or figures(progress); "
+    "import time; from shoal.workers.training.word2vec.run.progress import TrainingProgress as Progress; "
+    "stats = Progress.stats; Progress.stats = lambda progress: time.sleep(0.2) or stats(progress); "
     "from shoal.client.cli import main; main()",
 )
 ENDED_S = 90

@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.run.learner_pool import Room
-from shoal.workers.training.word2vec.run.local_pool import LocalCrew
-from shoal.workers.training.word2vec.run.training import check_memory, table_bytes
+from shoal.workers.training.word2vec.run.learner_pool import MachineMemory
+from shoal.workers.training.word2vec.run.local_pool import LocalLearnerPool
+from shoal.workers.training.word2vec.run.training_run import check_memory, table_bytes
 from shoal.workers.training.word2vec.run.work_folder import WorkFolder
 from shoal.workers.training.word2vec.tables import Tables
-from support.training.scripted_crew import ScriptedCrew
-from support.training_run import READING, Run, equal, small_settings
+from support.training.scripted_pool import ScriptedPool
+from support.training_run import CORPUS_SETTINGS, Run, equal, small_settings
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_it_trains_every_word_in_every_epoch_and_learns(run: Run) -> None:
     assert summary.vocabulary == len(vocabulary.words) == tables.count
     assert run.rounds[-1].share == 1.0 and run.rounds[-1].words == summary.totals.words
     assert run.rounds[-1].loss < run.rounds[0].loss
-    rates = [figures.rate for figures in run.rounds]
+    rates = [stats.rate for stats in run.rounds]
     assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(1e-4)
     assert run.phases[0] == "looking at the corpus" and run.phases[-1] == "saving"
     assert not run.work.exists()
@@ -133,7 +133,7 @@ def test_another_training_is_refused_with_what_differs_and_overwrite_begins_anew
     for changed, told in (
         ({"settings": small_settings(window=7)}, "window 5, this one has 7"),
         ({"settings": small_settings(min_count=3)}, "min_count 2, this one has 3"),
-        ({"reading": CorpusSettings()}, 'tokenizer "unicode", this one has "whitespace"'),
+        ({"corpus_settings": CorpusSettings()}, 'tokenizer "unicode", this one has "whitespace"'),
     ):
         with pytest.raises(TrainingError, match=f"^{run.work}: holds an interrupted training with {told}"):
             run.train(**changed)  # type: ignore[arg-type]
@@ -173,29 +173,29 @@ def test_bad_input_leaves_nothing_behind(run: Run) -> None:
 
 
 def test_too_large_a_vocabulary_is_refused_before_training(run: Run) -> None:
-    class Small(LocalCrew):
-        def rooms(self) -> list[Room]:
-            return [Room("this machine", 1, 100_000)]
+    class Small(LocalLearnerPool):
+        def machines(self) -> list[MachineMemory]:
+            return [MachineMemory("this machine", 1, 100_000)]
 
     with pytest.raises(TrainingError, match=r"words of dim 16 need 0\.0 GiB on this machine .* are free"):
-        run.train(crew=Small())
+        run.train(pool=Small())
     assert "training" not in run.phases
-    assert LocalCrew().rooms()[0].free_bytes > 1 << 20
+    assert LocalLearnerPool().machines()[0].free_bytes > 1 << 20
 
 
 def test_memory_counts_all_learners_of_a_machine() -> None:
     need = table_bytes(1000, 100)
     assert need == 8 * 4 * 1000 * 112
-    check_memory([Room("a", 2, 2 * need), Room("b", 1, need)], 1000, 100)
+    check_memory([MachineMemory("a", 2, 2 * need), MachineMemory("b", 1, need)], 1000, 100)
     with pytest.raises(TrainingError, match=r"on a \(two tables and copies, 2 times\)"):
-        check_memory([Room("a", 2, 2 * need - 1)], 1000, 100)
+        check_memory([MachineMemory("a", 2, 2 * need - 1)], 1000, 100)
     # One that is alone merges nothing.
-    check_memory([Room("a", 1, need // 2)], 1000, 100)
+    check_memory([MachineMemory("a", 1, need // 2)], 1000, 100)
 
 
 def test_phrases_are_words_of_the_vocabulary(run: Run) -> None:
     run.train()
-    run.train(reading=dataclasses.replace(READING, phrases=1, phrase_threshold=20.0, phrase_discount=2))
+    run.train(corpus_settings=dataclasses.replace(CORPUS_SETTINGS, phrases=1, phrase_threshold=20.0, phrase_discount=2))
     plain, joined = (set(vocabulary.words) for vocabulary, _ in run.saved)
     new = joined - plain
     assert "joining phrases" in run.phases and len(new) > 3
@@ -203,13 +203,13 @@ def test_phrases_are_words_of_the_vocabulary(run: Run) -> None:
 
 
 def test_several_threads_train_all_of_it(run: Run) -> None:
-    assert run.train(crew=LocalCrew(2)).totals.words == 3 * int(run.saved[0][0].counts.sum())
+    assert run.train(pool=LocalLearnerPool(2)).totals.words == 3 * int(run.saved[0][0].counts.sum())
     with pytest.raises(TrainingError, match="threads is 0"):
-        LocalCrew(0)
+        LocalLearnerPool(0)
 
 
 def test_many_learners_for_little_text_are_told(run: Run) -> None:
     run.train()
     assert run.crowded == []
-    summary = run.train(crew=ScriptedCrew(2), overwrite=True)
+    summary = run.train(pool=ScriptedPool(2), overwrite=True)
     assert run.crowded == [(small_settings().epochs * summary.corpus_words, 1)]

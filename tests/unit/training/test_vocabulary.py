@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from encoded_text import scan, write_corpus
 
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary, build_vocabulary, merge_counts
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.settings import Word2VecSettings
@@ -22,7 +22,7 @@ def test_the_commonest_word_is_first_and_equally_common_ones_go_by_their_charact
     assert vocabulary.words == ("z", "a", "b", "ä", "c")
     assert vocabulary.counts.tolist() == [7, 2, 2, 2, 1]
     assert vocabulary.counts.dtype == np.int64
-    assert vocabulary.numbers == {"z": 0, "a": 1, "b": 2, "ä": 3, "c": 4}
+    assert vocabulary.word_ids == {"z": 0, "a": 1, "b": 2, "ä": 3, "c": 4}
 
 
 def test_rare_words_are_left_out_and_the_commonest_kept() -> None:
@@ -65,7 +65,7 @@ def test_a_vocabulary_survives_its_file_and_pickling(tmp_path: Path) -> None:
     vocabulary = build_vocabulary({"语": 9, "a": 9, "x_y": 2}, EVERY)
     vocabulary.write(tmp_path / "vocabulary.txt")
     assert (tmp_path / "vocabulary.txt").read_text() == "a 9\n语 9\nx_y 2\n"
-    assert vocabulary.numbers["a"] == 0
+    assert vocabulary.word_ids["a"] == 0
     for other in (Vocabulary.read(tmp_path / "vocabulary.txt"), pickle.loads(pickle.dumps(vocabulary))):
         assert (other.words, other.counts.tolist(), other.digest()) == (
             vocabulary.words,

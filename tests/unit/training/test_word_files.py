@@ -74,7 +74,7 @@ def gensim_vectors() -> Any:
     return pytest.importorskip("gensim.models").KeyedVectors
 
 
-def agree(keyed: Any, table: WordTable) -> None:
+def apply(keyed: Any, table: WordTable) -> None:
     """The words nearest to each word, and how near, are those that numpy finds."""
     unit = table.vectors / np.linalg.norm(table.vectors, axis=1, keepdims=True)
     likeness = unit @ unit.T
@@ -98,7 +98,7 @@ def test_gensim_loads_what_is_saved_and_finds_the_same_words_near(form: TableFor
         str(file), fvocab=str(tmp_path / "counts"), binary=form is TableFormat.BINARY
     )
     same(from_keyed_vectors(keyed), BIG, counts=True)
-    agree(keyed, read_word_table(file))
+    apply(keyed, read_word_table(file))
 
 
 @pytest.mark.parametrize("binary", [False, True])
@@ -108,7 +108,7 @@ def test_what_gensim_saves_is_loaded_and_has_the_same_words_near(binary: bool, t
     keyed.save_word2vec_format(str(tmp_path / "w"), binary=binary)
     table = read_word_table(tmp_path / "w")
     same(table, BIG, counts=False)
-    agree(keyed, table)
+    apply(keyed, table)
 
 
 def test_keyed_vectors_hold_counts_and_come_back(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_keyed_vectors_hold_counts_and_come_back(tmp_path: Path) -> None:
     keyed = to_keyed_vectors(BIG)
     assert keyed.get_vecattr("sea3", "count") == 117**3
     same(from_keyed_vectors(keyed), BIG, counts=True)
-    agree(keyed, from_keyed_vectors(keyed))
+    apply(keyed, from_keyed_vectors(keyed))
     keyed.vectors[0] = 0
     assert BIG.vectors[0].any()
     without = dataclasses.replace(BIG, counts=None)

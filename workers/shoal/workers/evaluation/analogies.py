@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shoal.workers.evaluation.analogy_questions import Question, Section, words_of
-from shoal.workers.evaluation.candidates import Candidates, Floats, Rows, folded
+from shoal.workers.evaluation.analogy_questions import Question, QuestionSection, words_of
+from shoal.workers.evaluation.candidates import Floats, RowIds, WordCandidates, folded
 
 BATCH_QUESTIONS = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class QuestionScore:
     """How some questions went."""
 
     right: int
@@ -39,7 +39,7 @@ class SectionScore:
 
     name: str
     syntactic: bool
-    score: Score
+    score: QuestionScore
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +49,24 @@ class AnalogyScores:
     sections: tuple[SectionScore, ...]
 
     @property
-    def overall(self) -> Score:
+    def overall(self) -> QuestionScore:
         """Of all questions."""
         return _sum(section.score for section in self.sections)
 
     @property
-    def semantic(self) -> Score:
+    def semantic(self) -> QuestionScore:
         """Of the questions about what words mean."""
         return _sum(section.score for section in self.sections if not section.syntactic)
 
     @property
-    def syntactic(self) -> Score:
+    def syntactic(self) -> QuestionScore:
         """Of the questions about the forms of words."""
         return _sum(section.score for section in self.sections if section.syntactic)
 
 
-def score_analogies(candidates: Candidates, sections: Sequence[Section], ignore_case: bool = True) -> AnalogyScores:
+def score_analogies(
+    candidates: WordCandidates, sections: Sequence[QuestionSection], ignore_case: bool = True
+) -> AnalogyScores:
     """Answers each question with the candidate d, other than a, b and c, of the greatest cos(b - a + c, d), the vectors of
     a, b and c being of length one ("3CosAdd", Levy and Goldberg 2014, "Linguistic Regularities in Sparse and Explicit Word
     Representations"). A question with a word that is no candidate is not answered.
@@ -84,12 +86,12 @@ def score_analogies(candidates: Candidates, sections: Sequence[Section], ignore_
             if all(places):
                 answered += 1
                 right += int(next(answers)) in (places[3] or ())
-        score = Score(right, answered, len(section.questions))
+        score = QuestionScore(right, answered, len(section.questions))
         scores.append(SectionScore(section.name, section.syntactic, score))
     return AnalogyScores(tuple(scores))
 
 
-def _answers(candidates: Candidates, questions: Sequence[Sequence[list[int] | None]]) -> Rows:
+def _answers(candidates: WordCandidates, questions: Sequence[Sequence[list[int] | None]]) -> RowIds:
     """The row that answers each of n questions (n,), -1 where no candidate is left; a question is the rows of its words."""
     if not questions:
         return np.empty(0, dtype=np.int64)
@@ -116,7 +118,7 @@ def _answers(candidates: Candidates, questions: Sequence[Sequence[list[int] | No
 
 
 def _improve(
-    best: Rows, best_score: Floats, queries: Floats, directions: Floats, without: Rows, start: int, excluded: Rows
+    best: RowIds, best_score: Floats, queries: Floats, directions: Floats, without: RowIds, start: int, excluded: RowIds
 ) -> None:
     """Puts into `best` and `best_score` (n,) what is better among the rows of a block that begins at row `start`.
 
@@ -133,7 +135,7 @@ def _improve(
     best[better], best_score[better] = top[better] + start, top_score[better]
 
 
-def _questions(sections: Sequence[Section]) -> Iterable[Question]:
+def _questions(sections: Sequence[QuestionSection]) -> Iterable[Question]:
     return (question for section in sections for question in section.questions)
 
 
@@ -141,6 +143,6 @@ def _words(question: Question) -> tuple[str, str, str, str]:
     return question.a, question.b, question.c, question.d
 
 
-def _sum(scores: Iterable[Score]) -> Score:
+def _sum(scores: Iterable[QuestionScore]) -> QuestionScore:
     all_ = list(scores)
-    return Score(sum(one.right for one in all_), sum(one.answered for one in all_), sum(one.asked for one in all_))
+    return QuestionScore(sum(one.right for one in all_), sum(one.answered for one in all_), sum(one.asked for one in all_))

@@ -25,7 +25,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class QuestionSection:
     """Questions of one kind."""
 
     name: str
@@ -34,7 +34,7 @@ class Section:
     questions: tuple[Question, ...]
 
 
-def read_questions(path: Path) -> list[Section]:
+def read_questions(path: Path) -> list[QuestionSection]:
     """The sections of a file, in order.
 
     Google's form has lines of four words, and ": NAME" before each section (Mikolov et al. 2013, "Efficient Estimation of
@@ -54,13 +54,13 @@ def read_questions(path: Path) -> list[Section]:
     return sections
 
 
-def words_of(sections: Sequence[Section]) -> Iterator[str]:
+def words_of(sections: Sequence[QuestionSection]) -> Iterator[str]:
     """The words of all questions, in order and as often as they come."""
     questions = chain.from_iterable(section.questions for section in sections)
     return chain.from_iterable((question.a, question.b, question.c, question.d) for question in questions)
 
 
-def _google_sections(path: Path, lines: Sequence[tuple[int, str]]) -> list[Section]:
+def _google_sections(path: Path, lines: Sequence[tuple[int, str]]) -> list[QuestionSection]:
     gathered: list[tuple[str, list[Question]]] = []
     for number, line in lines:
         if line.startswith(":"):
@@ -72,10 +72,10 @@ def _google_sections(path: Path, lines: Sequence[tuple[int, str]]) -> list[Secti
         if not gathered:
             gathered.append((path.stem, []))
         gathered[-1][1].append(Question(*words))
-    return [Section(name, name.startswith("gram"), tuple(questions)) for name, questions in gathered]
+    return [QuestionSection(name, name.startswith("gram"), tuple(questions)) for name, questions in gathered]
 
 
-def _csv_sections(path: Path, lines: Sequence[tuple[int, str]], header: Sequence[str]) -> list[Section]:
+def _csv_sections(path: Path, lines: Sequence[tuple[int, str]], header: Sequence[str]) -> list[QuestionSection]:
     places = [header.index(column) for column in _CSV_COLUMNS]
     kind = header.index("type") if "type" in header else None
     gathered: dict[str, list[Question]] = {}
@@ -87,4 +87,4 @@ def _csv_sections(path: Path, lines: Sequence[tuple[int, str]], header: Sequence
         if not all(words):
             raise EvaluationError(f"{path}:{number}: a word is missing")
         gathered.setdefault(path.stem if kind is None else fields[kind], []).append(Question(*words))
-    return [Section(name, True, tuple(questions)) for name, questions in gathered.items()]
+    return [QuestionSection(name, True, tuple(questions)) for name, questions in gathered.items()]

@@ -11,7 +11,7 @@ from shoal.workers.encoding.loading.sources import parse_spec, split_precision
 from shoal.workers.encoding.model import EmbeddingModel
 from shoal.workers.encoding.word_vectors.word_folder import is_word_folder
 from shoal.workers.encoding.word_vectors.word_table import read_word_table
-from shoal.workers.evaluation.candidates import Candidates, Floats
+from shoal.workers.evaluation.candidates import Floats, WordCandidates
 from shoal.workers.evaluation.errors import EvaluationError
 
 _TEXTS_AT_ONCE = 4096
@@ -31,13 +31,13 @@ def is_table(model: str) -> bool:
     return place.is_file() or is_word_folder(place)
 
 
-def table_candidates(model: str, restrict: int = 0) -> Candidates:
+def table_candidates(model: str, restrict: int = 0) -> WordCandidates:
     """The first `restrict` words (0 for all) of the table at the path `model`. Raises ModelError and EvaluationError."""
     table = read_word_table(model)
-    return Candidates(table.words, table.vectors, restrict)
+    return WordCandidates(table.words, table.vectors, restrict)
 
 
-def embedded_candidates(model: EmbeddingModel, words: Iterable[str]) -> Candidates:
+def embedded_candidates(model: EmbeddingModel, words: Iterable[str]) -> WordCandidates:
     """The distinct `words`, each with the vector that `model` gives it as a document's whole text; words without one are
     left out. Raises EvaluationError when none has one, and ModelError."""
     distinct = list(dict.fromkeys(words))
@@ -51,4 +51,4 @@ def embedded_candidates(model: EmbeddingModel, words: Iterable[str]) -> Candidat
         parts.append(encoded.vectors[good])
     if not kept:
         raise EvaluationError(f"model {model.name!r} has a vector for none of the {len(distinct)} words")
-    return Candidates(kept, np.concatenate(parts))
+    return WordCandidates(kept, np.concatenate(parts))

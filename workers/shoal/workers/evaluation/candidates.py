@@ -13,7 +13,7 @@ import numpy.typing as npt
 from shoal.workers.evaluation.errors import EvaluationError
 
 Floats = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
+RowIds = npt.NDArray[np.int64]
 
 BLOCK_ROWS = 4096
 """Vectors are looked at so many at a time: a table may be larger than memory."""
@@ -24,7 +24,7 @@ def folded(word: str, ignore_case: bool) -> str:
     return word.casefold() if ignore_case else word
 
 
-class Candidates:
+class WordCandidates:
     """The first `restrict` words of a table, in its order; the vectors may be mapped from a file and are not copied."""
 
     def __init__(self, words: Sequence[str], vectors: npt.NDArray[Any], restrict: int = 0) -> None:
@@ -59,17 +59,17 @@ class Candidates:
                 found.setdefault(key, []).append(row)
         return found
 
-    def directions(self, rows: Rows | slice) -> Floats:
+    def directions(self, rows: RowIds | slice) -> Floats:
         """Vectors (n, dimension) float32 of n rows, of length one; a vector of zeros stays so."""
         norms = self._norms[rows]
         lengths: Floats = np.where(norms == 0, np.float32(1), norms)
         return self._raw(rows) / lengths[:, None]
 
-    def blocks(self) -> Iterator[tuple[int, Floats, Rows]]:
+    def blocks(self) -> Iterator[tuple[int, Floats, RowIds]]:
         """All rows in order: number of the first, directions (n, dimension) float32, and which of the n have none."""
         for start in range(0, len(self), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             yield start, self.directions(rows), np.flatnonzero(self._norms[rows] == 0)
 
-    def _raw(self, rows: Rows | slice) -> Floats:
+    def _raw(self, rows: RowIds | slice) -> Floats:
         return np.asarray(self._vectors[rows], dtype=np.float32)

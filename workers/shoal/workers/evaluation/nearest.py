@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shoal.workers.evaluation.candidates import Candidates, Floats, folded
+from shoal.workers.evaluation.candidates import Floats, WordCandidates, folded
 from shoal.workers.evaluation.errors import EvaluationError
 
 
@@ -20,7 +20,7 @@ class Neighbour:
 
 
 def nearest_words(
-    candidates: Candidates, positive: Sequence[str], negative: Sequence[str] = (), count: int = 10
+    candidates: WordCandidates, positive: Sequence[str], negative: Sequence[str] = (), count: int = 10
 ) -> list[Neighbour]:
     """The `count` candidates of the greatest cosine with the sum of the directions of `positive` less those of `negative`,
     best first, without these words themselves. Words are looked up as they are written.
@@ -52,7 +52,7 @@ def nearest_words(
     return [Neighbour(candidates.words[int(row)], float(scores[row])) for row in best if scores[row] > -np.inf]
 
 
-def _unknown(candidates: Candidates, word: str) -> str:
+def _unknown(candidates: WordCandidates, word: str) -> str:
     rows = candidates.find([word], ignore_case=True).get(folded(word, True))
     hint = f"; it has {candidates.words[rows[0]]!r}" if rows else ""
     return f"the model has no vector for {word!r} among {len(candidates)} words{hint}"

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.evaluation.candidates import Candidates, folded
+from shoal.workers.evaluation.candidates import WordCandidates, folded
 from shoal.workers.evaluation.errors import EvaluationError
 from shoal.workers.evaluation.text_lines import read_lines
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class WordPair:
     """Two words, and how alike people found them; larger is more alike, on whatever scale."""
 
     first: str
@@ -41,7 +41,7 @@ class SimilarityScore:
         return self.answered / self.asked if self.asked else 0.0
 
 
-def read_pairs(path: Path) -> list[Pair]:
+def read_pairs(path: Path) -> list[WordPair]:
     """The pairs of a file with word1, word2 and score, parted by tabs, commas (with "" quotes) or white space; lines that
     begin with "#" are passed over. A first line whose third column is no number is a header; if it names word1, word2 and
     score, those columns are taken, otherwise the first three. Raises EvaluationError with file and line.
@@ -58,7 +58,7 @@ def read_pairs(path: Path) -> list[Pair]:
     return [_pair(path, number, fields, places) for number, fields in rows]
 
 
-def score_similarity(candidates: Candidates, pairs: Sequence[Pair], ignore_case: bool = True) -> SimilarityScore:
+def score_similarity(candidates: WordCandidates, pairs: Sequence[WordPair], ignore_case: bool = True) -> SimilarityScore:
     """Spearman's rank correlation of the pairs' cosines and scores.
 
     With `ignore_case`, words that differ in case alone are the same word, and the first of them gives the vector.
@@ -109,7 +109,7 @@ def _number(text: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _pair(path: Path, number: int, fields: Sequence[str], places: tuple[int, int, int]) -> Pair:
+def _pair(path: Path, number: int, fields: Sequence[str], places: tuple[int, int, int]) -> WordPair:
     if len(fields) <= max(places):
         raise EvaluationError(f"{path}:{number}: {len(fields)} columns, expected are word1, word2 and score")
     first, second, told = (fields[place] for place in places)
@@ -118,4 +118,4 @@ def _pair(path: Path, number: int, fields: Sequence[str], places: tuple[int, int
         raise EvaluationError(f"{path}:{number}: the score is {told!r}, expected is a number")
     if not first or not second:
         raise EvaluationError(f"{path}:{number}: a word is missing")
-    return Pair(first, second, score)
+    return WordPair(first, second, score)

@@ -15,7 +15,7 @@ import click
 from shoal.workers.runtime.cores import available_cores
 
 if TYPE_CHECKING:
-    from shoal.workers.evaluation import Candidates, Score
+    from shoal.workers.evaluation import QuestionScore, WordCandidates
 
 RESTRICTED = 30_000
 _PIPE_COLUMNS = 400
@@ -78,11 +78,11 @@ def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, matc
     sums = {"semantic": scores.semantic, "syntactic": scores.syntactic, "overall": scores.overall}
     if as_json:
         parts = [
-            {"name": one.name, "kind": "syntactic" if one.syntactic else "semantic"} | _figures(one.score)
+            {"name": one.name, "kind": "syntactic" if one.syntactic else "semantic"} | _stats(one.score)
             for one in scores.sections
         ]
         values = {"model": model, "file": str(file), "candidates": len(candidates), "sections": parts}
-        _print_json(values | {name: _figures(score) for name, score in sums.items()})
+        _print_json(values | {name: _stats(score) for name, score in sums.items()})
         return
     rows = [_row(one.name, one.score) for one in scores.sections]
     _print_table(
@@ -179,7 +179,7 @@ def similar(
     _print_table(["word", "cosine"], [[one.word, _decimals(one.cosine)] for one in found])
 
 
-def _candidates(model: str, restrict: int, words: Iterable[str] | None) -> Candidates:
+def _candidates(model: str, restrict: int, words: Iterable[str] | None) -> WordCandidates:
     """The first words of a table, or all of `words` as a model embeds them."""
     from shoal.workers.evaluation import embedded_candidates, is_table, table_candidates
 
@@ -190,7 +190,7 @@ def _candidates(model: str, restrict: int, words: Iterable[str] | None) -> Candi
     return embedded_candidates(_loaded(model), words)
 
 
-def _listed(model: str, vocabulary: Path, restrict: int, first: Sequence[str] = ()) -> Candidates:
+def _listed(model: str, vocabulary: Path, restrict: int, first: Sequence[str] = ()) -> WordCandidates:
     """The words of a file, after those of `first`, as a model embeds them."""
     from shoal.workers.evaluation import embedded_candidates, is_table, read_words
 
@@ -218,11 +218,11 @@ def _failures() -> Iterator[None]:
         raise click.ClickException(str(error)) from error
 
 
-def _figures(score: Score) -> dict[str, Any]:
+def _stats(score: QuestionScore) -> dict[str, Any]:
     return asdict(score) | {"accuracy": score.accuracy, "coverage": score.coverage}
 
 
-def _row(name: str, score: Score) -> list[str]:
+def _row(name: str, score: QuestionScore) -> list[str]:
     accuracy = "-" if score.accuracy is None else f"{score.accuracy:.1%}"
     return [name, accuracy, str(score.right), str(score.answered), str(score.asked), f"{score.coverage:.1%}"]
 

@@ -1,5 +1,5 @@
-from .running import CrewSettings as CrewSettings
-from .running import Output as Output
-from .running import run_word2vec as run_word2vec
+from .train_job import LearnerPoolSettings as LearnerPoolSettings
+from .train_job import TableOutput as TableOutput
+from .train_job import run_word2vec as run_word2vec
 
-__all__ = ["CrewSettings", "Output", "run_word2vec"]
+__all__ = ["LearnerPoolSettings", "TableOutput", "run_word2vec"]

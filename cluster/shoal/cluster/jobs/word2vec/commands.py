@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from shoal.cluster.jobs.word2vec.narrator import Narrator
+from shoal.cluster.jobs.word2vec.training_report import TrainingReport
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
 from shoal.workers.training.word2vec import CBOW_LEARNING_RATE, LEARNING_RATE, TrainingError, Word2VecSettings
 
@@ -140,36 +140,38 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
     """Train word vectors on CORPUS...: text files (.gz, .xz too), a sentence on each line, Parquet columns, folders of them,
     or patterns. Several workers join Ray at RAY_ADDRESS, or run it here."""
     set_ray_defaults(quiet=True)
-    from shoal.cluster.jobs.word2vec.running import CrewSettings, Output, run_word2vec
+    from shoal.cluster.jobs.word2vec.train_job import LearnerPoolSettings, TableOutput, run_word2vec
     from shoal.workers.encoding.word_vectors.saving import TableFormat
     from shoal.workers.encoding.word_vectors.word_folder import Pooling
-    from shoal.workers.training.word2vec import AveragingSettings, CorpusSettings, Listeners, Scheme
+    from shoal.workers.training.word2vec import AveragingSettings, CorpusSettings, MergeScheme, TrainingListeners
 
     def given(*names: str) -> dict[str, Any]:
         return {name: options[name] for name in names}
 
     try:
         settings = Word2VecSettings(**given(*Word2VecSettings.__dataclass_fields__))
-        reading = CorpusSettings(**given(*CorpusSettings.__dataclass_fields__.keys() - {"unit_bytes"}))
-        scheme = Scheme(options["averaging"])
+        corpus_settings = CorpusSettings(**given(*CorpusSettings.__dataclass_fields__.keys() - {"unit_bytes"}))
+        scheme = MergeScheme(options["averaging"])
         averaging = AveragingSettings(scheme=scheme, **given("round_words", "hot_rows", "full_every"))
         device = "cuda" if options["gpus"] else options["device"]
-        crew = CrewSettings(workers=options["workers"], threads=options["threads"] or 0, device=device, gpus=options["gpus"])
+        pool = LearnerPoolSettings(
+            workers=options["workers"], threads=options["threads"] or 0, device=device, gpus=options["gpus"]
+        )
         form, pooling = TableFormat(options["form"]), Pooling(options["pooling"])
-        target = Output(path=output, form=form, pooling=pooling, **given("keep_output_vectors"))
+        target = TableOutput(path=output, form=form, pooling=pooling, **given("keep_output_vectors"))
     except TrainingError as error:
         raise click.UsageError(str(error)) from error
-    told = Narrator(str(output), as_json)
-    listeners = Listeners(told.phase, told.scanned, told.began, told.advanced, told.placed, told.crowded)
+    told = TrainingReport(str(output), as_json)
+    listeners = TrainingListeners(told.phase, told.scanned, told.began, told.advanced, told.placed, told.crowded)
     try:
         with told, _sigterm_as_interrupt():
             summary = run_word2vec(
                 corpus,
                 target,
                 settings,
-                reading,
+                corpus_settings,
                 averaging,
-                crew,
+                pool,
                 options["overwrite"],
                 listeners,
                 options["checkpoint_every"],

@@ -1,4 +1,4 @@
-"""A crew of Ray actors: starts them, has them merge through the object store, and puts new ones in the place of the dead."""
+"""A pool of Ray actors: starts them, has them merge through the object store, and puts new ones in the place of the dead."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from shoal.workers.training.word2vec import (
-    Agreed,
     Assignment,
+    LearnerActor,
     LearnerFactory,
+    LearnerHost,
     LearnersLost,
-    Lease,
-    Merge,
-    Place,
-    Room,
+    MachineMemory,
+    MergeResult,
+    SpanLease,
+    SyncResult,
     Tables,
-    Trained,
-    TrainerActor,
     TrainingError,
+    TrainResult,
     cpu_learner,
 )
 
@@ -46,14 +46,14 @@ def _apply(function: Callable[[Any], Any], argument: Any) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class _Recruit:
+class _PendingLearner:
     """An actor that has not joined yet, and its answer to `begin`."""
 
     actor: Any
     begun: Any
 
 
-class RayCrew:
+class RayLearnerPool:
     """On the Ray cluster that this process has joined, all of whose nodes reach the folder of the corpus."""
 
     def __init__(self, workers: int, threads: int = 1, gpus: float = 0.0, make: LearnerFactory = cpu_learner) -> None:
@@ -70,17 +70,17 @@ class RayCrew:
         self._make = make
         self._assignment: Assignment | None = None
         self._joined: dict[int, Any] = {}
-        self._recruits: dict[int, _Recruit] = {}
-        self._places: dict[int, Place] = {}
+        self._pending: dict[int, _PendingLearner] = {}
+        self._hosts: dict[int, LearnerHost] = {}
         self._next = self._stillborn = 0
         self.lost = 0
         """How many learners were lost so far."""
         self._reason = ""
-        self._effort = 0.0
+        self._lr_words = 0.0
         self._check_room()
 
     def map(self, function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]:
-        """As Crew has it; a task whose process dies is run again."""
+        """See `LearnerPool.map`; a task whose process dies is run again."""
         shared = ray.put(function)
         ahead = TASKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting: deque[Any] = deque()
@@ -97,49 +97,49 @@ class RayCrew:
                 ray.cancel(call)
 
     def begin(self, assignment: Assignment) -> None:
-        """As Crew has it."""
+        """See `LearnerPool.begin`."""
         self._assignment = assignment
         self._gather()
 
-    def rooms(self) -> list[Room]:
+    def machines(self) -> list[MachineMemory]:
         """The nodes, by what their learners found there."""
-        places = self.places.values()
-        learners = Counter(place.node for place in places)
-        free = {place.node: place.free_bytes for place in places if place.free_bytes is not None}
-        return [Room(f"node {node[:8]}", count, free[node]) for node, count in learners.items() if node in free]
+        hosts = self.hosts.values()
+        learners = Counter(host.node for host in hosts)
+        free = {host.node: host.free_bytes for host in hosts if host.free_bytes is not None}
+        return [MachineMemory(f"node {node[:8]}", count, free[node]) for node, count in learners.items() if node in free]
 
     @property
-    def places(self) -> dict[int, Place]:
+    def hosts(self) -> dict[int, LearnerHost]:
         """Where the learners are that take part now, by their numbers."""
-        return {number: self._places[number] for number in self.learners}
+        return {number: self._hosts[number] for number in self.learners}
 
     def load(self, tables: Tables | None) -> None:
-        """As Crew has it."""
+        """See `LearnerPool.load`."""
         self._gather()
-        self._effort = 0.0
+        self._lr_words = 0.0
         shared = ray.put(tables)
         calls = {number: actor.load.remote(shared) for number, actor in self._joined.items()}
         self._collect(calls)
 
     @property
     def learners(self) -> tuple[int, ...]:
-        """As Crew has it."""
+        """See `LearnerPool.learners`."""
         return tuple(sorted(self._joined))
 
-    def train(self, leases: Mapping[int, Lease]) -> dict[int, Trained]:
-        """As Crew has it."""
-        self._effort += sum(lease.effort for lease in leases.values()) / len(self._joined)
+    def train(self, leases: Mapping[int, SpanLease]) -> dict[int, TrainResult]:
+        """See `LearnerPool.train`."""
+        self._lr_words += sum(lease.lr_words for lease in leases.values()) / len(self._joined)
         return self._collect({number: self._joined[number].train.remote(lease) for number, lease in leases.items()})
 
-    def merge(self, rows: int) -> Merge:
-        """As Crew has it: every learner cuts its changes into as many ranges of rows as there are learners, each merges one
-        range of all, and all take over all merged ranges."""
+    def merge(self, rows: int) -> MergeResult:
+        """See `LearnerPool.merge`. Every learner cuts its delta into as many ranges of rows as there are learners. Each
+        merges one range of all learners, and all apply all merged ranges."""
         failed: dict[int, RayError] = {}
         for _ in range(MAX_MERGES):
             members = self.learners
             if len(members) < 2 or not rows:
-                return Merge(frozenset(members), 0)
-            agreed: dict[int, Agreed] = {}
+                return MergeResult(frozenset(members), 0)
+            agreed: dict[int, SyncResult] = {}
             failed = {}
             for number, call in self._begin_merge(members, rows).items():
                 try:
@@ -147,13 +147,13 @@ class RayCrew:
                 except RayError as error:
                     failed[number] = error
             if agreed:
-                self._effort = 0.0
+                self._lr_words = 0.0
                 # Those who failed have not got what the others agree on.
                 for number, error in failed.items():
                     self._lose(number, error)
                 if len({one.digest for one in agreed.values()}) > 1:
                     raise TrainingError("the workers' tables differ after a merge, which must never be")
-                return Merge(frozenset(members), sum(one.sent for one in agreed.values()))
+                return MergeResult(frozenset(members), sum(one.sent for one in agreed.values()))
             # Nobody has taken anything over, so those who are left do it again without the dead.
             self._collect({number: self._joined[number].pid.remote() for number in members})
         reasons = {_line(error) for error in failed.values()}
@@ -161,28 +161,28 @@ class RayCrew:
 
     @property
     def waiting(self) -> bool:
-        """As Crew has it."""
+        """See `LearnerPool.waiting`."""
         return bool(self._ready())
 
     def admit(self) -> None:
-        """As Crew has it."""
+        """See `LearnerPool.admit`."""
         ready = self._ready()
-        shared = self._first("settle")
-        self._effort = 0.0
-        joining = {number: self._recruits.pop(number).actor for number in ready}
+        shared = self._first("sync")
+        self._lr_words = 0.0
+        joining = {number: self._pending.pop(number).actor for number in ready}
         self._joined |= joining
         self._collect({number: actor.load.remote(shared) for number, actor in joining.items()})
 
     def tables(self) -> Tables:
-        """As Crew has it."""
+        """See `LearnerPool.tables`."""
         return _answer(self._first("tables"))
 
     def close(self) -> None:
-        """As Crew has it."""
-        for actor in [*self._joined.values(), *(recruit.actor for recruit in self._recruits.values())]:
+        """See `LearnerPool.close`."""
+        for actor in [*self._joined.values(), *(pending.actor for pending in self._pending.values())]:
             _kill(actor)
         self._joined.clear()
-        self._recruits.clear()
+        self._pending.clear()
 
     def _begin_merge(self, members: Sequence[int], rows: int) -> dict[int, Any]:
         """All calls of a merge at once: Ray runs each when what it needs is there, and none of which something is lost."""
@@ -190,16 +190,16 @@ class RayCrew:
         cuts = [rows * place // count for place in range(count + 1)]
         parts: list[list[Any]] = []
         for place, number in enumerate(members):
-            call = self._joined[number].change.options(num_returns=count - 1).remote(rows, cuts, place)
+            call = self._joined[number].delta.options(num_returns=count - 1).remote(rows, cuts, place)
             given = [call] if count == 2 else list(call)
             parts.append([*given[:place], None, *given[place:]])
         merged = [
             self._joined[number].merge_range.remote(
-                place, self._effort, *(given[place] for given in parts if given is not parts[place])
+                place, self._lr_words, *(given[place] for given in parts if given is not parts[place])
             )
             for place, number in enumerate(members)
         ]
-        return {number: self._joined[number].agree.remote(rows, self._effort, *merged) for number in members}
+        return {number: self._joined[number].apply.remote(rows, self._lr_words, *merged) for number in members}
 
     def _first(self, method: str) -> Any:
         """The finished call of the first learner that can answer it."""
@@ -211,46 +211,46 @@ class RayCrew:
 
     def _gather(self) -> None:
         """When nobody has joined: has as many as are wanted join, or as many as start in time, but at least one."""
-        self._recruit()
+        self._start_missing()
         while not self._joined:
-            calls = [recruit.begun for recruit in self._recruits.values()]
+            calls = [pending.begun for pending in self._pending.values()]
             ray.wait(calls, num_returns=1)
             ray.wait(calls, num_returns=len(calls), timeout=ALL_STARTED_S)
             for number in self._ready():
-                self._joined[number] = self._recruits.pop(number).actor
+                self._joined[number] = self._pending.pop(number).actor
 
-    def _recruit(self) -> None:
+    def _start_missing(self) -> None:
         """Starts an actor for each that is missing."""
         assert self._assignment is not None
         options: dict[str, Any] = {"num_cpus": self._threads, "num_gpus": self._gpus, "max_restarts": 0}
-        while len(self._joined) + len(self._recruits) < self._workers:
-            actor = TrainerActor.options(**options, scheduling_strategy="SPREAD").remote(
+        while len(self._joined) + len(self._pending) < self._workers:
+            actor = LearnerActor.options(**options, scheduling_strategy="SPREAD").remote(
                 self._assignment, self._make, self._threads, self._workers == 1
             )
-            self._recruits[self._next] = _Recruit(actor, actor.begin.remote())
+            self._pending[self._next] = _PendingLearner(actor, actor.begin.remote())
             self._next += 1
 
     def _ready(self) -> list[int]:
         """Recruits that have begun; those who died are replaced."""
-        calls = {recruit.begun: number for number, recruit in self._recruits.items()}
+        calls = {pending.begun: number for number, pending in self._pending.items()}
         if not calls:
             return []
         done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
         ready = []
         for call in done:
             number = calls[call]
-            if number not in self._places:
+            if number not in self._hosts:
                 try:
-                    self._places[number] = _answer(call)
+                    self._hosts[number] = _answer(call)
                 except RayError as error:
-                    _kill(self._recruits.pop(number).actor)
+                    _kill(self._pending.pop(number).actor)
                     self._stillborn += 1
                     if self._stillborn == MAX_STILLBORN:
                         raise TrainingError(f"{MAX_STILLBORN} workers in a row did not start: {_line(error)}") from error
                     continue
             self._stillborn = 0
             ready.append(number)
-        self._recruit()
+        self._start_missing()
         return sorted(ready)
 
     def _collect(self, calls: Mapping[int, Any]) -> dict[int, Any]:
@@ -268,10 +268,10 @@ class RayCrew:
     def _lose(self, number: int, error: RayError) -> None:
         """Its process is dead, or is ended now, and another one takes its place."""
         _kill(self._joined.pop(number))
-        self._places.pop(number, None)
+        self._hosts.pop(number, None)
         self.lost += 1
         self._reason = _line(error)
-        self._recruit()
+        self._start_missing()
 
     def _check_room(self) -> None:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]

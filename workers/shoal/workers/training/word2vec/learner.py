@@ -17,7 +17,7 @@ SENTENCE_END = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainResult:
     """What was done with some text."""
 
     words: int
@@ -28,12 +28,12 @@ class Trained:
     pairs: int
     """How many pairs `loss` is the sum of; only some are looked at."""
 
-    def __add__(self, other: Trained) -> Trained:
-        return Trained(self.words + other.words, self.loss + other.loss, self.pairs + other.pairs)
+    def __add__(self, other: TrainResult) -> TrainResult:
+        return TrainResult(self.words + other.words, self.loss + other.loss, self.pairs + other.pairs)
 
 
 @dataclass(frozen=True, slots=True)
-class Delta:
+class TableDelta:
     """What changed in a table: `values` (n, width) float32 is to be added to `rows` (n,) int32, which ascend."""
 
     rows: Ids
@@ -44,18 +44,18 @@ class Delta:
         """Bytes that travel."""
         return self.rows.nbytes + self.values.nbytes
 
-    def between(self, first: int, end: int) -> Delta:
+    def between(self, first: int, end: int) -> TableDelta:
         """What changed in rows `first` to `end` - 1, not a copy."""
         begin, stop = np.searchsorted(self.rows, (first, end))
-        return Delta(self.rows[begin:stop], self.values[begin:stop])
+        return TableDelta(self.rows[begin:stop], self.values[begin:stop])
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ModelDelta:
     """What changed in both tables."""
 
-    input: Delta
-    output: Delta
+    input: TableDelta
+    output: TableDelta
 
     @property
     def nbytes(self) -> int:
@@ -66,12 +66,12 @@ class Change:
 class Learner(Protocol):
     """Holds tables of its own, and a copy of them as they were when they last agreed with the other learners'."""
 
-    def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> Trained:
+    def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> TrainResult:
         """Trains on `ids` (n,), sentences with SENTENCE_END after each, while the learning rate goes linearly from
         `first_rate` to `last_rate`. Blocks without the GIL. The same seed and one thread give the same floats."""
         ...
 
-    def change(self, rows: int) -> Change:
+    def delta(self, rows: int) -> ModelDelta:
         """What changed in the first `rows` rows since they last agreed; rows without a change are left out. The next
         call may write over it.
 
@@ -79,7 +79,7 @@ class Learner(Protocol):
         """
         ...
 
-    def agree(self, rows: int, *merged: Change) -> None:
+    def apply(self, rows: int, *merged: ModelDelta) -> None:
         """Puts the first `rows` rows to what they were when they last agreed, plus `merged`, whose rows ascend also from one
         to the next; now they agree."""
         ...

@@ -5,19 +5,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from shoal.workers.training.word2vec.learner import Delta
+from shoal.workers.training.word2vec.learner import TableDelta
 
 
-class Space:
+class ScratchBuffers:
     """What is taken from a place is overwritten by what is taken from it next."""
 
     def __init__(self) -> None:
-        self._places: dict[int, Delta] = {}
+        self._places: dict[int, TableDelta] = {}
 
-    def take(self, place: int, rows: int, width: int) -> Delta:
+    def take(self, place: int, rows: int, width: int) -> TableDelta:
         """A change of `rows` rows of `width` numbers, with anything in it."""
         held = self._places.get(place)
         if held is None or len(held.rows) < rows or held.values.shape[1] != width:
-            held = Delta(np.empty(rows, np.int32), np.empty((rows, width), np.float32))
+            held = TableDelta(np.empty(rows, np.int32), np.empty((rows, width), np.float32))
             self._places[place] = held
-        return Delta(held.rows[:rows], held.values[:rows])
+        return TableDelta(held.rows[:rows], held.values[:rows])

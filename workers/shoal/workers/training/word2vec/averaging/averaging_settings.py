@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shoal.workers.training.word2vec.averaging.averaging import Scheme
+from shoal.workers.training.word2vec.averaging.merge import MergeScheme
 from shoal.workers.training.word2vec.errors import TrainingError
 
 MIN_ROUND_WORDS, MAX_ROUND_WORDS = 1000, 1 << 32
@@ -15,7 +15,7 @@ MAX_FULL_EVERY = 1000
 class AveragingSettings:
     """Raises TrainingError when a value is out of its range."""
 
-    scheme: Scheme = Scheme.CONTRACTION
+    scheme: MergeScheme = MergeScheme.CONTRACTION
     round_words: int = 0
     """Words that each learner trains between two merges; 0 leaves it to `schedule`."""
     full_every: int = 1

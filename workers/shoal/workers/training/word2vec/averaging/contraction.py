@@ -48,11 +48,11 @@ class Contraction:
         self._input = INPUT_PULL * contexts * (1 + settings.negative) * kept
         self._output = OUTPUT_PULL * contexts * (kept + negatives)
 
-    def factors(self, effort: npt.NDArray[np.float64], learners: int) -> Factors:
+    def factors(self, lr_words: npt.NDArray[np.float64], learners: int) -> Factors:
         """`effort` (words,): for each row, words of text times learning rate that each of `learners` learners has
         trained since all agreed on the row."""
         # All learners pull at both tables: a step goes the further, the more they are.
-        pull = effort * learners
+        pull = lr_words * learners
         return Factors(_factors(self._input * pull, learners), _factors(self._output * pull, learners))
 
 

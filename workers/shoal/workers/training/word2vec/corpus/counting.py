@@ -16,11 +16,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from shoal.workers.runtime.durable_files import whole_file
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, Unit
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.text_blocks import read_blocks
 from shoal.workers.training.word2vec.corpus.tokenizers import WHITESPACE
-from shoal.workers.training.word2vec.corpus.whitespace_ids import SpaceNumbering
-from shoal.workers.training.word2vec.corpus.word_ids import LineNumbering, Numbering
+from shoal.workers.training.word2vec.corpus.units import CorpusUnit
+from shoal.workers.training.word2vec.corpus.whitespace_indexer import WhitespaceIndexer
+from shoal.workers.training.word2vec.corpus.word_indexer import TokenizerIndexer, WordIndexer
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
 
@@ -32,7 +33,7 @@ _BLOCK_IDS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class ScanSection:
     """What was read in one go: a file of numbers (int32, SENTENCE_END after each sentence) and one of distinct words."""
 
     ids: Path
@@ -48,7 +49,7 @@ class UnitCounts:
 
     unit: str
     """The part's name."""
-    sections: tuple[Section, ...]
+    sections: tuple[ScanSection, ...]
     replaced: int
     """How many U+FFFD were put for bytes that were no UTF-8."""
 
@@ -63,20 +64,20 @@ class UnitCounts:
         return sum(section.sentences for section in self.sections)
 
 
-def scan_unit(unit: Unit, reading: CorpusSettings, folder: Path) -> UnitCounts:
+def scan_unit(unit: CorpusUnit, corpus_settings: CorpusSettings, folder: Path) -> UnitCounts:
     """Reads a part of the corpus and writes what it finds into `folder`; doing it again writes the same files.
 
     Memory depends on neither the part's size nor its number of distinct words. Raises TrainingError when the text cannot
     be read, the tokenizer fails or a file cannot be written.
     """
-    blocks = _Blocks(unit, reading)
-    sections: list[Section] = []
+    blocks = _Blocks(unit, corpus_settings)
+    sections: list[ScanSection] = []
     while not blocks.ended:
-        sections.append(_scan_section(blocks, reading, folder / f"{unit.name}-{len(sections):03d}.ids"))
+        sections.append(_scan_section(blocks, corpus_settings, folder / f"{unit.name}-{len(sections):03d}.ids"))
     return UnitCounts(unit.name, tuple(sections), blocks.replaced)
 
 
-def count_section(ids: Path, words: Sequence[str]) -> Section:
+def count_section(ids: Path, words: Sequence[str]) -> ScanSection:
     """A section of a file of numbers, of which the n-th of the distinct `words` has number n; writes how often each
     occurs beside it. Raises TrainingError when a file cannot be read or written."""
     counts = np.zeros(len(words) + 1, dtype=np.int64)
@@ -84,7 +85,7 @@ def count_section(ids: Path, words: Sequence[str]) -> Section:
         counts += np.bincount(block - SENTENCE_END, minlength=len(counts))
     path = ids.with_suffix(".words")
     _write_words(path, words, counts[1:])
-    return Section(ids, path, len(words), int(counts[1:].sum()), int(counts[0]))
+    return ScanSection(ids, path, len(words), int(counts[1:].sum()), int(counts[0]))
 
 
 def id_blocks(path: Path) -> Iterator[Ids]:
@@ -109,7 +110,7 @@ def _write_words(path: Path, words: Sequence[str], counts: npt.NDArray[np.int64]
             writer.write_batch(table.slice(begin, end - begin))
 
 
-def read_words(section: Section, partition: int | None = None) -> pa.Table:
+def read_words(section: ScanSection, partition: int | None = None) -> pa.Table:
     """Columns `word`, `number` and `count` of the distinct words of a section, or of one partition of them.
 
     Raises TrainingError when the file cannot be read.
@@ -128,10 +129,10 @@ _WORDS = pa.schema([("word", pa.large_string()), ("number", pa.int32()), ("count
 class _Blocks:
     """The blocks of a part, of which some are taken at a time."""
 
-    def __init__(self, unit: Unit, reading: CorpusSettings) -> None:
+    def __init__(self, unit: CorpusUnit, corpus_settings: CorpusSettings) -> None:
         self.ended = False
         self.replaced = 0
-        self._blocks = read_blocks(unit, reading)
+        self._blocks = read_blocks(unit, corpus_settings)
 
     def __iter__(self) -> Iterator[bytes]:
         for block in self._blocks:
@@ -140,14 +141,16 @@ class _Blocks:
         self.ended = True
 
 
-def _scan_section(blocks: _Blocks, reading: CorpusSettings, path: Path) -> Section:
-    numbering: Numbering = SpaceNumbering(reading) if reading.tokenizer == WHITESPACE else LineNumbering(reading)
+def _scan_section(blocks: _Blocks, corpus_settings: CorpusSettings, path: Path) -> ScanSection:
+    indexer: WordIndexer = (
+        WhitespaceIndexer(corpus_settings) if corpus_settings.tokenizer == WHITESPACE else TokenizerIndexer(corpus_settings)
+    )
     with whole_file(path, durable=False) as file:
         for text in blocks:
-            file.write(numbering.ids(text).tobytes())
-            if len(numbering) > MAX_DISTINCT:
+            file.write(indexer.ids(text).tobytes())
+            if len(indexer) > MAX_DISTINCT:
                 break
-        file.write(numbering.end().tobytes())
-    words = numbering.words()
+        file.write(indexer.end().tobytes())
+    words = indexer.words()
     # That several numbers then have the same word does no harm: whoever reads them looks up the word of each.
-    return count_section(path, [word.lower() for word in words] if reading.lowercase else words)
+    return count_section(path, [word.lower() for word in words] if corpus_settings.lowercase else words)

@@ -57,7 +57,7 @@ def encode_unit(counts: UnitCounts, vocabulary: Vocabulary, folder: Path, span_w
     with whole_file(folder / f"{counts.unit}{_SUFFIX}") as file:
         for section in counts.sections:
             table = read_words(section)
-            numbers = map(vocabulary.numbers.get, table["word"].to_pylist())
+            numbers = map(vocabulary.word_ids.get, table["word"].to_pylist())
             final = np.full(section.distinct + 1, _UNKNOWN, dtype=np.int32)
             final[table["number"].to_numpy()] = [_UNKNOWN if number is None else number for number in numbers]
             # The last place, which is where -1 looks.

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.workers.runtime.durable_files import whole_file
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
-from shoal.workers.training.word2vec.corpus.counting import Section, UnitCounts, count_section, id_blocks, read_words
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
+from shoal.workers.training.word2vec.corpus.counting import ScanSection, UnitCounts, count_section, id_blocks, read_words
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary, merge_counts, vocabulary_of
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
@@ -41,17 +41,19 @@ class PairCounts:
     runs: tuple[Path, ...]
 
 
-def join_phrases(parts: Sequence[UnitCounts], reading: CorpusSettings, folder: Path, run: Map = map) -> list[UnitCounts]:
+def join_phrases(
+    parts: Sequence[UnitCounts], corpus_settings: CorpusSettings, folder: Path, run: Map = map
+) -> list[UnitCounts]:
     """The parts with phrases as words, in files of their own in `folder`; `reading.phrases` times, so possibly none.
 
     Memory: as much as a vocabulary of the words that can be part of a phrase. Raises TrainingError when a file cannot be
     read or written.
     """
     joined = list(parts)
-    for number in range(1, reading.phrases + 1):
-        vocabulary = vocabulary_of(merge_counts(joined, reading.phrase_discount + 1))
+    for number in range(1, corpus_settings.phrases + 1):
+        vocabulary = vocabulary_of(merge_counts(joined, corpus_settings.phrase_discount + 1))
         pairs = list(run(partial(count_pairs, vocabulary=vocabulary, folder=folder), joined))
-        keys = choose_phrases(pairs, vocabulary, sum(part.words for part in joined), reading)
+        keys = choose_phrases(pairs, vocabulary, sum(part.words for part in joined), corpus_settings)
         suffix = f"-phrases{number}"
         joined = list(run(partial(join_unit, vocabulary=vocabulary, phrases=keys, folder=folder, suffix=suffix), joined))
     return joined
@@ -82,7 +84,9 @@ def count_pairs(part: UnitCounts, vocabulary: Vocabulary, folder: Path) -> PairC
     return PairCounts(tuple(runs))
 
 
-def choose_phrases(pairs: Sequence[PairCounts], vocabulary: Vocabulary, words: int, reading: CorpusSettings) -> _Keys:
+def choose_phrases(
+    pairs: Sequence[PairCounts], vocabulary: Vocabulary, words: int, corpus_settings: CorpusSettings
+) -> _Keys:
     """The keys (n,) in ascending order of the pairs that are phrases, in a corpus of `words` words."""
     try:
         runs = [np.memmap(path, np.int64, "r").reshape(2, -1) for part in pairs for path in part.runs]
@@ -93,8 +97,8 @@ def choose_phrases(pairs: Sequence[PairCounts], vocabulary: Vocabulary, words: i
         slices = [run[:, slice(*np.searchsorted(run[0], [begin, end]))] for run in runs]
         keys, counts = _added_up(np.concatenate(slices, axis=1))
         chance = vocabulary.counts[keys >> 32].astype(float) * vocabulary.counts[keys & 0xFFFFFFFF]
-        score = (counts - reading.phrase_discount) / chance * words
-        chosen.append(keys[score > reading.phrase_threshold])
+        score = (counts - corpus_settings.phrase_discount) / chance * words
+        chosen.append(keys[score > corpus_settings.phrase_threshold])
     return np.concatenate([_NO_KEYS, *chosen])
 
 
@@ -114,7 +118,7 @@ def join_unit(part: UnitCounts, vocabulary: Vocabulary, phrases: _Keys, folder: 
 class _Joiner:
     """Joins phrases in the numbers of a section, whose words keep theirs; phrases get the next ones."""
 
-    def __init__(self, section: Section, vocabulary: Vocabulary, phrases: _Keys) -> None:
+    def __init__(self, section: ScanSection, vocabulary: Vocabulary, phrases: _Keys) -> None:
         self._section = section
         self._vocabulary = vocabulary
         self._phrases = phrases
@@ -150,15 +154,15 @@ class _Joiner:
         return table["word"].to_pylist() + [names[first] + JOINT + names[second] for first, second in pairs]
 
 
-def _vocabulary_numbers(section: Section, vocabulary: Vocabulary) -> Ids:
+def _vocabulary_numbers(section: ScanSection, vocabulary: Vocabulary) -> Ids:
     """For each number of the section the vocabulary's, or -1; for SENTENCE_END, which looks at the last place, -1."""
     table = read_words(section)
     numbers = np.full(section.distinct + 1, -1, dtype=np.int32)
-    numbers[table["number"].to_numpy()] = [vocabulary.numbers.get(word, -1) for word in table["word"].to_pylist()]
+    numbers[table["number"].to_numpy()] = [vocabulary.word_ids.get(word, -1) for word in table["word"].to_pylist()]
     return numbers
 
 
-def _whole_sentences(section: Section) -> Iterator[Ids]:
+def _whole_sentences(section: ScanSection) -> Iterator[Ids]:
     """The numbers of a section, some sentences at a time."""
     rest = np.zeros(0, dtype=np.int32)
     for block in id_blocks(section.ids):

@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, Kind, Unit, text_column
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
+from shoal.workers.training.word2vec.corpus.units import CorpusUnit, FileKind, text_column
 from shoal.workers.training.word2vec.errors import TrainingError
 
 CHUNK_BYTES = 1 << 18
@@ -37,7 +38,7 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TextBlock:
     """Some text. It ends at a line's end, or at white space or at least between characters within a long line."""
 
     utf8: bytes
@@ -45,7 +46,7 @@ class Block:
     """How many U+FFFD stand in it for bytes that were none."""
 
 
-def read_blocks(unit: Unit, reading: CorpusSettings) -> Iterator[Block]:
+def read_blocks(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[TextBlock]:
     """The text of a part, in order. What the parts of a file have is together what the file has: no word belongs to
     two, unless it is longer than WORD_REACH bytes.
 
@@ -56,7 +57,7 @@ def read_blocks(unit: Unit, reading: CorpusSettings) -> Iterator[Block]:
         found = os.stat(unit.path)
         if (found.st_size, found.st_mtime_ns) != (unit.size, unit.modified_ns):
             raise TrainingError(f"{unit.path}: changed while it was used")
-        for piece in _pieces(_chunks(unit, reading)):
+        for piece in _pieces(_chunks(unit, corpus_settings)):
             yield _checked(piece)
     except EOFError as error:
         raise TrainingError(f"{unit.path}: is cut off") from error
@@ -64,16 +65,16 @@ def read_blocks(unit: Unit, reading: CorpusSettings) -> Iterator[Block]:
         raise TrainingError(f"{unit.path}: cannot be read: {' '.join(str(error).split())}") from error
 
 
-def _chunks(unit: Unit, reading: CorpusSettings) -> Iterator[bytes]:
-    if unit.kind is Kind.PARQUET:
-        yield from _parquet(unit, reading.text_field)
+def _chunks(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[bytes]:
+    if unit.kind is FileKind.PARQUET:
+        yield from _parquet(unit, corpus_settings.text_field)
         return
-    if unit.kind is Kind.PLAIN:
+    if unit.kind is FileKind.PLAIN:
         with open(unit.path, "rb") as file:
             chunks = _range(file, _boundary(file, unit.begin, unit.size), _boundary(file, unit.end, unit.size))
             yield from _unmarked(chunks) if unit.begin == 0 else chunks
         return
-    with gzip.open(unit.path) if unit.kind is Kind.GZIP else lzma.open(unit.path) as file:
+    with gzip.open(unit.path) if unit.kind is FileKind.GZIP else lzma.open(unit.path) as file:
         yield from _unmarked(iter(lambda: file.read(CHUNK_BYTES), b""))
 
 
@@ -110,7 +111,7 @@ def _unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield chunk.removeprefix(_BYTE_ORDER_MARK) if place == 0 else chunk
 
 
-def _parquet(unit: Unit, field: str) -> Iterator[bytes]:
+def _parquet(unit: CorpusUnit, field: str) -> Iterator[bytes]:
     """The texts of some groups of rows, each as a line or several."""
     with pq.ParquetFile(unit.path) as file:
         column = text_column(unit.path, file.schema_arrow, field)
@@ -142,10 +143,10 @@ def _last_cut(data: bytes) -> int:
     return next((len(data) - back for back in range(1, 4) if not 0x80 <= data[-back] < 0xC0), len(data))
 
 
-def _checked(data: bytes) -> Block:
+def _checked(data: bytes) -> TextBlock:
     try:
         data.decode()
-        return Block(data, 0)
+        return TextBlock(data, 0)
     except UnicodeDecodeError:
         replaced = data.decode(errors="replace").encode()
-        return Block(replaced, replaced.count(_REPLACEMENT) - data.count(_REPLACEMENT))
+        return TextBlock(replaced, replaced.count(_REPLACEMENT) - data.count(_REPLACEMENT))

@@ -28,8 +28,8 @@ class Vocabulary:
     counts: npt.NDArray[np.int64]
 
     @cached_property
-    def numbers(self) -> dict[str, int]:
-        """The place of each word."""
+    def word_ids(self) -> dict[str, int]:
+        """The id of each word: its index in `words`."""
         return {word: number for number, word in enumerate(self.words)}
 
     def digest(self) -> str:
@@ -58,7 +58,7 @@ class Vocabulary:
         return Vocabulary(tuple(word for word, _ in pairs), np.array([count for _, count in pairs], dtype=np.int64))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Without the numbers, which are sooner made than sent.
+        # Without `word_ids`, which is faster to rebuild than to send.
         return (Vocabulary, (self.words, self.counts))
 
 

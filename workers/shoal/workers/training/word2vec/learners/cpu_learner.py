@@ -7,13 +7,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from shoal.workers.training.word2vec.averaging.changes import changed_rows, take_over
+from shoal.workers.training.word2vec.averaging.deltas import changed_rows, take_over
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.kernels.cbow import cbow_kernel
 from shoal.workers.training.word2vec.kernels.sampling import Counts, alias_table, keep_thresholds
 from shoal.workers.training.word2vec.kernels.skipgram import pair_kernel, window_kernel
-from shoal.workers.training.word2vec.learner import SENTENCE_END, Change, Delta, Ids, Trained
-from shoal.workers.training.word2vec.scratch_buffers import Space
+from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids, ModelDelta, TableDelta, TrainResult
+from shoal.workers.training.word2vec.scratch_buffers import ScratchBuffers
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Floats, Tables
 
@@ -75,10 +75,10 @@ class CpuLearner:
         self._kernel = kernel_for(settings, tables.input.shape[1])
         self._tables = Tables.empty(tables.count, tables.dim)
         self._base: Tables | None = None
-        self._spaces = Space(), Space()
+        self._buffers = ScratchBuffers(), ScratchBuffers()
         self.load(tables)
 
-    def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> Trained:
+    def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> TrainResult:
         """See `Learner.train`."""
         if self._threads == 1:
             return self._train(ids, first_rate, last_rate, seed, 0)
@@ -89,9 +89,9 @@ class CpuLearner:
             for n in range(self._threads)
             if cuts[n] < cuts[n + 1]
         ]
-        return sum((part.result() for part in parts), Trained(0, 0.0, 0))
+        return sum((part.result() for part in parts), TrainResult(0, 0.0, 0))
 
-    def _train(self, ids: Ids, first_rate: float, last_rate: float, seed: int, thread: int) -> Trained:
+    def _train(self, ids: Ids, first_rate: float, last_rate: float, seed: int, thread: int) -> TrainResult:
         state = np.random.SeedSequence((seed, thread)).generate_state(1, np.uint64)[0]
         loss, pairs = self._kernel(
             ids,
@@ -107,25 +107,26 @@ class CpuLearner:
             np.empty(LONGEST_SENTENCE, np.int32),
             LOOK_EVERY,
         )
-        return Trained(int(np.count_nonzero(ids >= 0)), loss, pairs)
+        return TrainResult(int(np.count_nonzero(ids >= 0)), loss, pairs)
 
-    def change(self, rows: int) -> Change:
-        """See `Learner.change`. Memory of the size of the tables is taken at the first call."""
-        base = self._agreed()
-        tables, spaces = self._tables, self._spaces
-        return Change(
-            self._delta(tables.input, base.input, rows, spaces[0]), self._delta(tables.output, base.output, rows, spaces[1])
+    def delta(self, rows: int) -> ModelDelta:
+        """See `Learner.delta`. Memory of the size of the tables is taken at the first call."""
+        base = self._tracked()
+        tables, buffers = self._tables, self._buffers
+        return ModelDelta(
+            self._table_delta(tables.input, base.input, rows, buffers[0]),
+            self._table_delta(tables.output, base.output, rows, buffers[1]),
         )
 
-    def _delta(self, table: Floats, base: Floats, rows: int, space: Space) -> Delta:
-        found, finite = changed_rows(table, base, rows, space)
+    def _table_delta(self, table: Floats, base: Floats, rows: int, buffers: ScratchBuffers) -> TableDelta:
+        found, finite = changed_rows(table, base, rows, buffers)
         if not finite:
             raise TrainingError(NOT_FINITE.format(rate=self._settings.first_rate))
         return found
 
-    def agree(self, rows: int, *merged: Change) -> None:
-        """See `Learner.agree`."""
-        base = self._agreed()
+    def apply(self, rows: int, *merged: ModelDelta) -> None:
+        """See `Learner.apply`."""
+        base = self._tracked()
         take_over(self._tables.input, base.input, rows, [change.input for change in merged])
         take_over(self._tables.output, base.output, rows, [change.output for change in merged])
 
@@ -150,7 +151,7 @@ class CpuLearner:
         self._base = Tables.empty(self._tables.count, self._tables.dim)
         self.load(self._tables)
 
-    def _agreed(self) -> Tables:
+    def _tracked(self) -> Tables:
         if self._base is None:
             raise RuntimeError("the tables were not tracked")
         return self._base

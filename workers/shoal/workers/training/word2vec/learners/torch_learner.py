@@ -26,9 +26,9 @@ from torch import Tensor
 
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.kernels.sampling import Counts
-from shoal.workers.training.word2vec.learner import SENTENCE_END, Change, Delta, Ids, Trained
+from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids, ModelDelta, TableDelta, TrainResult
 from shoal.workers.training.word2vec.learners.torch_step import cbow_step, skip_gram_step
-from shoal.workers.training.word2vec.learners.torch_windows import Batch, Sampler, sent
+from shoal.workers.training.word2vec.learners.torch_windows import Sampler, WordBatch, sent
 from shoal.workers.training.word2vec.learners.training_device import missing_cuda
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Floats, Tables
@@ -83,7 +83,7 @@ class TorchLearner:
         self.batch_words = batch_words or self._fitting_batch(int(counts.sum()))
         """Words of a batch; falls when the device's memory turns out too small."""
 
-    def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> Trained:
+    def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> TrainResult:
         """See `Learner.train`; the loss is of all pairs. Raises TrainingError when an id is none of the vocabulary's, or
         when the device has no memory for even a small batch."""
         if len(ids) and not (ids.min() >= SENTENCE_END and ids.max() < len(self._input)):
@@ -102,16 +102,16 @@ class TorchLearner:
                 f"{self._device} has no memory for {SMALLEST_BATCH} words at once: {_line(error)}"
             ) from error
         total, pairs = loss.tolist()
-        return Trained(words, total, int(pairs))
+        return TrainResult(words, total, int(pairs))
 
-    def change(self, rows: int) -> Change:
-        """See `Learner.change`."""
-        input, output = self._agreed()
-        return Change(self._delta(self._input, input, rows), self._delta(self._output, output, rows))
+    def delta(self, rows: int) -> ModelDelta:
+        """See `Learner.delta`."""
+        input, output = self._tracked()
+        return ModelDelta(self._table_delta(self._input, input, rows), self._table_delta(self._output, output, rows))
 
-    def agree(self, rows: int, *merged: Change) -> None:
-        """See `Learner.agree`."""
-        input, output = self._agreed()
+    def apply(self, rows: int, *merged: ModelDelta) -> None:
+        """See `Learner.apply`."""
+        input, output = self._tracked()
         for change in merged:
             for base, delta in ((input, change.input), (output, change.output)):
                 places = sent(delta.rows.astype(np.int64), self._device)
@@ -148,7 +148,7 @@ class TorchLearner:
                 f"{self._device} has no memory for a copy of {size / 1e6:,.0f} MB: {_line(error)}"
             ) from error
 
-    def _agreed(self) -> tuple[Tensor, Tensor]:
+    def _tracked(self) -> tuple[Tensor, Tensor]:
         if self._base is None:
             raise RuntimeError("the tables were not tracked")
         return self._base
@@ -157,7 +157,7 @@ class TorchLearner:
         free = torch.cuda.mem_get_info(self._device)[0] if self._device.type == "cuda" else sys.maxsize
         return fitting_batch(corpus_words, word_bytes(self._settings, self._input.shape[1]), free)
 
-    def _learn(self, text: Batch, loss: Tensor) -> None:
+    def _learn(self, text: WordBatch, loss: Tensor) -> None:
         """Trains on a text, batch after batch; adds to `loss` (2,) its sum and the pairs. The device is never waited for."""
         begin = 0
         while begin < len(text):
@@ -176,7 +176,7 @@ class TorchLearner:
             loss += torch.stack([step.loss, step.pairs])
             begin = end
 
-    def _delta(self, table: Tensor, base: Tensor, rows: int) -> Delta:
+    def _table_delta(self, table: Tensor, base: Tensor, rows: int) -> TableDelta:
         found: list[tuple[Ids, Floats]] = []
         for begin in range(0, rows, COMPARED_ROWS):
             change = table[begin : min(rows, begin + COMPARED_ROWS)] - base[begin : min(rows, begin + COMPARED_ROWS)]
@@ -188,8 +188,8 @@ class TorchLearner:
                 raise TrainingError(f"numbers have grown beyond all bounds: learning_rate {rate:g} is too high")
             found.append(((changed + begin).int().cpu().numpy(), values.cpu().numpy()))
         if not found:
-            return Delta(np.empty(0, np.int32), np.empty((0, table.shape[1]), np.float32))
-        return Delta(np.concatenate([ids for ids, _ in found]), np.concatenate([values for _, values in found]))
+            return TableDelta(np.empty(0, np.int32), np.empty((0, table.shape[1]), np.float32))
+        return TableDelta(np.concatenate([ids for ids, _ in found]), np.concatenate([values for _, values in found]))
 
 
 def word_bytes(settings: Word2VecSettings, width: int) -> int:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from shoal.workers.training.word2vec.learners.torch_windows import Batch
+from shoal.workers.training.word2vec.learners.torch_windows import WordBatch
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class GradientStep:
     """What is to be added to the tables for a batch: `values` (n, width) float32 to `rows` (n,) int64, which repeat."""
 
     input_rows: Tensor
@@ -30,7 +30,7 @@ class Step:
         output.index_add_(0, self.output_rows, self.output_values)
 
 
-def skip_gram_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> Step:
+def skip_gram_step(input: Tensor, output: Tensor, batch: WordBatch, most: float) -> GradientStep:
     """Each word of a context is trained on the word (label 1) and on its negatives (label 0), as in word2vec.c, but that a
     context shares its negatives (Ji et al. 2016). All gradients are of the tables as they are. `most`: see `_damping`."""
     targets = batch.targets
@@ -41,7 +41,7 @@ def skip_gram_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> 
     gradients = _gradients(logits, rates)
     input_damping = _damping(batch.contexts, rates.sum(2), len(input), most)
     output_damping = _damping(targets, rates.sum(1), len(output), most)
-    return Step(
+    return GradientStep(
         input_rows=batch.contexts.reshape(-1),
         input_values=torch.bmm(gradients * input_damping[:, :, None], y).flatten(0, 1),
         output_rows=targets.reshape(-1),
@@ -51,7 +51,7 @@ def skip_gram_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> 
     )
 
 
-def cbow_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> Step:
+def cbow_step(input: Tensor, output: Tensor, batch: WordBatch, most: float) -> GradientStep:
     """The mean of a context's words is trained on the word (label 1) and its negatives (label 0); as in word2vec.c, what the
     mean is to change by is added to each of these words undivided. `most`: see `_damping`."""
     targets, lengths = batch.targets, batch.within.sum(1)
@@ -65,7 +65,7 @@ def cbow_step(input: Tensor, output: Tensor, batch: Batch, most: float) -> Step:
     gradients = _gradients(logits, rates[:, None, :])
     weights = within * _damping(batch.contexts, batch.within * rates.sum(1, keepdim=True), len(input), most)
     output_damping = _damping(targets, rates, len(output), most)
-    return Step(
+    return GradientStep(
         input_rows=batch.contexts.reshape(-1),
         input_values=torch.bmm(weights[:, :, None], torch.bmm(gradients, y)).flatten(0, 1),
         output_rows=targets.reshape(-1),

@@ -16,7 +16,7 @@ from shoal.workers.training.word2vec.learner import Ids
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class WordBatch:
     """n words with their contexts and negatives."""
 
     targets: Tensor
@@ -33,9 +33,9 @@ class Batch:
     def __len__(self) -> int:
         return len(self.targets)
 
-    def part(self, begin: int, end: int) -> Batch:
+    def part(self, begin: int, end: int) -> WordBatch:
         """The words from `begin` to `end`, not a copy."""
-        return Batch(
+        return WordBatch(
             self.targets[begin:end],
             self.taken[begin:end],
             self.contexts[begin:end],
@@ -72,7 +72,7 @@ class Sampler:
         """What is drawn from now on depends on the seed alone."""
         self._generator.manual_seed(seed)
 
-    def batch(self, ids: Ids, rates: tuple[float, float], window: int, negative: int) -> Batch:
+    def batch(self, ids: Ids, rates: tuple[float, float], window: int, negative: int) -> WordBatch:
         """All words of `ids` (n,), sentences with SENTENCE_END after each, that sub-sampling keeps, while the learning rate
         goes from the first of `rates` to the second. The device is waited for once, to learn how many these are."""
         first, last = rates
@@ -87,7 +87,7 @@ class Sampler:
         taken = targets != words[:, None]
         taken[:, 0] = True
         falling = first + (last - first) / max(1, len(ids)) * places.float()
-        return Batch(targets, taken, contexts, within, falling)
+        return WordBatch(targets, taken, contexts, within, falling)
 
     def _bits(self, *shape: int) -> Tensor:
         return torch.randint(0, 1 << 32, shape, generator=self._generator, device=self._device)

@@ -10,10 +10,10 @@ import numpy as np
 
 from shoal.workers.runtime.durable_files import whole_file
 from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.run.schedule import State
+from shoal.workers.training.word2vec.run.schedule import ScheduleState
 from shoal.workers.training.word2vec.tables import Tables
 
-EVERY_S = 60.0
+CHECKPOINT_EVERY_S = 60.0
 LARGEST_SHARE = 0.05
 """Of the time, at most about this share goes into writing checkpoints."""
 
@@ -22,7 +22,7 @@ LARGEST_SHARE = 0.05
 class Checkpoint:
     """A moment at which all learners agreed."""
 
-    state: State
+    state: ScheduleState
     tables: Tables
     digest: str
     """Of the vocabulary whose words the rows are."""
@@ -47,7 +47,7 @@ class Checkpoint:
                 told, first, second = (np.load(file, allow_pickle=False) for _ in range(3))
             values = json.loads(told.tobytes())
             found = Checkpoint(
-                State.from_json(values["state"]), Tables(int(values["dim"]), first, second), values["vocabulary"]
+                ScheduleState.from_json(values["state"]), Tables(int(values["dim"]), first, second), values["vocabulary"]
             )
         except FileNotFoundError:
             return None
@@ -61,6 +61,6 @@ class Checkpoint:
         return found
 
 
-def is_due(now_s: float, last_s: float, wrote_for_s: float, every_s: float = EVERY_S) -> bool:
+def is_due(now_s: float, last_s: float, wrote_for_s: float, every_s: float = CHECKPOINT_EVERY_S) -> bool:
     """Whether it is time for the next one, after one that was done at `last_s` and took `wrote_for_s`."""
     return now_s - last_s >= max(every_s, wrote_for_s / LARGEST_SHARE)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from shoal.workers.training.word2vec.averaging.averaging import Scheme
-from shoal.workers.training.word2vec.learner import Trained
-from shoal.workers.training.word2vec.run.schedule import Lease
+from shoal.workers.training.word2vec.averaging.merge import MergeScheme
+from shoal.workers.training.word2vec.learner import TrainResult
+from shoal.workers.training.word2vec.run.schedule import SpanLease
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables
 
@@ -27,12 +27,12 @@ class Assignment:
     settings: Word2VecSettings
     corpus: str
     """Folder of the encoded corpus, which all learners can read."""
-    scheme: Scheme
+    scheme: MergeScheme
     """How they merge what they learned."""
 
 
 @dataclass(frozen=True, slots=True)
-class Merge:
+class MergeResult:
     """What came of a merge."""
 
     included: frozenset[int]
@@ -42,16 +42,16 @@ class Merge:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class MachineMemory:
     """Memory of one machine."""
 
-    machine: str
+    name: str
     learners: int
     """How many of the learners are there."""
     free_bytes: int
 
 
-class Crew(Protocol):
+class LearnerPool(Protocol):
     """Learners, each known by a number that no other ever has; some may be lost at any time and others join.
 
     Methods raise TrainingError when a learner cannot do what it is asked for a reason that will not go away.
@@ -65,7 +65,7 @@ class Crew(Protocol):
         """Brings the learners up; they have no tables yet."""
         ...
 
-    def rooms(self) -> list[Room]:
+    def machines(self) -> list[MachineMemory]:
         """The machines on which the learners are."""
         ...
 
@@ -83,11 +83,11 @@ class Crew(Protocol):
         """How many learners were lost so far."""
         ...
 
-    def train(self, leases: Mapping[int, Lease]) -> dict[int, Trained]:
+    def train(self, leases: Mapping[int, SpanLease]) -> dict[int, TrainResult]:
         """What they did; a learner that is lost meanwhile does not answer. Raises LearnersLost when nobody is left."""
         ...
 
-    def merge(self, rows: int) -> Merge:
+    def merge(self, rows: int) -> MergeResult:
         """Makes all learners agree on the first `rows` rows. Raises LearnersLost."""
         ...
 

@@ -1,4 +1,4 @@
-"""A crew of one learner with several threads, in this process."""
+"""A pool of one learner with several threads, in this process."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.learner import Trained
+from shoal.workers.training.word2vec.learner import TrainResult
 from shoal.workers.training.word2vec.run.free_memory import free_memory
-from shoal.workers.training.word2vec.run.learner_pool import Assignment, Merge, Room
-from shoal.workers.training.word2vec.run.schedule import Lease
-from shoal.workers.training.word2vec.run.trainer import LearnerFactory, Trainer, cpu_learner
+from shoal.workers.training.word2vec.run.learner_pool import Assignment, MachineMemory, MergeResult
+from shoal.workers.training.word2vec.run.pool_learner import LearnerFactory, PoolLearner, cpu_learner
+from shoal.workers.training.word2vec.run.schedule import SpanLease
 from shoal.workers.training.word2vec.tables import Tables
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 
-class LocalCrew:
+class LocalLearnerPool:
     """Nobody else learns, so nothing is ever merged."""
 
     def __init__(self, threads: int = 1, make: LearnerFactory = cpu_learner) -> None:
@@ -27,7 +27,7 @@ class LocalCrew:
             raise TrainingError(f"threads is {threads}, allowed is 1 or more")
         self._threads = threads
         self._make = make
-        self._trainer: Trainer | None = None
+        self._pool_learner: PoolLearner | None = None
 
     def map(self, function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]:
         """In threads: words between white space are read without the GIL."""
@@ -36,12 +36,12 @@ class LocalCrew:
 
     def begin(self, assignment: Assignment) -> None:
         """Opens the corpus."""
-        self._trainer = Trainer(assignment, self._make, self._threads, alone=True)
+        self._pool_learner = PoolLearner(assignment, self._make, self._threads, alone=True)
 
-    def rooms(self) -> list[Room]:
+    def machines(self) -> list[MachineMemory]:
         """This machine."""
         free = free_memory()
-        return [] if free is None else [Room("this machine", 1, free)]
+        return [] if free is None else [MachineMemory("this machine", 1, free)]
 
     def load(self, tables: Tables | None) -> None:
         """Begins with `tables`, or those of a new training."""
@@ -57,13 +57,13 @@ class LocalCrew:
         """With it this process would be lost."""
         return 0
 
-    def train(self, leases: Mapping[int, Lease]) -> dict[int, Trained]:
+    def train(self, leases: Mapping[int, SpanLease]) -> dict[int, TrainResult]:
         """Trains in the thread of the caller, and in others."""
         return {learner: self._known().train(lease) for learner, lease in leases.items()}
 
-    def merge(self, rows: int) -> Merge:
+    def merge(self, rows: int) -> MergeResult:
         """It agrees with itself."""
-        return Merge(frozenset(self.learners), 0)
+        return MergeResult(frozenset(self.learners), 0)
 
     @property
     def waiting(self) -> bool:
@@ -79,9 +79,9 @@ class LocalCrew:
 
     def close(self) -> None:
         """Gives its memory back."""
-        self._trainer = None
+        self._pool_learner = None
 
-    def _known(self) -> Trainer:
-        if self._trainer is None:
-            raise TrainingError("the crew was given nothing to do")
-        return self._trainer
+    def _known(self) -> PoolLearner:
+        if self._pool_learner is None:
+            raise TrainingError("the pool was given nothing to do")
+        return self._pool_learner

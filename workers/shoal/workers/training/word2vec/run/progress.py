@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from shoal.workers.training.word2vec.learner import Trained
+from shoal.workers.training.word2vec.learner import TrainResult
 
 WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
+class RoundStats:
     """What one round did."""
 
     words: int
     """Words trained in all epochs so far, after this round; fewer than before when a learner was lost."""
-    trained: Trained
+    trained: TrainResult
     rate: float
     """Learning rate at its end."""
     learners: int
@@ -29,7 +29,7 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class TrainingStats:
     """A training at one moment; rates are those of the last minute."""
 
     words: int
@@ -51,7 +51,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
+class TrainingTotals:
     """What this run did, over all its rounds."""
 
     rounds: int
@@ -88,18 +88,18 @@ class Totals:
         return self.merged_bytes / self.merges if self.merges else 0.0
 
 
-class Progress:
+class TrainingProgress:
     """Counts rounds. Times are seconds on the caller's clock, never before those given earlier."""
 
     def __init__(self, words: int, total_words: int, started_at_s: float) -> None:
         self._total_words = total_words
-        self._marks: deque[tuple[float, Round]] = deque(
-            [(started_at_s, Round(words, Trained(0, 0.0, 0), 0.0, 0, 0, 0, 0, 0))]
+        self._marks: deque[tuple[float, RoundStats]] = deque(
+            [(started_at_s, RoundStats(words, TrainResult(0, 0.0, 0), 0.0, 0, 0, 0, 0, 0))]
         )
         self._rounds = self._words = self._bytes = self._merges = 0
         self._train_s = self._merge_s = self._learner_s = 0.0
 
-    def finished(self, done: Round, now_s: float) -> None:
+    def finished(self, done: RoundStats, now_s: float) -> None:
         """A round is over."""
         self._rounds += 1
         self._words += done.trained.words
@@ -112,7 +112,7 @@ class Progress:
         while len(self._marks) > 2 and now_s - self._marks[1][0] >= WINDOW_S:
             self._marks.popleft()
 
-    def figures(self) -> Figures:
+    def stats(self) -> TrainingStats:
         """Where the training stands."""
         (begin_s, first), (end_s, last) = self._marks[0], self._marks[-1]
         rounds = [done for _, done in list(self._marks)[1:]]
@@ -120,7 +120,7 @@ class Progress:
         pace = max(0.0, (last.words - first.words) / elapsed_s) if elapsed_s > 0 else 0.0
         looked_at = sum(done.trained.pairs for done in rounds)
         busy_s = sum(done.train_s + done.merge_s for done in rounds)
-        return Figures(
+        return TrainingStats(
             words=last.words,
             total_words=self._total_words,
             share=last.words / self._total_words,
@@ -133,6 +133,8 @@ class Progress:
             eta_s=(self._total_words - last.words) / pace if pace > 0 else None,
         )
 
-    def totals(self) -> Totals:
+    def totals(self) -> TrainingTotals:
         """What was done so far."""
-        return Totals(self._rounds, self._words, self._train_s, self._merge_s, self._learner_s, self._bytes, self._merges)
+        return TrainingTotals(
+            self._rounds, self._words, self._train_s, self._merge_s, self._learner_s, self._bytes, self._merges
+        )

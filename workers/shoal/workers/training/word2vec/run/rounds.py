@@ -1,6 +1,6 @@
 """The rounds of a training, from the first to the last: who trains, when all merge, what happens when somebody is lost.
 
-Deciding which text is next is `schedule`'s, training and merging the crew's; here they meet the clock and the disk.
+Deciding which text is next is `schedule`'s, training and merging the pool's; here they meet the clock and the disk.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 
 from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
 from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.learner import Trained
-from shoal.workers.training.word2vec.run.checkpoint import EVERY_S, Checkpoint, is_due
-from shoal.workers.training.word2vec.run.learner_pool import Crew, LearnersLost
-from shoal.workers.training.word2vec.run.progress import Progress, Round
-from shoal.workers.training.word2vec.run.schedule import Schedule, State
+from shoal.workers.training.word2vec.learner import TrainResult
+from shoal.workers.training.word2vec.run.checkpoint import CHECKPOINT_EVERY_S, Checkpoint, is_due
+from shoal.workers.training.word2vec.run.learner_pool import LearnerPool, LearnersLost
+from shoal.workers.training.word2vec.run.progress import RoundStats, TrainingProgress
+from shoal.workers.training.word2vec.run.schedule import Schedule, ScheduleState
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables
 
@@ -30,7 +30,7 @@ MAX_FRUITLESS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class RoundsPlan:
     """What the rounds are about."""
 
     settings: Word2VecSettings
@@ -41,18 +41,18 @@ class Plan:
     digest: str
     """Of the vocabulary."""
     checkpoint: Path
-    checkpoint_every_s: float = EVERY_S
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S
 
 
 class Rounds:
     """One run of a training's rounds."""
 
-    def __init__(self, plan: Plan, crew: Crew, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, plan: RoundsPlan, pool: LearnerPool, clock: Callable[[], float] = time.monotonic) -> None:
         self._plan = plan
-        self._crew = crew
+        self._pool = pool
         self._clock = clock
         self._schedule = Schedule(plan.settings, plan.span_words, plan.averaging.round_words)
-        self._state = State()
+        self._state = ScheduleState()
         self._saved_s = self._wrote_for_s = 0.0
         self._stopped = False
         self.resumed_at = 0
@@ -63,13 +63,13 @@ class Rounds:
         self._go_back()
         self.resumed_at = self._state.done
 
-    def run(self, stop: Callable[[], bool], told: Callable[[Progress], None]) -> Progress:
+    def run(self, stop: Callable[[], bool], told: Callable[[TrainingProgress], None]) -> TrainingProgress:
         """Trains to the end, or to the end of the round in which `stop` becomes true, where it leaves a checkpoint.
 
         Raises TrainingError when the training cannot go on; the last checkpoint stays.
         """
         self._saved_s = self._clock()
-        progress = Progress(self._state.done, self._schedule.total_words, self._clock())
+        progress = TrainingProgress(self._state.done, self._schedule.total_words, self._clock())
         self._stopped = stop()
         fruitless = 0
         while not self.finished and not self._stopped:
@@ -88,7 +88,7 @@ class Rounds:
 
     def tables(self) -> Tables:
         """What was trained. Raises TrainingError when a number is not finite."""
-        tables = self._crew.tables()
+        tables = self._pool.tables()
         self._check_finite(tables)
         return tables
 
@@ -104,40 +104,40 @@ class Rounds:
         """Whether nothing is left to train."""
         return self._schedule.finished(self._state)
 
-    def _round(self, stop: Callable[[], bool]) -> Round:
-        plan, crew, schedule = self._plan, self._crew, self._schedule
-        before = crew.learners
+    def _round(self, stop: Callable[[], bool]) -> RoundStats:
+        plan, pool, schedule = self._plan, self._pool, self._schedule
+        before = pool.learners
         self._state, leases = schedule.lease(self._state, before)
         started_s = self._clock()
-        trained = crew.train(leases)
+        trained = pool.train(leases)
         trained_s = self._clock()
         rate = next(iter(leases.values())).last_rate
-        done = sum(trained.values(), Trained(0, 0.0, 0))
+        done = sum(trained.values(), TrainResult(0, 0.0, 0))
         if not math.isfinite(done.loss):
             raise self._diverged()
         due = is_due(trained_s, self._saved_s, self._wrote_for_s, plan.checkpoint_every_s)
         rows = plan.averaging.rows(self._state.rounds, plan.words)
         # Whoever joins begins with tables on which all agree to the last row, and so does a training that goes on.
         self._stopped = stop()
-        if due or crew.waiting or self._stopped or schedule.all_leased(self._state):
+        if due or pool.waiting or self._stopped or schedule.all_leased(self._state):
             rows = plan.words
-        merge = crew.merge(rows)
+        merge = pool.merge(rows)
         if rows == plan.words:
             self._state = schedule.merged(self._state, merge.included)
         else:
-            self._state = schedule.lost(self._state, set(self._state.held) - set(crew.learners))
+            self._state = schedule.lost(self._state, set(self._state.held) - set(pool.learners))
         merged_s = self._clock()
         if rows == plan.words:
             if due or self._stopped:
                 self.save()
-            if crew.waiting:
-                crew.admit()
-        return Round(
+            if pool.waiting:
+                pool.admit()
+        return RoundStats(
             words=schedule.trained(self._state),
             trained=done,
             rate=rate,
             learners=len(before),
-            lost=crew.lost,
+            lost=pool.lost,
             train_s=trained_s - started_s,
             merge_s=merged_s - trained_s,
             merged_bytes=merge.bytes,
@@ -147,10 +147,10 @@ class Rounds:
         """To the last checkpoint, or the beginning: at first, and when no learner is left."""
         plan = self._plan
         found = Checkpoint.read(plan.checkpoint, plan.digest, plan.words, plan.settings.dim)
-        self._state = found.state if found else State()
+        self._state = found.state if found else ScheduleState()
         for attempt in range(MAX_FRUITLESS):
             try:
-                self._crew.load(found.tables if found else None)
+                self._pool.load(found.tables if found else None)
                 return
             except LearnersLost as error:
                 if attempt == MAX_FRUITLESS - 1:

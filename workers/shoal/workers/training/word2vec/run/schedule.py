@@ -35,7 +35,7 @@ def worthwhile_learners(total_words: int) -> int:
     return max(1, total_words // LEAST_WORDS)
 
 
-class Piece(NamedTuple):
+class EpochSpan(NamedTuple):
     """A span of the corpus in one of the epochs."""
 
     epoch: int
@@ -43,7 +43,7 @@ class Piece(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class SpanLease:
     """What one learner is to train in one round."""
 
     spans: tuple[int, ...]
@@ -54,13 +54,13 @@ class Lease:
     seed: int
 
     @property
-    def effort(self) -> float:
+    def lr_words(self) -> float:
         """Words times learning rate: how far it may bring the vectors."""
         return self.words * (self.first_rate + self.last_rate) / 2
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ScheduleState:
     """Where a training stands."""
 
     rounds: int = 0
@@ -69,8 +69,8 @@ class State:
     """Epochs whose spans are queued or further."""
     done: int = 0
     """Words of the pieces that count."""
-    queue: tuple[Piece, ...] = ()
-    held: Mapping[int, tuple[Piece, ...]] = field(default_factory=dict)
+    queue: tuple[EpochSpan, ...] = ()
+    held: Mapping[int, tuple[EpochSpan, ...]] = field(default_factory=dict)
     """By learner, what it has trained, or is training, that does not count yet."""
 
     def to_json(self) -> dict[str, Any]:
@@ -85,10 +85,10 @@ class State:
         }
 
     @staticmethod
-    def from_json(values: Mapping[str, Any]) -> State:
+    def from_json(values: Mapping[str, Any]) -> ScheduleState:
         """Raises KeyError, TypeError or ValueError when it is no state."""
-        queue = tuple(Piece(int(epoch), int(span)) for epoch, span in values["queue"])
-        return State(int(values["rounds"]), int(values["epochs"]), int(values["done"]), queue)
+        queue = tuple(EpochSpan(int(epoch), int(span)) for epoch, span in values["queue"])
+        return ScheduleState(int(values["rounds"]), int(values["epochs"]), int(values["done"]), queue)
 
 
 class Schedule:
@@ -104,7 +104,7 @@ class Schedule:
         self._epoch_words = sum(span_words)
         self.total_words = self._epoch_words * settings.epochs
 
-    def lease(self, state: State, learners: Sequence[int]) -> tuple[State, dict[int, Lease]]:
+    def lease(self, state: ScheduleState, learners: Sequence[int]) -> tuple[ScheduleState, dict[int, SpanLease]]:
         """Begins a round: what each of `learners` is to train. Near the end some may get nothing."""
         goal = self._goal(state, len(learners))
         state = self._filled(state, goal * len(learners))
@@ -112,7 +112,7 @@ class Schedule:
         last = state.epochs == self._settings.epochs and queued <= goal * len(learners)
         # The last round of all is dealt out evenly.
         share = queued / len(learners) if last else goal
-        taken: dict[int, list[Piece]] = {}
+        taken: dict[int, list[EpochSpan]] = {}
         begin = 0
         for piece in state.queue:
             words = self._span_words[piece.span]
@@ -128,7 +128,7 @@ class Schedule:
         for learner, pieces in taken.items():
             held[learner] = held.get(learner, ()) + tuple(pieces)
         leases = {
-            learner: Lease(
+            learner: SpanLease(
                 spans=tuple(piece.span for piece in pieces),
                 words=self._words(pieces),
                 first_rate=first,
@@ -139,30 +139,30 @@ class Schedule:
         }
         return replace(state, rounds=state.rounds + 1, queue=state.queue[count:], held=held), leases
 
-    def lost(self, state: State, learners: Iterable[int]) -> State:
+    def lost(self, state: ScheduleState, learners: Iterable[int]) -> ScheduleState:
         """These learners are gone, and with them what they held: it is trained again, before anything else."""
         held = dict(state.held)
         back = tuple(piece for learner in sorted(learners) for piece in held.pop(learner, ()))
         return replace(state, queue=back + state.queue, held=held)
 
-    def merged(self, state: State, learners: Collection[int]) -> State:
+    def merged(self, state: ScheduleState, learners: Collection[int]) -> ScheduleState:
         """All rows of these learners are merged, and what they hold counts; what others hold is lost."""
         state = self.lost(state, [learner for learner in state.held if learner not in learners])
         return replace(state, done=self.trained(state), held={})
 
-    def trained(self, state: State) -> int:
+    def trained(self, state: ScheduleState) -> int:
         """Words that count, and those that will when all goes well."""
         return state.done + sum(map(self._words, state.held.values()))
 
-    def all_leased(self, state: State) -> bool:
+    def all_leased(self, state: ScheduleState) -> bool:
         """Nothing is left to be handed out, unless a learner is lost."""
         return state.epochs == self._settings.epochs and not state.queue
 
-    def finished(self, state: State) -> bool:
+    def finished(self, state: ScheduleState) -> bool:
         """Every span counts in every epoch."""
         return self.all_leased(state) and not state.held
 
-    def _goal(self, state: State, learners: int) -> int:
+    def _goal(self, state: ScheduleState, learners: int) -> int:
         """About how many words each of so many learners is to train."""
         words = self._round_words or min(ROUND_WORDS, MANY_ROUND_WORDS * MANY**3 // learners**3)
         if learners == 1:
@@ -173,23 +173,23 @@ class Schedule:
         # Never more than an epoch in a round: the learners would train the same text side by side.
         return max(self._largest, min(words, -(-self._epoch_words // learners)))
 
-    def _filled(self, state: State, words: int) -> State:
+    def _filled(self, state: ScheduleState, words: int) -> ScheduleState:
         """With the next epochs queued until there are `words`: a round goes on where an epoch ends, nobody waits
         there."""
         while state.epochs < self._settings.epochs and self._queued_words(state) < words:
             order = np.random.default_rng((self._settings.seed, state.epochs)).permutation(len(self._span_words))
-            epoch = tuple(Piece(state.epochs, int(span)) for span in order)
+            epoch = tuple(EpochSpan(state.epochs, int(span)) for span in order)
             state = replace(state, epochs=state.epochs + 1, queue=state.queue + epoch)
         return state
 
-    def _queued_words(self, state: State) -> int:
+    def _queued_words(self, state: ScheduleState) -> int:
         return state.epochs * self._epoch_words - self.trained(state)
 
-    def _words(self, pieces: Iterable[Piece]) -> int:
+    def _words(self, pieces: Iterable[EpochSpan]) -> int:
         return sum(self._span_words[piece.span] for piece in pieces)
 
 
-def _seed(seed: int, first: Piece) -> int:
+def _seed(seed: int, first: EpochSpan) -> int:
     """Depends on the text and the epoch alone, not on who trains it or when: so a training that goes on after a break
     draws the same random numbers as one without."""
     return int(np.random.SeedSequence((seed, *first)).generate_state(1, np.uint64)[0] >> np.uint64(1))

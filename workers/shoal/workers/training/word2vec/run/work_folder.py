@@ -13,7 +13,7 @@ from shoal.workers.runtime.lock_file import LockHeld, lock_file
 from shoal.workers.training.word2vec.corpus.encoded_corpus import MANIFEST, EncodedCorpus
 from shoal.workers.training.word2vec.errors import TrainingError
 
-SUFFIX = ".training"
+WORK_SUFFIX = ".training"
 _LOCK, _IDENTITY, _CORPUS, _CHECKPOINT = "lock", "training.json", "corpus", "checkpoint"
 
 
@@ -24,7 +24,7 @@ class WorkFolder:
         """Makes `<output>.training` if need be; raises TrainingError when that fails, or another process holds it."""
         self._output = output
         self._removed = False
-        self.path = output.absolute().with_name(output.name + SUFFIX)
+        self.path = output.absolute().with_name(output.name + WORK_SUFFIX)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = lock_file(self.path / _LOCK)

@@ -1,13 +1,12 @@
-"""Which text is trained on, and the parts that it is read in. Reading is `reading`'s business."""
+"""Which files are trained on, and the units they are read in. Reading them is done by `text_blocks`."""
 
 from __future__ import annotations
 
 import glob
 import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
 from itertools import pairwise
@@ -16,13 +15,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from shoal.workers.training.word2vec.corpus.tokenizers import WHITESPACE, check_name, tokenizer_of
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
+from shoal.workers.training.word2vec.corpus.tokenizers import tokenizer_of
 from shoal.workers.training.word2vec.errors import TrainingError
 
-UNIT_BYTES = 16 << 20
 TEXT_FIELDS = ("text", "content", "body")
-MAX_SENTENCE = 1_000_000
-MAX_PHRASES = 5
 _COMPRESSED = {".gz": "gzip", ".xz": "xz"}
 _NO_TEXT = frozenset(
     (".zip", ".bz2", ".zst", ".lz4", ".7z", ".tar", ".tgz")
@@ -34,7 +31,7 @@ _IGNORED = ("_", ".")
 """Files and folders below a folder that begin so are nobody's text (_SUCCESS, .git)."""
 
 
-class Kind(StrEnum):
+class FileKind(StrEnum):
     """How a file holds text."""
 
     PLAIN = "plain"
@@ -43,56 +40,14 @@ class Kind(StrEnum):
     PARQUET = "parquet"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CorpusSettings:
-    """How text becomes sentences of words. Raises TrainingError when a value is out of its range."""
-
-    tokenizer: str = WHITESPACE
-    """See `tokenizers.tokenizer_of`. One of one's own must be importable on every machine."""
-    lowercase: bool = False
-    """Whether words are brought to lower case."""
-    text_field: str = ""
-    """The column of Parquet files; none takes the first there is of text, content and body."""
-    unit_bytes: int = UNIT_BYTES
-    """Size of the parts that plain files and Parquet files are read in."""
-    max_sentence: int = 1000
-    """Words of a sentence; a longer line is several."""
-    phrases: int = 0
-    """How often words that go together are joined ("new york" to "new_york"): once makes pairs, twice also longer ones."""
-    phrase_threshold: float = 100.0
-    """The score above which a pair is a phrase; see `phrases`."""
-    phrase_discount: int = 5
-    """Pairs, and words of pairs, that do not occur more often are no phrases."""
-
-    def __post_init__(self) -> None:
-        check_name(self.tokenizer)
-        _check_range("unit_bytes", self.unit_bytes, 1, 1 << 40)
-        _check_range("max_sentence", self.max_sentence, 1, MAX_SENTENCE)
-        _check_range("phrases", self.phrases, 0, MAX_PHRASES)
-        _check_range("phrase_threshold", self.phrase_threshold, 0, 1e12)
-        _check_range("phrase_discount", self.phrase_discount, 1, 1 << 40)
-
-    def to_json(self) -> dict[str, Any]:
-        """The settings as values of JSON."""
-        return asdict(self)
-
-    @staticmethod
-    def from_json(values: Mapping[str, Any]) -> CorpusSettings:
-        """The settings that `to_json` gave; raises TrainingError when they are others."""
-        try:
-            return CorpusSettings(**values)
-        except TypeError as error:
-            raise TrainingError(f"settings of the corpus: {error}") from error
-
-
 @dataclass(frozen=True, slots=True)
-class Unit:
+class CorpusUnit:
     """A part of the corpus that is read by itself, again if need be."""
 
     number: int
     """Its place in the corpus, from 0."""
     path: str
-    kind: Kind
+    kind: FileKind
     begin: int
     """Plain text: the byte at which, or soon after which, the part begins. Parquet: its first group of rows. Else 0."""
     end: int
@@ -107,7 +62,7 @@ class Unit:
         return f"unit-{self.number:06d}"
 
 
-def plan_units(paths: Sequence[str], reading: CorpusSettings) -> list[Unit]:
+def plan_units(paths: Sequence[str], corpus_settings: CorpusSettings) -> list[CorpusUnit]:
     """The parts of local files, folders and patterns (`*`, `?`, `[a-z]`, `**` for any folders), in the order given, those
     of a folder or pattern by path.
 
@@ -116,8 +71,8 @@ def plan_units(paths: Sequence[str], reading: CorpusSettings) -> list[Unit]:
     tokenizer here.
     """
     # What would fail after an hour's reading is better found now.
-    tokenizer_of(reading.tokenizer)
-    units: list[Unit] = []
+    tokenizer_of(corpus_settings.tokenizer)
+    units: list[CorpusUnit] = []
     seen: set[str] = set()
     for path in (file for given in paths for file in _files(given)):
         if path in seen:
@@ -126,17 +81,17 @@ def plan_units(paths: Sequence[str], reading: CorpusSettings) -> list[Unit]:
         kind = _kind(path)
         if kind is None:
             raise TrainingError(f"{path}: neither text (.gz and .xz are fine) nor Parquet")
-        units.extend(_parts(path, kind, reading, len(units)))
+        units.extend(_parts(path, kind, corpus_settings, len(units)))
     if not units:
         raise TrainingError(f"the corpus is empty: {', '.join(paths) or 'no file was named'}")
     return units
 
 
-def corpus_digest(units: Sequence[Unit], reading: CorpusSettings, vocabulary: Mapping[str, Any]) -> str:
+def corpus_digest(units: Sequence[CorpusUnit], corpus_settings: CorpusSettings, vocabulary: Mapping[str, Any]) -> str:
     """Hex blake2b-128 of what an encoded corpus is made of: the files as they are, and the settings of reading them and
     of the vocabulary (values of JSON)."""
     files = [[unit.path, unit.kind, unit.begin, unit.end, unit.size, unit.modified_ns] for unit in units]
-    text = json.dumps({"files": files, "reading": reading.to_json(), "vocabulary": dict(vocabulary)}, sort_keys=True)
+    text = json.dumps({"files": files, "reading": corpus_settings.to_json(), "vocabulary": dict(vocabulary)}, sort_keys=True)
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
@@ -151,11 +106,6 @@ def text_column(path: str, schema: pa.Schema, field: str) -> str:
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
         raise TrainingError(f"{path}: column {column!r} holds no text but {kind}")
     return column
-
-
-def _check_range(field: str, value: float, least: float, most: float) -> None:
-    if not math.isfinite(value) or not least <= value <= most:
-        raise TrainingError(f"{field} is {value:g}, allowed are {least:g} to {most:g}")
 
 
 def _files(given: str) -> list[str]:
@@ -186,14 +136,14 @@ def _below(folder: str) -> Iterator[str]:
         yield from (os.path.join(place, name) for name in files if not name.startswith(_IGNORED))
 
 
-def _kind(path: str) -> Kind | None:
+def _kind(path: str) -> FileKind | None:
     stem, suffix = os.path.splitext(path.lower())
     if suffix == ".parquet":
-        return Kind.PARQUET
+        return FileKind.PARQUET
     inner = os.path.splitext(stem)[1] if suffix in _COMPRESSED else suffix
     if inner in _NO_TEXT or (suffix in _COMPRESSED and inner == ".parquet"):
         return None
-    return Kind(_COMPRESSED[suffix]) if suffix in _COMPRESSED else Kind.PLAIN
+    return FileKind(_COMPRESSED[suffix]) if suffix in _COMPRESSED else FileKind.PLAIN
 
 
 def _is_text(path: str) -> bool:
@@ -203,35 +153,35 @@ def _is_text(path: str) -> bool:
     return suffix == ".parquet" or inner in ("", ".txt", ".text")
 
 
-def _parts(path: str, kind: Kind, reading: CorpusSettings, number: int) -> list[Unit]:
+def _parts(path: str, kind: FileKind, corpus_settings: CorpusSettings, number: int) -> list[CorpusUnit]:
     try:
         found = os.stat(path)
         if not found.st_size:
             return []
-        if kind is Kind.PARQUET:
-            bounds = _row_groups(path, reading)
-        elif kind is Kind.PLAIN:
-            bounds = [*range(0, found.st_size, reading.unit_bytes), found.st_size]
+        if kind is FileKind.PARQUET:
+            bounds = _row_groups(path, corpus_settings)
+        elif kind is FileKind.PLAIN:
+            bounds = [*range(0, found.st_size, corpus_settings.unit_bytes), found.st_size]
         else:
             bounds = [0, found.st_size]
     except (OSError, pa.ArrowException) as error:
         raise TrainingError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
     return [
-        Unit(number + place, path, kind, begin, end, found.st_size, found.st_mtime_ns)
+        CorpusUnit(number + place, path, kind, begin, end, found.st_size, found.st_mtime_ns)
         for place, (begin, end) in enumerate(pairwise(bounds))
     ]
 
 
-def _row_groups(path: str, reading: CorpusSettings) -> list[int]:
+def _row_groups(path: str, corpus_settings: CorpusSettings) -> list[int]:
     """The first groups of rows of each part, and the number of groups; a group is not split."""
     metadata = pq.read_metadata(path)
-    text_column(path, metadata.schema.to_arrow_schema(), reading.text_field)
+    text_column(path, metadata.schema.to_arrow_schema(), corpus_settings.text_field)
     if not metadata.num_rows:
         return []
     bounds, held = [0], 0
     for group in range(metadata.num_row_groups):
         size = metadata.row_group(group).total_byte_size
-        if held and held + size > reading.unit_bytes:
+        if held and held + size > corpus_settings.unit_bytes:
             bounds.append(group)
             held = 0
         held += size

@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 
 from shoal.workers.runtime.compilation import compiled
-from shoal.workers.training.word2vec.learner import Delta
-from shoal.workers.training.word2vec.scratch_buffers import Space
+from shoal.workers.training.word2vec.learner import TableDelta
+from shoal.workers.training.word2vec.scratch_buffers import ScratchBuffers
 from shoal.workers.training.word2vec.tables import Floats
 
 
-def changed_rows(table: Floats, base: Floats, rows: int, space: Space) -> tuple[Delta, bool]:
+def changed_rows(table: Floats, base: Floats, rows: int, buffers: ScratchBuffers) -> tuple[TableDelta, bool]:
     """`table` - `base`, both (words, width) float32, in those of the first `rows` rows where they differ, and whether all
     numbers in these are finite. The change lies in `space`."""
-    change = space.take(0, rows, table.shape[1])
+    change = buffers.take(0, rows, table.shape[1])
     count, finite = _differences(table, base, rows, change.rows, change.values)
-    return Delta(change.rows[:count], change.values[:count]), bool(finite)
+    return TableDelta(change.rows[:count], change.values[:count]), bool(finite)
 
 
-def take_over(table: Floats, base: Floats, rows: int, merged: Sequence[Delta]) -> None:
+def take_over(table: Floats, base: Floats, rows: int, merged: Sequence[TableDelta]) -> None:
     """Adds `merged`, whose rows ascend also from one to the next, to `base` (words, width) float32, and makes the first
     `rows` rows of `table` what they are in `base`."""
     begin = 0

@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.training.word2vec.averaging.averaging import Scheme, merge
 from shoal.workers.training.word2vec.averaging.contraction import Contraction
+from shoal.workers.training.word2vec.averaging.merge import MergeScheme, merge
 from shoal.workers.training.word2vec.corpus.encoded_corpus import EncodedCorpus
 from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.learner import Change, Learner, Trained
+from shoal.workers.training.word2vec.learner import Learner, ModelDelta, TrainResult
 from shoal.workers.training.word2vec.run.learner_pool import Assignment
-from shoal.workers.training.word2vec.run.schedule import Lease
-from shoal.workers.training.word2vec.scratch_buffers import Space
+from shoal.workers.training.word2vec.run.schedule import SpanLease
+from shoal.workers.training.word2vec.scratch_buffers import ScratchBuffers
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables
 
@@ -42,7 +42,7 @@ def cuda_learner(settings: Word2VecSettings, counts: npt.NDArray[np.int64], tabl
 
 
 @dataclass(frozen=True, slots=True)
-class Agreed:
+class SyncResult:
     """What came of a merge at one learner."""
 
     digest: str
@@ -51,7 +51,7 @@ class Agreed:
     """Bytes that this learner gave to others."""
 
 
-class Trainer:
+class PoolLearner:
     """Its methods raise TrainingError. A merge is `change`, `merge_range` and `agree`, in this order."""
 
     def __init__(self, assignment: Assignment, make: LearnerFactory, threads: int, alone: bool) -> None:
@@ -62,17 +62,17 @@ class Trainer:
         self._alone = alone
         self._corpus = EncodedCorpus.open(Path(assignment.corpus))
         self._contraction = Contraction(assignment.settings, self._corpus.vocabulary.counts)
-        self._effort = np.zeros(len(self._corpus.vocabulary.words))
+        self._lr_words = np.zeros(len(self._corpus.vocabulary.words))
         self._learner: Learner | None = None
-        self._own: Change | None = None
-        self._spaces = Space(), Space()
+        self._own: ModelDelta | None = None
+        self._buffers = ScratchBuffers(), ScratchBuffers()
         self._sent = 0
 
     def load(self, tables: Tables | None) -> None:
         """Begins with `tables`, or those of a new training."""
         settings = self._assignment.settings
         vocabulary = self._corpus.vocabulary
-        self._effort[:] = 0
+        self._lr_words[:] = 0
         if tables is None:
             tables = Tables.initial(len(vocabulary.words), settings.dim, settings.seed)
         if self._learner is None:
@@ -82,23 +82,25 @@ class Trainer:
         else:
             self._learner.load(tables)
 
-    def train(self, lease: Lease) -> Trained:
+    def train(self, lease: SpanLease) -> TrainResult:
         """Trains on the spans of a lease, as one text."""
         ids = np.concatenate([self._corpus.ids(self._corpus.spans[span]) for span in lease.spans])
         trained = self._known().train(ids, lease.first_rate, lease.last_rate, lease.seed)
         # The spans say how many words count; a learner may count otherwise what is no word.
-        return Trained(lease.words, trained.loss, trained.pairs)
+        return TrainResult(lease.words, trained.loss, trained.pairs)
 
-    def change(self, rows: int, cuts: Sequence[int], own: int) -> list[Change]:
+    def delta(self, rows: int, cuts: Sequence[int], own: int) -> list[ModelDelta]:
         """What changed in the first `rows` rows, cut where `cuts` (0 to `rows`, ascending) say, without part `own`: this
         learner merges that one, so it stays here."""
-        change = self._known().change(rows)
-        parts = [Change(change.input.between(low, high), change.output.between(low, high)) for low, high in pairwise(cuts)]
+        change = self._known().delta(rows)
+        parts = [
+            ModelDelta(change.input.between(low, high), change.output.between(low, high)) for low, high in pairwise(cuts)
+        ]
         self._own = parts.pop(own)
         self._sent = sum(part.nbytes for part in parts)
         return parts
 
-    def merge_range(self, own: int, effort: float, others: Sequence[Change]) -> Change:
+    def merge_range(self, own: int, lr_words: float, others: Sequence[ModelDelta]) -> ModelDelta:
         """One range of rows of all learners made one: that of this learner, which is at place `own` among them, and those of
         the others in their order. `effort` is the learners' mean of words times learning rate since the last merge."""
         if self._own is None:
@@ -107,32 +109,32 @@ class Trainer:
         changes = [*others[:own], self._own, *others[own:]]
         self._own = None
         count = len(changes)
-        factors = self._contraction.factors(self._effort + effort, count) if scheme is Scheme.CONTRACTION else None
-        merged = Change(
-            merge(scheme, [change.input for change in changes], count, factors and factors.input, self._spaces[0]),
-            merge(scheme, [change.output for change in changes], count, factors and factors.output, self._spaces[1]),
+        factors = self._contraction.factors(self._lr_words + lr_words, count) if scheme is MergeScheme.CONTRACTION else None
+        merged = ModelDelta(
+            merge(scheme, [change.input for change in changes], count, factors and factors.input, self._buffers[0]),
+            merge(scheme, [change.output for change in changes], count, factors and factors.output, self._buffers[1]),
         )
         self._sent += merged.nbytes * (len(changes) - 1)
         return merged
 
-    def agree(self, rows: int, effort: float, ranges: Sequence[Change]) -> Agreed:
+    def apply(self, rows: int, lr_words: float, ranges: Sequence[ModelDelta]) -> SyncResult:
         """Takes over what was merged, range by range from the first row on. `effort` as in `merge_range`."""
         learner = self._known()
         # Rows that were not merged are still on their way.
-        self._effort += effort
-        self._effort[:rows] = 0
-        learner.agree(rows, *ranges)
+        self._lr_words += lr_words
+        self._lr_words[:rows] = 0
+        learner.apply(rows, *ranges)
         hashed = blake2b(digest_size=16)
         for some in learner.rows(slice(0, rows, max(1, rows // COMPARED_ROWS))):
             hashed.update(some.tobytes())
-        return Agreed(hashed.hexdigest(), self._sent)
+        return SyncResult(hashed.hexdigest(), self._sent)
 
-    def settle(self) -> Tables:
+    def sync(self) -> Tables:
         """Its tables, which from now on are those that all agree on: another learner is about to begin with them."""
         learner = self._known()
         tables = learner.tables()
         learner.load(tables)
-        self._effort[:] = 0
+        self._lr_words[:] = 0
         return tables
 
     def tables(self) -> Tables:

@@ -7,7 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, Kind, corpus_digest, plan_units
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
+from shoal.workers.training.word2vec.corpus.units import FileKind, corpus_digest, plan_units
 from shoal.workers.training.word2vec.errors import TrainingError
 
 
@@ -55,8 +56,8 @@ def test_kinds_are_told_by_the_names(tmp_path: Path) -> None:
     for name in ("a", "b.GZ", "c.xz"):
         write(tmp_path / name)
     units = plan_units([str(tmp_path / name) for name in ("a", "b.GZ", "c.xz", "d.parquet")], CorpusSettings(unit_bytes=1))
-    assert [unit.kind for unit in units[-3:]] == [Kind.GZIP, Kind.XZ, Kind.PARQUET]
-    assert {unit.kind for unit in units[:-3]} == {Kind.PLAIN}
+    assert [unit.kind for unit in units[-3:]] == [FileKind.GZIP, FileKind.XZ, FileKind.PARQUET]
+    assert {unit.kind for unit in units[:-3]} == {FileKind.PLAIN}
 
 
 def test_groups_of_rows_are_put_together_up_to_the_size_of_a_part(tmp_path: Path) -> None:
@@ -140,10 +141,10 @@ def test_settings_survive_json_and_unknown_ones_are_refused() -> None:
 
 def test_the_digest_tells_another_file_other_settings_and_another_vocabulary_apart(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt")
-    reading = CorpusSettings()
+    corpus_settings = CorpusSettings()
 
-    def digest(reading: CorpusSettings = reading, **vocabulary: int) -> str:
-        return corpus_digest(plan_units([str(path)], reading), reading, vocabulary)
+    def digest(corpus_settings: CorpusSettings = corpus_settings, **vocabulary: int) -> str:
+        return corpus_digest(plan_units([str(path)], corpus_settings), corpus_settings, vocabulary)
 
     first = digest(min_count=5)
     assert digest(min_count=5) == first

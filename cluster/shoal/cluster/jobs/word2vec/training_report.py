@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from shoal.workers.training.word2vec import EncodedCorpus, Figures, Summary
+    from shoal.workers.training.word2vec import EncodedCorpus, TrainingStats, TrainingSummary
 
 TOLD_EVERY_S = 5.0
 
 
-class Narrator:
+class TrainingReport:
     """A bar on a terminal, lines elsewhere, JSON events where asked for. A context: the bar is drawn while it is entered."""
 
     def __init__(self, output: str, as_json: bool) -> None:
@@ -78,17 +78,17 @@ class Narrator:
         if trained_before:
             self._say(f"{trained_before:,} words were trained before; going on")
 
-    def advanced(self, figures: Figures) -> None:
+    def advanced(self, stats: TrainingStats) -> None:
         """A round is over."""
-        due = self._due(figures.share >= 1)
-        self._drawn.update(self._task, completed=figures.share, pace=_pace(figures), refresh=due)
+        due = self._due(stats.share >= 1)
+        self._drawn.update(self._task, completed=stats.share, pace=_pace(stats), refresh=due)
         if due:
             if self._as_json:
-                _event("progress", dataclasses.asdict(figures))
+                _event("progress", dataclasses.asdict(stats))
             elif self._drawn.disable:
-                click.echo(f"{figures.share:4.0%}  {_pace(figures)}", err=True)
+                click.echo(f"{stats.share:4.0%}  {_pace(stats)}", err=True)
 
-    def done(self, summary: Summary) -> None:
+    def done(self, summary: TrainingSummary) -> None:
         """The table is in its place."""
         totals = summary.totals
         if self._as_json:
@@ -134,11 +134,11 @@ def _event(event: str, values: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def _pace(figures: Figures) -> str:
-    told = f"{figures.words_per_s:,.0f} words/s  loss {figures.loss:.4f}  learning rate {figures.rate:.5f}"
-    if figures.learners > 1:
-        told += f"  {figures.learners} workers, {figures.merge_share:.0%} merging"
-    if figures.eta_s is None:
+def _pace(stats: TrainingStats) -> str:
+    told = f"{stats.words_per_s:,.0f} words/s  loss {stats.loss:.4f}  learning rate {stats.rate:.5f}"
+    if stats.learners > 1:
+        told += f"  {stats.learners} workers, {stats.merge_share:.0%} merging"
+    if stats.eta_s is None:
         return told
-    seconds = int(figures.eta_s)
+    seconds = int(stats.eta_s)
     return f"{told}  {seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d} left"

@@ -1,6 +1,6 @@
 """A Word2Vec training from text to the saved table: what is done in which order, and what is told to whom.
 
-Who works (a `Crew`), how the table is saved and how progress is shown are the caller's.
+Who works (a `LearnerPool`), how the table is saved and how progress is shown are the caller's.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings, Unit, corpus_digest, plan_units
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.counting import UnitCounts, scan_unit
 from shoal.workers.training.word2vec.corpus.encoded_corpus import EncodedCorpus, encode_unit
 from shoal.workers.training.word2vec.corpus.phrases import join_phrases
+from shoal.workers.training.word2vec.corpus.units import CorpusUnit, corpus_digest, plan_units
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary, build_vocabulary, merge_counts
 from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.run.checkpoint import EVERY_S
+from shoal.workers.training.word2vec.run.checkpoint import CHECKPOINT_EVERY_S
 from shoal.workers.training.word2vec.run.interruption import Interruption
-from shoal.workers.training.word2vec.run.learner_pool import Assignment, Crew, Room
-from shoal.workers.training.word2vec.run.progress import Figures, Progress, Totals
-from shoal.workers.training.word2vec.run.rounds import Plan, Rounds
+from shoal.workers.training.word2vec.run.learner_pool import Assignment, LearnerPool, MachineMemory
+from shoal.workers.training.word2vec.run.progress import TrainingProgress, TrainingStats, TrainingTotals
+from shoal.workers.training.word2vec.run.rounds import Rounds, RoundsPlan
 from shoal.workers.training.word2vec.run.schedule import worthwhile_learners
 from shoal.workers.training.word2vec.run.work_folder import WorkFolder
 from shoal.workers.training.word2vec.settings import Word2VecSettings
@@ -35,7 +36,7 @@ Save = Callable[[Vocabulary, Tables], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Corpus:
+class CorpusStats:
     """What was found in the text."""
 
     words: int
@@ -50,7 +51,7 @@ def _nothing(*_: object) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Listeners:
+class TrainingListeners:
     """Who is told what."""
 
     phase: Callable[[str], None] = _nothing
@@ -59,7 +60,7 @@ class Listeners:
     """So many parts of the corpus are read, of so many."""
     began: Callable[[EncodedCorpus, int], None] = _nothing
     """The corpus that is trained on, and words that an earlier run had trained."""
-    advanced: Callable[[Figures], None] = _nothing
+    advanced: Callable[[TrainingStats], None] = _nothing
     """A round is over."""
     placed: Callable[[str, str], None] = _nothing
     """On which device it trains, and why there, where that was left open."""
@@ -68,14 +69,14 @@ class Listeners:
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
+class TrainingSummary:
     """A training that is done."""
 
     vocabulary: int
     """Words that have vectors."""
     corpus_words: int
     """Words of the corpus that have one, each as often as it occurs."""
-    corpus: Corpus | None
+    corpus: CorpusStats | None
     """What this run found in the text; None where an earlier one had read it."""
     trained_before: int
     """Words that earlier runs had trained."""
@@ -83,7 +84,7 @@ class Summary:
     """Workers that were lost on the way."""
     loss: float
     """Mean loss of a pair of words in the last minute."""
-    totals: Totals
+    totals: TrainingTotals
     scan_s: float
     """Seconds that reading, counting and encoding took."""
     seconds: float
@@ -94,48 +95,44 @@ def train_word2vec(
     paths: Sequence[str],
     output: Path,
     save: Save,
-    crew: Crew,
+    pool: LearnerPool,
     settings: Word2VecSettings,
-    reading: CorpusSettings | None = None,
+    corpus_settings: CorpusSettings | None = None,
     averaging: AveragingSettings | None = None,
     overwrite: bool = False,
-    tell: Listeners | None = None,
-    checkpoint_every_s: float = EVERY_S,
-) -> Summary:
+    listeners: TrainingListeners | None = None,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+) -> TrainingSummary:
     """Trains on the text in `paths` and gives the result to `save`, which is to write `output`.
 
     Beside it lies `<output>.training` for as long as there is no result: called again with the same arguments after an
     interruption, of any kind, this goes on from there. `overwrite` begins anew. SIGINT and SIGTERM let the round come to
-    its end and leave a checkpoint before they have their usual effect. The crew is closed in any case. Raises
+    its end and leave a checkpoint before they have their usual effect. The pool is closed in any case. Raises
     TrainingError.
     """
     started_s = time.monotonic()
-    reading, averaging, tell = reading or CorpusSettings(), averaging or AveragingSettings(), tell or Listeners()
+    corpus_settings = corpus_settings or CorpusSettings()
+    averaging = averaging or AveragingSettings()
+    listeners = listeners or TrainingListeners()
     try:
-        tell.phase("looking at the corpus")
-        units = plan_units(paths, reading)
-        digest = corpus_digest(units, reading, {"min_count": settings.min_count, "max_vocabulary": settings.max_vocabulary})
+        listeners.phase("looking at the corpus")
+        units = plan_units(paths, corpus_settings)
+        digest = corpus_digest(
+            units, corpus_settings, {"min_count": settings.min_count, "max_vocabulary": settings.max_vocabulary}
+        )
         work = WorkFolder(output)
         try:
-            work.begin(_identity(units, reading, settings, digest), overwrite)
+            work.begin(_identity(units, corpus_settings, settings, digest), overwrite)
             found, encoded = None, work.encoded_corpus(digest)
             if encoded is None:
-                found, encoded = _encode(work.corpus, units, digest, reading, settings, crew, tell)
+                found, encoded = _encode(work.corpus, units, digest, corpus_settings, settings, pool, listeners)
             scanned_s = time.monotonic()
-            crew.begin(Assignment(settings, str(work.corpus), averaging.scheme))
-            check_memory(crew.rooms(), len(encoded.vocabulary.words), settings.dim)
-            plan = Plan(
-                settings=settings,
-                averaging=averaging,
-                span_words=tuple(span.words for span in encoded.spans),
-                words=len(encoded.vocabulary.words),
-                digest=encoded.vocabulary.digest(),
-                checkpoint=work.checkpoint,
-                checkpoint_every_s=checkpoint_every_s,
-            )
-            rounds = Rounds(plan, crew)
-            progress = _train(rounds, encoded, crew, settings.epochs * encoded.words, tell)
-            tell.phase("saving")
+            pool.begin(Assignment(settings, str(work.corpus), averaging.scheme))
+            check_memory(pool.machines(), len(encoded.vocabulary.words), settings.dim)
+            plan = _plan(encoded, settings, averaging, work.checkpoint, checkpoint_every_s)
+            rounds = Rounds(plan, pool)
+            progress = _train(rounds, encoded, pool, settings.epochs * encoded.words, listeners)
+            listeners.phase("saving")
             try:
                 save(encoded.vocabulary, rounds.tables())
             except BaseException:
@@ -146,19 +143,19 @@ def train_word2vec(
             work.remove()
         finally:
             work.close()
-        return Summary(
+        return TrainingSummary(
             vocabulary=plan.words,
             corpus_words=encoded.words,
             corpus=found,
             trained_before=rounds.resumed_at,
-            lost=crew.lost,
-            loss=progress.figures().loss,
+            lost=pool.lost,
+            loss=progress.stats().loss,
             totals=progress.totals(),
             scan_s=scanned_s - started_s,
             seconds=time.monotonic() - started_s,
         )
     finally:
-        crew.close()
+        pool.close()
 
 
 def table_bytes(words: int, dim: int, alone: bool = False) -> int:
@@ -167,26 +164,42 @@ def table_bytes(words: int, dim: int, alone: bool = False) -> int:
     return (2 if alone else 4) * 2 * 4 * words * padded(dim)
 
 
-def check_memory(rooms: Sequence[Room], words: int, dim: int) -> None:
+def check_memory(machines: Sequence[MachineMemory], words: int, dim: int) -> None:
     """Raises TrainingError when the learners of a machine need more memory than is free there."""
-    alone = sum(room.learners for room in rooms) == 1
-    for room in rooms:
-        needed = room.learners * table_bytes(words, dim, alone)
-        if needed > room.free_bytes:
+    alone = sum(machine.learners for machine in machines) == 1
+    for machine in machines:
+        needed = machine.learners * table_bytes(words, dim, alone)
+        if needed > machine.free_bytes:
             raise TrainingError(
-                f"{words} words of dim {dim} need {_gib(needed)} on {room.machine} (two tables and copies, "
-                f"{room.learners} times), {_gib(room.free_bytes)} are free; take a smaller dim or max_vocabulary"
+                f"{words} words of dim {dim} need {_gib(needed)} on {machine.name} (two tables and copies, "
+                f"{machine.learners} times), {_gib(machine.free_bytes)} are free; take a smaller dim or max_vocabulary"
             )
 
 
-def _train(rounds: Rounds, encoded: EncodedCorpus, crew: Crew, total_words: int, tell: Listeners) -> Progress:
-    tell.phase("training")
+def _plan(
+    encoded: EncodedCorpus, settings: Word2VecSettings, averaging: AveragingSettings, checkpoint: Path, every_s: float
+) -> RoundsPlan:
+    return RoundsPlan(
+        settings=settings,
+        averaging=averaging,
+        span_words=tuple(span.words for span in encoded.spans),
+        words=len(encoded.vocabulary.words),
+        digest=encoded.vocabulary.digest(),
+        checkpoint=checkpoint,
+        checkpoint_every_s=every_s,
+    )
+
+
+def _train(
+    rounds: Rounds, encoded: EncodedCorpus, pool: LearnerPool, total_words: int, listeners: TrainingListeners
+) -> TrainingProgress:
+    listeners.phase("training")
     with Interruption() as interruption:
         rounds.prepare()
-        tell.began(encoded, rounds.resumed_at)
-        if len(crew.learners) > (worthwhile := worthwhile_learners(total_words)):
-            tell.crowded(total_words, worthwhile)
-        progress = rounds.run(lambda: interruption.noted, lambda progress: tell.advanced(progress.figures()))
+        listeners.began(encoded, rounds.resumed_at)
+        if len(pool.learners) > (worthwhile := worthwhile_learners(total_words)):
+            listeners.crowded(total_words, worthwhile)
+        progress = rounds.run(lambda: interruption.noted, lambda progress: listeners.advanced(progress.stats()))
         if not rounds.finished:
             interruption.answer()
             raise KeyboardInterrupt
@@ -195,39 +208,41 @@ def _train(rounds: Rounds, encoded: EncodedCorpus, crew: Crew, total_words: int,
 
 def _encode(
     folder: Path,
-    units: Sequence[Unit],
+    units: Sequence[CorpusUnit],
     digest: str,
-    reading: CorpusSettings,
+    corpus_settings: CorpusSettings,
     settings: Word2VecSettings,
-    crew: Crew,
-    tell: Listeners,
-) -> tuple[Corpus, EncodedCorpus]:
+    pool: LearnerPool,
+    listeners: TrainingListeners,
+) -> tuple[CorpusStats, EncodedCorpus]:
     """Text to numbers, in `folder`."""
-    tell.phase("reading the corpus")
+    listeners.phase("reading the corpus")
     counts: list[UnitCounts] = []
-    for part in crew.map(partial(scan_unit, reading=reading, folder=folder), units):
+    for part in pool.map(partial(scan_unit, corpus_settings=corpus_settings, folder=folder), units):
         counts.append(part)
-        tell.scanned(len(counts), len(units))
-    corpus = Corpus(
+        listeners.scanned(len(counts), len(units))
+    corpus = CorpusStats(
         words=sum(part.words for part in counts),
         sentences=sum(part.sentences for part in counts),
         replaced=sum(part.replaced for part in counts),
     )
-    if reading.phrases:
-        tell.phase("joining phrases")
-        counts = join_phrases(counts, reading, folder, crew.map)
-    tell.phase("counting words")
+    if corpus_settings.phrases:
+        listeners.phase("joining phrases")
+        counts = join_phrases(counts, corpus_settings, folder, pool.map)
+    listeners.phase("counting words")
     vocabulary = build_vocabulary(merge_counts(counts, settings.min_count), settings)
-    tell.phase("encoding the corpus")
-    encoded = list(crew.map(partial(encode_unit, vocabulary=vocabulary, folder=folder), counts))
+    listeners.phase("encoding the corpus")
+    encoded = list(pool.map(partial(encode_unit, vocabulary=vocabulary, folder=folder), counts))
     return corpus, EncodedCorpus.write(folder, digest, vocabulary, encoded)
 
 
-def _identity(units: Sequence[Unit], reading: CorpusSettings, settings: Word2VecSettings, digest: str) -> Mapping[str, Any]:
+def _identity(
+    units: Sequence[CorpusUnit], corpus_settings: CorpusSettings, settings: Word2VecSettings, digest: str
+) -> Mapping[str, Any]:
     """What decides the result, by the names that a difference is told with; the corpus last, which follows from
     others."""
     files = sorted({unit.path for unit in units})
-    return {**asdict(settings), **reading.to_json(), "files": files, "digest of the corpus": digest}
+    return {**asdict(settings), **corpus_settings.to_json(), "files": files, "digest of the corpus": digest}
 
 
 def _gib(count: int) -> str:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.workers.training.word2vec.corpus import whitespace_ids as space_numbering
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
-from shoal.workers.training.word2vec.corpus.whitespace_ids import SpaceNumbering
-from shoal.workers.training.word2vec.corpus.word_ids import MAX_WORD, LineNumbering, Numbering
+from shoal.workers.training.word2vec.corpus import whitespace_indexer
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
+from shoal.workers.training.word2vec.corpus.whitespace_indexer import WhitespaceIndexer
+from shoal.workers.training.word2vec.corpus.word_indexer import MAX_WORD, TokenizerIndexer, WordIndexer
 from shoal.workers.training.word2vec.learner import SENTENCE_END
 
 # All white space of Unicode, what resembles it in UTF-8, and letters of one to four bytes.
@@ -23,14 +23,14 @@ LETTERS = [
 TEXTS = st.text(st.sampled_from([*SPACES, *LETTERS, "\n", " "]), max_size=200)
 
 
-def numbered(numbering: Numbering, text: str, cut: int) -> tuple[list[int], list[str]]:
+def numbered(indexer: WordIndexer, text: str, cut: int) -> tuple[list[int], list[str]]:
     """What comes of a text in two blocks, cut where it may be."""
     places = [place for place in range(len(text)) if text[place].isspace()]
     cut = places[cut % len(places)] + 1 if places else 0
     blocks = [text[begin:end].encode() for begin, end in pairwise([0, cut, len(text)])]
-    ids = np.concatenate([*map(numbering.ids, blocks), numbering.end()])
+    ids = np.concatenate([*map(indexer.ids, blocks), indexer.end()])
     assert ids.dtype == np.int32
-    return ids.tolist(), numbering.words()
+    return ids.tolist(), indexer.words()
 
 
 def by_hand(text: str, longest: int) -> list[list[str]]:
@@ -41,12 +41,12 @@ def by_hand(text: str, longest: int) -> list[list[str]]:
 @settings(max_examples=200, deadline=None)
 @given(text=TEXTS, cut=st.integers(0, 300), longest=st.integers(1, 10))
 def test_both_numberings_find_the_words_and_sentences_that_python_does(text: str, cut: int, longest: int) -> None:
-    reading = CorpusSettings(max_sentence=longest)
+    corpus_settings = CorpusSettings(max_sentence=longest)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(space_numbering, "_SLOTS", 2)
-        patch.setattr(space_numbering, "_LETTERS", 4)
-        ids, words = numbered(SpaceNumbering(reading), text, cut)
-    assert (ids, words) == numbered(LineNumbering(reading), text, cut)
+        patch.setattr(whitespace_indexer, "_SLOTS", 2)
+        patch.setattr(whitespace_indexer, "_LETTERS", 4)
+        ids, words = numbered(WhitespaceIndexer(corpus_settings), text, cut)
+    assert (ids, words) == numbered(TokenizerIndexer(corpus_settings), text, cut)
     assert len(set(words)) == len(words)
     sentences: list[list[str]] = [[]]
     for number in ids:
@@ -59,17 +59,17 @@ def test_both_numberings_find_the_words_and_sentences_that_python_does(text: str
 
 def test_room_for_words_is_made_as_they_come() -> None:
     text = " ".join(f"w{number % 70_000}" for number in range(140_000))
-    numbering = SpaceNumbering(CorpusSettings(max_sentence=1_000_000))
-    assert numbering.ids(text.encode()).tolist() == [*range(70_000), *range(70_000)]
-    assert numbering.words() == text.split()[:70_000]
-    assert len(numbering) == 70_000
+    indexer = WhitespaceIndexer(CorpusSettings(max_sentence=1_000_000))
+    assert indexer.ids(text.encode()).tolist() == [*range(70_000), *range(70_000)]
+    assert indexer.words() == text.split()[:70_000]
+    assert len(indexer) == 70_000
 
 
-@pytest.mark.parametrize("numbering", [SpaceNumbering(CorpusSettings()), LineNumbering(CorpusSettings())])
-def test_the_rest_of_a_word_that_is_too_long_is_cut_off_between_characters(numbering: Numbering) -> None:
+@pytest.mark.parametrize("indexer", [WhitespaceIndexer(CorpusSettings()), TokenizerIndexer(CorpusSettings())])
+def test_the_rest_of_a_word_that_is_too_long_is_cut_off_between_characters(indexer: WordIndexer) -> None:
     just, long, longer = "x" * MAX_WORD, "y" * (MAX_WORD + 1), "z" + "語" * MAX_WORD
     text = f"{just} {long} {longer} {long}z {longer}".encode()
-    assert numbering.ids(text).tolist() == [0, 1, 2, 1, 2]
-    assert numbering.words() == [just, "y" * MAX_WORD, "z" + "語" * 85]
+    assert indexer.ids(text).tolist() == [0, 1, 2, 1, 2]
+    assert indexer.words() == [just, "y" * MAX_WORD, "z" + "語" * 85]
     # The cut one, when it comes by itself, is the same word.
-    assert numbering.ids(b"y" * MAX_WORD).tolist() == [1]
+    assert indexer.ids(b"y" * MAX_WORD).tolist() == [1]

@@ -9,16 +9,16 @@ from typing import Any
 import ray
 
 from shoal.workers.training.word2vec.errors import TrainingError
-from shoal.workers.training.word2vec.learner import Change, Trained
+from shoal.workers.training.word2vec.learner import ModelDelta, TrainResult
 from shoal.workers.training.word2vec.run.free_memory import free_memory
 from shoal.workers.training.word2vec.run.learner_pool import Assignment
-from shoal.workers.training.word2vec.run.schedule import Lease
-from shoal.workers.training.word2vec.run.trainer import Agreed, LearnerFactory, Trainer
+from shoal.workers.training.word2vec.run.pool_learner import LearnerFactory, PoolLearner, SyncResult
+from shoal.workers.training.word2vec.run.schedule import SpanLease
 from shoal.workers.training.word2vec.tables import Tables
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LearnerHost:
     """Where an actor is."""
 
     node: str
@@ -28,19 +28,19 @@ class Place:
 
 
 @ray.remote
-class TrainerActor:
+class LearnerActor:
     """Holds one learner. Create it through `options`, with as many CPUs as `threads`. Its methods raise TrainingError."""
 
     def __init__(self, assignment: Assignment, make: LearnerFactory, threads: int, alone: bool) -> None:
-        """See Trainer."""
+        """See PoolLearner."""
         self._given = assignment, make, threads, alone
-        self._opened: Trainer | None = None
+        self._opened: PoolLearner | None = None
 
     @ray.method
-    def begin(self) -> Place:
+    def begin(self) -> LearnerHost:
         """Opens the corpus; not in the constructor, whose errors cannot be told from a process that died."""
-        self._opened = Trainer(*self._given)
-        return Place(ray.get_runtime_context().get_node_id(), os.getpid(), free_memory())
+        self._opened = PoolLearner(*self._given)
+        return LearnerHost(ray.get_runtime_context().get_node_id(), os.getpid(), free_memory())
 
     @ray.method
     def pid(self) -> int:
@@ -49,42 +49,42 @@ class TrainerActor:
 
     @ray.method
     def load(self, tables: Tables | None) -> None:
-        """See Trainer."""
-        self._trainer.load(tables)
+        """See PoolLearner."""
+        self._pool_learner.load(tables)
 
     @ray.method
-    def train(self, lease: Lease) -> Trained:
-        """See Trainer."""
-        return self._trainer.train(lease)
+    def train(self, lease: SpanLease) -> TrainResult:
+        """See PoolLearner."""
+        return self._pool_learner.train(lease)
 
     @ray.method
-    def change(self, rows: int, cuts: list[int], own: int) -> Any:
-        """See Trainer; each part is an object of its own, so `num_returns` is their number."""
-        parts = self._trainer.change(rows, cuts, own)
+    def delta(self, rows: int, cuts: list[int], own: int) -> Any:
+        """See PoolLearner; each part is an object of its own, so `num_returns` is their number."""
+        parts = self._pool_learner.delta(rows, cuts, own)
         return tuple(parts) if len(parts) > 1 else parts[0]
 
     @ray.method
-    def merge_range(self, own: int, effort: float, *others: Change) -> Change:
-        """See Trainer."""
-        return self._trainer.merge_range(own, effort, others)
+    def merge_range(self, own: int, lr_words: float, *others: ModelDelta) -> ModelDelta:
+        """See PoolLearner."""
+        return self._pool_learner.merge_range(own, lr_words, others)
 
     @ray.method
-    def agree(self, rows: int, effort: float, *ranges: Change) -> Agreed:
-        """See Trainer."""
-        return self._trainer.agree(rows, effort, ranges)
+    def apply(self, rows: int, lr_words: float, *ranges: ModelDelta) -> SyncResult:
+        """See PoolLearner."""
+        return self._pool_learner.apply(rows, lr_words, ranges)
 
     @ray.method
-    def settle(self) -> Tables:
-        """See Trainer."""
-        return self._trainer.settle()
+    def sync(self) -> Tables:
+        """See PoolLearner."""
+        return self._pool_learner.sync()
 
     @ray.method
     def tables(self) -> Tables:
-        """See Trainer."""
-        return self._trainer.tables()
+        """See PoolLearner."""
+        return self._pool_learner.tables()
 
     @property
-    def _trainer(self) -> Trainer:
+    def _pool_learner(self) -> PoolLearner:
         if self._opened is None:
             raise TrainingError("this learner was not begun")
         return self._opened

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.jobs.word2vec.running import CrewSettings, Output, most_threads
+from shoal.cluster.jobs.word2vec.train_job import LearnerPoolSettings, TableOutput, most_threads
 from shoal.workers.encoding.word_vectors.saving import TableFormat
 from shoal.workers.encoding.word_vectors.word_folder import Pooling
 from shoal.workers.training.word2vec.errors import TrainingError
@@ -34,14 +34,14 @@ def test_workers_get_as_many_threads_as_fit(workers: int, cores: list[int]):
         ({"device": "tpu"}, "device is 'tpu', allowed are auto, cpu, cuda"),
     ],
 )
-def test_a_crew_that_cannot_be(values: dict[str, object], told: str):
+def test_a_pool_that_cannot_be(values: dict[str, object], told: str):
     with pytest.raises(TrainingError, match=told):
-        CrewSettings(**values)  # type: ignore[arg-type]
+        LearnerPoolSettings(**values)  # type: ignore[arg-type]
 
 
 def test_what_a_file_cannot_keep():
-    assert Output(path=Path("v"), pooling=Pooling.SIF, keep_output_vectors=True).form is TableFormat.FOLDER
+    assert TableOutput(path=Path("v"), pooling=Pooling.SIF, keep_output_vectors=True).form is TableFormat.FOLDER
     with pytest.raises(TrainingError, match="pooling is sif, which format binary cannot keep"):
-        Output(path=Path("v"), form=TableFormat.BINARY, pooling=Pooling.SIF)
+        TableOutput(path=Path("v"), form=TableFormat.BINARY, pooling=Pooling.SIF)
     with pytest.raises(TrainingError, match="format text cannot keep the output vectors"):
-        Output(path=Path("v"), form=TableFormat.TEXT, keep_output_vectors=True)
+        TableOutput(path=Path("v"), form=TableFormat.TEXT, keep_output_vectors=True)

@@ -17,19 +17,19 @@ from shoal.workers.encoding.word_vectors.word_table import WordTable
 from shoal.workers.runtime.cores import available_cores
 from shoal.workers.training.word2vec import (
     AUTO,
+    CHECKPOINT_EVERY_S,
     CPU,
     CUDA,
     DEVICES,
-    EVERY_S,
-    SUFFIX,
+    WORK_SUFFIX,
     AveragingSettings,
     CorpusSettings,
-    Crew,
-    Listeners,
-    LocalCrew,
-    Summary,
+    LearnerPool,
+    LocalLearnerPool,
     Tables,
     TrainingError,
+    TrainingListeners,
+    TrainingSummary,
     Vocabulary,
     Word2VecSettings,
     cpu_learner,
@@ -40,7 +40,7 @@ from shoal.workers.training.word2vec import (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CrewSettings:
+class LearnerPoolSettings:
     """Who trains. Raises TrainingError when a value is out of its range."""
 
     workers: int = 1
@@ -62,7 +62,7 @@ class CrewSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class TableOutput:
     """Where the trained table goes. Raises TrainingError when values exclude each other."""
 
     path: Path
@@ -82,43 +82,45 @@ class Output:
 
 def run_word2vec(
     paths: Sequence[str],
-    output: Output,
+    output: TableOutput,
     settings: Word2VecSettings | None = None,
-    reading: CorpusSettings | None = None,
+    corpus_settings: CorpusSettings | None = None,
     averaging: AveragingSettings | None = None,
-    crew: CrewSettings | None = None,
+    pool: LearnerPoolSettings | None = None,
     overwrite: bool = False,
-    tell: Listeners | None = None,
-    checkpoint_every_s: float = EVERY_S,
-) -> Summary:
+    listeners: TrainingListeners | None = None,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+) -> TrainingSummary:
     """Trains word vectors on the text in `paths` (files, folders, patterns) and writes them to `output`.
 
-    Joins Ray at RAY_ADDRESS, or runs it here if `crew` has several workers. An output that is there already is replaced
+    Joins Ray at RAY_ADDRESS, or runs it here if `pool` has several workers. An output that is there already is replaced
     when the new one is whole, if `overwrite` says so, or an interrupted run was told so. See `training.train_word2vec` for
     going on after an interruption. Raises TrainingError.
     """
-    settings, reading, tell = settings or Word2VecSettings(), reading or CorpusSettings(), tell or Listeners()
+    settings = settings or Word2VecSettings()
+    corpus_settings = corpus_settings or CorpusSettings()
+    listeners = listeners or TrainingListeners()
     # Actors work in folders of their own, and "." has no name that another could stand beside.
     output = dataclasses.replace(output, path=Path(os.path.abspath(output.path)))
     _check_replaceable(output, overwrite)
-    with _crew(crew or CrewSettings(), settings, tell) as members:
+    with _pool(pool or LearnerPoolSettings(), settings, listeners) as members:
         return train_word2vec(
             paths,
             output.path,
-            lambda vocabulary, tables: _save(output, settings, reading, vocabulary, tables),
+            lambda vocabulary, tables: _save(output, settings, corpus_settings, vocabulary, tables),
             members,
             settings,
-            reading,
+            corpus_settings,
             averaging,
             overwrite,
-            tell,
+            listeners,
             checkpoint_every_s,
         )
 
 
-def _check_replaceable(output: Output, overwrite: bool) -> None:
+def _check_replaceable(output: TableOutput, overwrite: bool) -> None:
     check_output(output.path, output.form)
-    work = output.path.with_name(output.path.name + SUFFIX)
+    work = output.path.with_name(output.path.name + WORK_SUFFIX)
     held = any(output.path.iterdir()) if output.path.is_dir() else output.path.exists()
     if held and not overwrite and not work.exists():
         raise TrainingError(f"{output.path}: is there already; with overwrite it is replaced when the new one is whole")
@@ -131,41 +133,41 @@ def most_threads(workers: int, cores: Sequence[int]) -> int:
 
 
 @contextmanager
-def _crew(wanted: CrewSettings, settings: Word2VecSettings, tell: Listeners) -> Iterator[Crew]:
+def _pool(wanted: LearnerPoolSettings, settings: Word2VecSettings, listeners: TrainingListeners) -> Iterator[LearnerPool]:
     joins = "RAY_ADDRESS" in os.environ
     if wanted.workers == 1 and not joins:
         device = training_device(wanted.device, settings)
         if wanted.device == AUTO:
-            tell.placed(device.name, device.reason)
-        yield LocalCrew(wanted.threads or available_cores(), cuda_learner if device.name == CUDA else cpu_learner)
+            listeners.placed(device.name, device.reason)
+        yield LocalLearnerPool(wanted.threads or available_cores(), cuda_learner if device.name == CUDA else cpu_learner)
         return
     if wanted.device not in (CPU, CUDA):
         raise TrainingError(f"device is {wanted.device!r}, which a cluster's workers cannot agree on; name cpu or cuda")
     # Whether there is a CUDA device is seen where the workers are; what it cannot do is known here.
     cuda = training_device(wanted.device, settings, missing=lambda: "").name == CUDA
     # Ray takes a second to import, and one worker alone needs it not.
-    from shoal.cluster.jobs.word2vec.ray_pool import RayCrew, node_cpus
+    from shoal.cluster.jobs.word2vec.ray_pool import RayLearnerPool, node_cpus
     from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
 
-    tell.phase("joining Ray" if joins else "starting Ray")
+    listeners.phase("joining Ray" if joins else "starting Ray")
     try:
         with joined_ray(wanted.workers * (wanted.threads or 1)):
             threads = wanted.threads or (1 if cuda else most_threads(wanted.workers, node_cpus()))
             make = cuda_learner if cuda else cpu_learner
-            yield RayCrew(wanted.workers, threads, wanted.gpus or float(cuda), make)
+            yield RayLearnerPool(wanted.workers, threads, wanted.gpus or float(cuda), make)
     except RayUnavailable as error:
         raise TrainingError(str(error)) from error
 
 
 def _save(
-    output: Output, settings: Word2VecSettings, reading: CorpusSettings, vocabulary: Vocabulary, tables: Tables
+    output: TableOutput, settings: Word2VecSettings, corpus_settings: CorpusSettings, vocabulary: Vocabulary, tables: Tables
 ) -> None:
-    training: dict[str, Any] = {"kind": "word2vec", **dataclasses.asdict(settings), "corpus": reading.to_json()}
+    training: dict[str, Any] = {"kind": "word2vec", **dataclasses.asdict(settings), "corpus": corpus_settings.to_json()}
     config = WordFolderConfig(
         pooling=output.pooling,
-        tokenizer=reading.tokenizer,
-        lowercase=reading.lowercase,
-        phrases=reading.phrases > 0,
+        tokenizer=corpus_settings.tokenizer,
+        lowercase=corpus_settings.lowercase,
+        phrases=corpus_settings.phrases > 0,
         training=training,
     )
     table = WordTable(vocabulary.words, tables.vectors(), vocabulary.counts)

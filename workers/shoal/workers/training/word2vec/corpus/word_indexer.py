@@ -9,7 +9,7 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.training.word2vec.corpus.corpus import CorpusSettings
+from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.tokenizers import UNICODE, WHITESPACE, tokenizer_of
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
@@ -18,7 +18,7 @@ MAX_WORD = 256
 """Bytes of a word in UTF-8; the rest of a longer one is cut off, as the original program does at 100."""
 
 
-class Numbering(Protocol):
+class WordIndexer(Protocol):
     """Numbers the words of blocks of text that follow one another."""
 
     def ids(self, text: bytes) -> Ids:
@@ -39,30 +39,30 @@ class Numbering(Protocol):
         ...
 
 
-class LineNumbering:
+class TokenizerIndexer:
     """A numbering of what a tokenizer makes of lines."""
 
-    def __init__(self, reading: CorpusSettings) -> None:
+    def __init__(self, corpus_settings: CorpusSettings) -> None:
         """Raises TrainingError when there is no such tokenizer; `ids` does when it fails or gives what is no word."""
-        self._name = reading.tokenizer
-        self._tokenizer = tokenizer_of(reading.tokenizer)
-        self._known = reading.tokenizer in (WHITESPACE, UNICODE)
-        self._numbers = _Numbers() if self._known else _CheckedNumbers(reading.tokenizer)
-        self._cuts = _SentenceCuts(reading.max_sentence)
+        self._name = corpus_settings.tokenizer
+        self._tokenizer = tokenizer_of(corpus_settings.tokenizer)
+        self._known = corpus_settings.tokenizer in (WHITESPACE, UNICODE)
+        self._numbers = _Numbers() if self._known else _CheckedNumbers(corpus_settings.tokenizer)
+        self._cuts = _SentenceCuts(corpus_settings.max_sentence)
 
     def ids(self, text: bytes) -> Ids:
-        """See `Numbering.ids`."""
+        """See `WordIndexer.ids`."""
         lines = self._words_of(text.decode().split("\n"))
         lengths = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines))
         ids = self._numbers.of(chain.from_iterable(lines), int(lengths.sum()))
         return np.insert(ids, self._cuts.of(lengths), SENTENCE_END)
 
     def end(self) -> Ids:
-        """See `Numbering.end`."""
+        """See `WordIndexer.end`."""
         return np.full(1 if self._cuts.open else 0, SENTENCE_END, dtype=np.int32)
 
     def words(self) -> list[str]:
-        """See `Numbering.words`."""
+        """See `WordIndexer.words`."""
         return list(self._numbers)
 
     def __len__(self) -> int:

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from shoal.workers.runtime.compilation import compiled
-from shoal.workers.training.word2vec.learner import Delta
-from shoal.workers.training.word2vec.scratch_buffers import Space
+from shoal.workers.training.word2vec.learner import TableDelta
+from shoal.workers.training.word2vec.scratch_buffers import ScratchBuffers
 from shoal.workers.training.word2vec.tables import Floats
 
 _f32 = np.float32
 
 
-class Scheme(StrEnum):
+class MergeScheme(StrEnum):
     """What is done with a row that several learners changed."""
 
     CONTRACTION = "contraction"
@@ -32,46 +32,50 @@ class Scheme(StrEnum):
 
 
 def merge(
-    scheme: Scheme, deltas: Sequence[Delta], learners: int, factors: Floats | None = None, space: Space | None = None
-) -> Delta:
+    scheme: MergeScheme,
+    deltas: Sequence[TableDelta],
+    learners: int,
+    factors: Floats | None = None,
+    buffers: ScratchBuffers | None = None,
+) -> TableDelta:
     """One change for what `learners` learners changed in one table, of which those without a change may be missing.
 
     `factors` (words,) float32 are those of CONTRACTION, which others do without. The order of `deltas`, of which there is at
     least one, matters to ADASUM alone, and little. What comes of it may lie in `space`.
     """
-    if scheme is Scheme.ADASUM:
+    if scheme is MergeScheme.ADASUM:
         return _tree(deltas)
-    if scheme is Scheme.NORM_RATIO:
+    if scheme is MergeScheme.NORM_RATIO:
         return _norm_ratio(deltas)
-    if scheme is Scheme.CONTRACTION and factors is None:
+    if scheme is MergeScheme.CONTRACTION and factors is None:
         raise ValueError("contraction needs factors")
-    summed = _summed(deltas, space or Space())
-    scales = np.float32(1 / learners) if factors is None or scheme is Scheme.MEAN else factors[summed.rows, None]
+    summed = _summed(deltas, buffers or ScratchBuffers())
+    scales = np.float32(1 / learners) if factors is None or scheme is MergeScheme.MEAN else factors[summed.rows, None]
     np.multiply(summed.values, scales, out=summed.values)
     return summed
 
 
-def _summed(deltas: Sequence[Delta], space: Space) -> Delta:
+def _summed(deltas: Sequence[TableDelta], buffers: ScratchBuffers) -> TableDelta:
     # What is given may be another's, or in memory that is not to be written to.
-    total = deltas[0] if len(deltas) > 1 else Delta(deltas[0].rows, deltas[0].values.copy())
+    total = deltas[0] if len(deltas) > 1 else TableDelta(deltas[0].rows, deltas[0].values.copy())
     for number, delta in enumerate(deltas[1:]):
-        into = space.take(number % 2, len(total.rows) + len(delta.rows), delta.values.shape[1])
+        into = buffers.take(number % 2, len(total.rows) + len(delta.rows), delta.values.shape[1])
         count = _sum(total.rows, total.values, delta.rows, delta.values, into.rows, into.values)
-        total = Delta(into.rows[:count], into.values[:count])
+        total = TableDelta(into.rows[:count], into.values[:count])
     return total
 
 
-def _norm_ratio(deltas: Sequence[Delta]) -> Delta:
+def _norm_ratio(deltas: Sequence[TableDelta]) -> TableDelta:
     rows = np.unique(np.concatenate([delta.rows for delta in deltas]))
     sums = np.zeros((len(rows), deltas[0].values.shape[1]), np.float32)
     squares = np.zeros(len(rows), np.float32)
     for delta in deltas:
         _add_up(np.searchsorted(rows, delta.rows), delta.values, sums, squares)
     _shrink(sums, squares)
-    return Delta(rows, sums)
+    return TableDelta(rows, sums)
 
 
-def _tree(deltas: Sequence[Delta]) -> Delta:
+def _tree(deltas: Sequence[TableDelta]) -> TableDelta:
     if len(deltas) == 1:
         return deltas[0]
     half = (len(deltas) + 1) // 2
@@ -79,7 +83,7 @@ def _tree(deltas: Sequence[Delta]) -> Delta:
     rows = np.empty(len(one.rows) + len(other.rows), np.int32)
     values = np.empty((len(rows), one.values.shape[1]), np.float32)
     count = _adasum(one.rows, one.values, other.rows, other.values, rows, values)
-    return Delta(rows[:count], values[:count])
+    return TableDelta(rows[:count], values[:count])
 
 
 @compiled
