@@ -39,7 +39,7 @@ def imported(cluster: ClusterProcess, name: str, output: object, *options: str) 
 
 
 def test_the_vectors_of_the_output_are_those_that_answer(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
-    output = write_output(tmp_path, ROWS, Backwards(64), JobSettings(MODEL, shard_rows=64))
+    output = write_output(tmp_path, ROWS, Backwards(64), JobSettings(MODEL, part_rows=64))
     client.create_collection("whole", model=MODEL)
     code, told, _ = imported(cluster, "whole", output, "--wait")
     assert (code, told["written"], told["changed"], told["bad_rows"]) == (0, 300, 300, 0)
@@ -90,7 +90,7 @@ def test_other_vectors_are_refused(cluster: ClusterProcess, client: Client, tmp_
 
 
 def test_a_row_that_was_tampered_with_is_refused_alone(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
-    output = write_output(tmp_path, ROWS[:20], HashingModel(64), JobSettings(MODEL, shard_rows=10))
+    output = write_output(tmp_path, ROWS[:20], HashingModel(64), JobSettings(MODEL, part_rows=10))
     path = output / "part-000000-000001.parquet"
     table = pyarrow.parquet.read_table(path)
     texts = table.column("text").to_pylist()

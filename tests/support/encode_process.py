@@ -117,20 +117,20 @@ def encode(*arguments: object, within_s: float = ENDED_S) -> subprocess.Complete
     return EncodeProcess(*arguments).ended(within_s)
 
 
-def finished_shards(output: Path) -> int:
-    """How many shards count by now."""
+def finished_parts(output: Path) -> int:
+    """How many parts count by now."""
     return sum(1 for path in output.glob("part-*.json")) if output.is_dir() else 0
 
 
 def encoded(output: Path) -> pa.Table:
-    """Every row of a job, in the order of its shards."""
+    """Every row of a job, in the order of its parts."""
     manifests = OutputFolder(str(output)).finished()
     paths = [output / one.data.path for one in manifests if one.data is not None]
     return pa.concat_tables([pyarrow.parquet.read_table(path) for path in paths])
 
 
 def bad_rows(output: Path) -> list[dict[str, Any]]:
-    """Every bad row of a job, in the order of its shards."""
+    """Every bad row of a job, in the order of its parts."""
     return [json.loads(line) for path in sorted(output.glob("*.errors.jsonl")) for line in path.read_text().splitlines()]
 
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from shoal.cluster.jobs.encode.encoding import ShardEncoder
 from shoal.cluster.jobs.encode.job import JobSettings, ModelIdentity, plan_job
 from shoal.cluster.jobs.encode.output import OutputFolder
+from shoal.cluster.jobs.encode.part_writer import PartWriter
+from shoal.cluster.jobs.encode.parts import plan_splits
 from shoal.cluster.jobs.encode.reading import read_split
-from shoal.cluster.jobs.encode.shards import plan_splits
 from shoal.records import find_inputs
 from shoal.workers.encoding.model import EmbeddingModel
 
@@ -29,10 +29,10 @@ def write_output(folder: Path, rows: Sequence[Mapping[str, Any]], model: Embeddi
     output = OutputFolder(str(folder / "out"))
     identity = ModelIdentity(model.fingerprint, model.dimension, model.max_tokens, model.precision)
     job = output.begin(plan_job("job", settings, identity, files), overwrite=False)
-    encoder = ShardEncoder(model, job, settings, output, stalled)
+    encoder = PartWriter(model, job, settings, output, stalled)
     for split in plan_splits(files):
-        for shard in read_split(split, settings.fields, settings.shard_rows):
-            encoder.encode(shard)
+        for part in read_split(split, settings.fields, settings.part_rows):
+            encoder.encode(part)
     output.conclude(b"{}")
     output.close()
     return folder / "out"

@@ -34,7 +34,7 @@ USED_TWICE = {
     "_Call",
     "_Line",
 }
-DEAD = {"DTYPES", "LedgerAccess", "WorkerCalls"}
+DEAD = {"LedgerAccess", "WorkerCalls"}
 # Alembic calls what is in there by name.
 CALLED_BY_NAME = ROOT / "cluster/shoal/cluster/ledger/migrations"
 

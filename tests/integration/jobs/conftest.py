@@ -14,7 +14,7 @@ from support.encode_process import encode
 from support.ray_head import RayHead
 
 MODEL = "hashing:4096"
-SHARD_ROWS = 25
+PART_ROWS = 25
 
 
 @pytest.fixture(scope="package")
@@ -48,7 +48,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def arguments(corpus: Path) -> list[object]:
     """The job of these tests, but for its output."""
-    return [corpus, "--model", MODEL, "--shard-rows", SHARD_ROWS, "--threads", 1, "--output"]
+    return [corpus, "--model", MODEL, "--part-rows", PART_ROWS, "--threads", 1, "--output"]
 
 
 @pytest.fixture(scope="module")

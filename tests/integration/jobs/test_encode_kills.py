@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from shoal.cluster.jobs.encode.output import ATTEMPTS
-from shoal.cluster.jobs.encode.shards import ShardId
-from support.encode_process import EncodeProcess, encode, encoded, files, finished_shards
+from shoal.cluster.jobs.encode.parts import PartId
+from support.encode_process import EncodeProcess, encode, encoded, files, finished_parts
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SOME = 5
@@ -20,16 +20,16 @@ HELD = (20, 21)
 
 
 def begun(arguments: list[object], output: Path) -> EncodeProcess:
-    """A run that has finished some shards and does not finish all, however late somebody meddles with it.
+    """A run that has finished some parts and does not finish all, however late somebody meddles with it.
 
-    An encoder that comes to one of HELD waits, until it is killed, for somebody to write how often the shard was begun.
+    An encoder that comes to one of HELD waits, until it is killed, for somebody to write how often the part was begun.
     """
     output.mkdir()
     for held in pipes(output):
         os.mkfifo(held)
     running = EncodeProcess(*arguments, output)
     try:
-        running.until(lambda: finished_shards(output) >= SOME, "some shards are finished")
+        running.until(lambda: finished_parts(output) >= SOME, "some parts are finished")
         return running
     except BaseException:
         running.close()
@@ -38,7 +38,7 @@ def begun(arguments: list[object], output: Path) -> EncodeProcess:
 
 def pipes(output: Path) -> list[Path]:
     """What holds encoders up."""
-    return [output / f"{ShardId(0, part).name}{ATTEMPTS}" for part in HELD]
+    return [output / f"{PartId(0, index).name}{ATTEMPTS}" for index in HELD]
 
 
 def let_go(output: Path) -> None:
@@ -61,7 +61,7 @@ def test_the_driver_is_killed(arguments: list[object], undisturbed: Path, tmp_pa
     running.send(signal.SIGKILL)
     assert running.ended().returncode == -signal.SIGKILL
     let_go(output)
-    before = finished_shards(output)
+    before = finished_parts(output)
     assert SOME <= before < ALL
     kept = {
         path.name: path.stat().st_mtime_ns for path in output.glob("part-*.parquet") if path.with_suffix(".json").exists()
@@ -100,7 +100,7 @@ def test_it_is_interrupted(number: signal.Signals, arguments: list[object], undi
     assert f"stopped; what is finished stays in {output}: run the same command to go on" in done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     # What it leaves can be gone on from, as after a kill.
-    assert SOME <= finished_shards(output) < ALL
+    assert SOME <= finished_parts(output) < ALL
     whole = files(undisturbed)
     kept = {name: content for name, content in files(output).items() if name.endswith((".json", ".parquet"))}
     assert {name: whole[name] for name in kept} == kept

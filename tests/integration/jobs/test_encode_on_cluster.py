@@ -47,7 +47,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 def test_a_submitted_job_encodes_and_a_second_one_finds_nothing_to_do(head: RayHead, corpus: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    command = ["shoal", "encode", corpus, "--model", MODEL, "--output", output, "--shard-rows", 64, "--json"]
+    command = ["shoal", "encode", corpus, "--model", MODEL, "--output", output, "--part-rows", 64, "--json"]
     done = head.submit(*command)
     # The two bad rows make it fail, as they would make `shoal add`.
     assert done.returncode == 1 and f"Error: 2 rows were not encoded; {output}/*.errors.jsonl tells why" in done.stdout, done
@@ -83,7 +83,7 @@ def test_nobody_submits_without_the_token(head: RayHead, corpus: Path, tmp_path:
 def test_options_formats_and_refusals(head: RayHead, corpus: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     job = ["encode", corpus / "a.parquet", "--model", MODEL, "--output", output, "--threads", 1, "--replicas", 2]
-    options = ["--dimensions", 16, "--dtype", "float16", "--prompt", "about ", "--no-payload", "--shard-rows", 30]
+    options = ["--dimensions", 16, "--dtype", "float16", "--prompt", "about ", "--no-payload", "--part-rows", 30]
     done = head.run(*job, *options)
     assert done.returncode == 0 and done.stdout.startswith(f"100 rows in {output}, 100 of them encoded now"), done
     table = encoded(output)
@@ -106,13 +106,13 @@ def test_options_formats_and_refusals(head: RayHead, corpus: Path, tmp_path: Pat
     assert not (tmp_path / "none").exists()
 
 
-def test_a_shard_that_cannot_be_written_ends_the_job_and_a_later_run_goes_on(
+def test_a_part_that_cannot_be_written_ends_the_job_and_a_later_run_goes_on(
     head: RayHead, corpus: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
     obstacle = output / "part-000000-000003.parquet"
     obstacle.mkdir(parents=True)
-    job = ["encode", corpus / "a.parquet", "--model", MODEL, "--output", output, "--threads", 1, "--shard-rows", 20]
+    job = ["encode", corpus / "a.parquet", "--model", MODEL, "--output", output, "--threads", 1, "--part-rows", 20]
     done = head.run(*job)
     assert (done.returncode, done.stdout) == (1, ""), done
     assert done.stderr.splitlines()[-1] == f"Error: {obstacle}: cannot be written: Is a directory"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal.cluster.jobs.encode.encoding import MOST_ATTEMPTS
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import JobSettings
+from shoal.cluster.jobs.encode.part_writer import MOST_ATTEMPTS
 from shoal.cluster.jobs.encode.pipeline import Replicas
 from shoal.cluster.jobs.encode.running import Listeners, Summary, run_job
 from support import encode_process
@@ -31,14 +31,14 @@ def hesitated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def run(folder: Path, texts: list[str]) -> Summary:
     corpus = folder / "rows.jsonl"
     corpus.write_text("".join(json.dumps({"id": f"d{n}", "text": text}) + "\n" for n, text in enumerate(texts)))
-    settings = JobSettings("hashing:64", shard_rows=2)
+    settings = JobSettings("hashing:64", part_rows=2)
     return run_job([str(corpus)], str(folder / "out"), settings, Replicas(1, 1, 0.0), False, QUIET)
 
 
 def test_what_hangs_once_is_done_by_another_process(tmp_path: Path, hesitated: Path) -> None:
     done = run(tmp_path, ["one", "two", "three hesitant", "four", "five"])
     assert hesitated.exists()
-    assert (done.rows, done.bad_rows, done.shards) == (5, 0, 3)
+    assert (done.rows, done.bad_rows, done.parts) == (5, 0, 3)
     assert encode_process.encoded(tmp_path / "out").column("id").to_pylist() == ["d0", "d1", "d2", "d3", "d4"]
 
 

@@ -47,6 +47,7 @@ def test_an_input_that_is_not_there(tmp_path: Path):
         ["--keep", "year", "--no-payload"],
         ["--dtype", "int8"],
         ["--dimensions", "0"],
+        ["--part-rows", "0"],
         ["--shard-rows", "0"],
         ["--gpus", "-1"],
         ["--replicas", "0"],

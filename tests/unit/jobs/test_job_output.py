@@ -8,8 +8,8 @@ import pytest
 
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import Job, JobSettings, ModelIdentity, plan_job
-from shoal.cluster.jobs.encode.output import DATA, SUMMARY, OutputFolder, ShardManifest
-from shoal.cluster.jobs.encode.shards import ShardId
+from shoal.cluster.jobs.encode.output import DATA, SUMMARY, OutputFolder, PartManifest
+from shoal.cluster.jobs.encode.parts import PartId
 
 JOB = plan_job("first", JobSettings("m"), ModelIdentity("f", 8, 512, "float32"), [])
 OTHER = plan_job("other", JobSettings("m", dtype="float16"), ModelIdentity("f", 8, 512, "float32"), [])
@@ -25,9 +25,9 @@ def begun(root: Path, job: Job = JOB, overwrite: bool = False) -> OutputFolder:
     return folder
 
 
-def finish(folder: OutputFolder, part: int, last: bool = False) -> ShardManifest:
-    data = folder.put(ShardId(0, part).name + DATA, b"data" * part)
-    manifest = ShardManifest(0, part, last, 1, 0, 5, 0, 10, data, None)
+def finish(folder: OutputFolder, index: int, last: bool = False) -> PartManifest:
+    data = folder.put(PartId(0, index).name + DATA, b"data" * index)
+    manifest = PartManifest(0, index, last, 1, 0, 5, 0, 10, data, None)
     folder.commit(manifest)
     return manifest
 
@@ -52,8 +52,8 @@ def test_the_job_that_was_begun_is_kept(tmp_path: Path):
 def test_what_no_manifest_names_is_cleared_away(tmp_path: Path):
     folder = begun(tmp_path)
     finish(folder, 0)
-    folder.put(ShardId(0, 1).name + DATA, b"without a manifest")
-    folder.count_attempts(ShardId(0, 1), 1)
+    folder.put(PartId(0, 1).name + DATA, b"without a manifest")
+    folder.count_attempts(PartId(0, 1), 1)
     (tmp_path / "part-000000-000002.parquet.1234.partial").write_bytes(b"half")
     begun(tmp_path)
     assert names(tmp_path) == ["job.json", "part-000000-000000.json", "part-000000-000000.parquet"]
@@ -61,20 +61,20 @@ def test_what_no_manifest_names_is_cleared_away(tmp_path: Path):
 
 def test_the_end_of_a_job_clears_away_what_dead_processes_left(tmp_path: Path):
     folder = begun(tmp_path)
-    folder.count_attempts(ShardId(0, 0), 1)
+    folder.count_attempts(PartId(0, 0), 1)
     (tmp_path / "part-000000-000000.parquet.1234.partial").write_bytes(b"half")
     finish(folder, 0, last=True)
     # One that died after it had committed, before it forgot its attempts.
-    folder.count_attempts(ShardId(0, 0), 1)
+    folder.count_attempts(PartId(0, 0), 1)
     (tmp_path / "notes.txt").write_text("somebody else's")
     folder.conclude(b"{}")
     assert names(tmp_path) == ["job.json", "notes.txt", "part-000000-000000.json", "part-000000-000000.parquet", SUMMARY]
 
 
-def test_a_shard_whose_files_are_gone_or_cut_does_not_count(tmp_path: Path):
+def test_a_part_whose_files_are_gone_or_cut_does_not_count(tmp_path: Path):
     folder = begun(tmp_path)
-    for part in (1, 2, 3):
-        finish(folder, part)
+    for index in (1, 2, 3):
+        finish(folder, index)
     (tmp_path / "part-000000-000001.parquet").unlink()
     (tmp_path / "part-000000-000002.parquet").write_bytes(b"cut")
     assert [one.part for one in folder.finished()] == [3]
@@ -143,12 +143,12 @@ def test_another_folder_is_noticed(tmp_path: Path):
 
 def test_attempts_are_counted_until_the_commit(tmp_path: Path):
     folder = begun(tmp_path)
-    assert folder.attempts(ShardId(0, 0)) == 0
-    folder.count_attempts(ShardId(0, 0), 2)
-    folder.count_attempts(ShardId(0, 1), 1)
-    assert [folder.attempts(ShardId(0, part)) for part in range(2)] == [2, 1]
+    assert folder.attempts(PartId(0, 0)) == 0
+    folder.count_attempts(PartId(0, 0), 2)
+    folder.count_attempts(PartId(0, 1), 1)
+    assert [folder.attempts(PartId(0, index)) for index in range(2)] == [2, 1]
     finish(folder, 0)
-    assert [folder.attempts(ShardId(0, part)) for part in range(2)] == [0, 1]
+    assert [folder.attempts(PartId(0, index)) for index in range(2)] == [0, 1]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")

@@ -2,23 +2,23 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.cluster.jobs.encode.output import ShardManifest
+from shoal.cluster.jobs.encode.output import PartManifest
 from shoal.cluster.jobs.encode.progress import Progress
 
 
-def shard(part: int, rows: int = 10, tokens: int = 100, input_bytes: int = 1000, bad_rows: int = 0) -> ShardManifest:
-    return ShardManifest(0, part, False, rows, bad_rows, tokens, 1, input_bytes, None, None)
+def a_part(index: int, rows: int = 10, tokens: int = 100, input_bytes: int = 1000, bad_rows: int = 0) -> PartManifest:
+    return PartManifest(0, index, False, rows, bad_rows, tokens, 1, input_bytes, None, None)
 
 
 def test_rates_are_of_this_run_and_counts_of_all():
     progress = Progress(10_000, 100.0)
-    progress.found(shard(0))
+    progress.found(a_part(0))
     before = progress.figures()
     assert (before.rows, before.share, before.texts_per_s, before.eta_s) == (10, 0.1, 0.0, None)
-    progress.finished(shard(1, bad_rows=2), 105.0)
-    progress.finished(shard(2), 110.0)
+    progress.finished(a_part(1, bad_rows=2), 105.0)
+    progress.finished(a_part(2), 110.0)
     figures = progress.figures()
-    assert (figures.shards, figures.rows, figures.bad_rows, figures.tokens, figures.truncated) == (3, 30, 2, 300, 3)
+    assert (figures.parts, figures.rows, figures.bad_rows, figures.tokens, figures.truncated) == (3, 30, 2, 300, 3)
     assert (figures.share, figures.texts_per_s, figures.tokens_per_s) == (0.3, 2.0, 20.0)
     assert figures.eta_s == pytest.approx(7000 / 200)
 
@@ -26,9 +26,9 @@ def test_rates_are_of_this_run_and_counts_of_all():
 def test_the_pace_is_the_last_minutes():
     progress = Progress(1_000_000, 0.0)
     for number in range(10):
-        progress.finished(shard(number), number + 1.0)
+        progress.finished(a_part(number), number + 1.0)
     for number in range(20):
-        progress.finished(shard(number), 10.0 + (number + 1) * 10.0)
+        progress.finished(a_part(number), 10.0 + (number + 1) * 10.0)
     assert progress.figures().texts_per_s == pytest.approx(1.0)
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from shoal.cluster.jobs.encode import reading
 from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.parts import plan_splits
 from shoal.cluster.jobs.encode.reading import check_first_row, read_split
-from shoal.cluster.jobs.encode.shards import plan_splits
 from shoal.records import Fields, InputFile, find_inputs
 
 
@@ -22,41 +22,41 @@ def files(*paths: Path) -> list[InputFile]:
     return [file for found in find_inputs([str(path) for path in paths]) for file in found]
 
 
-def test_good_and_bad_rows_are_cut_into_shards_with_their_places(tmp_path: Path):
+def test_good_and_bad_rows_are_cut_into_parts_with_their_places(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text(lines({"id": 1, "text": "one"}, "oops\n", {"id": 3, "text": "three"}))
     (tmp_path / "b.jsonl").write_text(lines({"text": "no id"}, {"id": 5, "text": "five", "n": 1}))
     [split] = plan_splits(files(tmp_path))
-    shards = list(read_split(split, Fields(), shard_rows=2))
-    assert [(shard.id.part, shard.last) for shard in shards] == [(0, False), (1, False), (2, True)]
-    assert [[record.id for _, record in shard.records] for shard in shards] == [["1"], ["3"], ["5"]]
-    told = [(Path(place.source).name, bad.line, bad.reason) for shard in shards for place, bad in shard.bad]
+    parts = list(read_split(split, Fields(), part_rows=2))
+    assert [(part.id.index, part.last) for part in parts] == [(0, False), (1, False), (2, True)]
+    assert [[record.id for _, record in part.records] for part in parts] == [["1"], ["3"], ["5"]]
+    told = [(Path(place.source).name, bad.line, bad.reason) for part in parts for place, bad in part.bad]
     assert [one[:2] for one in told] == [("a.jsonl", 2), ("b.jsonl", 1)] and "not a valid id" in told[1][2]
-    assert sum(shard.input_bytes for shard in shards) == sum(file.bytes for file in split.files)
-    assert list(read_split(split, Fields(), shard_rows=2)) == shards
+    assert sum(part.input_bytes for part in parts) == sum(file.bytes for file in split.files)
+    assert list(read_split(split, Fields(), part_rows=2)) == parts
 
 
-def test_a_shard_closes_at_its_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(reading, "SHARD_BYTES", 1000)
+def test_a_part_closes_at_its_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(reading, "PART_BYTES", 1000)
     (tmp_path / "a.jsonl").write_text(lines(*({"id": number, "text": "x" * 400} for number in range(5))))
     [split] = plan_splits(files(tmp_path))
-    assert [len(shard.records) for shard in read_split(split, Fields(), 100)] == [2, 2, 1]
+    assert [len(part.records) for part in read_split(split, Fields(), 100)] == [2, 2, 1]
 
 
-def test_an_empty_file_is_one_empty_shard(tmp_path: Path):
+def test_an_empty_file_is_one_empty_part(tmp_path: Path):
     (tmp_path / "a.jsonl").touch()
     [split] = plan_splits(files(tmp_path))
-    [shard] = read_split(split, Fields(), 100)
-    assert (shard.last, shard.records, shard.bad, shard.input_bytes) == (True, [], [], 0)
+    [part] = read_split(split, Fields(), 100)
+    assert (part.last, part.records, part.bad, part.input_bytes) == (True, [], [], 0)
 
 
 def test_a_parquet_file_tells_how_far_it_is(tmp_path: Path):
     table = pyarrow.table({"id": list(range(100)), "text": ["x"] * 100, "unused": ["y" * 1000] * 100})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     [split] = plan_splits(files(tmp_path))
-    shards = list(read_split(split, Fields(keep=()), 25))
+    parts = list(read_split(split, Fields(keep=()), 25))
     size = split.files[0].bytes
-    assert [shard.input_bytes for shard in shards] == pytest.approx([size / 4] * 4, abs=2)
-    assert shards[0].records[0][1].payload == "{}"
+    assert [part.input_bytes for part in parts] == pytest.approx([size / 4] * 4, abs=2)
+    assert parts[0].records[0][1].payload == "{}"
 
 
 def test_a_file_that_is_gone_fails_the_split(tmp_path: Path):

@@ -52,7 +52,7 @@ def test_the_same_job_differs_in_nothing():
     [
         (job(model=replace(MODEL, fingerprint="0" * 32)), "model m (fingerprint ffff"),
         (job(replace(SETTINGS, dtype="float16")), 'it was begun with dtype "float32", not "float16"'),
-        (job(replace(SETTINGS, shard_rows=7)), "it was begun with shard_rows 4096, not 7"),
+        (job(replace(SETTINGS, part_rows=7)), "it was begun with part_rows 4096, not 7"),
         (job(replace(SETTINGS, options=AS_QUERY)), 'it was begun with role "document", not "query"'),
         (job(replace(SETTINGS, fields=Fields("doi", ("abstract",)))), 'it was begun with keep ["year"], not null'),
         (job(files=FILES[:1]), "input /b.jsonl is not there any more"),

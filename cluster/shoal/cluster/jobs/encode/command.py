@@ -55,7 +55,13 @@ TOLD_EVERY_S = 5.0
 @click.option("--gpus", type=click.FloatRange(min=0), default=0.0, help="GPU share of each encoder; 0 uses the CPU.")
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads of each encoder; by default all that are free.")
 @click.option(
-    "--shard-rows", type=click.IntRange(min=1, max=1_000_000), default=4096, show_default=True, help="Rows per file."
+    "--part-rows",
+    "--shard-rows",
+    "part_rows",
+    type=click.IntRange(min=1, max=1_000_000),
+    default=4096,
+    show_default=True,
+    help="Rows per file.",
 )
 @click.option("--overwrite", is_flag=True, help="Start anew where DIR holds another job's output.")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
@@ -76,7 +82,7 @@ def encode(
     replicas: int | None,
     gpus: float,
     threads: int | None,
-    shard_rows: int,
+    part_rows: int,
     overwrite: bool,
     as_json: bool,
 ) -> None:
@@ -96,7 +102,7 @@ def encode(
         options=options_of(role, prompt, dimensions or 0, normalize, truncation),
         fields=Fields(id_field, text_fields, () if no_payload else kept or None),
         dtype=dtype,
-        shard_rows=shard_rows,
+        part_rows=part_rows,
     )
     told = _Narrator(output, as_json)
     listeners = Listeners(told.starting, told.began, told.advanced)
@@ -144,15 +150,15 @@ class _Narrator:
         self._drawn.update(self._task, pace=what)
 
     def began(self, figures: Any, precision: str) -> None:
-        """The first shard is about to be encoded."""
+        """The first part is about to be encoded."""
         if self._as_json:
             self._event("started", figures, precision=precision)
-        elif figures.shards:
+        elif figures.parts:
             click.echo(f"{figures.rows} rows were finished before; going on", err=True)
         self._show(figures)
 
     def advanced(self, figures: Any, report: Any) -> None:
-        """A shard is finished."""
+        """A part is finished."""
         for line in report.told:
             self._bad_rows += 1
             if self._bad_rows <= REPORTED_ROWS:

@@ -17,8 +17,7 @@ from shoal.records import USUAL_FIELDS, Fields, InputFile
 from shoal.workers.encoding.model import AS_DOCUMENT, EncodeOptions, Role, Truncation
 
 FORMAT = 1
-DTYPES = ("float32", "float16")
-DEFAULT_SHARD_ROWS = 4096
+DEFAULT_PART_ROWS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class JobSettings:
     options: EncodeOptions = AS_DOCUMENT
     fields: Fields = USUAL_FIELDS
     dtype: str = "float32"
-    shard_rows: int = DEFAULT_SHARD_ROWS
+    part_rows: int = DEFAULT_PART_ROWS
     """Rows of the input, good and bad, that are committed together."""
 
     def values(self) -> dict[str, Any]:
@@ -45,7 +44,8 @@ class JobSettings:
             "id_field": self.fields.id,
             "text_fields": list(self.fields.text),
             "keep": None if self.fields.keep is None else list(self.fields.keep),
-            "shard_rows": self.shard_rows,
+            # The name that folders of earlier versions have.
+            "shard_rows": self.part_rows,
         }
 
 
@@ -131,7 +131,8 @@ def difference(begun: Job, now: Job) -> str:
         return f"it was begun with model {told}, not {now.model} ({now.model_fingerprint})"
     for name, value in now.settings.items():
         if (before := begun.settings.get(name)) != value:
-            return f"it was begun with {name} {json.dumps(before)}, not {json.dumps(value)}"
+            shown = "part_rows" if name == "shard_rows" else name
+            return f"it was begun with {shown} {json.dumps(before)}, not {json.dumps(value)}"
     files = {file.path: file for file in begun.inputs}
     for file in now.inputs:
         if (held := files.pop(file.path, None)) is None:

@@ -1,4 +1,4 @@
-"""The threads that compute a shard's batches, and who notices that one of them never comes back, as on a GPU that hangs."""
+"""The threads that compute a part's batches, and who notices that one of them never comes back, as on a GPU that hangs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import NoReturn
 from shoal.workers.encoding.engine.watchdog import StallLimits, Watchdog, stood_still
 from shoal.workers.encoding.model import EmbeddingModel, Isolated
 
-# More patient than the replicas that somebody waits for: a batch given up costs the whole shard.
+# More patient than the replicas that somebody waits for: a batch given up costs the whole part.
 STALLED = StallLimits(seconds=120.0, times=20.0)
 FIRST_S_PER_TOKEN = 0.01
 """Expected before anything has been measured: of a large model on one core."""

@@ -1,6 +1,6 @@
-"""The folder that a job writes: its description, shards of vectors, bad rows, and the manifests that make them count.
+"""The folder that a job writes: its description, parts of vectors, bad rows, and the manifests that make them count.
 
-A shard's files are written first and its manifest last, each appearing whole or not at all; what no manifest names does
+A part's files are written first and its manifest last, each appearing whole or not at all; what no manifest names does
 not exist. Safe to use from many processes at once, but for `begin`.
 """
 
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from shoal.cluster.jobs.encode.errors import JobError, one_line
 from shoal.cluster.jobs.encode.job import Job, difference
-from shoal.cluster.jobs.encode.shards import ShardId
+from shoal.cluster.jobs.encode.parts import PartId
 from shoal.workers.indexing import DamagedFile, Storage, StoredFile, checksum_of
 
 JOB = "job.json"
@@ -31,7 +31,7 @@ _READERS = 16
 
 @dataclass(frozen=True, slots=True)
 class FileInfo:
-    """A file of a shard."""
+    """A file of a part."""
 
     path: str
     bytes: int
@@ -40,13 +40,13 @@ class FileInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardManifest:
-    """What a finished shard consists of, and what it stands for."""
+class PartManifest:
+    """What a finished part consists of, and what it stands for."""
 
     split: int
     part: int
     last: bool
-    """True for the last shard of its split."""
+    """True for the last part of its split."""
     rows: int
     bad_rows: int
     tokens: int
@@ -58,21 +58,21 @@ class ShardManifest:
     """None where there is no bad row."""
 
     @property
-    def id(self) -> ShardId:
-        """Which shard this is."""
-        return ShardId(self.split, self.part)
+    def id(self) -> PartId:
+        """Which part this is."""
+        return PartId(self.split, self.part)
 
     def to_json(self) -> bytes:
         """One JSON object."""
         return json.dumps(asdict(self)).encode()
 
     @staticmethod
-    def from_json(data: bytes) -> ShardManifest:
+    def from_json(data: bytes) -> PartManifest:
         """Raises ValueError, KeyError or TypeError when it is no manifest."""
         values = json.loads(data)
         for name in ("data", "errors"):
             values[name] = FileInfo(**values[name]) if values[name] is not None else None
-        return ShardManifest(**values)
+        return PartManifest(**values)
 
 
 class OutputFolder:
@@ -103,7 +103,7 @@ class OutputFolder:
                 raise JobError(f"{self.root}: holds another job: {differs}; choose another --output, or --overwrite")
             self._clear()
             return begun
-        # The description goes first: shards of another job must not be taken for those of this one.
+        # The description goes first: parts of another job must not be taken for those of this one.
         self._delete(JOB)
         for name in names:
             if _ours(name):
@@ -128,10 +128,10 @@ class OutputFolder:
                 f"{self.root}: is another folder on {os.uname().nodename}; the output must be reached by all nodes"
             )
 
-    def finished(self) -> list[ShardManifest]:
-        """The manifests of all shards whose files are there, in order."""
+    def finished(self) -> list[PartManifest]:
+        """The manifests of all parts whose files are there, in order."""
         sizes = {file.path: file.bytes for file in self._list()}
-        paths = sorted(path for path in sizes if path.endswith(MANIFEST) and _shard_of(path))
+        paths = sorted(path for path in sizes if path.endswith(MANIFEST) and _part_of(path))
         with ThreadPoolExecutor(_READERS) as readers:
             manifests = [one for one in readers.map(self._manifest, paths) if one is not None]
         return [
@@ -140,21 +140,21 @@ class OutputFolder:
             if all(file is None or sizes.get(file.path) == file.bytes for file in (one.data, one.errors))
         ]
 
-    def attempts(self, shard: ShardId) -> int:
-        """How often a shard that is not finished was begun in this run."""
-        return int(self._read(shard.name + ATTEMPTS) or b"0")
+    def attempts(self, part: PartId) -> int:
+        """How often a part that is not finished was begun in this run."""
+        return int(self._read(part.name + ATTEMPTS) or b"0")
 
-    def count_attempts(self, shard: ShardId, attempts: int) -> None:
-        """Says that a shard is begun for so many times; `commit` forgets it."""
-        self._write(shard.name + ATTEMPTS, str(attempts).encode())
+    def count_attempts(self, part: PartId, attempts: int) -> None:
+        """Says that a part is begun for so many times; `commit` forgets it."""
+        self._write(part.name + ATTEMPTS, str(attempts).encode())
 
     def put(self, name: str, data: pa.Buffer | bytes) -> FileInfo:
-        """Writes a file of a shard; it does not count before `commit`."""
+        """Writes a file of a part; it does not count before `commit`."""
         self._write(name, data)
         return FileInfo(name, len(data), checksum_of(data))
 
-    def commit(self, manifest: ShardManifest) -> None:
-        """Makes a shard count; its files are written already."""
+    def commit(self, manifest: PartManifest) -> None:
+        """Makes a part count; its files are written already."""
         self._write(manifest.id.name + MANIFEST, manifest.to_json())
         self._delete(manifest.id.name + ATTEMPTS)
 
@@ -166,7 +166,7 @@ class OutputFolder:
         self._write(SUMMARY, summary)
 
     def _clear(self) -> None:
-        """Removes what no finished shard names; attempts of an earlier run say nothing about this one."""
+        """Removes what no finished part names; attempts of an earlier run say nothing about this one."""
         keep = {JOB, SUMMARY}
         for manifest in self.finished():
             keep.add(manifest.id.name + MANIFEST)
@@ -190,11 +190,11 @@ class OutputFolder:
             self.close()
             raise JobError(f"{self.root}: cannot be used for output: {one_line(error)}") from error
 
-    def _manifest(self, path: str) -> ShardManifest | None:
+    def _manifest(self, path: str) -> PartManifest | None:
         try:
-            return ShardManifest.from_json(self._read(path) or b"")
+            return PartManifest.from_json(self._read(path) or b"")
         except (ValueError, KeyError, TypeError):
-            # Damaged or gone, so the shard is made again.
+            # Damaged or gone, so the part is made again.
             return None
 
     def job(self) -> Job | None:
@@ -230,9 +230,9 @@ class OutputFolder:
 
 
 def _ours(path: str) -> bool:
-    return path in (JOB, SUMMARY) or _shard_of(path) is not None
+    return path in (JOB, SUMMARY) or _part_of(path) is not None
 
 
-def _shard_of(path: str) -> ShardId | None:
+def _part_of(path: str) -> PartId | None:
     suffix = next((one for one in (ERRORS, ATTEMPTS, DATA, MANIFEST) if path.endswith(one)), "")
-    return ShardId.parse(path.removesuffix(suffix))
+    return PartId.parse(path.removesuffix(suffix))

@@ -1,7 +1,7 @@
 """The job as a Ray Data pipeline: splits → tasks that read → actors that encode and commit → reports. The one place in
 `jobs` that knows Ray; what tasks and actors do is `reading`'s and `encoding`'s.
 
-A row of the dataset is a whole shard, so that no block ever holds half of one: a shard that Ray runs twice writes the same
+A row of the dataset is a whole part, so that no block ever holds half of one: a part that Ray runs twice writes the same
 files twice.
 """
 
@@ -21,18 +21,18 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.exceptions import RayError
 
-from shoal.cluster.jobs.encode.encoding import ShardEncoder, ShardReport
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import Job, JobSettings, ModelIdentity
 from shoal.cluster.jobs.encode.output import OutputFolder
-from shoal.cluster.jobs.encode.reading import ShardRecords, read_split
-from shoal.cluster.jobs.encode.shards import Split
+from shoal.cluster.jobs.encode.part_writer import PartReport, PartWriter
+from shoal.cluster.jobs.encode.parts import Split
+from shoal.cluster.jobs.encode.reading import PartRecords, read_split
 from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import DeviceLost, ModelError
 from shoal.workers.encoding.replica.process_end import end_process
 
 CALLS_PER_ACTOR = 2
-"""One shard is computed while the next is tokenised and the one before it is written."""
+"""One part is computed while the next is tokenised and the one before it is written."""
 READERS_PER_REPLICA = 2
 
 
@@ -96,13 +96,13 @@ def describe_model(model: str, replicas: Replicas) -> ModelIdentity:
     return answer
 
 
-def encode_shards(work: Work, replicas: Replicas) -> Iterator[ShardReport]:
-    """Runs the pipeline; a shard is committed when its report comes out. Raises JobError."""
+def write_parts(work: Work, replicas: Replicas) -> Iterator[PartReport]:
+    """Runs the pipeline; a part is committed when its report comes out. Raises JobError."""
     _quieten()
     rows = [{"split": pickle.dumps((split, work.skipped.get(split.number, frozenset())))} for split in work.splits]
     # A block of its own for each, so that every split is read by a task of its own.
     splits = ray.data.from_items(rows, override_num_blocks=len(rows))
-    shards = splits.map_batches(
+    parts = splits.map_batches(
         cast(Any, _read_split),
         batch_size=1,
         # Not reserved: the encoders have every core, and would keep the readers from ever starting.
@@ -110,7 +110,7 @@ def encode_shards(work: Work, replicas: Replicas) -> Iterator[ShardReport]:
         compute=TaskPoolStrategy(size=READERS_PER_REPLICA * replicas.count),
         fn_kwargs={"settings": work.settings},
     )
-    reports = shards.map_batches(
+    reports = parts.map_batches(
         _Encoder,
         batch_size=1,
         num_cpus=replicas.threads,
@@ -149,29 +149,29 @@ class _Failure:
 
 
 class _Encoder:
-    """One actor of the pool: Ray Data calls it with shards, from several threads."""
+    """One actor of the pool: Ray Data calls it with parts, from several threads."""
 
     def __init__(self, job: Job, settings: JobSettings, output: str, threads: int, device: str | None) -> None:
         # Tokenizers run on a thread pool of their own, which would take every core of the node.
         os.environ["RAYON_NUM_THREADS"] = str(threads)
         try:
             model = load_model(settings.model, threads, device=device)
-            self._encoder = ShardEncoder(model, job, settings, OutputFolder(output), end_process)
+            self._encoder = PartWriter(model, job, settings, OutputFolder(output), end_process)
         except (JobError, ModelError) as error:
             self._encoder = _Failure(str(error))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
-        return {"report": [pickle.dumps(self._report(pickle.loads(shard))) for shard in batch["shard"]]}
+        return {"report": [pickle.dumps(self._report(pickle.loads(part))) for part in batch["part"]]}
 
-    def _report(self, shard: ShardRecords | _Failure) -> ShardReport | _Failure:
+    def _report(self, part: PartRecords | _Failure) -> PartReport | _Failure:
         if isinstance(self._encoder, _Failure):
             return self._encoder
-        if isinstance(shard, _Failure):
-            return shard
+        if isinstance(part, _Failure):
+            return part
         try:
-            return self._encoder.encode(shard)
+            return self._encoder.encode(part)
         except DeviceLost as error:
-            # Ray runs the shard in the process that comes after this one.
+            # Ray runs the part in the process that comes after this one.
             end_process(str(error))
         except (JobError, ModelError) as error:
             return _Failure(str(error))
@@ -181,11 +181,11 @@ def _read_split(batch: dict[str, Any], settings: JobSettings) -> Iterator[dict[s
     for packed in batch["split"]:
         split, finished = pickle.loads(packed)
         try:
-            for shard in read_split(split, settings.fields, settings.shard_rows):
-                if shard.id.part not in finished:
-                    yield {"shard": [pickle.dumps(shard)]}
+            for part in read_split(split, settings.fields, settings.part_rows):
+                if part.id.index not in finished:
+                    yield {"part": [pickle.dumps(part)]}
         except JobError as error:
-            yield {"shard": [pickle.dumps(_Failure(str(error)))]}
+            yield {"part": [pickle.dumps(_Failure(str(error)))]}
 
 
 def _describe(model: str, threads: int, device: str | None) -> ModelIdentity | str:
@@ -202,7 +202,7 @@ def _quieten() -> None:
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # Every row, which is a shard, becomes a block at once: it is not held until others have filled a larger one.
+    # Every row, which is a part, becomes a block at once: it is not held until others have filled a larger one.
     context.target_max_block_size = 1
     for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

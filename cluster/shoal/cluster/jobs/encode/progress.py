@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from shoal.cluster.jobs.encode.output import ShardManifest
+from shoal.cluster.jobs.encode.output import PartManifest
 
 WINDOW_S = 60.0
 
@@ -14,7 +14,7 @@ WINDOW_S = 60.0
 class Figures:
     """A job at one moment. Counts are of all its runs together, rates of the last minute of this one."""
 
-    shards: int
+    parts: int
     rows: int
     bad_rows: int
     tokens: int
@@ -28,26 +28,26 @@ class Figures:
 
 
 class Progress:
-    """Counts finished shards. Times are seconds on the caller's clock, never before those given earlier."""
+    """Counts finished parts. Times are seconds on the caller's clock, never before those given earlier."""
 
     def __init__(self, input_bytes: int, started_at_s: float) -> None:
         self._input_bytes = input_bytes
-        self._shards = self._rows = self._bad_rows = self._tokens = self._truncated = self._done_bytes = 0
+        self._parts = self._rows = self._bad_rows = self._tokens = self._truncated = self._done_bytes = 0
         # Of this run: when, and texts, tokens and bytes by then.
         self._marks: deque[tuple[float, int, int, int]] = deque([(started_at_s, 0, 0, 0)])
         self._texts_here = self._tokens_here = self._bytes_here = 0
 
-    def found(self, manifest: ShardManifest) -> None:
-        """A shard that an earlier run finished."""
-        self._shards += 1
+    def found(self, manifest: PartManifest) -> None:
+        """A part that an earlier run finished."""
+        self._parts += 1
         self._rows += manifest.rows
         self._bad_rows += manifest.bad_rows
         self._tokens += manifest.tokens
         self._truncated += manifest.truncated
         self._done_bytes += manifest.input_bytes
 
-    def finished(self, manifest: ShardManifest, now_s: float) -> None:
-        """A shard that this run has finished."""
+    def finished(self, manifest: PartManifest, now_s: float) -> None:
+        """A part that this run has finished."""
         self.found(manifest)
         self._texts_here += manifest.rows
         self._tokens_here += manifest.tokens
@@ -65,7 +65,7 @@ class Progress:
         )
         left = max(0, self._input_bytes - self._done_bytes)
         return Figures(
-            shards=self._shards,
+            parts=self._parts,
             rows=self._rows,
             bad_rows=self._bad_rows,
             tokens=self._tokens,

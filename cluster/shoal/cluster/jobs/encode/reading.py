@@ -1,4 +1,4 @@
-"""Reads a split into shards of records: what the tasks of a job do before anything is encoded. Knows no Ray."""
+"""Reads a split into parts of records: what the tasks of a job do before anything is encoded. Knows no Ray."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from shoal.cluster.jobs.encode.errors import JobError, one_line
 from shoal.cluster.jobs.encode.input_record import InputRecord, input_record
-from shoal.cluster.jobs.encode.shards import ShardId, Split, cut
+from shoal.cluster.jobs.encode.parts import PartId, Split, cut
 from shoal.records import (
     BadRecord,
     BadRow,
@@ -25,8 +25,8 @@ from shoal.records import (
     suffix_of,
 )
 
-SHARD_BYTES = 32 * 1024 * 1024
-"""Text and payload of a shard; it closes at this or at its number of rows, whichever comes first."""
+PART_BYTES = 32 * 1024 * 1024
+"""Text and payload of a part; it closes at this or at its number of rows, whichever comes first."""
 _ROW_BYTES = 64
 """What a row weighs beside its text and payload."""
 
@@ -41,31 +41,31 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardRecords:
-    """What a shard is made of, before it is encoded."""
+class PartRecords:
+    """What a part is made of, before it is encoded."""
 
-    id: ShardId
+    id: PartId
     last: bool
-    """True for the last shard of its split."""
+    """True for the last part of its split."""
     records: list[tuple[Place, InputRecord]]
     bad: list[tuple[Place, BadRow]]
     input_bytes: int
-    """Bytes of the input that this shard stands for, as they lie in storage."""
+    """Bytes of the input that this part stands for, as they lie in storage."""
 
 
-def read_split(split: Split, fields: Fields, shard_rows: int) -> Iterator[ShardRecords]:
-    """The shards of a split, always the same ones. Raises JobError when a file cannot be opened or read."""
+def read_split(split: Split, fields: Fields, part_rows: int) -> Iterator[PartRecords]:
+    """The parts of a split, always the same ones. Raises JobError when a file cannot be opened or read."""
     items = ((item, _weight(item[1])) for file in split.files for item in read_file(file, fields))
     starts: dict[str, int] = {}
     total = passed = 0
     for file in split.files:
         starts[file.path] = total
         total += file.bytes
-    for part, (run, last) in enumerate(cut(items, shard_rows, SHARD_BYTES)):
+    for index, (run, last) in enumerate(cut(items, part_rows, PART_BYTES)):
         place = run[-1][0] if run else None
         reached = total if last or place is None else max(passed, starts[place.source] + place.read_bytes)
-        yield ShardRecords(
-            ShardId(split.number, part),
+        yield PartRecords(
+            PartId(split.number, index),
             last,
             [(place, item) for place, item in run if isinstance(item, InputRecord)],
             [(place, item) for place, item in run if isinstance(item, BadRow)],

@@ -11,14 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shoal.cluster.jobs.encode.encoding import ShardReport
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import JobSettings, plan_job
 from shoal.cluster.jobs.encode.output import OutputFolder
-from shoal.cluster.jobs.encode.pipeline import Replicas, Work, describe_model, encode_shards, placed
+from shoal.cluster.jobs.encode.part_writer import PartReport
+from shoal.cluster.jobs.encode.parts import Finished, plan_splits
+from shoal.cluster.jobs.encode.pipeline import Replicas, Work, describe_model, placed, write_parts
 from shoal.cluster.jobs.encode.progress import Figures, Progress
 from shoal.cluster.jobs.encode.reading import check_first_row
-from shoal.cluster.jobs.encode.shards import Finished, plan_splits
 from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
 from shoal.records import InputError, find_inputs
 from shoal.workers.encoding.loading.sources import FileSpec, FolderSpec, parse_spec, split_precision
@@ -31,7 +31,7 @@ _OF_THIS_RUN = ("rows_here", "seconds")
 class Summary:
     """A job that is done."""
 
-    shards: int
+    parts: int
     rows: int
     bad_rows: int
     tokens: int
@@ -47,11 +47,11 @@ class Listeners:
     """Who is told what."""
 
     starting: Callable[[str], None]
-    """What is being waited for before the first shard, in words."""
+    """What is being waited for before the first part, in words."""
     began: Callable[[Figures, str], None]
     """Where the job stands before this run, and the precision that the model computes in."""
-    advanced: Callable[[Figures, ShardReport], None]
-    """A shard is finished."""
+    advanced: Callable[[Figures, PartReport], None]
+    """A part is finished."""
 
 
 def whole_name(model: str) -> str:
@@ -101,12 +101,12 @@ def run_job(
             splits = finished.left(plan_splits(files))
             if splits:
                 work = Work(job, settings, output, splits, finished.parts)
-                for report in encode_shards(work, actors):
+                for report in write_parts(work, actors):
                     progress.finished(report.manifest, time.monotonic())
                     tell.advanced(progress.figures(), report)
             done = progress.figures()
             summary = Summary(
-                shards=done.shards,
+                parts=done.parts,
                 rows=done.rows,
                 bad_rows=done.bad_rows,
                 tokens=done.tokens,

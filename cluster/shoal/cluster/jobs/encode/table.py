@@ -1,4 +1,4 @@
-"""The Parquet file of a shard: its columns, and what its metadata says. `shoal import` reads it back."""
+"""The Parquet file of a part: its columns, and what its metadata says. `shoal import` reads it back."""
 
 from __future__ import annotations
 

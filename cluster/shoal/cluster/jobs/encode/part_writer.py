@@ -1,6 +1,6 @@
-"""Encodes a shard and commits it: what an actor of a job does. Knows no Ray.
+"""Encodes a part and commits it: what an actor of a job does. Knows no Ray.
 
-A shard's texts make the same batches whenever it is encoded, so that its vectors come out the same bit for bit.
+A part's texts make the same batches whenever it is encoded, so that its vectors come out the same bit for bit.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from shoal.cluster.jobs.encode.errors import JobError, one_line
 from shoal.cluster.jobs.encode.job import Job, JobSettings
 from shoal.cluster.jobs.encode.lanes import Lanes
-from shoal.cluster.jobs.encode.output import DATA, ERRORS, OutputFolder, ShardManifest
-from shoal.cluster.jobs.encode.reading import Place, ShardRecords
+from shoal.cluster.jobs.encode.output import DATA, ERRORS, OutputFolder, PartManifest
+from shoal.cluster.jobs.encode.reading import PartRecords, Place
 from shoal.cluster.jobs.encode.shared_lock import SharedLock
 from shoal.cluster.jobs.encode.table import EncodedRows, parquet_of
 from shoal.records import BadRow
@@ -25,20 +25,20 @@ from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
 
 MOST_ATTEMPTS = 5
 TOLD_ROWS = 20
-"""Bad rows of a shard that are told at once; its errors file has all."""
+"""Bad rows of a part that are told at once; its errors file has all."""
 FLOAT16_RANGE = "the vector has numbers beyond the range of float16"
 
 
 @dataclass(frozen=True, slots=True)
-class ShardReport:
-    """What became of a shard."""
+class PartReport:
+    """What became of a part."""
 
-    manifest: ShardManifest
+    manifest: PartManifest
     told: tuple[str, ...]
     """The first bad rows, a line each."""
 
 
-class ShardEncoder:
+class PartWriter:
     """Holds the model of one actor. `encode` may be called by several threads: one tokenises while another's texts are
     computed."""
 
@@ -63,29 +63,29 @@ class ShardEncoder:
         self._output = output
         self._lanes = Lanes(model, on_stall)
         self._process = SharedLock()
-        # Shards are computed one after another: sharing the lanes would only make both late.
+        # Parts are computed one after another: sharing the lanes would only make both late.
         self._turn = threading.Lock()
 
-    def encode(self, shard: ShardRecords) -> ShardReport:
-        """Encodes, writes and commits a shard. Raises JobError or ModelError, and then nothing of it counts."""
-        attempts = self._output.attempts(shard.id)
+    def encode(self, part: PartRecords) -> PartReport:
+        """Encodes, writes and commits a part. Raises JobError or ModelError, and then nothing of it counts."""
+        attempts = self._output.attempts(part.id)
         # A process has died of it, or of what it shared the process with: alone, it shows which.
         with self._process.alone() if attempts else self._process.shared():
             if attempts >= MOST_ATTEMPTS:
-                where = f"{shard.records[0][0].source}:{shard.records[0][0].line}" if shard.records else "an empty shard"
+                where = f"{part.records[0][0].source}:{part.records[0][0].line}" if part.records else "an empty part"
                 raise JobError(
-                    f"{shard.id.name} (from {where} on): the encoder's process died {attempts} times while it worked on it"
+                    f"{part.id.name} (from {where} on): the encoder's process died {attempts} times while it worked on it"
                 )
-            self._output.count_attempts(shard.id, attempts + 1)
-            return self._finished(shard)
+            self._output.count_attempts(part.id, attempts + 1)
+            return self._finished(part)
 
-    def _finished(self, shard: ShardRecords) -> ShardReport:
-        records = [record for _, record in shard.records]
+    def _finished(self, part: PartRecords) -> PartReport:
+        records = [record for _, record in part.records]
         encoded = self._encode([record.text for record in records], self._settings.options)
         vectors, errors = _narrowed(encoded, self._settings.dtype)
         good = [row for row, error in enumerate(errors) if not error]
-        bad = list(shard.bad)
-        for (place, record), error in zip(shard.records, errors, strict=True):
+        bad = list(part.bad)
+        for (place, record), error in zip(part.records, errors, strict=True):
             if error:
                 bad.append((place, BadRow(place.line, error, record.id)))
         data = None
@@ -96,23 +96,23 @@ class ShardEncoder:
                 [encoded.tokens[row] for row in good],
                 [encoded.truncated[row] for row in good],
             )
-            data = self._output.put(shard.id.name + DATA, parquet_of(rows, self._job, self._settings.dtype))
+            data = self._output.put(part.id.name + DATA, parquet_of(rows, self._job, self._settings.dtype))
         bad.sort(key=lambda one: (one[0].source, one[0].line))
         lines = [_error_line(place, row) for place, row in bad]
-        manifest = ShardManifest(
-            split=shard.id.split,
-            part=shard.id.part,
-            last=shard.last,
+        manifest = PartManifest(
+            split=part.id.split,
+            part=part.id.index,
+            last=part.last,
             rows=len(good),
             bad_rows=len(bad),
             tokens=sum(encoded.tokens),
             truncated=sum(encoded.truncated),
-            input_bytes=shard.input_bytes,
+            input_bytes=part.input_bytes,
             data=data,
-            errors=self._output.put(shard.id.name + ERRORS, "".join(lines).encode()) if lines else None,
+            errors=self._output.put(part.id.name + ERRORS, "".join(lines).encode()) if lines else None,
         )
         self._output.commit(manifest)
-        return ShardReport(manifest, tuple(f"{place.source}:{row.line}: {row.reason}" for place, row in bad[:TOLD_ROWS]))
+        return PartReport(manifest, tuple(f"{place.source}:{row.line}: {row.reason}" for place, row in bad[:TOLD_ROWS]))
 
     def _encode(self, texts: Sequence[str], options: EncodeOptions) -> Encoded:
         """What `EmbeddingModel.encode` does, with the lanes computing and this thread doing the rest."""

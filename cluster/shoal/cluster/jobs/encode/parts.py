@@ -1,4 +1,4 @@
-"""Cuts the input into splits, each read by one task, and a split's records into shards, each committed on its own. Pure."""
+"""Cuts the input into splits, each read by one task, and a split's records into parts, each committed on its own. Pure."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ class Split:
 
 
 @dataclass(frozen=True, slots=True)
-class ShardId:
-    """A shard: which split it is of, and which part of that, both from 0."""
+class PartId:
+    """A part: which split it is of, and which part of that, both from 0."""
 
     split: int
-    part: int
+    index: int
 
     @property
     def name(self) -> str:
         """Name of its files without a suffix; names sort as the input does up to a million splits of a million parts."""
-        return f"part-{self.split:06d}-{self.part:06d}"
+        return f"part-{self.split:06d}-{self.index:06d}"
 
     @staticmethod
-    def parse(name: str) -> ShardId | None:
-        """The shard of that name, None when it is the name of none."""
+    def parse(name: str) -> PartId | None:
+        """The part of that name, None when it is the name of none."""
         found = _NAME.fullmatch(name)
-        return ShardId(int(found[1]), int(found[2])) if found else None
+        return PartId(int(found[1]), int(found[2])) if found else None
 
 
 def plan_splits(files: Sequence[InputFile], most_bytes: int = SPLIT_BYTES, most_files: int = SPLIT_FILES) -> list[Split]:
@@ -74,7 +74,7 @@ def cut(items: Iterable[tuple[Item, int]], most_items: int, most_size: int) -> I
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The shards that need no work."""
+    """The parts that need no work."""
 
     parts: Mapping[int, frozenset[int]]
     """By split."""
@@ -82,14 +82,14 @@ class Finished:
     """The last part of each split where it is known."""
 
     @staticmethod
-    def of(shards: Iterable[tuple[ShardId, bool]]) -> Finished:
-        """From the finished shards, each with whether it is the last of its split."""
+    def of(finished: Iterable[tuple[PartId, bool]]) -> Finished:
+        """From the finished parts, each with whether it is the last of its split."""
         parts: dict[int, set[int]] = {}
         last: dict[int, int] = {}
-        for shard, is_last in shards:
-            parts.setdefault(shard.split, set()).add(shard.part)
+        for part, is_last in finished:
+            parts.setdefault(part.split, set()).add(part.index)
             if is_last:
-                last[shard.split] = shard.part
+                last[part.split] = part.index
         return Finished({split: frozenset(found) for split, found in parts.items()}, last)
 
     def whole(self, split: int) -> bool:

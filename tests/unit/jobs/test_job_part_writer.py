@@ -11,13 +11,13 @@ import pyarrow.parquet
 import pytest
 
 from shoal.cluster.decisions.admission import content_hash
-from shoal.cluster.jobs.encode.encoding import MOST_ATTEMPTS, ShardEncoder, ShardReport
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.input_record import InputRecord
 from shoal.cluster.jobs.encode.job import JobSettings, ModelIdentity, plan_job
 from shoal.cluster.jobs.encode.output import OutputFolder
-from shoal.cluster.jobs.encode.reading import Place, ShardRecords
-from shoal.cluster.jobs.encode.shards import ShardId
+from shoal.cluster.jobs.encode.part_writer import MOST_ATTEMPTS, PartReport, PartWriter
+from shoal.cluster.jobs.encode.parts import PartId
+from shoal.cluster.jobs.encode.reading import PartRecords, Place
 from shoal.records import BadRow
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.model import EncodeOptions, ModelError, Tokenized, Vectors
@@ -58,34 +58,34 @@ class FragileModel(HashingModel):
         return vectors
 
 
-def shard(texts: Sequence[str], bad: Sequence[BadRow] = (), part: int = 0) -> ShardRecords:
+def a_part(texts: Sequence[str], bad: Sequence[BadRow] = (), index: int = 0) -> PartRecords:
     records = [(Place("in.jsonl", line, 0), InputRecord(f"d{line}", text, '{"n":1}')) for line, text in enumerate(texts, 1)]
-    return ShardRecords(ShardId(0, part), True, records, [(Place("in.jsonl", row.line, 0), row) for row in bad], 10)
+    return PartRecords(PartId(0, index), True, records, [(Place("in.jsonl", row.line, 0), row) for row in bad], 10)
 
 
-def encoder(folder: Path, settings: JobSettings | None = None, model: HashingModel | None = None) -> ShardEncoder:
+def encoder(folder: Path, settings: JobSettings | None = None, model: HashingModel | None = None) -> PartWriter:
     settings, model = settings or JobSettings("hashing:16"), model or FragileModel()
     output = OutputFolder(str(folder))
     identity = ModelIdentity(model.fingerprint, model.dimension, model.max_tokens, model.precision)
     job = plan_job("job", settings, identity, [])
     job = output.begin(job, overwrite=False)
     output.close()
-    return ShardEncoder(model, job, settings, output, stalled)
+    return PartWriter(model, job, settings, output, stalled)
 
 
-def rows(folder: Path, report: ShardReport) -> list[dict[str, object]]:
+def rows(folder: Path, report: PartReport) -> list[dict[str, object]]:
     assert report.manifest.data is not None
     return pyarrow.parquet.read_table(folder / report.manifest.data.path).to_pylist()
 
 
-def errors(folder: Path, report: ShardReport) -> list[dict[str, object]]:
+def errors(folder: Path, report: PartReport) -> list[dict[str, object]]:
     assert report.manifest.errors is not None
     return [json.loads(line) for line in (folder / report.manifest.errors.path).read_text().splitlines()]
 
 
 def test_vectors_are_the_models_own(tmp_path: Path):
     model = FragileModel()
-    report = encoder(tmp_path, model=model).encode(shard(TEXTS))
+    report = encoder(tmp_path, model=model).encode(a_part(TEXTS))
     assert len(model.batches) > 5 and model.entered <= model.lanes
     found = rows(tmp_path, report)
     expected = HashingModel(16).encode(TEXTS)
@@ -100,16 +100,16 @@ def test_vectors_are_the_models_own(tmp_path: Path):
     assert (manifest.rows, manifest.bad_rows, manifest.tokens) == (40, 0, sum(expected.tokens))
 
 
-def test_the_same_shard_gives_the_same_bytes(tmp_path: Path):
+def test_the_same_part_gives_the_same_bytes(tmp_path: Path):
     for name in ("a", "b"):
-        encoder(tmp_path / name).encode(shard(TEXTS))
+        encoder(tmp_path / name).encode(a_part(TEXTS))
     first, second = (tmp_path / name / "part-000000-000000.parquet" for name in ("a", "b"))
     assert first.read_bytes() == second.read_bytes()
 
 
 def test_bad_rows_are_kept_with_their_reasons_and_spoil_no_others(tmp_path: Path):
     texts = ["good one", "poison", "  ", "nan", "good two"]
-    report = encoder(tmp_path).encode(shard(texts, [BadRow(3, "not JSON"), BadRow(9, "not an object", "x")]))
+    report = encoder(tmp_path).encode(a_part(texts, [BadRow(3, "not JSON"), BadRow(9, "not an object", "x")]))
     assert [row["id"] for row in rows(tmp_path, report)] == ["d1", "d5"]
     told = [(error["line"], error["id"], error["reason"]) for error in errors(tmp_path, report)]
     assert told == [
@@ -123,16 +123,16 @@ def test_bad_rows_are_kept_with_their_reasons_and_spoil_no_others(tmp_path: Path
     assert report.told[0] == "in.jsonl:2: the model failed: ValueError: cannot read this"
 
 
-def test_a_shard_without_a_good_row_has_no_data(tmp_path: Path):
-    report = encoder(tmp_path).encode(shard([" "]))
+def test_a_part_without_a_good_row_has_no_data(tmp_path: Path):
+    report = encoder(tmp_path).encode(a_part([" "]))
     assert report.manifest.data is None and report.manifest.bad_rows == 1
-    empty = encoder(tmp_path).encode(shard([], part=1)).manifest
+    empty = encoder(tmp_path).encode(a_part([], index=1)).manifest
     assert (empty.data, empty.errors, empty.rows) == (None, None, 0)
 
 
 def test_float16_is_half_as_exact_and_bounded(tmp_path: Path):
     settings = JobSettings("hashing:16", dtype="float16")
-    report = encoder(tmp_path, settings).encode(shard(["good one", "huge"]))
+    report = encoder(tmp_path, settings).encode(a_part(["good one", "huge"]))
     [row] = rows(tmp_path, report)
     exact = HashingModel(16).encode(["good one"]).vectors[0]
     assert row["vector"] == exact.astype(np.float16).tolist() and row["vector"] != exact.tolist()
@@ -143,7 +143,7 @@ def test_float16_is_half_as_exact_and_bounded(tmp_path: Path):
 
 def test_options_reach_the_model(tmp_path: Path):
     settings = JobSettings("hashing:16", EncodeOptions(dimensions=8, prompt="about "))
-    report = encoder(tmp_path, settings).encode(shard(["moon"]))
+    report = encoder(tmp_path, settings).encode(a_part(["moon"]))
     [row] = rows(tmp_path, report)
     expected = HashingModel(16).encode(["moon"], settings.options).vectors[0]
     assert row["vector"] == expected.tolist() and row["fingerprint"] != HashingModel(16).fingerprint
@@ -155,23 +155,23 @@ def test_a_prompt_that_leaves_no_room_ends_the_job(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(HashingModel, "tokenize", tokenize)
     with pytest.raises(JobError, match="the prompt has 600 tokens"):
-        encoder(tmp_path).encode(shard(["good"]))
+        encoder(tmp_path).encode(a_part(["good"]))
 
 
-def test_a_model_that_is_gone_ends_the_shard_and_nothing_counts(tmp_path: Path):
+def test_a_model_that_is_gone_ends_the_part_and_nothing_counts(tmp_path: Path):
     one = encoder(tmp_path)
     with pytest.raises(ModelError, match="the device is gone"):
-        one.encode(shard(["good", "gone"]))
+        one.encode(a_part(["good", "gone"]))
     assert OutputFolder(str(tmp_path)).finished() == []
 
 
-def test_a_shard_on_which_processes_die_again_and_again_is_told(tmp_path: Path):
+def test_a_part_on_which_processes_die_again_and_again_is_told(tmp_path: Path):
     one = encoder(tmp_path)
     for _ in range(MOST_ATTEMPTS):
         with pytest.raises(ModelError):
-            one.encode(shard(["gone"]))
+            one.encode(a_part(["gone"]))
     with pytest.raises(JobError, match=r"part-000000-000000 \(from in\.jsonl:1 on\): the encoder's process died 5 times"):
-        one.encode(shard(["gone"]))
+        one.encode(a_part(["gone"]))
 
 
 class HeldModel(HashingModel):
@@ -187,30 +187,30 @@ class HeldModel(HashingModel):
         return super().forward(batch)
 
 
-def test_a_shard_that_was_begun_before_shares_its_process_with_no_other(tmp_path: Path):
+def test_a_part_that_was_begun_before_shares_its_process_with_no_other(tmp_path: Path):
     """Else one that only waits beside another, of which process after process dies, would be blamed for it."""
     model = HeldModel()
     one = encoder(tmp_path, model=model)
     counted = OutputFolder(str(tmp_path))
-    for part, attempts in ((0, 0), (1, 2), (2, 0), (3, MOST_ATTEMPTS - 1)):
-        counted.count_attempts(ShardId(0, part), attempts)
+    for index, attempts in ((0, 0), (1, 2), (2, 0), (3, MOST_ATTEMPTS - 1)):
+        counted.count_attempts(PartId(0, index), attempts)
     with ThreadPoolExecutor(4) as threads:
-        done = [threads.submit(one.encode, shard(["good"], part=3))]
+        done = [threads.submit(one.encode, a_part(["good"], index=3))]
         assert model.begun.wait(20)
-        done += [threads.submit(one.encode, shard(["good"], part=part)) for part in range(3)]
+        done += [threads.submit(one.encode, a_part(["good"], index=index)) for index in range(3)]
         assert not wait(done, 0.2).done
-        assert [counted.attempts(ShardId(0, part)) for part in range(4)] == [0, 2, 0, MOST_ATTEMPTS]
+        assert [counted.attempts(PartId(0, index)) for index in range(4)] == [0, 2, 0, MOST_ATTEMPTS]
         model.let.set()
         assert [future.result(20).manifest.rows for future in done] == [1, 1, 1, 1]
 
 
-def test_shards_that_were_not_begun_before_share_a_process(tmp_path: Path):
+def test_parts_that_were_not_begun_before_share_a_process(tmp_path: Path):
     model = HeldModel()
     one = encoder(tmp_path, model=model)
     counted = OutputFolder(str(tmp_path))
     with ThreadPoolExecutor(2) as threads:
-        done = [threads.submit(one.encode, shard(["good"], part=part)) for part in range(2)]
-        eventually(lambda: [counted.attempts(ShardId(0, part)) for part in range(2)] == [1, 1], "both shards are begun")
+        done = [threads.submit(one.encode, a_part(["good"], index=index)) for index in range(2)]
+        eventually(lambda: [counted.attempts(PartId(0, index)) for index in range(2)] == [1, 1], "both parts are begun")
         model.let.set()
         assert [future.result(20).manifest.rows for future in done] == [1, 1]
 
@@ -218,4 +218,4 @@ def test_shards_that_were_not_begun_before_share_a_process(tmp_path: Path):
 def test_another_model_than_the_jobs_is_refused(tmp_path: Path):
     one = encoder(tmp_path)
     with pytest.raises(JobError, match="has another fingerprint here"):
-        ShardEncoder(HashingModel(32), one._job, one._settings, one._output, stalled)
+        PartWriter(HashingModel(32), one._job, one._settings, one._output, stalled)

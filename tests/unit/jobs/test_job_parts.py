@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.jobs.encode.shards import Finished, ShardId, cut, plan_splits
+from shoal.cluster.jobs.encode.parts import Finished, PartId, cut, plan_splits
 from shoal.records import InputFile
 
 
@@ -33,17 +33,17 @@ def test_runs_hold_every_item_once_and_in_order(sizes: list[int], most_items: in
 
 
 def test_names_sort_as_the_input_does_and_read_back():
-    ids = [ShardId(split, part) for split in (0, 2, 11) for part in (0, 9, 10)]
+    ids = [PartId(split, index) for split in (0, 2, 11) for index in (0, 9, 10)]
     assert sorted(id.name for id in ids) == [id.name for id in ids]
-    assert [ShardId.parse(id.name) for id in ids] == ids
-    assert ShardId.parse("part-1-2") is None and ShardId.parse("job") is None
+    assert [PartId.parse(id.name) for id in ids] == ids
+    assert PartId.parse("part-1-2") is None and PartId.parse("job") is None
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.data())
 def test_a_split_is_whole_exactly_when_all_its_parts_are_finished(parts: list[int], data: st.DataObject):
     splits = plan_splits([file(number, 1) for number in range(len(parts))], most_bytes=1)
-    every = [(ShardId(split, part), part == count - 1) for split, count in enumerate(parts) for part in range(count)]
+    every = [(PartId(split, index), index == count - 1) for split, count in enumerate(parts) for index in range(count)]
     done = data.draw(st.lists(st.sampled_from(every), unique=True))
     finished = Finished.of(done)
-    missing = {shard.split for shard, _ in every} & {shard.split for shard, last in every if (shard, last) not in done}
+    missing = {part.split for part, _ in every} & {part.split for part, last in every if (part, last) not in done}
     assert {split.number for split in finished.left(splits)} == missing
