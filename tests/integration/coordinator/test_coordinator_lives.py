@@ -126,7 +126,7 @@ def test_a_deposed_coordinator_cannot_write(running: World) -> None:
     code, detail = refused(lambda: _write(first.stub, "a"))
     assert (code, detail.message) == (
         grpc.StatusCode.UNAVAILABLE,
-        "this coordinator's epoch 1 is over, the lease is at epoch 2",
+        "this coordinator's epoch 1 has ended; the lease is at epoch 2",
     )
     assert first.depositions > 0
     running.write({"a": "text"})

@@ -31,7 +31,7 @@ def test_renewing_keeps_it_also_late_but_not_after_another_took_it(ledger: Ledge
     with pytest.raises(LeaseHeld):
         acquire_lease(ledger.engine, "other", "", 1000, NOW_MS + 69_999)
     acquire_lease(ledger.engine, "other", "", 1000, NOW_MS + 70_000)
-    with pytest.raises(Deposed, match="epoch 1 is over, the lease is at epoch 2"):
+    with pytest.raises(Deposed, match="epoch 1 has ended; the lease is at epoch 2"):
         renew_lease(ledger.engine, ledger.epoch, 10_000, NOW_MS + 70_001)
 
 

@@ -70,7 +70,7 @@ def test_a_reader_waits_for_the_schema(ledger_url: str) -> None:
     engine = open_engine(ledger_url, read_only=False)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE other (id INTEGER)"))
-    assert refused(ledger_url, read_only=True).endswith("there is no ledger in this database yet")
+    assert refused(ledger_url, read_only=True).endswith("this database holds no ledger yet")
     engine.dispose()
 
 
@@ -96,7 +96,7 @@ def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
 def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     message = refused(sqlite_url(tmp_path / "file" / "ledger.sqlite"), read_only=False)
-    assert message.endswith("its folder cannot be made: File exists")
+    assert message.endswith("cannot create its folder: File exists")
 
 
 def test_a_page_that_is_damaged_while_the_ledger_is_open_is_told_in_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Rows of collections and generations as records, for whoever has a transaction open."""
+"""Collections and generations as records, read in the caller's transaction."""
 
 from collections.abc import Sequence
 

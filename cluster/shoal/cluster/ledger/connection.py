@@ -23,7 +23,7 @@ BUSY_TIMEOUT_S = 15.0
 IDS_PER_QUERY = 4096
 """PostgreSQL takes at most 65,535 parameters in a statement, SQLite 32,766."""
 _READ_ONLY = "ledger_read_only"
-# Any number will do, as long as every Shoal takes the same.
+# An arbitrary key, the same in every version of Shoal.
 _MIGRATION_LOCK = 0x53686F616C
 
 T = TypeVar("T")
@@ -37,32 +37,32 @@ def sqlite_url(path: Path) -> str:
 def open_engine(url: str, read_only: bool) -> Engine:
     """Opens the ledger at `url`: sqlite:///PATH, or postgresql://USER@HOST/DATABASE.
 
-    For writing, a missing SQLite file and its folder are made; call `migrate` next. For reading, the ledger must be there
-    with the schema that this code knows. Raises LedgerUnreadable when that is not so or the database cannot be reached.
+    For writing, a missing SQLite file and its folder are created; call `migrate` next. For reading, the ledger must exist
+    with the schema that this code knows. Raises LedgerUnreadable otherwise, or when the database cannot be reached.
     """
     try:
         parsed = make_url(url)
     except ArgumentError:
         raise LedgerUnreadable(repr(url), "not a database URL") from None
     backend = parsed.get_backend_name()
-    place = _place(parsed)
+    display_url = _display_url(parsed)
     if backend == "sqlite":
-        engine = _sqlite(place, read_only)
+        engine = _sqlite(display_url, read_only)
     elif backend in ("postgresql", "postgres"):
-        engine = _postgresql(parsed.set(drivername="postgresql+psycopg"), place, read_only)
+        engine = _postgresql(parsed.set(drivername="postgresql+psycopg"), display_url, read_only)
     else:
-        raise LedgerUnreadable(place, f"{backend} is not supported, only sqlite and postgresql are")
-    event.listen(engine, "handle_error", lambda context: _explain(place, context))
+        raise LedgerUnreadable(display_url, f"{backend} is not supported, only sqlite and postgresql are")
+    event.listen(engine, "handle_error", lambda context: _explain(display_url, context))
     try:
         with reading(engine) as connection:
             revision = _revision(connection)
             if revision not in (None, SCHEMA_REVISION) and (read_only or revision > SCHEMA_REVISION):
                 relation = "a newer" if revision > SCHEMA_REVISION else "an older"
                 raise LedgerUnreadable(
-                    place, f"made by {relation} version of Shoal (schema {revision}; this one uses {SCHEMA_REVISION})"
+                    display_url, f"made by {relation} version of Shoal (schema {revision}; this one uses {SCHEMA_REVISION})"
                 )
             if revision is None and read_only:
-                raise LedgerUnreadable(place, "there is no ledger in this database yet")
+                raise LedgerUnreadable(display_url, "this database holds no ledger yet")
     except LedgerUnreadable:
         engine.dispose()
         raise
@@ -81,12 +81,12 @@ def migrate(engine: Engine) -> None:
         try:
             command.upgrade(config, "head")
         except CommandError as error:
-            raise LedgerUnreadable(_place(engine.url), f"made by another version of Shoal ({error})") from error
+            raise LedgerUnreadable(_display_url(engine.url), f"made by another version of Shoal ({error})") from error
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that sees one moment of the ledger, takes no lock and cannot write."""
+    """A read-only transaction on one consistent state of the ledger; it takes no lock."""
     options: dict[str, Any] = {_READ_ONLY: True}
     if engine.dialect.name == "postgresql":
         options |= {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
@@ -100,8 +100,8 @@ def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
         yield values[start : start + IDS_PER_QUERY]
 
 
-def _place(url: URL) -> str:
-    """How messages name the database; never with its password."""
+def _display_url(url: URL) -> str:
+    """How messages name the database: the path of a SQLite file, or a URL without its password."""
     if url.get_backend_name() == "sqlite":
         return str(Path(url.database or "").absolute())
     return url.set(query={}).render_as_string(hide_password=True)
@@ -112,10 +112,10 @@ def _sqlite(path: str, read_only: bool) -> Engine:
         try:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise LedgerUnreadable(path, f"its folder cannot be made: {error.strerror}") from error
+            raise LedgerUnreadable(path, f"cannot create its folder: {error.strerror}") from error
 
     def connect() -> sqlite3.Connection:
-        # Readers too open for writing: only so can they share the write-ahead log after a crash.
+        # Readers open the file for writing as well; otherwise they could not share the write-ahead log after a crash.
         mode = "rw" if read_only else "rwc"
         connection = sqlite3.connect(
             f"file:{quote(path)}?mode={mode}",
@@ -149,7 +149,7 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")
 
 
-def _postgresql(url: URL, place: str, read_only: bool) -> Engine:
+def _postgresql(url: URL, display_url: str, read_only: bool) -> Engine:
     try:
         # A pooled connection may have died with a restarted server, hence the ping.
         return create_engine(
@@ -159,7 +159,7 @@ def _postgresql(url: URL, place: str, read_only: bool) -> Engine:
             execution_options={"postgresql_readonly": read_only},
         )
     except ImportError as error:
-        raise LedgerUnreadable(place, "psycopg is missing: pip install 'shoal[cluster,postgresql]'") from error
+        raise LedgerUnreadable(display_url, "psycopg is missing: pip install 'shoal[cluster,postgresql]'") from error
 
 
 def _revision(connection: Connection) -> str | None:
@@ -168,13 +168,13 @@ def _revision(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def _explain(place: str, context: ExceptionContext) -> None:
-    """Turns what the environment does to the database into one line; mistakes in our own statements pass through."""
+def _explain(display_url: str, context: ExceptionContext) -> None:
+    """Reports failures of the environment as a one-line LedgerUnreadable; errors in our own SQL pass through."""
     original = context.original_exception
     if isinstance(original, sqlite3.Error) and getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
-        # SQLite says OperationalError to bad SQL too; its code tells them apart.
+        # SQLite raises OperationalError for bad SQL too; only the error code distinguishes the two.
         return
     broken = type(context.sqlalchemy_exception) is DatabaseError and isinstance(original, sqlite3.DatabaseError)
     if broken or isinstance(context.sqlalchemy_exception, (OperationalError, InterfaceError)):
         lines = str(original).strip().splitlines()
-        raise LedgerUnreadable(place, lines[0] if lines else type(original).__name__) from original
+        raise LedgerUnreadable(display_url, lines[0] if lines else type(original).__name__) from original

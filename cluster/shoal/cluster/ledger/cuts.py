@@ -1,4 +1,4 @@
-"""The cut: counts over a generation at one moment, which a search is answered from."""
+"""The cut: counts of a generation at one moment, which a search is answered from."""
 
 from sqlalchemy import Connection, exists, func, select
 
@@ -41,7 +41,7 @@ def read_cut(connection: Connection, name: str, token_sequence: int | None) -> C
     }
     oldest = None
     if behind:
-        # Changes are numbered in the order of time, so the first by number is the oldest.
+        # Sequence numbers grow with time, so the lowest is the oldest.
         oldest = connection.execute(
             select(_entry.c.changed_at_ms)
             .where(_entry.c.generation_id == generation.id, schema.pending())

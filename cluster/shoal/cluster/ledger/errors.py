@@ -1,4 +1,4 @@
-"""What the ledger refuses, and why. Messages are one line, for people.
+"""The errors of the ledger. Each message is one line that users may see.
 
 LedgerError
 ├── CollectionExists
@@ -14,14 +14,14 @@ LedgerError
 
 
 class LedgerError(Exception):
-    """Root of everything that the ledger raises on purpose."""
+    """Base class of the errors that the ledger raises."""
 
 
 class CollectionExists(LedgerError):
     """The name is taken."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"collection {name!r} exists already")
+        super().__init__(f"collection {name!r} already exists")
         self.name = name
 
 
@@ -34,7 +34,7 @@ class CollectionNotFound(LedgerError):
 
 
 class DocumentNotFound(LedgerError):
-    """The collection has never held a document of this id."""
+    """The collection has never held a document with this id."""
 
     def __init__(self, collection: str, document_id: str) -> None:
         super().__init__(f"collection {collection!r} has no document {document_id!r}")
@@ -43,15 +43,15 @@ class DocumentNotFound(LedgerError):
 
 
 class MalformedId(LedgerError):
-    """An id that one of the databases cannot store: PostgreSQL takes no NUL character."""
+    """An id that not every database can store: PostgreSQL refuses NUL characters."""
 
     def __init__(self, document_id: str) -> None:
-        super().__init__(f"document id {document_id[:80]!r} holds a NUL character")
+        super().__init__(f"document id {document_id[:80]!r} contains a NUL character")
         self.document_id = document_id
 
 
 class OrdinalTaken(LedgerError):
-    """A segment's ordinal was given out before; committing it would hide or reorder rows."""
+    """The ordinal was already assigned to another segment; committing it would hide or reorder rows."""
 
     def __init__(self, generation_id: int, shard: int, ordinal: int, next_ordinal: int) -> None:
         super().__init__(
@@ -60,17 +60,17 @@ class OrdinalTaken(LedgerError):
 
 
 class ShardNotFound(LedgerError):
-    """The generation has no such shard, mostly because its collection was dropped."""
+    """The generation has no such shard, usually because its collection was dropped."""
 
     def __init__(self, generation_id: int, shard: int) -> None:
         super().__init__(f"generation {generation_id} shard {shard} does not exist")
 
 
 class Deposed(LedgerError):
-    """Another coordinator has taken the lease since; this one may not write any more."""
+    """Another coordinator has taken the lease; this one may no longer write."""
 
     def __init__(self, epoch: int, current: int) -> None:
-        super().__init__(f"this coordinator's epoch {epoch} is over, the lease is at epoch {current}")
+        super().__init__(f"this coordinator's epoch {epoch} has ended; the lease is at epoch {current}")
         self.epoch = epoch
         self.current = current
 
@@ -86,9 +86,9 @@ class LeaseHeld(LedgerError):
 
 
 class LedgerUnreadable(LedgerError):
-    """The database cannot be opened, read or written, or another version of Shoal made it."""
+    """The database cannot be opened, read or written, or was created by another version of Shoal."""
 
-    def __init__(self, place: str, reason: str) -> None:
-        super().__init__(f"ledger {place}: {reason}")
-        self.place = place
+    def __init__(self, display_url: str, reason: str) -> None:
+        super().__init__(f"ledger {display_url}: {reason}")
+        self.display_url = display_url
         self.reason = reason

@@ -1,4 +1,4 @@
-"""The list of durable files: segments and sealed indexes of each shard, and what follows when one appears or is lost."""
+"""The durable files of each shard: segments and sealed indexes, and the effects of adding or losing one."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -108,7 +108,7 @@ def forget_damaged(
         return 0
     lost: list[ColumnElement[bool]] = []
     named = set(connection.execute(select(_segment.c.ordinal).where(*_segments_of(generation_id, shard))).scalars())
-    # A segment that is not named any more is covered by a sealed index: its rows are safe.
+    # A segment that is no longer in the manifest is covered by a sealed index: its rows are safe.
     damaged = sorted(named.intersection(ordinals))
     if damaged:
         lost.append(_entry.c.ordinal.in_(damaged))
@@ -119,7 +119,7 @@ def forget_damaged(
     if lost:
         counted = update(_shard).where(*_is_shard(generation_id, shard)).values(damage_count=_shard.c.damage_count + 1)
         connection.execute(counted)
-    # Repairs wait behind live edits; a document that somebody is waiting for already keeps its place.
+    # Repairs wait behind live edits; a document that was already pending keeps its priority.
     was_done = _entry.c.embedded_version >= _entry.c.wanted_version
     repair = case((_entry.c.removal, PRIORITY_REMOVAL), else_=PRIORITY_BACKFILL)
     count = 0
@@ -133,7 +133,7 @@ def forget_damaged(
 
 
 _IS_NEWEST = bindparam("applied_version") >= _entry.c.wanted_version
-# A segment made for an older version must not wipe out what is known of attempts on the wanted one.
+# A segment with an older version must not reset the attempts counted for the wanted version.
 _APPLY = (
     update(_entry)
     .where(

@@ -72,7 +72,7 @@ class _Touched:
                 )
 
     def change(self, incoming: Incoming, incoming_hash: bytes, admitted: Admitted, deleted: bool, now_ms: int) -> None:
-        """Takes over a change under the sequence number that follows the collection's."""
+        """Records a change under the collection's next sequence number."""
         before = self.stored.get(incoming.id)
         self.stored[incoming.id] = Stored(
             version=admitted.version,
@@ -116,14 +116,14 @@ class _Touched:
         entry.failed_at_ms = None
         difference = int(not admitted.removal) - int(searchable_before)
         if difference:
-            place = generation.id, shard
-            self.searchable_by_shard[place] = self.searchable_by_shard.get(place, 0) + difference
+            of_shard = generation.id, shard
+            self.searchable_by_shard[of_shard] = self.searchable_by_shard.get(of_shard, 0) + difference
         self.entry_rows[key] = {
             "generation_id": generation.id,
             "document_id": document_id,
             "shard": shard,
             "wanted_version": admitted.version,
-            # No shard has heard of a document that is new, so there is nothing to remove from any.
+            # No shard holds a new document, so there is nothing to remove.
             "embedded_version": admitted.version if is_new and admitted.removal else 0,
             "sequence": entry.sequence,
             "changed_at_ms": entry.changed_at_ms,
@@ -160,7 +160,7 @@ class Group:
             self._touched[name] = _Touched(connection, record, storable)
 
     def admit(self, batch: WriteBatch) -> WriteOutcome | LedgerError:
-        """Decides one batch on top of those before it; an error means that it changed nothing."""
+        """Decides one batch on top of the earlier ones; a batch that gets an error changes nothing."""
         touched = self._touched.get(batch.collection)
         if touched is None:
             return CollectionNotFound(batch.collection)
@@ -194,7 +194,7 @@ class Group:
                 return DocumentOutcome(document_id, admitted.version, True)
 
     def store(self) -> None:
-        """Stores what all batches came to: one statement for each table."""
+        """Writes the result of all batches, with one statement per table."""
         for touched in self._touched.values():
             if touched.sequence == touched.record.sequence:
                 continue
@@ -204,7 +204,7 @@ class Group:
             )
             self._put(_document, list(touched.document_rows.values()), kept=())
             rows = [{column.name: row[column.name] for column in _entry.c} for row in touched.entry_rows.values()]
-            # What shards hold is not a write's business, except for an entry that is made here.
+            # A write leaves alone what shards hold, except in entries that it creates.
             self._put(_entry, rows, kept=("embedded_version", "ordinal", "truncated"))
             self._count(touched.searchable_by_shard)
 

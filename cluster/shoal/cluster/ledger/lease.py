@@ -1,4 +1,4 @@
-"""The coordinator's lease: who may write, and the epoch that fences out whoever could before."""
+"""The coordinator's lease: who may write, and the epoch that fences out earlier holders."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +17,11 @@ _COLUMNS = (schema.lease.c.holder, schema.lease.c.address, schema.lease.c.epoch,
 def acquire_lease(engine: Engine, holder: str, address: str, ttl_ms: int, now_ms: int) -> int:
     """Takes the lease for `ttl_ms` and returns its new epoch. From now on writes of every earlier epoch are refused.
 
-    The same holder, restarted, need not wait. Raises LeaseHeld when another holds it and it has not expired.
+    The same holder need not wait after a restart. Raises LeaseHeld when another holds it and it has not expired.
     """
     insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
     with engine.begin() as connection:
-        # The row must be there to be locked: two that start at once on an empty ledger must not both get epoch 1.
+        # The row must exist to be locked: two coordinators that start on an empty ledger must not both get epoch 1.
         connection.execute(
             insert(schema.lease).values(id=1, holder="", address="", epoch=0, expires_at_ms=0).on_conflict_do_nothing()
         )
@@ -36,13 +36,13 @@ def acquire_lease(engine: Engine, holder: str, address: str, ttl_ms: int, now_ms
 
 
 def renew_lease(engine: Engine, epoch: int, ttl_ms: int, now_ms: int) -> None:
-    """Keeps the lease for another `ttl_ms`, even if it ran out and nobody took it. Raises Deposed when somebody did."""
+    """Keeps the lease for another `ttl_ms`, even if it has expired. Raises Deposed when another holder has taken it."""
     with writing(engine, epoch) as connection:
         connection.execute(update(schema.lease).values(expires_at_ms=now_ms + ttl_ms))
 
 
 def release_lease(engine: Engine, epoch: int) -> None:
-    """Lets another take the lease at once; nothing happens when one already has."""
+    """Lets another coordinator take the lease at once; does nothing when one already has."""
     with engine.begin() as connection:
         connection.execute(update(schema.lease).where(schema.lease.c.epoch == epoch).values(expires_at_ms=0))
 
@@ -58,8 +58,8 @@ def read_lease(engine: Engine) -> Lease | None:
 def writing(engine: Engine, epoch: int) -> Iterator[Connection]:
     """A transaction of the coordinator that holds `epoch`; raises Deposed when another has taken over.
 
-    Such transactions run one at a time: SQLite locks the database, PostgreSQL the lease's row. So none can commit after
-    the lease was taken away, and counters need no further locks.
+    Such transactions run one at a time: SQLite locks the database, PostgreSQL the lease's row. None can commit after the
+    lease has been taken over, and counters need no further locks.
     """
     with engine.begin() as connection:
         held = _locked(connection)
@@ -70,6 +70,6 @@ def writing(engine: Engine, epoch: int) -> Iterator[Connection]:
 
 
 def _locked(connection: Connection) -> Lease | None:
-    # SQLite has no FOR UPDATE and leaves it out: there the transaction holds the whole database already.
+    # SQLite has no FOR UPDATE, and SQLAlchemy leaves it out: there the transaction already locks the whole database.
     row = connection.execute(select(*_COLUMNS).with_for_update()).first()
     return Lease(row.holder, row.address, row.epoch, row.expires_at_ms) if row is not None else None

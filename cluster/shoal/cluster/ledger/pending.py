@@ -27,7 +27,7 @@ def read_pending(
         select(*columns, _entry.c.attempts)
         .where(_entry.c.generation_id == generation_id, schema.pending(), _entry.c.next_attempt_at_ms <= now_ms)
         .order_by(_entry.c.priority, _entry.c.sequence)
-        # Documents being worked on are mostly the most urgent: reading past them is cheaper than naming them all.
+        # Documents in work are usually the most urgent ones: reading past them is cheaper than naming them all.
         .limit(limit + len(excluded))
     )
     if priority_to is not None:

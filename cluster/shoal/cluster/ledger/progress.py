@@ -44,7 +44,7 @@ class LedgerProgress:
             return pending.read_pending(connection, generation_id, limit, now_ms, exclude_ids, shards, priority_to)
 
     def backlog(self, generation_id: int, limit: int) -> int:
-        """How many documents of a generation wait to be embedded, due or not; counted up to `limit`."""
+        """How many documents of a generation are pending, due or not; counts up to `limit`, without removals."""
         with reading(self._engine) as connection:
             return pending.count_pending(connection, generation_id, limit)
 
@@ -56,7 +56,7 @@ class LedgerProgress:
     def commit_segments(self, commits: Sequence[SegmentCommit]) -> list[str]:
         """Adds segments to their manifests and records what they hold, in one transaction; then searches may see them.
 
-        Returns the paths left out because their collection was dropped meanwhile; nothing needs those files.
+        Returns the paths of segments that were left out because their collection was dropped; nothing needs those files.
         Raises OrdinalTaken, and commits nothing, when an ordinal is not above all earlier ones.
         """
         with writing(self._engine, self._epoch) as connection:
@@ -85,7 +85,7 @@ class LedgerProgress:
     ) -> int:
         """Removes unreadable files from the manifest; what they held is pending again. Returns the number of such entries.
 
-        `sealed_through` says which sealed index was meant; one that has replaced it since is left alone.
+        `sealed_through` identifies the damaged sealed index; one that has since replaced it is kept.
         """
         with writing(self._engine, self._epoch) as connection:
             return files.forget_damaged(connection, generation_id, shard, ordinals, sealed, sealed_through)
@@ -93,7 +93,7 @@ class LedgerProgress:
     def record_failures(self, failed: Sequence[Failure], now_ms: int) -> None:
         """Records failed attempts; ignores those on a version that is no longer wanted or was applied meanwhile.
 
-        A removal is never set aside: it has no content that could be at fault.
+        A removal is never set aside: it has no content that could cause the failure.
         """
         if failed:
             with writing(self._engine, self._epoch) as connection:

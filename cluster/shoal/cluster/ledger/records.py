@@ -1,4 +1,4 @@
-"""The values that go into the ledger and come out of it. Frozen; no SQL here. All times are milliseconds since 1970."""
+"""The values that go into the ledger and come out of it: frozen, without SQL. Times are Unix times in milliseconds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ class Lease:
 
 @dataclass(frozen=True, slots=True)
 class CollectionSettings:
-    """What the user asked for, with the server's defaults filled in."""
+    """The settings a user requested, with the server's defaults filled in."""
 
     model: str
-    """Empty for a collection of users' own vectors."""
+    """Empty for a collection of vectors that users supply."""
     dimension: int
     index: str
     """"flat", "hnsw" or "ivf"."""
@@ -40,7 +40,7 @@ class GenerationRecord:
     """One way of indexing a collection."""
 
     id: int
-    """Unique over all collections and never used again; segments and manifests carry this."""
+    """Unique across collections and never reused; segments and manifests carry this id."""
     collection_id: int
     collection: str
     """The collection's name."""
@@ -70,17 +70,17 @@ class CollectionRecord:
     name: str
     settings: CollectionSettings
     sequence: int
-    """Number of the newest write; a token carries such a number."""
+    """Sequence number of the newest write; tokens carry such a number."""
     created_at_ms: int
     generation: GenerationRecord
 
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """What a dropped collection leaves to be tidied up."""
+    """What remains to be cleaned up after a collection was dropped."""
 
     documents: int
-    """Documents that existed, deleted ones not counted."""
+    """How many documents it had, not counting deleted ones."""
     generation_ids: list[int]
     """Their shards may be released and their files removed."""
 
@@ -96,11 +96,11 @@ class WriteBatch:
 
 @dataclass(frozen=True, slots=True)
 class DocumentOutcome:
-    """What became of one document of a batch."""
+    """The result for one document of a batch."""
 
     id: str
     version: int
-    """The version it has now; 0 where it never existed."""
+    """Its current version; 0 if it never existed."""
     changed: bool
     conflict_version: int | None = None
     """Set where expected_version was not met: the version it has, 0 where it does not exist."""
@@ -108,7 +108,7 @@ class DocumentOutcome:
 
 @dataclass(frozen=True, slots=True)
 class WriteOutcome:
-    """What became of one batch, in the order of the request; a token is made of the first two fields."""
+    """The result of one batch, in the order of the request; the first two fields make up a token."""
 
     collection_id: int
     sequence: int
@@ -145,7 +145,7 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class SegmentCommit:
-    """A segment file to be named, and what is inside it."""
+    """A segment file to add to its manifest, and what it holds."""
 
     generation_id: int
     shard: int
@@ -160,7 +160,7 @@ class Failure:
     generation_id: int
     id: str
     version: int
-    """The version that was tried; a newer one takes no notice of the failure."""
+    """The version that was tried; the failure does not count for a newer one."""
     error: str
     attempts: int
     """Attempts made so far, this one included."""
@@ -200,12 +200,12 @@ class Cut:
     oldest_changed_at_ms: int | None
     """When the oldest pending change was acknowledged."""
     token_pending: bool
-    """True while a change at or before the asked sequence is pending."""
+    """True while a change at or before the requested sequence number is pending."""
 
 
 @dataclass(frozen=True, slots=True)
 class LiveDocument:
-    """What a hit is validated against and filled in from."""
+    """The data that validates a hit and fills it in."""
 
     version: int
     content_version: int
@@ -233,7 +233,7 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class GenerationExplanation:
-    """How far one generation has got with one document."""
+    """The state of one document in one generation."""
 
     generation: GenerationRecord
     shard: int

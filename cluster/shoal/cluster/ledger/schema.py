@@ -1,6 +1,6 @@
-"""The ledger's tables, for queries. What makes them in a database is the chain of revisions in `migrations`.
+"""The ledger's tables, as queries use them; the revisions in `migrations` create them.
 
-The work still to be done is no table: it is the difference between `wanted_version` and `embedded_version` of an entry,
+Pending work has no table of its own: it is the difference between `wanted_version` and `embedded_version` of an entry,
 found through partial indexes. A queue could be lost or disagree with the documents; a difference cannot.
 """
 
@@ -26,14 +26,14 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
 SCHEMA_REVISION = "0003"
-"""The newest revision in `migrations`; this code reads and writes no other."""
+"""The newest revision in `migrations`; this code works with no other."""
 
-# SQLite numbers rows by itself only in a column whose type is INTEGER.
+# SQLite assigns row ids only in a column whose type is INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 class Utf8(TypeDecorator[str]):
-    """Text stored as UTF-8 bytes: users' texts may hold NUL characters, which PostgreSQL's text type refuses."""
+    """Text stored as UTF-8 bytes: texts may contain NUL characters, which PostgreSQL's text type refuses."""
 
     impl = LargeBinary
     cache_ok = True
@@ -70,7 +70,7 @@ collection = Table(
     Column("empty_text", Text, nullable=False),
     Column("sequence", BigInteger, nullable=False),
     Column("created_at_ms", BigInteger, nullable=False),
-    # Tokens carry collection ids and file names carry generation ids, so neither may ever come back.
+    # Tokens carry collection ids and file names carry generation ids, so neither may ever be reused.
     sqlite_autoincrement=True,
 )
 
@@ -146,7 +146,7 @@ entry = Table(
     Column("failed_at_ms", BigInteger),
     _partial("entry_pending", _PENDING, "generation_id", "priority", "sequence"),
     _partial("entry_pending_sequence", _PENDING, "generation_id", "sequence"),
-    # The predicate's own columns too: so SQLite counts from the index alone, eight times as fast.
+    # Includes the columns of the predicate, so that SQLite counts from the index alone, eight times as fast.
     _partial("entry_pending_count", _PENDING, "generation_id", "shard", "removal", *_COMPARED),
     _partial("entry_failed", _FAILED, "generation_id", "shard", "failed_at_ms"),
     sqlite_with_rowid=False,
@@ -184,7 +184,7 @@ segment = Table(
 
 
 def pending() -> ColumnElement[bool]:
-    """Entries to be worked off. Word for word the predicate of the partial indexes, or SQLite would not use them."""
+    """Entries with pending work. Must equal the predicate of the partial indexes literally, or SQLite does not use them."""
     return and_(entry.c.embedded_version < entry.c.wanted_version, entry.c.failed_at_ms.is_(None))
 
 

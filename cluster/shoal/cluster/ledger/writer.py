@@ -24,7 +24,7 @@ class LedgerWriter:
     def create_collection(
         self, name: str, settings: CollectionSettings, fingerprint: str, dimension: int, now_ms: int
     ) -> CollectionRecord:
-        """Makes a collection with its first generation, active at once; raises CollectionExists.
+        """Creates a collection with its first generation, active at once; raises CollectionExists.
 
         `fingerprint` and `dimension` are the model's own; `settings` are kept as asked for.
         """
@@ -53,7 +53,7 @@ class LedgerWriter:
             return catalog.find_collection(connection, name)
 
     def drop_collection(self, name: str) -> Dropped:
-        """Removes a collection and everything about it; raises CollectionNotFound. Its files are the caller's to remove."""
+        """Removes a collection and all its rows; raises CollectionNotFound. The caller must delete its files."""
         collection, generation, document = schema.collection, schema.generation, schema.document
         with writing(self._engine, self._epoch) as connection:
             collection_id = connection.execute(select(collection.c.id).where(collection.c.name == name)).scalar()
@@ -74,10 +74,10 @@ class LedgerWriter:
         return Dropped(documents, ids)
 
     def write(self, batches: Sequence[WriteBatch], now_ms: int) -> list[WriteOutcome | LedgerError]:
-        """Commits all batches in one transaction and returns what became of each, in order.
+        """Commits all batches in one transaction and returns the result of each, in order.
 
-        A batch sees what those before it did. One that is refused as a whole gets its error in place of an outcome and
-        changes nothing; the others stand. When this returns, everything in it is durable.
+        A batch sees the changes of those before it. One that is rejected as a whole gets an error instead of an outcome and
+        changes nothing; the others are committed. When this returns, everything is durable.
         """
         with writing(self._engine, self._epoch) as connection:
             group = Group(connection, batches, now_ms)
