@@ -180,3 +180,24 @@ def test_many_attempts_do_not_overflow() -> None:
 )
 def test_when_a_shard_is_sealed(figures: ShardFigures, wanted: bool) -> None:
     assert should_seal(figures, SealPolicy(delta_rows=100, segments=10, dead_share=0.2)) is wanted
+
+
+def test_a_batch_is_filled_to_the_last_byte() -> None:
+    texts = ["aaaaa", "aaa", "bb", "ccc", "ddd"]
+    work = plan([Document(text, text) for text in texts], BatchLimits(8, 5), frozenset({0}))
+    assert [[one.text for one in batch.documents] for batch in work.encode] == [["aaaaa"], ["aaa", "bb"], ["ccc"], ["ddd"]]
+    (batch,) = plan([Document("a", "aaa"), Document("b", "bb")], BatchLimits(8, 5), frozenset({0})).encode
+    assert len(batch.documents) == 2
+
+
+def test_suspicion_is_carried_by_documents_that_were_in_a_lost_batch_alone() -> None:
+    one, other, again = Document("a"), Document("b"), Document("c", attempts=1)
+    rejected = after_failure(Batch((one, other)), EncodeFailure.REJECTED)
+    assert rejected == (RetryBatch(Batch((one,), 0), 0.0), RetryBatch(Batch((other,), 0), 0.0))
+    lost = after_failure(Batch((one, other), LOSSES_BEFORE_BISECTING - 1), EncodeFailure.LOST)
+    assert [effect.batch.strikes for effect in lost if isinstance(effect, RetryBatch)] == [LOSSES_BEFORE_BISECTING - 1] * 2
+    assert plan([again], BatchLimits(8, 5), frozenset({0})).encode == (Batch((again,), LOSSES_BEFORE_BISECTING - 1),)
+
+
+def test_a_shard_is_empty_unless_its_figures_say_otherwise() -> None:
+    assert ShardFigures() == ShardFigures(0, 0, 0, 0, 0)
