@@ -19,7 +19,7 @@ from shoal.workers.encoding.word_vectors.saving import TableFormat, save_table
 from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable, read_word_table
 from shoal.workers.training.word2vec.errors import TrainingError
-from unit.training.trained_tables import trained_table
+from support.training.trained_tables import trained_table
 
 safetensors = pytest.importorskip("safetensors.numpy")
 FILES = {"config.json", "model.safetensors", "vocabulary.txt"}
@@ -161,7 +161,7 @@ def test_a_process_killed_while_it_saves_leaves_the_old_model(tmp_path: Path) ->
     script = (
         "import os, signal, sys\nfrom pathlib import Path\n"
         "from shoal.workers.encoding.word_vectors import folder_writing as word_folder\n"
-        "from unit.training.trained_tables import trained_table\n"
+        "from support.training.trained_tables import trained_table\n"
         "word_folder._put_in_place = lambda new, place: os.kill(os.getpid(), signal.SIGKILL)\n"
         "word_folder.save_word_folder(Path(sys.argv[1]), trained_table(2), word_folder.WordFolderConfig())\n"
     )

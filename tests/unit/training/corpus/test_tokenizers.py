@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from encoded_text import scan, sentences_of, words_of_all, write_corpus
 
 from shoal.workers.encoding.model import Truncation
 from shoal.workers.encoding.word_vectors.word_splitting import WordReader
@@ -12,6 +11,7 @@ from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSetting
 from shoal.workers.training.word2vec.corpus.tokenizers import tokenizer_of
 from shoal.workers.training.word2vec.corpus.vocabulary import merge_counts
 from shoal.workers.training.word2vec.errors import TrainingError
+from support.training.encoded_text import scan, sentences_of, words_of_all, write_corpus
 
 TEXT = "Don\N{RIGHT SINGLE QUOTATION MARK}t use e-mail, cafe\u0301 (U.S. style)!\tİstanbul ΟΔΟΣ"
 

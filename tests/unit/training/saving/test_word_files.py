@@ -16,7 +16,7 @@ from shoal.workers.encoding.word_vectors.saving import TableFormat, check_output
 from shoal.workers.encoding.word_vectors.word_folder import WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable, read_word_table
 from shoal.workers.training.word2vec.errors import TrainingError
-from unit.training.trained_tables import WORDS, trained_table
+from support.training.trained_tables import WORDS, trained_table
 
 NAMES = {TableFormat.FOLDER: "model", TableFormat.TEXT: "w.txt", TableFormat.BINARY: "w.bin", TableFormat.NPY: "w.npy"}
 

@@ -15,7 +15,7 @@ from shoal.workers.training.word2vec.learners import cpu_learner
 from shoal.workers.training.word2vec.learners.cpu_learner import CpuLearner
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables
-from unit.training.word2vec_reference import loss, steps, take
+from support.training.word2vec_reference import loss, steps, take
 
 KINDS = {"window": {}, "exact": {"exact": True}, "cbow": {"cbow": True}}
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from encoded_text import scan, sentences_of, write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSetting
 from shoal.workers.training.word2vec.corpus.counting import UnitCounts
 from shoal.workers.training.word2vec.corpus.phrases import join_phrases
 from shoal.workers.training.word2vec.corpus.vocabulary import merge_counts
+from support.training.encoded_text import scan, sentences_of, write_corpus
 
 LINES = st.lists(st.lists(st.sampled_from("abcde"), max_size=12), min_size=1, max_size=30)
 

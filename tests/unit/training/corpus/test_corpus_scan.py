@@ -12,7 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from encoded_text import scan, sentences_of, units_of, words_of_all, write_corpus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from shoal.workers.training.word2vec.corpus import counting, text_blocks
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.counting import read_words, scan_unit
 from shoal.workers.training.word2vec.errors import TrainingError
+from support.training.encoded_text import scan, sentences_of, units_of, words_of_all, write_corpus
 
 CHARACTERS = st.sampled_from(
     [*"abcß語\N{GRINNING FACE}", " ", " ", "\n", "\t", "\r", "\x1c", "\x85", "\N{IDEOGRAPHIC SPACE}", "\ufeff"]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded_text import scan, write_corpus
 from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from shoal.workers.training.word2vec.corpus.vocabulary import build_vocabulary, 
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.learner import SENTENCE_END
 from shoal.workers.training.word2vec.settings import Word2VecSettings
+from support.training.encoded_text import scan, write_corpus
 
 LINES = st.lists(st.lists(st.sampled_from("abcdefghij"), max_size=12), min_size=1, max_size=40)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from encoded_text import scan, write_corpus
 
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary, build_vocabulary, merge_counts
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.settings import Word2VecSettings
+from support.training.encoded_text import scan, write_corpus
 
 EVERY = Word2VecSettings(min_count=1)
 
