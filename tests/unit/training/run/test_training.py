@@ -155,7 +155,7 @@ def test_two_at_once_are_refused(run: Run) -> None:
 
 
 def test_numbers_without_bounds_are_told_with_the_learning_rate(run: Run) -> None:
-    with pytest.raises(TrainingError, match="learning_rate is 10, take a smaller one"):
+    with pytest.raises(TrainingError, match=r"^the training diverged: learning_rate 10 is too high$"):
         run.train(small_settings(learning_rate=10.0, epochs=200))
     assert not run.saved
 

@@ -1,7 +1,24 @@
-"""What is raised when a training cannot begin or go on."""
+"""The error of a training, and the checks and messages that several of its modules share."""
 
 from __future__ import annotations
+
+import math
 
 
 class TrainingError(Exception):
     """The message is one line and names what is wrong, the value and the limit."""
+
+
+def check_range(field: str, value: float, least: float, most: float) -> None:
+    """Raises TrainingError when `value` is not finite or not between `least` and `most`."""
+    if not math.isfinite(value) or not least <= value <= most:
+        raise TrainingError(f"{field} is {_number(value)}, allowed are {_number(least)} to {_number(most)}")
+
+
+def diverged(first_rate: float) -> TrainingError:
+    """The error of a training whose tables have infinite or undefined values; `first_rate` is its learning rate."""
+    return TrainingError(f"the training diverged: learning_rate {first_rate:g} is too high")
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"

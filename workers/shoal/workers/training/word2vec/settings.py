@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import check_range
 
 MAX_DIM = 4096
 MAX_WINDOW = 256
@@ -44,17 +43,17 @@ class Word2VecSettings:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        _check_range("dim", self.dim, 1, MAX_DIM)
-        _check_range("window", self.window, 1, MAX_WINDOW)
-        _check_range("negative", self.negative, 1, MAX_NEGATIVE)
-        _check_range("epochs", self.epochs, 1, 1_000_000)
-        _check_range("min_count", self.min_count, 1, 1 << 40)
-        _check_range("max_vocabulary", self.max_vocabulary, 0, (1 << 31) - 1)
-        _check_range("seed", self.seed, 0, (1 << 63) - 1)
-        _check_range("learning_rate", self.learning_rate, 0, 10)
-        _check_range("min_learning_rate", self.min_learning_rate, 0, self.first_rate)
-        _check_range("sample", self.sample, 0, 1)
-        _check_range("negative_power", self.negative_power, 0, 2)
+        check_range("dim", self.dim, 1, MAX_DIM)
+        check_range("window", self.window, 1, MAX_WINDOW)
+        check_range("negative", self.negative, 1, MAX_NEGATIVE)
+        check_range("epochs", self.epochs, 1, 1_000_000)
+        check_range("min_count", self.min_count, 1, 1 << 40)
+        check_range("max_vocabulary", self.max_vocabulary, 0, (1 << 31) - 1)
+        check_range("seed", self.seed, 0, (1 << 63) - 1)
+        check_range("learning_rate", self.learning_rate, 0, 10)
+        check_range("min_learning_rate", self.min_learning_rate, 0, self.first_rate)
+        check_range("sample", self.sample, 0, 1)
+        check_range("negative_power", self.negative_power, 0, 2)
 
     @property
     def first_rate(self) -> float:
@@ -64,8 +63,3 @@ class Word2VecSettings:
     def rate(self, done: float) -> float:
         """The learning rate once `done` (0 to 1) of all words of all epochs are trained."""
         return max(self.min_learning_rate, self.first_rate + (self.min_learning_rate - self.first_rate) * done)
-
-
-def _check_range(field: str, value: float, least: float, most: float) -> None:
-    if not math.isfinite(value) or not least <= value <= most:
-        raise TrainingError(f"{field} is {value:g}, allowed are {least:g} to {most:g}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shoal.workers.training.word2vec.averaging.merge import MergeScheme
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import check_range
 
 MIN_ROUND_WORDS, MAX_ROUND_WORDS = 1000, 1 << 32
 MAX_FULL_EVERY = 1000
@@ -24,14 +24,9 @@ class AveragingSettings:
     """The rows of so many of the commonest words are merged in every round."""
 
     def __post_init__(self) -> None:
-        for name, least, most in (
-            ("round_words", MIN_ROUND_WORDS if self.round_words else 0, MAX_ROUND_WORDS),
-            ("full_every", 1, MAX_FULL_EVERY),
-            ("hot_rows", 0, (1 << 31) - 1),
-        ):
-            value = getattr(self, name)
-            if not least <= value <= most:
-                raise TrainingError(f"{name} is {value}, allowed are {least} to {most}")
+        check_range("round_words", self.round_words, MIN_ROUND_WORDS if self.round_words else 0, MAX_ROUND_WORDS)
+        check_range("full_every", self.full_every, 1, MAX_FULL_EVERY)
+        check_range("hot_rows", self.hot_rows, 0, (1 << 31) - 1)
 
     def rows(self, round_number: int, words: int) -> int:
         """How many rows of `words` are merged after the round of this number, of which the first is 1."""

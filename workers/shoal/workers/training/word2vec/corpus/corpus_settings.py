@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from shoal.workers.training.word2vec.corpus.tokenizers import WHITESPACE, check_name
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError, check_range
 
 UNIT_BYTES = 16 << 20
 MAX_SENTENCE = 1_000_000
@@ -38,11 +37,11 @@ class CorpusSettings:
 
     def __post_init__(self) -> None:
         check_name(self.tokenizer)
-        _check_range("unit_bytes", self.unit_bytes, 1, 1 << 40)
-        _check_range("max_sentence", self.max_sentence, 1, MAX_SENTENCE)
-        _check_range("phrases", self.phrases, 0, MAX_PHRASES)
-        _check_range("phrase_threshold", self.phrase_threshold, 0, 1e12)
-        _check_range("phrase_discount", self.phrase_discount, 1, 1 << 40)
+        check_range("unit_bytes", self.unit_bytes, 1, 1 << 40)
+        check_range("max_sentence", self.max_sentence, 1, MAX_SENTENCE)
+        check_range("phrases", self.phrases, 0, MAX_PHRASES)
+        check_range("phrase_threshold", self.phrase_threshold, 0, 1e12)
+        check_range("phrase_discount", self.phrase_discount, 1, 1 << 40)
 
     def to_json(self) -> dict[str, Any]:
         """The settings as values of JSON."""
@@ -55,8 +54,3 @@ class CorpusSettings:
             return CorpusSettings(**values)
         except TypeError as error:
             raise TrainingError(f"settings of the corpus: {error}") from error
-
-
-def _check_range(field: str, value: float, least: float, most: float) -> None:
-    if not math.isfinite(value) or not least <= value <= most:
-        raise TrainingError(f"{field} is {value:g}, allowed are {least:g} to {most:g}")

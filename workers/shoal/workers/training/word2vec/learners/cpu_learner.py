@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from shoal.workers.training.word2vec.averaging.deltas import changed_rows, take_over
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError, diverged
 from shoal.workers.training.word2vec.kernels.cbow import cbow_kernel
 from shoal.workers.training.word2vec.kernels.sampling import Counts, alias_table, keep_thresholds
 from shoal.workers.training.word2vec.kernels.skipgram import pair_kernel, window_kernel
@@ -21,7 +21,6 @@ LOOK_EVERY = 64
 """The loss is computed for one word of so many: it costs more than the step itself."""
 LONGEST_SENTENCE = 10_000
 """Longer ones are cut, as gensim cuts them."""
-NOT_FINITE = "numbers have grown beyond all bounds: learning_rate {rate:g} is too high"
 
 
 class Kernel(Protocol):
@@ -121,7 +120,7 @@ class CpuLearner:
     def _table_delta(self, table: Floats, base: Floats, rows: int, buffers: ScratchBuffers) -> TableDelta:
         found, finite = changed_rows(table, base, rows, buffers)
         if not finite:
-            raise TrainingError(NOT_FINITE.format(rate=self._settings.first_rate))
+            raise diverged(self._settings.first_rate)
         return found
 
     def apply(self, rows: int, *merged: ModelDelta) -> None:

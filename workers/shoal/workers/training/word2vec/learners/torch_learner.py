@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError, diverged
 from shoal.workers.training.word2vec.kernels.sampling import Counts
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids, ModelDelta, TableDelta, TrainResult
 from shoal.workers.training.word2vec.learners.torch_step import cbow_step, skip_gram_step
@@ -184,8 +184,7 @@ class TorchLearner:
             changed = (change != 0).any(1).nonzero().squeeze(1)
             values = change[changed]
             if not bool(torch.isfinite(values).all()):
-                rate = self._settings.first_rate
-                raise TrainingError(f"numbers have grown beyond all bounds: learning_rate {rate:g} is too high")
+                raise diverged(self._settings.first_rate)
             found.append(((changed + begin).int().cpu().numpy(), values.cpu().numpy()))
         if not found:
             return TableDelta(np.empty(0, np.int32), np.empty((0, table.shape[1]), np.float32))

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError, diverged
 from shoal.workers.training.word2vec.learner import TrainResult
 from shoal.workers.training.word2vec.run.checkpoint import CHECKPOINT_EVERY_S, Checkpoint, is_due
 from shoal.workers.training.word2vec.run.learner_pool import LearnerPool, LearnersLost
@@ -114,7 +114,7 @@ class Rounds:
         rate = next(iter(leases.values())).last_rate
         done = sum(trained.values(), TrainResult(0, 0.0, 0))
         if not math.isfinite(done.loss):
-            raise self._diverged()
+            raise diverged(self._plan.settings.first_rate)
         due = is_due(trained_s, self._saved_s, self._wrote_for_s, plan.checkpoint_every_s)
         rows = plan.averaging.rows(self._state.rounds, plan.words)
         # Whoever joins begins with tables on which all agree to the last row, and so does a training that goes on.
@@ -160,9 +160,4 @@ class Rounds:
         for table in (tables.input, tables.output):
             for begin in range(0, len(table), CHECKED_ROWS):
                 if not np.isfinite(table[begin : begin + CHECKED_ROWS]).all():
-                    raise self._diverged()
-
-    def _diverged(self) -> TrainingError:
-        return TrainingError(
-            f"the numbers grew beyond all bounds; learning_rate is {self._plan.settings.first_rate:g}, take a smaller one"
-        )
+                    raise diverged(self._plan.settings.first_rate)
