@@ -129,7 +129,7 @@ def test_a_learner_dies_in_the_middle_of_a_merge(method: str, run: Run, tmp_path
 
 def test_learners_that_differ_after_a_merge_end_it(run: Run, tmp_path: Path) -> None:
     pool = RayLearnerPool(2, make=partial(straying_learner, strayed=str(tmp_path / "strayed")))
-    with pytest.raises(TrainingError, match="the workers' tables differ after a merge"):
+    with pytest.raises(TrainingError, match="the workers' tables diverged after a merge"):
         run.train(SETTINGS, pool)
     assert not run.saved
 

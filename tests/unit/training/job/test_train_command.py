@@ -164,7 +164,9 @@ def test_what_is_there_is_replaced_only_when_asked(corpus: Path, tmp_path: Path)
     output = tmp_path / "v"
     trained(corpus, output)
     before = (output / "model.safetensors").read_bytes()
-    assert f"{output}: is there already; with overwrite it is replaced" in failed(train(corpus, output, "--seed", 2))
+    assert f"{output}: already exists (use --overwrite; replaced only after the new one is complete)" in failed(
+        train(corpus, output, "--seed", 2)
+    )
     assert (output / "model.safetensors").read_bytes() == before
     trained(corpus, output, "--seed", 2, "--overwrite")
     assert (output / "model.safetensors").read_bytes() != before
@@ -225,7 +227,7 @@ def test_that_workers_are_many_is_told(capsys: pytest.CaptureFixture[str]):
     for worthwhile, kept in ((1, "1 worker keeps"), (3, "up to 3 workers keep")):
         TrainingReport("v", as_json=False).crowded(31_000_000, worthwhile)
         told = capsys.readouterr()
-        assert told.err == f"31,000,000 words in all epochs are few for so many workers: {kept} the quality of one\n"
+        assert told.err == f"31,000,000 words in all epochs are too few for this many workers: {kept} the quality of one\n"
     TrainingReport("v", as_json=True).crowded(31_000_000, 3)
     event = json.loads(capsys.readouterr().out)
     assert event == {"event": "crowded", "words": 31_000_000, "worthwhile_workers": 3}

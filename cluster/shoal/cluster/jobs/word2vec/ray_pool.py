@@ -152,7 +152,7 @@ class RayLearnerPool:
                 for number, error in failed.items():
                     self._lose(number, error)
                 if len({one.digest for one in agreed.values()}) > 1:
-                    raise TrainingError("the workers' tables differ after a merge, which must never be")
+                    raise TrainingError("the workers' tables diverged after a merge (bug)")
                 return MergeResult(frozenset(members), sum(one.sent for one in agreed.values()))
             # Nobody has taken anything over, so those who are left do it again without the dead.
             self._collect({number: self._joined[number].pid.remote() for number in members})

@@ -123,7 +123,7 @@ def _check_replaceable(output: TableOutput, overwrite: bool) -> None:
     work = output.path.with_name(output.path.name + WORK_SUFFIX)
     held = any(output.path.iterdir()) if output.path.is_dir() else output.path.exists()
     if held and not overwrite and not work.exists():
-        raise TrainingError(f"{output.path}: is there already; with overwrite it is replaced when the new one is whole")
+        raise TrainingError(f"{output.path}: already exists (use --overwrite; replaced only after the new one is complete)")
 
 
 def most_threads(workers: int, cores: Sequence[int]) -> int:

@@ -65,7 +65,7 @@ class TrainingReport:
             _event("crowded", {"words": words, "worthwhile_workers": worthwhile})
         else:
             told = "1 worker keeps" if worthwhile == 1 else f"up to {worthwhile} workers keep"
-            self._say(f"{words:,} words in all epochs are few for so many workers: {told} the quality of one")
+            self._say(f"{words:,} words in all epochs are too few for this many workers: {told} the quality of one")
 
     def began(self, corpus: EncodedCorpus, trained_before: int) -> None:
         """The text is read, and training begins or goes on."""

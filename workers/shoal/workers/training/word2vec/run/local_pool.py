@@ -83,5 +83,5 @@ class LocalLearnerPool:
 
     def _known(self) -> PoolLearner:
         if self._pool_learner is None:
-            raise TrainingError("the pool was given nothing to do")
+            raise TrainingError("the learner pool has not begun")
         return self._pool_learner
