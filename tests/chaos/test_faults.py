@@ -9,7 +9,8 @@ import pytest
 
 from chaos.faults import NAME, Cluster
 from shoal.cluster.coordinator.fleet import supervision
-from shoal.cluster.coordinator.shards import shards
+from shoal.cluster.decisions import sealing
+from shoal.cluster.decisions.liveness import LivenessPolicy
 from support.coordinator.world import World
 from support.postgresql import postgresql_server, postgresql_url
 
@@ -35,9 +36,8 @@ def test_nor_does_it_with_postgresql(
 
 def live(world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
     """A whole life, to a good end."""
-    monkeypatch.setattr(supervision, "LOCATE_PAUSE_S", 0.02)
-    monkeypatch.setattr(supervision, "PROBE_S", 0.05)
-    monkeypatch.setattr(shards, "SEAL_PAUSE_S", 0.1)
+    monkeypatch.setattr(supervision, "LIVENESS", LivenessPolicy(locate_pause_s=0.02, probe_s=0.05))
+    monkeypatch.setattr(sealing, "SEAL_PAUSE_S", 0.1)
     try:
         cluster = Cluster(world, seed, monkeypatch)
         try:

@@ -17,10 +17,11 @@ import ray
 from ray.cluster_utils import Cluster
 
 from shoal.cluster.coordinator.fleet import ray_fleet
-from shoal.cluster.coordinator.fleet.fleet import FleetError, Located, Member, NoRoom
+from shoal.cluster.coordinator.fleet.fleet import FleetError, Member, NoRoom
 from shoal.cluster.coordinator.fleet.models import encoder_member
 from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
 from shoal.cluster.coordinator.settings import CoordinatorSettings
+from shoal.cluster.decisions.liveness_events import Location
 from shoal.cluster.settings import EncoderSettings, ServeSettings
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -60,7 +61,7 @@ def fleet(machines: Cluster, tmp_path: Path) -> Iterator[RayFleet]:
     assert fleet.existing() == []
 
 
-def located(fleet: RayFleet, member: Member) -> Located:
+def located(fleet: RayFleet, member: Member) -> Location:
     """Where a member is, as soon as it is anywhere."""
     deadline = time.monotonic() + WITHIN_S
     while True:
@@ -86,7 +87,7 @@ def lack_of_room(fleet: RayFleet, member: Member) -> str:
             time.sleep(0.1)
 
 
-def machine_of(place: Located) -> int:
+def machine_of(place: Location) -> int:
     """The raylet that runs it, which stands for its machine."""
     return psutil.Process(place.pid).ppid()
 
@@ -139,7 +140,7 @@ def test_who_does_not_end_is_told(fleet: RayFleet, monkeypatch: pytest.MonkeyPat
     with monkeypatch.context() as patch:
         patch.setattr(ray, "kill", lambda *_, **__: None)
         patch.setattr(ray_fleet, "STOP_TIMEOUT_S", 0.3)
-        with pytest.raises(FleetError, match=f"^{member.name} was to end and is there after 0.3 s$"):
+        with pytest.raises(FleetError, match=f"^{member.name} is still running 0.3 s after it was told to stop$"):
             fleet.stop(member)
     assert fleet.existing() == [member.name]
 

@@ -146,8 +146,8 @@ class SmallWorld:
     # What the coordinator does.
 
     def place(self) -> None:
-        current = {number: shard.worker for number, shard in enumerate(self.shards)}
-        for number, worker in place_shards(range(len(self.shards)), sorted(self.up), current).items():
+        current = {number: (shard.worker,) for number, shard in enumerate(self.shards)}
+        for number, (worker,) in place_shards(range(len(self.shards)), sorted(self.up), current).items():
             if self.shards[number].worker != worker:
                 self.shards[number].worker = worker
                 self.shown.pop(number, None)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.encode_process import EncodeProcess, encode, encoded, files, finished_shards
+from support.encode_process import EncodeProcess, encode, encoded, files, finished_parts
 from support.shared_data import shared_data
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -56,7 +56,7 @@ def check_equal(output: Path, undisturbed: Path) -> None:
 def test_a_replica_is_killed(arguments: list[object], undisturbed: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     running = EncodeProcess(*arguments, output)
-    running.until(lambda: finished_shards(output) >= SHARDS // 3, "a third is finished", ENDED_S)
+    running.until(lambda: finished_parts(output) >= SHARDS // 3, "a third is finished", ENDED_S)
     [encoder] = running.encoders()
     encoder.kill()
     done = running.ended(ENDED_S)
@@ -68,10 +68,10 @@ def test_a_replica_is_killed(arguments: list[object], undisturbed: Path, tmp_pat
 def test_the_driver_is_killed(arguments: list[object], undisturbed: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     running = EncodeProcess(*arguments, output)
-    running.until(lambda: finished_shards(output) >= SHARDS // 3, "a third is finished", ENDED_S)
+    running.until(lambda: finished_parts(output) >= SHARDS // 3, "a third is finished", ENDED_S)
     running.send(signal.SIGKILL)
     running.ended()
-    before = finished_shards(output)
+    before = finished_parts(output)
     assert SHARDS // 3 <= before < SHARDS
     done = encode(*arguments, output, within_s=ENDED_S)
     assert done.returncode == 0, done

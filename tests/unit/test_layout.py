@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import subprocess
 import sys
@@ -13,6 +14,20 @@ import shoal
 
 ROOT = Path(__file__).parents[2]
 PORTIONS = ("protos", "workers", "cluster", "client")
+RAY_MODULES = {
+    "cluster/shoal/cluster/coordinator/actor.py",
+    "cluster/shoal/cluster/coordinator/fleet/ray_fleet.py",
+    "cluster/shoal/cluster/gateway/actor.py",
+    "cluster/shoal/cluster/jobs/encode/pipeline.py",
+    "cluster/shoal/cluster/jobs/word2vec/ray_pool.py",
+    "cluster/shoal/cluster/ray_runtime/named_actors.py",
+    "cluster/shoal/cluster/ray_runtime/restarts.py",
+    "cluster/shoal/cluster/ray_runtime/session.py",
+    "cluster/shoal/cluster/serve/local_cluster.py",
+    "workers/shoal/workers/encoding/replica/actor.py",
+    "workers/shoal/workers/indexing/actor.py",
+    "workers/shoal/workers/training/word2vec/run/learner_actor.py",
+}
 HEAVY = ("ray", "torch", "transformers", "pyarrow", "sqlalchemy", "faiss", "hnswlib")
 
 
@@ -42,13 +57,43 @@ def test_packages_are_typed(package: str) -> None:
     assert (Path(spec.submodule_search_locations[0]) / "py.typed").is_file()
 
 
-@pytest.mark.parametrize("module", ["shoal.client", "shoal.client.cli", "shoal.records"])
-def test_the_client_is_light(module: str) -> None:
-    assert imported(module).isdisjoint(HEAVY)
+def test_ray_is_imported_only_where_it_is_meant_to_be() -> None:
+    """Everything else works on whatever runs its processes."""
+    found = {
+        str(path.relative_to(ROOT))
+        for portion in PORTIONS
+        for path in (ROOT / portion / "shoal").rglob("*.py")
+        if "ray" in _imports(path)
+    }
+    assert found == RAY_MODULES
 
 
-def test_records_know_nothing_of_shoal() -> None:
-    assert imported("shoal.records").isdisjoint({"click", "rich", "grpc", "numpy", "google"})
+def test_one_module_starts_ray_and_one_reads_its_address() -> None:
+    sources = {
+        str(path.relative_to(ROOT)): path.read_text(encoding="utf-8")
+        for portion in PORTIONS
+        for path in (ROOT / portion / "shoal").rglob("*.py")
+    }
+    assert {path for path, text in sources.items() if "ray.init(" in text} == {
+        "cluster/shoal/cluster/ray_runtime/session.py"
+    }
+    quoted = {path for path, text in sources.items() if '"RAY_ADDRESS"' in text}
+    assert quoted == {"cluster/shoal/cluster/ray_runtime/environment.py"}
+
+
+def _imports(path: Path) -> set[str]:
+    """The top-level packages that a module imports anywhere in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found.update(name.name.partition(".")[0] for name in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def test_the_client_is_light() -> None:
+    assert imported("shoal.client").isdisjoint(HEAVY)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from support.coordinator.world import World
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Nothing runs in it yet."""
     # Workers start at once here, so nobody need wait for them.
-    monkeypatch.setattr(supervision, "LOCATE_PAUSE_S", 0.02)
+    monkeypatch.setattr(supervision, "LIVENESS", replace(supervision.LIVENESS, locate_pause_s=0.02))
     world = World(tmp_path)
     try:
         yield world

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shoal.cluster.coordinator import core
-from shoal.cluster.coordinator.shards import shards
+from shoal.cluster.coordinator.shards import replicas
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.workers.indexing.files import sealing
 from support.coordinator.world import Gate, World, with_index
@@ -39,7 +39,7 @@ def test_a_sealed_file_that_comes_after_the_drop_is_cleared_away(world: World, m
 
 
 def test_a_segment_that_comes_after_the_drop_is_cleared_away(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "RELEASE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(replicas, "RELEASE_TIMEOUT_S", 0.2)
     world.start(with_index(file_grace_s=0.2))
     world.create(shards=1)
     world.write(TEXTS)

@@ -55,7 +55,7 @@ def test_a_name_that_is_taken_and_one_that_is_not(running: World) -> None:
 
 
 def test_a_model_is_kept_while_it_is_asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "LOOK_S", 0.05)
+    monkeypatch.setattr(core, "RESIZE_EVERY_S", 0.05)
     world.start(replace(SETTINGS, encoder=replace(SETTINGS.encoder, idle_s=0.5)))
     world.retain("hashing:8")
     assert [(route.model, bool(route.fingerprint)) for route in world.routing().encoders] == [("hashing:8", True)]

@@ -32,14 +32,19 @@ DOCUMENT = encoder_pb2.ENCODE_ROLE_DOCUMENT
 LIVE, BACKFILL = encoder_pb2.ENCODE_PRIORITY_LIVE, encoder_pb2.ENCODE_PRIORITY_BACKFILL
 
 
+def set_liveness(monkeypatch: pytest.MonkeyPatch, **times: float) -> None:
+    """Changes some of the times that supervision goes by."""
+    monkeypatch.setattr(supervision, "LIVENESS", replace(supervision.LIVENESS, **times))
+
+
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks often, so that nobody need wait."""
-    monkeypatch.setattr(core, "LOOK_S", 0.05)
-    monkeypatch.setattr(pools, "LOOK_S", 0.05)
-    monkeypatch.setattr(pools, "DRAIN_LOOK_S", 0.02)
-    monkeypatch.setattr(pools, "DRAIN_LEAST_S", 0.1)
-    monkeypatch.setattr(supervision, "PROBE_S", 0.05)
+    monkeypatch.setattr(core, "RESIZE_EVERY_S", 0.05)
+    monkeypatch.setattr(pools, "RESIZE_EVERY_S", 0.05)
+    monkeypatch.setattr(pools, "DRAIN_POLL_S", 0.02)
+    monkeypatch.setattr(pools, "MIN_DRAIN_S", 0.1)
+    set_liveness(monkeypatch, probe_s=0.05)
 
 
 @pytest.fixture
@@ -134,7 +139,7 @@ def test_a_replica_that_does_not_end_is_ended_once_more(world: World, monkeypatc
 def test_a_replica_that_is_being_emptied_comes_back_when_there_is_work(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pools, "DRAIN_LEAST_S", 30.0)
+    monkeypatch.setattr(pools, "MIN_DRAIN_S", 30.0)
     world.fleet.pace_s = 0.005
     world.start(with_encoders(max_replicas=2, scale_up_s=0.2, scale_down_s=0.5))
     world.create()
@@ -181,8 +186,7 @@ def test_a_model_that_finds_no_room_at_all_is_told_with_the_reason(world: World)
 
 def test_an_encoder_that_stands_still_is_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     # So long that a machine which stands still for a second ends nobody else.
-    monkeypatch.setattr(supervision, "HUNG_S", 5.0)
-    monkeypatch.setattr(supervision, "PROBE_TIMEOUT_S", 1.0)
+    set_liveness(monkeypatch, hung_s=5.0, probe_timeout_s=1.0)
     world.start(with_encoders(replicas=2))
     world.create()
     eventually(lambda: states(world) == ["ready", "ready"])
@@ -208,7 +212,7 @@ def test_an_encoder_that_stands_still_is_replaced(world: World, monkeypatch: pyt
 def test_a_slow_answer_to_one_probe_ends_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.start()
     world.create()
-    monkeypatch.setattr(supervision, "PROBE_TIMEOUT_S", 0.1)
+    set_liveness(monkeypatch, probe_timeout_s=0.1)
     world.fleet.still.add(name_of(0))
     eventually(lambda: states(world) == ["unreachable"])
     world.fleet.still.clear()
@@ -219,7 +223,7 @@ def test_a_slow_answer_to_one_probe_ends_nobody(world: World, monkeypatch: pytes
 def test_a_pause_of_the_coordinator_itself_ends_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.start()
     world.create()
-    monkeypatch.setattr(supervision, "PROBE_TIMEOUT_S", 0.1)
+    set_liveness(monkeypatch, probe_timeout_s=0.1)
     # Whenever it looks, far more time has passed than an encoder may be silent.
     clock = itertools.count(1e9, 1000.0)
     monkeypatch.setattr(Supervisor, "_now", property(lambda _: next(clock)))
@@ -282,7 +286,7 @@ def test_a_replica_that_is_slow_to_say_what_it_holds_is_adopted(
     world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None]
 ) -> None:
     monkeypatch.setattr(pools, "ADOPTION_TRIES", 1)
-    monkeypatch.setattr(supervision, "PROBE_TIMEOUT_S", 30.0)
+    set_liveness(monkeypatch, probe_timeout_s=30.0)
     world.start()
     world.retain("hashing:8")
     pids = {name: worker.pid for name, worker in encoders(world).items()}
@@ -298,7 +302,7 @@ def test_a_replica_that_is_slow_to_say_what_it_holds_is_adopted(
 def test_the_first_probe_of_a_process_may_take_its_time(
     world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None]
 ) -> None:
-    monkeypatch.setattr(supervision, "PROBE_TIMEOUT_S", 30.0)
+    set_liveness(monkeypatch, probe_timeout_s=30.0)
     world.start()
     world.fleet.still.add(name_of(0))
     with ThreadPoolExecutor(1) as callers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,13 +11,16 @@ from typing import Any
 
 import pytest
 
-from shoal.cluster.coordinator.shards import shards
+from shoal.cluster.coordinator.shards import placement_loop
+from shoal.cluster.decisions import sealing
 from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import SegmentCommit
+from shoal.v1 import documents_pb2
+from shoal.workers.indexing.files import sealing as file_sealing
 from shoal.workers.indexing.manifest import ManifestInfo
-from support.coordinator.world import NAME, SETTINGS, World, with_index
+from support.coordinator.world import NAME, SETTINGS, Gate, World, with_index
 from support.gateway.small_cluster import eventually
 
 TEXTS = {f"d{number:02}": f"text {number}" for number in range(20)}
@@ -67,6 +71,26 @@ def test_sealing_merges_files_and_clears_the_old_away(world: World) -> None:
     world.settles({**wanted, "d00": 2})
 
 
+def test_rows_that_come_while_a_shard_is_sealed_are_sealed_without_another_write(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealing, "SEAL_PAUSE_S", 0.5)
+    world.start(with_index(seal_delta_rows=300))
+    world.create(shards=1, dimension=4)
+    gate = Gate(monkeypatch, file_sealing, "write_sealed")
+    vectors = [struct.pack("<4f", number + 1.0, 1.0, 0.0, 0.0) for number in range(8000)]
+    documents = [documents_pb2.Document(id=f"v{number}", vector=vector) for number, vector in enumerate(vectors)]
+    world.send(documents[:400])
+    gate.wait()
+    for start in range(400, 8000, 400):
+        world.send(documents[start : start + 400])
+    eventually(lambda: world.cut().pending == 0 and world.routing().shards[0].stats.live == 8000)
+    assert world.routing().shards[0].stats.delta_rows == 8000
+    gate.open()
+    eventually(lambda: world.routing().shards[0].stats.delta_rows <= 300)
+    assert world.routing().shards[0].stats.live == 8000 and world.fleet.seals >= 2
+
+
 def test_a_file_found_damaged_while_sealing_is_made_anew(world: World) -> None:
     world.start()
     world.create(shards=1)
@@ -83,7 +107,7 @@ def test_a_file_found_damaged_while_sealing_is_made_anew(world: World) -> None:
 
 
 def test_shards_of_a_worker_that_stays_away_go_to_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "LOST_WORKER_S", 0.3)
+    monkeypatch.setattr(placement_loop, "LOST_WORKER_S", 0.3)
     world.start(with_index(workers=2))
     world.create(shards=2)
     world.write(TEXTS)

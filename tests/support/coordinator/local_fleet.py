@@ -13,7 +13,8 @@ from typing import Any
 
 import grpc
 
-from shoal.cluster.coordinator.fleet.fleet import FleetError, Located, Member, NoRoom
+from shoal.cluster.coordinator.fleet.fleet import FleetError, Member, NoRoom
+from shoal.cluster.decisions.liveness_events import Location
 from shoal.internal.v1 import encoder_pb2
 from shoal.workers.encoding.engine.engine import EncoderEngine
 from shoal.workers.encoding.model import ModelError, Tokenized, Vectors
@@ -117,7 +118,7 @@ class LocalFleet:
         with self._lock:
             self._wanted.setdefault(member.name, member)
 
-    def locate(self, member: Member) -> Located:
+    def locate(self, member: Member) -> Location:
         with self._lock:
             if self.defects:
                 raise self.defects.pop()
@@ -128,7 +129,7 @@ class LocalFleet:
             running = self._running.get(member.name)
             if running is None:
                 running = self._running[member.name] = self._launch(member)
-            return Located(running.address, running.pid, "here")
+            return Location(running.address, running.pid, "here")
 
     def restart(self, member: Member) -> None:
         self.restarted.append(member.name)

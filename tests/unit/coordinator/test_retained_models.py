@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from shoal.cluster.coordinator.fleet.models import RetainedModels, encoder_member, is_replica_of, replica_number
+from shoal.cluster.coordinator.fleet.models import RetainedModels, encoder_member, is_replica_of, replica_index
 
 
 @pytest.mark.parametrize("model", ["hashing:64", "/a folder/with ä/", "org/model-v1.5", "x" * 500, "///", "ключ"])
@@ -14,7 +14,7 @@ def test_names_are_stable_safe_and_short(model: str) -> None:
     for number in (0, 1, 12):
         member = encoder_member(model, number)
         assert member == encoder_member(model, number)
-        assert (member.kind, member.model, replica_number(member)) == ("encoder", model, number)
+        assert (member.kind, member.model, replica_index(member)) == ("encoder", model, number)
         assert re.fullmatch(rf"encoder-[A-Za-z0-9.-]*-[0-9a-f]{{8}}-{number}", member.name) and len(member.name) < 70
         assert is_replica_of(member.name, model) and not is_replica_of(member.name, model + "x")
         assert not is_replica_of(member.name + "x", model)

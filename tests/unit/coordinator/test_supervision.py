@@ -6,8 +6,10 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable
 
-from shoal.cluster.coordinator.fleet.fleet import FleetError, Located, Member
+from shoal.cluster.coordinator.fleet.fleet import FleetError, Member
 from shoal.cluster.coordinator.fleet.supervision import Supervisor
+from shoal.cluster.coordinator.worker_calls import WorkerCalls
+from shoal.cluster.decisions.liveness_events import Location
 from shoal.cluster.rpc.channels import Channels
 from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
 
@@ -33,7 +35,7 @@ class SlowFleet:
         assert self.stops.wait(20)
         self.told.append("stopped")
 
-    def locate(self, member: Member) -> Located:
+    def locate(self, member: Member) -> Location:
         raise FleetError(f"{member.name} is down")
 
     def restart(self, member: Member) -> None: ...
@@ -50,7 +52,7 @@ def supervised(scene: Callable[[SlowFleet, Supervisor], Awaitable[None]]) -> lis
 
     async def run() -> list[str]:
         fleet = SlowFleet()
-        supervisor = Supervisor(fleet, "secret", Channels(), lambda _: None)
+        supervisor = Supervisor(fleet, WorkerCalls(Channels(), "secret"), lambda _: None)
         try:
             await scene(fleet, supervisor)
         finally:

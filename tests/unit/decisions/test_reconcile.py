@@ -1,4 +1,4 @@
-"""Planning, failing, pausing and sealing: every decision of the reconcile loop, without the loop."""
+"""Planning, failing and pausing: every decision of the reconcile loop, without the loop."""
 
 from __future__ import annotations
 
@@ -14,19 +14,15 @@ from shoal.cluster.decisions.admission import PRIORITY_BACKFILL, PRIORITY_EDIT, 
 from shoal.cluster.decisions.reconcile import (
     BUSY_PAUSE_S,
     LOSSES_BEFORE_BISECTING,
-    MIN_ROWS_FOR_DEAD_SHARE,
     Batch,
     BatchLimits,
     CountAttempt,
     EncodeFailure,
     RetryBatch,
     RetryPolicy,
-    SealPolicy,
-    ShardFigures,
     after_failure,
     next_attempt,
     plan,
-    should_seal,
 )
 
 
@@ -165,23 +161,6 @@ def test_many_attempts_do_not_overflow() -> None:
     assert next_attempt(100_000, RetryPolicy(1_000_000, 0.001, 300.0)) == 300.0
 
 
-@pytest.mark.parametrize(
-    ("figures", "wanted"),
-    [
-        (ShardFigures(), False),
-        (ShardFigures(delta_rows=100, segments=10), False),
-        (ShardFigures(delta_rows=101), True),
-        (ShardFigures(segments=11), True),
-        (ShardFigures(sealed_rows=1000, sealed_dead=200), False),
-        (ShardFigures(sealed_rows=1000, sealed_dead=201), True),
-        (ShardFigures(sealed_rows=MIN_ROWS_FOR_DEAD_SHARE - 1, sealed_dead=MIN_ROWS_FOR_DEAD_SHARE - 1), False),
-        (ShardFigures(sealed_rows=MIN_ROWS_FOR_DEAD_SHARE, sealed_dead=MIN_ROWS_FOR_DEAD_SHARE), True),
-    ],
-)
-def test_when_a_shard_is_sealed(figures: ShardFigures, wanted: bool) -> None:
-    assert should_seal(figures, SealPolicy(delta_rows=100, segments=10, dead_share=0.2)) is wanted
-
-
 def test_a_batch_is_filled_to_the_last_byte() -> None:
     texts = ["aaaaa", "aaa", "bb", "ccc", "ddd"]
     work = plan([Document(text, text) for text in texts], BatchLimits(8, 5), frozenset({0}))
@@ -197,7 +176,3 @@ def test_suspicion_is_carried_by_documents_that_were_in_a_lost_batch_alone() -> 
     lost = after_failure(Batch((one, other), LOSSES_BEFORE_BISECTING - 1), EncodeFailure.LOST)
     assert [effect.batch.strikes for effect in lost if isinstance(effect, RetryBatch)] == [LOSSES_BEFORE_BISECTING - 1] * 2
     assert plan([again], BatchLimits(8, 5), frozenset({0})).encode == (Batch((again,), LOSSES_BEFORE_BISECTING - 1),)
-
-
-def test_a_shard_is_empty_unless_its_figures_say_otherwise() -> None:
-    assert ShardFigures() == ShardFigures(0, 0, 0, 0, 0)

@@ -14,7 +14,7 @@ from shoal.cluster.coordinator.core import Coordinator
 from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
 from shoal.cluster.coordinator.service import CoordinatorService
 from shoal.cluster.coordinator.settings import CoordinatorSettings
-from shoal.cluster.ray_runtime.restarts import tried_until_it_starts
+from shoal.cluster.ray_runtime.restarts import retried_at_restart
 from shoal.workers.runtime.serving import InternalServer, settle_memory
 
 DEPOSED_EXIT_CODE = 3
@@ -32,7 +32,7 @@ class CoordinatorActor:
 
     def __init__(self, settings: CoordinatorSettings, namespace: str) -> None:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
-        with tried_until_it_starts():
+        with retried_at_restart():
             self._core = Coordinator(settings, RayFleet(settings, namespace), _leave)
             service = CoordinatorService(self._core, settings.serve.index.shards)
             self._server = InternalServer(service.register, settings.secret, ray.util.get_node_ip_address())

@@ -18,13 +18,21 @@ from shoal.cluster.coordinator.embedding.embedder import Embedder
 from shoal.cluster.coordinator.embedding.precomputed import Kept, PrecomputedVectors
 from shoal.cluster.coordinator.embedding.turns import EncoderTurns
 from shoal.cluster.coordinator.fleet.fleet import Fleet, Member
-from shoal.cluster.coordinator.fleet.pools import LOOK_S, EncoderPools
-from shoal.cluster.coordinator.fleet.supervision import Supervisor, Watched
+from shoal.cluster.coordinator.fleet.pools import RESIZE_EVERY_S, EncoderPools
+from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
+from shoal.cluster.coordinator.fleet.supervision import Supervisor
+from shoal.cluster.coordinator.ledger_access import LedgerAccess
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.settings import CoordinatorSettings
+from shoal.cluster.coordinator.shards.placement_loop import PlacementLoop
+from shoal.cluster.coordinator.shards.replicas import ReplicaCalls
+from shoal.cluster.coordinator.shards.shard_ledger import ShardLedger
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import process_message
-from shoal.cluster.decisions.reconcile import BatchLimits, RetryPolicy, SealPolicy
+from shoal.cluster.coordinator.worker_calls import WorkerCalls
+from shoal.cluster.decisions.liveness_events import LivenessState
+from shoal.cluster.decisions.reconcile import BatchLimits, RetryPolicy
+from shoal.cluster.decisions.sealing import SealPolicy
 from shoal.cluster.errors import DimensionMismatch, Overloaded, Unavailable
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ledger.errors import LeaseHeld, LedgerError
@@ -57,6 +65,7 @@ class Coordinator:
         self._storage = Storage(settings.storage_root)
         self._threads = LedgerThreads(deposed)
         self._channels = Channels()
+        self._calls = WorkerCalls(self._channels, settings.secret)
         self._turns = EncoderTurns()
         self._writes: Gathering[WriteBatch, WriteOutcome | LedgerError] = Gathering(self._commit, BATCHES_PER_COMMIT)
         self._waiting_documents = 0
@@ -74,28 +83,20 @@ class Coordinator:
         self.epoch = await self._take_lease(address)
         self._writer = LedgerWriter(self._engine, self.epoch)
         self._progress = LedgerProgress(self._engine, self.epoch)
-        self._supervisor = Supervisor(self._fleet, self._settings.secret, self._channels, self._member_changed)
-        self._keeper = ShardKeeper(
-            threads=self._threads,
-            progress=self._progress,
-            epoch=self.epoch,
-            supervisor=self._supervisor,
-            fleet=self._fleet,
-            channels=self._channels,
-            secret=self._settings.secret,
-            policy=SealPolicy(serve.index.seal_delta_rows, serve.index.seal_segments, serve.index.seal_dead_share),
-            tidy=lambda generation: self._spawn(self._tidy(generation.id, gone=generation.id not in self._embedders)),
-            changed=self._publish,
-            damaged=self._wake,
-        )
-        self._pools = EncoderPools(serve.encoder, self._supervisor, self._fleet, self._models, self._backlog)
+        self._supervisor = Supervisor(self._fleet, self._calls, self._process_changed)
+        ledger = LedgerAccess(self._threads, self._writer, self._progress, self.epoch)
+        records = ShardLedger(ledger, self)
+        replicas = ReplicaCalls(self._supervisor, self._calls, self.epoch)
+        policy = SealPolicy(serve.index.seal_delta_rows, serve.index.seal_segments, serve.index.seal_dead_share)
+        self._keeper = ShardKeeper(records, replicas, self._fleet, policy, self)
+        self._pools = EncoderPools(serve.encoder, self._supervisor, self._fleet, self)
         for number in range(serve.index.workers):
             self._supervisor.add(Member(f"index-{number}", "index"))
         # The lease has told callers where to ask, so some may be here already.
         async with self._changing:
             for generation in await self._threads.read(self._progress.generations):
                 await self._open(generation)
-        self._spawn(self._keeper.mend())
+        self._spawn(PlacementLoop(self._keeper, records, self._supervisor).run())
         self._spawn(self._keep_lease())
         self._spawn(self._keep_pools())
         self._spawn(self._tidy_leftovers())
@@ -160,7 +161,7 @@ class Coordinator:
                     limit=encoder.dimension,
                 )
             dimension = encoder.dimension
-        with self._pools.held(settings.model):
+        with self._pools.hold(settings.model):
             generation = await self._to_its_end(self._create(name, settings, fingerprint, dimension))
         async with asyncio.timeout(60):
             await self._supervisor.wait_until(lambda: len(self._keeper.shards_ready(generation)) == settings.shards)
@@ -264,7 +265,7 @@ class Coordinator:
             supervisor=self._supervisor,
             channels=self._channels,
             turns=self._turns,
-            refused=self._pools.refused,
+            refused=self._pools.count_refusal,
             secret=self._settings.secret,
             limits=BatchLimits(serve.encoder.batch_documents, serve.encoder.batch_bytes),
             retry=RetryPolicy(serve.retry.attempts, serve.retry.first_pause_s, serve.retry.longest_pause_s),
@@ -276,30 +277,40 @@ class Coordinator:
         await self._pools.adopt()
         while True:
             try:
-                await self._pools.look()
+                await self._pools.resize()
             except Exception:
                 # The ledger may be away for a while; the pools stay as they are.
-                log.exception("the pools of encoders could not be looked at")
+                log.exception("encoder pools could not be resized")
             await self._channels.keep(self._supervisor.addresses | {self._address})
             self._publish()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(RESIZE_EVERY_S)
 
-    def _models(self) -> list[str]:
+    def models(self) -> list[str]:
+        """The models of live generations."""
         return [embedder.generation.model for embedder, _ in self._embedders.values()]
 
-    async def _backlog(self, model: str, limit: int) -> int:
+    async def backlog(self, model: str, limit: int) -> int:
         """How many documents wait to be embedded by a model, counted up to a limit."""
         generations = [one.generation for one, _ in self._embedders.values() if one.generation.model == model]
         return sum([await self._threads.read(self._progress.backlog, one.id, limit) for one in generations])
 
-    def _member_changed(self, watched: Watched) -> None:
-        log.info("%s is %s at %s %s", watched.member.name, watched.state, watched.address or "no address", watched.detail)
+    def _process_changed(self, process: SupervisedProcess) -> None:
+        log.info("%s is %s at %s %s", process.member.name, process.state, process.address or "no address", process.detail)
         self._keeper.wake()
         for embedder, _ in self._embedders.values():
             embedder.wake()
         self._publish()
 
-    def _wake(self, generation: int) -> None:
+    def shards_changed(self) -> None:
+        """Publishes where shards are now."""
+        self._publish()
+
+    def files_replaced(self, generation: GenerationRecord) -> None:
+        """Clears away the generation's files that the ledger no longer names."""
+        self._spawn(self._tidy(generation.id, gone=generation.id not in self._embedders))
+
+    def documents_damaged(self, generation: int) -> None:
+        """Embeds the generation's damaged documents again."""
         found = self._embedders.get(generation)
         if found is not None:
             found[0].wake()
@@ -307,8 +318,8 @@ class Coordinator:
     def _publish(self) -> None:
         message = coordinator_pb2.WatchRoutingResponse(epoch=self.epoch)
         for shard in self._keeper.shards:
-            if self._keeper.ready(shard):
-                message.shards.add(key=shard.id.key(), address=shard.shown_by[0], stats=shard.state)
+            for replica in self._keeper.serving(shard):
+                message.shards.add(key=shard.id.key(), address=replica.shown_by[0], stats=replica.stats)
         message.processes.add(
             kind=status_pb2.PROCESS_KIND_COORDINATOR,
             name="coordinator",
@@ -316,8 +327,8 @@ class Coordinator:
             state=status_pb2.PROCESS_STATE_READY,
             pid=os.getpid(),
         )
-        for one in self._supervisor.members:
-            if one.member.kind == "encoder" and one.state == "ready":
+        for one in self._supervisor.processes:
+            if one.member.kind == "encoder" and one.state is LivenessState.READY:
                 message.encoders.add(
                     model=one.member.model, fingerprint=one.fingerprint, address=one.address, draining=one.draining
                 )

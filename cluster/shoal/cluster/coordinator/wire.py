@@ -1,23 +1,24 @@
-"""Rows on their way to a shard, a shard's figures on their way back, and workers as gateways are told of them."""
+"""Messages of the coordinator: rows for a shard, a shard's stats, and processes as `Status` shows them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shoal.cluster.coordinator.fleet.supervision import Watched
-from shoal.cluster.decisions.reconcile import ShardFigures
+from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
+from shoal.cluster.decisions.liveness_events import LivenessState
+from shoal.cluster.decisions.sealing import SealingStats
 from shoal.cluster.ledger.records import PendingDocument
 from shoal.internal.v1 import index_pb2
 from shoal.v1 import status_pb2
 
 _KINDS = {"index": status_pb2.PROCESS_KIND_INDEX, "encoder": status_pb2.PROCESS_KIND_ENCODER}
 _STATES = {
-    "waiting": status_pb2.PROCESS_STATE_WAITING,
-    "starting": status_pb2.PROCESS_STATE_STARTING,
-    "loading": status_pb2.PROCESS_STATE_LOADING,
-    "ready": status_pb2.PROCESS_STATE_READY,
-    "draining": status_pb2.PROCESS_STATE_DRAINING,
-    "unreachable": status_pb2.PROCESS_STATE_UNREACHABLE,
-    "failed": status_pb2.PROCESS_STATE_FAILED,
+    LivenessState.WAITING: status_pb2.PROCESS_STATE_WAITING,
+    LivenessState.STARTING: status_pb2.PROCESS_STATE_STARTING,
+    LivenessState.LOADING: status_pb2.PROCESS_STATE_LOADING,
+    LivenessState.READY: status_pb2.PROCESS_STATE_READY,
+    LivenessState.DRAINING: status_pb2.PROCESS_STATE_DRAINING,
+    LivenessState.UNREACHABLE: status_pb2.PROCESS_STATE_UNREACHABLE,
+    LivenessState.FAILED: status_pb2.PROCESS_STATE_FAILED,
 }
 
 
@@ -41,12 +42,12 @@ def rows_message(rows: Sequence[Row]) -> index_pb2.Rows:
     )
 
 
-def figures(state: index_pb2.ShardStats) -> ShardFigures:
-    """A shard's figures as the sealing policy reads them."""
-    return ShardFigures(state.live, state.sealed_rows, state.sealed_dead, state.delta_rows, state.segments)
+def sealing_stats(stats: index_pb2.ShardStats) -> SealingStats:
+    """The stats of a shard that sealing is decided by."""
+    return SealingStats(stats.live, stats.sealed_rows, stats.sealed_dead, stats.delta_rows, stats.segments)
 
 
-def process_message(one: Watched) -> status_pb2.Process:
+def process_message(one: SupervisedProcess) -> status_pb2.Process:
     """A process as `Status` shows it. Rates are rounded, so that small changes are not sent."""
     message = status_pb2.Process(
         kind=_KINDS[one.member.kind],

@@ -1,17 +1,17 @@
-"""What an encoder replica has to do and how fast it does it, from its successive reports. Pure: times are passed in."""
+"""The load and speed of an encoder replica, computed from its successive reports. Pure: times are passed in."""
 
 from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 WINDOW_S = 10.0
-"""Rates are those of so many last seconds."""
+"""Rates are averages over this many seconds."""
 _KEPT_SHARE = 0.9
-"""Of the work that the measured speed rests on, what still counts after each report with new work."""
+"""The weight that past work keeps in the measured speed with each report of new work."""
 
 
-class Report(Protocol):
-    """What a replica says of itself; its counts begin at 0 with its process."""
+class LoadReport(Protocol):
+    """What a replica reports; its counts start at 0 with its process."""
 
     @property
     def waiting_texts(self) -> int: ...
@@ -30,23 +30,23 @@ class Report(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """The figures of one replica."""
+class ReplicaLoad:
+    """The load of one replica."""
 
     waiting_texts: int = 0
     waiting_tokens: int = 0
     oldest_s: float = 0.0
     """How long the oldest text has waited."""
     texts: int = 0
-    """Finished since its process began."""
+    """Finished since its process started."""
     texts_per_s: float = 0.0
     tokens_per_s: float = 0.0
     busy: float = 0.0
     """Share of the last seconds in which it computed, 0 to 1."""
     speed: float = 0.0
-    """Tokens per second while it computes, with all its lanes; 0 until it has computed."""
+    """Tokens per second while it computes with all inference threads; 0 until it has computed."""
     tokens_per_text: float = 0.0
-    """Mean over all it has done; 0 until then."""
+    """Mean over all finished texts; 0 until there is one."""
 
 
 class _Moment(NamedTuple):
@@ -57,20 +57,20 @@ class _Moment(NamedTuple):
 
 
 class LoadMeter:
-    """Follows one replica, over the lives of its process."""
+    """Measures one replica, across restarts of its process."""
 
     def __init__(self) -> None:
         self._moments: deque[_Moment] = deque()
         self._tokens = 0.0
         self._busy_s = 0.0
 
-    def take(self, report: Report, at_s: float) -> Load:
+    def take(self, report: LoadReport, at_s: float) -> ReplicaLoad:
         """The load after one more report; `at_s` never falls."""
         now = _Moment(at_s, report.texts, report.tokens, report.busy_ms / 1000 / max(1, report.lanes))
         if self._moments:
             last = self._moments[-1]
             if now.texts < last.texts or now.tokens < last.tokens or now.busy_s < last.busy_s:
-                # A new process. What was learnt of the speed holds for it too.
+                # A new process. The measured speed holds for it too.
                 self._moments.clear()
             else:
                 self._learn(now.tokens - last.tokens, now.busy_s - last.busy_s)
@@ -79,14 +79,14 @@ class LoadMeter:
             self._moments.popleft()
         first = self._moments[0]
         spent_s = now.at_s - first.at_s
-        return Load(
+        return ReplicaLoad(
             waiting_texts=report.waiting_texts,
             waiting_tokens=report.waiting_tokens,
             oldest_s=report.oldest_ms / 1000,
             texts=report.texts,
             texts_per_s=(now.texts - first.texts) / spent_s if spent_s > 0 else 0.0,
             tokens_per_s=(now.tokens - first.tokens) / spent_s if spent_s > 0 else 0.0,
-            # A batch counts when it ends, so a short span may seem to hold more computing than time.
+            # A batch counts when it ends, so a short interval may report more computing than time.
             busy=min(1.0, (now.busy_s - first.busy_s) / spent_s) if spent_s > 0 else 0.0,
             speed=self._tokens / self._busy_s if self._busy_s > 0 else 0.0,
             tokens_per_text=report.tokens / report.texts if report.texts else 0.0,

@@ -1,4 +1,4 @@
-"""The answers of many shards become one list. Pure: who is asked, and whether a hit is still true, is decided elsewhere."""
+"""Merges the answers of many shards into one list. Pure: hits are validated against the ledger elsewhere."""
 
 import heapq
 from collections.abc import Iterable, Sequence
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A document as a shard found it."""
+    """A document as a shard returned it."""
 
     id: str
     version: int
-    """The content version that the vector was made of."""
+    """The content version of the vector."""
     score: float
 
 
@@ -34,7 +34,7 @@ def rank(candidate: Candidate) -> tuple[float, str]:
 def merge(lists: Iterable[Sequence[Candidate]], k: int | None = None) -> list[Candidate]:
     """The best `k` candidates (all, if None) of lists that are each in order of rank.
 
-    Where an id occurs more than once its newest version stands, and of equal versions the better score.
+    If an id occurs more than once, its newest version is kept, and of equal versions the better score.
     """
     whole = [hits for hits in lists if hits]
     newest: dict[str, int] = {}
@@ -54,10 +54,10 @@ def merge(lists: Iterable[Sequence[Candidate]], k: int | None = None) -> list[Ca
 
 
 def settled(answers: Iterable[ShardAnswer]) -> list[Candidate]:
-    """The merged candidates that no row still unseen can come before, best first.
+    """The merged candidates that rank before every row not returned yet, best first.
 
-    A shard that is not exhausted may hold rows right after its last one, so nothing beyond that one is settled. When
-    every shard gave k rows or all it has, at least the k best (or all) are settled.
+    A shard that is not exhausted may hold rows right after its last one, so nothing beyond that one is settled. If every
+    shard returned k rows or all it has, at least the k best (or all) are settled.
     """
     known = list(answers)
     tails = [rank(answer.hits[-1]) for answer in known if answer.hits and not answer.exhausted]

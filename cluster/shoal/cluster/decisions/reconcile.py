@@ -157,35 +157,3 @@ def next_attempt(attempts: int, policy: RetryPolicy) -> float | None:
     if attempts >= policy.attempts:
         return None
     return min(policy.longest_pause_s, policy.first_pause_s * 2.0 ** min(attempts - 1, 60))
-
-
-@dataclass(frozen=True, slots=True)
-class ShardFigures:
-    """What a shard's worker tells of it."""
-
-    live: int = 0
-    sealed_rows: int = 0
-    sealed_dead: int = 0
-    delta_rows: int = 0
-    segments: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class SealPolicy:
-    """When a shard's segments are merged into a new sealed index."""
-
-    delta_rows: int
-    segments: int
-    dead_share: float
-
-
-MIN_ROWS_FOR_DEAD_SHARE = 256
-
-
-def should_seal(figures: ShardFigures, policy: SealPolicy) -> bool:
-    """True when scanning the delta, opening the files or skipping the dead costs more than a new sealed index."""
-    if figures.delta_rows > policy.delta_rows or figures.segments > policy.segments:
-        return True
-    if figures.sealed_rows < MIN_ROWS_FOR_DEAD_SHARE:
-        return False
-    return figures.sealed_dead > policy.dead_share * figures.sealed_rows

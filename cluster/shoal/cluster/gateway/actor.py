@@ -7,7 +7,7 @@ import os
 import ray
 
 from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
-from shoal.cluster.ray_runtime.restarts import tried_until_it_starts
+from shoal.cluster.ray_runtime.restarts import retried_at_restart
 from shoal.workers.runtime.serving import settle_memory
 
 
@@ -16,7 +16,7 @@ class GatewayActor:
     """Serves from its constructor on; a port that cannot be bound fails the constructor."""
 
     def __init__(self, settings: GatewaySettings) -> None:
-        with tried_until_it_starts():
+        with retried_at_restart():
             self._server = GatewayServer(settings)
             self._server.start()
         settle_memory()

@@ -1,18 +1,25 @@
-"""What commands set in their environment before Ray is imported, which reads it then."""
+"""The environment variables through which Ray is configured. Ray reads them when it is imported, so this module does not."""
 
 from __future__ import annotations
 
 import os
 
+ADDRESS_VARIABLE = "RAY_ADDRESS"
+
+
+def joins_cluster() -> bool:
+    """Whether the user names a Ray cluster to join; else Ray runs on this machine for as long as the command does."""
+    return ADDRESS_VARIABLE in os.environ
+
 
 def set_ray_defaults(quiet: bool = False) -> None:
     """Sets what the user has not set; with `quiet` Ray's core writes nothing to stderr."""
-    # Nothing is reported to anybody, and a worker's start is not slowed by a prompt.
+    # No usage reports, and no prompt that would slow down a worker's start.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # An actor that asks for no GPU is left the environment's own.
+    # An actor that requests no GPU keeps the environment's own GPU settings.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # A thread of Ray's own that asks it something once it was shut down would start a whole new one.
+    # One of Ray's own threads that calls it after its shutdown would start a new Ray.
     os.environ.setdefault("RAY_ENABLE_AUTO_CONNECT", "0")
     if quiet:
-        # Else it tells that it keeps what its own actors are made of in the object store.
+        # Ray warns that it keeps the definitions of its own actors in the object store.
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")

@@ -1,4 +1,4 @@
-"""What an actor does when its constructor fails: Ray restarts a process that died, but no actor whose constructor raised."""
+"""What happens when an actor's constructor fails: Ray restarts a process that died, but not a constructor that raised."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ RESTART_EXIT_CODE = 4
 
 
 @contextmanager
-def tried_until_it_starts() -> Iterator[None]:
-    """Around a constructor: what fails at the first start is raised; at a restart the process ends, and Ray tries again.
+def retried_at_restart() -> Iterator[None]:
+    """Wraps a constructor. A failure of the first start is raised; after a restart the process exits, and Ray tries again.
 
-    At the first start somebody waits and is told. At a restart nobody does, and what is in the way may pass: a database
-    that is restarted too, a port that is not free yet.
+    At the first start a caller waits and gets the error. At a restart there is none, and the obstacle may go away: a
+    database that restarts too, a port that is not free yet.
     """
     try:
         yield
     except Exception:
         if not ray.get_runtime_context().was_current_actor_reconstructed:
             raise
-        logging.getLogger(__name__).exception("the restart failed; it is tried again")
+        logging.getLogger(__name__).exception("the restart failed; trying again")
         time.sleep(RESTART_PAUSE_S)
         os._exit(RESTART_EXIT_CODE)

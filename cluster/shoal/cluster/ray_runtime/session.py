@@ -1,4 +1,4 @@
-"""Joining a Ray cluster, or running one, for as long as a command works. What is run there is others'."""
+"""Joins a Ray cluster, or runs Ray on this machine. The only place that calls `ray.init`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import ray
-from ray._private import worker as ray_worker
 
 import shoal
+from shoal.cluster.ray_runtime.environment import joins_cluster
 from shoal.workers.runtime.cores import available_cores
 
 
@@ -22,34 +22,35 @@ class RayUnavailable(Exception):
     """Ray cannot be started or joined; the message is one line."""
 
 
+def connect_ray(cores: int, namespace: str | None = None) -> None:
+    """Joins the Ray cluster at RAY_ADDRESS, or starts Ray here, with at least `cores` CPUs.
+
+    A Ray started here ends with this process. Raises RayUnavailable.
+    """
+    shared: dict[str, Any] = {"namespace": namespace, "log_to_driver": False, "logging_level": logging.ERROR}
+    try:
+        with _stderr_closed():
+            if joins_cluster():
+                ray.init(runtime_env=_shipped_code(), **shared)
+            else:
+                _start(num_cpus=max(available_cores(), cores), include_dashboard=False, **shared)
+    except Exception as error:  # Ray has no exception class of its own for a start that fails.
+        raise RayUnavailable(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
+
+
 @contextlib.contextmanager
 def joined_ray(cores: int) -> Iterator[None]:
-    """Joins the Ray cluster at RAY_ADDRESS, or runs one here that ends with the block or with this process.
+    """Connects to Ray as `connect_ray` does, for as long as the block runs.
 
-    One that runs here has `cores` CPUs to give, or as many as the machine has where those are more. One that this process
-    has joined already is used as it is, and left running. Raises RayUnavailable.
+    A connection that this process has already is used as it is, and left open. Raises RayUnavailable.
     """
     if ray.is_initialized():
         yield
         return
-    shared: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        if "RAY_ADDRESS" in os.environ:
-            # Workers on other machines get this very code, unless the job's submitter has said what they get.
-            submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
-            shipped = {} if "py_modules" in submitted else {"py_modules": list(shoal.__path__)}
-            with _stderr_closed():
-                ray.init(runtime_env=shipped, **shared)
-        else:
-            with _stderr_closed():
-                _start(num_cpus=max(available_cores(), cores), include_dashboard=False, **shared)
-    except Exception as error:  # Of any kind: Ray has none of its own for a start that fails.
-        raise RayUnavailable(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
-    # Ray prints on stdout that a process died, whatever it is told of logs; there is no setting for this. What it means is
-    # told by those who ran something in that process.
-    ray_worker._worker_logs_enabled = False
-    # Ray's own handler would end the process without a word; `ray job stop` sends this signal.
+    connect_ray(cores)
+    _silence_worker_deaths()
+    # Ray's own handler would end the process without a message; `ray job stop` sends this signal.
     signal.signal(signal.SIGTERM, on_sigterm)
     try:
         yield
@@ -57,9 +58,17 @@ def joined_ray(cores: int) -> Iterator[None]:
         ray.shutdown()
 
 
+def _shipped_code() -> dict[str, Any]:
+    """Sends this code to workers on other machines, unless the submitter of the job has said what they get."""
+    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
+    return {} if "py_modules" in submitted else {"py_modules": list(shoal.__path__)}
+
+
 def _start(**options: Any) -> None:
-    """Starts a Ray here, and once more where its main process did not come up: in a process that uses gRPC in other
-    threads, gRPC's fork handlers now and then abort what Ray forks."""
+    """Starts Ray here, and once more if its main process did not come up.
+
+    In a process that uses gRPC in other threads, gRPC's fork handlers now and then abort the process that Ray forks.
+    """
     try:
         ray.init(address="local", **options)
     except Exception as error:
@@ -68,9 +77,22 @@ def _start(**options: Any) -> None:
         ray.init(address="local", **options)
 
 
+def _silence_worker_deaths() -> None:
+    """Stops Ray from printing to stdout that a process died: callers report what that means for them.
+
+    Ray has no setting for this. The attribute is private, so a version of Ray without it prints the message.
+    """
+    try:
+        from ray._private import worker
+    except ImportError:
+        return
+    if hasattr(worker, "_worker_logs_enabled"):
+        worker._worker_logs_enabled = False
+
+
 @contextlib.contextmanager
 def _stderr_closed() -> Iterator[None]:
-    """Ray's core tells on stderr how much it will log; what goes wrong it raises."""
+    """Ray's core writes to stderr how much it will log. Errors are raised, so nothing is lost."""
     sys.stderr.flush()
     kept = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

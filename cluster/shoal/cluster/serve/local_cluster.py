@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import socket
 import time
 from collections.abc import Callable
@@ -15,20 +14,22 @@ import ray
 from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import shoal
 from shoal.cluster.coordinator.actor import CoordinatorActor
 from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.gateway.actor import GatewayActor
 from shoal.cluster.gateway.grpc.server import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine
-from shoal.cluster.ray_runtime.named_actors import StillThere, end_actors
+from shoal.cluster.ray_runtime.environment import joins_cluster
+from shoal.cluster.ray_runtime.named_actors import StillRunning, end_actors
+from shoal.cluster.ray_runtime.session import RayUnavailable, connect_ray
 from shoal.cluster.serve.data_folder import DataFolder
 from shoal.cluster.settings import ServeSettings, split_listen
-from shoal.workers.runtime.cores import available_cores
 
 COORDINATOR = "coordinator"
 GATEWAY = "gateway"
 START_TIMEOUT_S = 120.0
+LEAST_CORES = 4
+"""Models, shards and sealing share few cores: reservations set their order and should not refuse any of them."""
 END_S = 10.0
 """How long Ray may take to end actors, and their processes to let go of their ports."""
 PORT_LOOK_S = 0.02
@@ -49,7 +50,7 @@ class LocalCluster:
         Raises ServeError, DataFolderError or LedgerError; then nothing is left running.
         """
         self.settings = settings
-        self._own_ray = "RAY_ADDRESS" not in os.environ
+        self._own_ray = not joins_cluster()
         self._gateway: Any = None
         self._coordinator: Any = None
         self._ports: list[_Port] = []
@@ -58,8 +59,8 @@ class LocalCluster:
             patience_s = 0.0
             if not self._own_ray:
                 self._start_ray()
-                # What a serve left there that was killed has the port, the ledger and settings of its own. The lock on the
-                # folder is proof that it is nobody's; workers are taken over as they are.
+                # Actors left by a killed `shoal serve` hold the port and the ledger, with their own settings. The lock on
+                # the folder proves that no other serve uses them. Worker processes are taken over as they are.
                 if _end_actors(lambda name: name in (COORDINATOR, GATEWAY)):
                     patience_s = END_S
             self.listen = self._hold(settings.listen, patience_s)
@@ -120,17 +121,10 @@ class LocalCluster:
                 return port.address
 
     def _start_ray(self) -> None:
-        shared: dict[str, Any] = {"namespace": self.folder.name, "log_to_driver": False, "logging_level": logging.ERROR}
         try:
-            if self._own_ray:
-                # Models, shards and sealing share few cores: reservations order them, they are not meant to refuse them.
-                cores = max(4, available_cores())
-                ray.init(address="local", num_cpus=cores, include_dashboard=False, **shared)
-            else:
-                # Workers on other machines get this very code.
-                ray.init(runtime_env={"py_modules": list(shoal.__path__)}, **shared)
-        except Exception as error:  # Of any kind: Ray has none of its own for a start that fails.
-            raise ServeError(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
+            connect_ray(LEAST_CORES, namespace=self.folder.name)
+        except RayUnavailable as error:
+            raise ServeError(str(error)) from error
 
     def _start_actors(self) -> None:
         settings = CoordinatorSettings(
@@ -170,8 +164,8 @@ class LocalCluster:
 def _end_actors(chosen: Callable[[str], bool]) -> bool:
     try:
         return end_actors(chosen, END_S)
-    except StillThere as error:
-        raise ServeError(f"{error}: still there {END_S:g} s after Ray was told to end it") from error
+    except StillRunning as error:
+        raise ServeError(f"{error}: still running {END_S:g} s after Ray was told to stop it") from error
 
 
 def _up(actor: Any, who: str) -> None:

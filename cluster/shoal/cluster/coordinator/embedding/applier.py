@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
-from shoal.cluster.coordinator.shards.shards import ServedShard, ShardKeeper, ShardUnreachable
+from shoal.cluster.coordinator.shards.served_shard import ServedShard, ShardUnreachable
+from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import Row, rows_message
 from shoal.cluster.ledger.errors import OrdinalTaken
 from shoal.cluster.ledger.progress import LedgerProgress
@@ -83,7 +84,7 @@ class Applier:
             except BaseException:
                 # The ledger went away: it may name the segments by now, and nothing is pending that would show them later.
                 for shard in shards:
-                    self._keeper.doubt(shard)
+                    self._keeper.mark_stale(shard)
                 raise
             finally:
                 for shard in shards:
@@ -120,8 +121,8 @@ class Applier:
 
     async def _show(self, shard: ServedShard) -> None:
         try:
-            await self._keeper.show(shard)
+            await self._keeper.sync(shard)
         except ShardUnreachable as error:
             # Committed, so nothing is lost: the keeper shows it when the worker is back.
-            self._keeper.doubt(shard)
+            self._keeper.mark_stale(shard)
             log.info("%s", error)

@@ -16,7 +16,8 @@ from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.embedding.applier import Applier
 from shoal.cluster.coordinator.embedding.precomputed import PrecomputedVectors
 from shoal.cluster.coordinator.embedding.turns import EncoderTurns, Suspicion
-from shoal.cluster.coordinator.fleet.supervision import Supervisor, Watched
+from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
+from shoal.cluster.coordinator.fleet.supervision import Supervisor
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import Row
@@ -202,7 +203,7 @@ class Embedder:
         self._encoded_before.difference_update(ids)
         self._wake.set()
 
-    def _encoders(self) -> list[Watched]:
+    def _encoders(self) -> list[SupervisedProcess]:
         return [
             one
             for one in self._supervisor.encoders(self.generation.model)

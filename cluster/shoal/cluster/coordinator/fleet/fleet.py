@@ -1,18 +1,21 @@
-"""What the coordinator asks of whatever runs worker processes. Ray is behind it in a cluster, plain objects in tests."""
+"""What the coordinator needs from whatever runs worker processes: Ray in a cluster, plain objects in tests."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from shoal.cluster.decisions.liveness_events import Location
 from shoal.workers.indexing import ManifestInfo, SealedInfo
 
 
 class FleetError(Exception):
-    """A worker cannot be started or reached now; the message is one line."""
+    """A process cannot be started or reached now; the message is one line."""
 
 
 class NoRoom(FleetError):
-    """The cluster has no resources free for a worker now; it starts when there are. The message says what it waits for,
-    such as "for 1 GPU: 0 of 2 are free"."""
+    """The cluster has no free resources for a process; it starts as soon as it has.
+
+    The message says what is missing, such as "for 1 GPU: 0 of 2 are free".
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,34 +28,25 @@ class Member:
     """What an encoder serves."""
 
 
-@dataclass(frozen=True, slots=True)
-class Located:
-    """Where a member runs now."""
-
-    address: str
-    pid: int
-    node: str
-
-
 class Fleet(Protocol):
-    """Starts, finds and stops worker processes. All methods block and may be called from several threads."""
+    """Starts, locates and stops worker processes. All methods block and may be called from several threads."""
 
     def start(self, member: Member) -> None:
-        """Makes sure that the member exists; one that is there already is kept."""
+        """Makes sure that the member exists; one that exists already is kept."""
         ...
 
-    def locate(self, member: Member) -> Located:
-        """Where the member is now; raises FleetError while it is down or starting, NoRoom while it waits for resources."""
+    def locate(self, member: Member) -> Location:
+        """Where the member runs; raises FleetError while it is down or starting, NoRoom while it waits for resources."""
         ...
 
     def restart(self, member: Member) -> None:
-        """Ends the member's process by force, whatever it is doing; another takes its place."""
+        """Kills the member's process, whatever it is doing; another takes its place."""
         ...
 
     def stop(self, member: Member) -> None:
-        """Ends the member for good and returns when it is gone, so that its name is free; one that is gone already is fine.
+        """Ends the member for good and returns when it is gone, so that its name is free. It may be gone already.
 
-        Raises FleetError when it is still there, and may be ended once more.
+        Raises FleetError when it is still running; the caller may try again.
         """
         ...
 
@@ -61,7 +55,7 @@ class Fleet(Protocol):
         ...
 
     def seal(self, manifest: ManifestInfo) -> SealedInfo:
-        """Merges a shard's files into a new sealed index, somewhere with room for it.
+        """Merges a shard's files into a new sealed index, wherever there is room.
 
         Raises FleetError, or DamagedFile of shoal.workers.indexing when a file of the manifest is damaged.
         """

@@ -1,4 +1,4 @@
-"""Which models must be loaded: those of live generations, and those that someone embedded with lately. Pure."""
+"""Which models must be loaded: those of live generations, and those used for embedding lately. Pure."""
 
 import hashlib
 import re
@@ -9,13 +9,13 @@ from shoal.cluster.coordinator.fleet.fleet import Member
 ENCODER_PREFIX = "encoder-"
 
 
-def encoder_member(model: str, number: int) -> Member:
-    """A replica of a model, by its number from 0; names are stable, readable and safe for any model string."""
-    return Member(f"{_stem(model)}{number}", "encoder", model)
+def encoder_member(model: str, index: int) -> Member:
+    """A replica of a model, by its index from 0; names are stable, readable and safe for any model string."""
+    return Member(f"{_stem(model)}{index}", "encoder", model)
 
 
-def replica_number(member: Member) -> int:
-    """The number that `encoder_member` was given."""
+def replica_index(member: Member) -> int:
+    """The index that `encoder_member` was given."""
     return int(member.name.rpartition("-")[2])
 
 
@@ -32,18 +32,18 @@ def _stem(model: str) -> str:
 
 
 class RetainedModels:
-    """Models that no collection may use but someone embeds with."""
+    """Models that are used for embedding, whether or not a collection uses them."""
 
     def __init__(self, idle_s: float) -> None:
         self._idle_s = idle_s
         self._used: dict[str, float] = {}
 
     def use(self, model: str, now: float) -> None:
-        """Notes that the model was asked for."""
+        """Records that the model was used."""
         self._used[model] = now
 
     def forget(self, model: str) -> None:
-        """Lets go of a model at once: it cannot be loaded."""
+        """Drops a model at once: it cannot be loaded."""
         self._used.pop(model, None)
 
     def wanted(self, generations: Iterable[str], now: float) -> set[str]:

@@ -1,4 +1,4 @@
-"""Worker processes as detached Ray actors: the one place that creates, finds and ends them."""
+"""Worker processes as detached Ray actors: the only module that creates, locates and ends them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from ray.actor import ActorHandle
 from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.util import list_named_actors
 
-from shoal.cluster.coordinator.fleet.fleet import FleetError, Located, Member, NoRoom
+from shoal.cluster.coordinator.fleet.fleet import FleetError, Member, NoRoom
 from shoal.cluster.coordinator.settings import CoordinatorSettings
-from shoal.cluster.ray_runtime.named_actors import StillThere, end_actors
+from shoal.cluster.decisions.liveness_events import Location
+from shoal.cluster.ray_runtime.named_actors import StillRunning, end_actors
 from shoal.workers.encoding.replica.actor import EncoderActor
 from shoal.workers.indexing import DamagedFile, IndexWorkerActor, ManifestInfo, SealedInfo, seal
 
 LOCATE_TIMEOUT_S = 0.5
 START_S = 5.0
-"""How long an actor with room for it may take to start; before that, nothing is said about room."""
+"""How long an actor may take to start once it has its resources; until then a lack of resources is not reported."""
 STOP_TIMEOUT_S = 5.0
-"""How long an actor has to finish what is in flight, and then Ray to end it."""
+"""How long an actor has to finish its calls in flight, and then Ray to end it."""
 SEAL_TIMEOUT_S = 3600.0
 
 
@@ -31,19 +32,19 @@ def _seal(storage_root: str, manifest: ManifestInfo) -> SealedInfo:
 
 
 class RayFleet:
-    """A Fleet on the Ray cluster that this process has joined. Actors are detached: they outlive the coordinator."""
+    """A Fleet on the Ray cluster that this process has joined. Its actors are detached, so they outlive the coordinator."""
 
     def __init__(self, settings: CoordinatorSettings, namespace: str) -> None:
         self._settings = settings
         self._namespace = namespace
-        self._questions: dict[str, list[Any]] = {}
-        """Calls to actors for their address that have not been answered yet. Asked once: each call waits at its actor."""
-        self._missed_s: dict[str, float] = {}
-        """Since when actors have not been found."""
+        self._pending: dict[str, list[Any]] = {}
+        """Calls for the address of an actor that it has not answered yet. Kept, so that they do not pile up at the actor."""
+        self._missing_since_s: dict[str, float] = {}
+        """By name of the actor."""
         self._lock = threading.Lock()
 
     def start(self, member: Member) -> None:
-        """Makes sure that the member's actor exists; Ray restarts it whenever its process dies."""
+        """Makes sure that the member's actor exists. Ray restarts it whenever its process dies."""
         serve, secret = self._settings.serve, self._settings.secret
         shared: dict[str, Any] = {
             "name": member.name,
@@ -51,7 +52,7 @@ class RayFleet:
             "lifetime": "detached",
             "get_if_exists": True,
             "max_restarts": -1,
-            # So that an actor's address is told while another call waits.
+            # An actor answers calls for its address while another call waits.
             "max_concurrency": 4,
             **self._resources(member),
         }
@@ -59,33 +60,33 @@ class RayFleet:
             if member.kind == "index":
                 IndexWorkerActor.options(**shared).remote(self._settings.storage_root, secret, serve.index.threads)
             else:
-                # Over the machines, so that one that is lost takes few replicas along.
+                # Spread over the machines, so that the loss of one costs few replicas.
                 EncoderActor.options(**shared, scheduling_strategy="SPREAD").remote(
                     member.model, secret, serve.encoder.threads_wanted, serve.encoder.pool.most
                 )
         except RayError as error:
             raise FleetError(f"{member.name} cannot be started: {_line(error)}") from error
 
-    def locate(self, member: Member) -> Located:
-        """Asks the actor for its address, without waiting long; the answer may come at a later call."""
+    def locate(self, member: Member) -> Location:
+        """Asks the actor for its address without waiting long; a later call may get the answer."""
         try:
-            question = self._ask(member)
-            ready, _ = ray.wait(question, num_returns=len(question), timeout=LOCATE_TIMEOUT_S)
-            if len(ready) < len(question):
+            asked = self._ask(member)
+            ready, _ = ray.wait(asked, num_returns=len(asked), timeout=LOCATE_TIMEOUT_S)
+            if len(ready) < len(asked):
                 self._check_room(member)
                 raise FleetError(f"{member.name} has not started yet")
             self._forget(member)
-            address, pid = ray.get(question)
+            address, pid = ray.get(asked)
         except (RayError, ValueError) as error:
             self._forget(member)
             self._check_room(member)
             raise FleetError(f"{member.name} is down: {_line(error)}") from error
         with self._lock:
-            self._missed_s.pop(member.name, None)
-        return Located(address, pid, address.rpartition(":")[0])
+            self._missing_since_s.pop(member.name, None)
+        return Location(address, pid, address.rpartition(":")[0])
 
     def restart(self, member: Member) -> None:
-        """Kills the actor's process, also one that stands still; Ray starts another."""
+        """Kills the actor's process, even if it hangs; Ray starts another."""
         self._forget(member)
         try:
             ray.kill(self._handle(member), no_restart=False)
@@ -100,21 +101,21 @@ class RayFleet:
             raise FleetError(_line(error)) from error
 
     def stop(self, member: Member) -> None:
-        """Lets the actor finish what is in flight, then ends it for good."""
+        """Lets the actor finish its calls in flight, then ends it for good."""
         self._forget(member)
         with self._lock:
-            self._missed_s.pop(member.name, None)
+            self._missing_since_s.pop(member.name, None)
         try:
             handle = self._handle(member)
             try:
                 ray.get(handle.stop.remote(), timeout=STOP_TIMEOUT_S)
             except RayError:
-                pass  # It is dead or stuck, and is about to be ended anyway.
+                pass  # It is dead or hangs; either way it is ended next.
             end_actors(lambda name: name == member.name, STOP_TIMEOUT_S)
         except ValueError:
             return
-        except StillThere as error:
-            raise FleetError(f"{error} was to end and is there after {STOP_TIMEOUT_S:g} s") from error
+        except StillRunning as error:
+            raise FleetError(f"{error} is still running {STOP_TIMEOUT_S:g} s after it was told to stop") from error
         except RayError as error:
             raise FleetError(f"{member.name} cannot be ended: {_line(error)}") from error
 
@@ -131,15 +132,15 @@ class RayFleet:
 
     def _ask(self, member: Member) -> list[Any]:
         with self._lock:
-            question = self._questions.get(member.name)
-            if question is None:
+            asked = self._pending.get(member.name)
+            if asked is None:
                 handle = self._handle(member)
-                question = self._questions[member.name] = [handle.address.remote(), handle.pid.remote()]
-        return question
+                asked = self._pending[member.name] = [handle.address.remote(), handle.pid.remote()]
+        return asked
 
     def _forget(self, member: Member) -> None:
         with self._lock:
-            self._questions.pop(member.name, None)
+            self._pending.pop(member.name, None)
 
     def _resources(self, member: Member) -> dict[str, float]:
         serve = self._settings.serve
@@ -148,13 +149,13 @@ class RayFleet:
         return {"num_cpus": serve.encoder.cpus, "num_gpus": serve.encoder.gpus}
 
     def _check_room(self, member: Member) -> None:
-        """Raises NoRoom when the actor has not started because the cluster has nothing free for it.
+        """Raises NoRoom when the actor has not started because the cluster has no free resources for it.
 
-        An actor that is starting has its share already, so a lack says nothing until it should have started.
+        A starting actor holds its resources already, so a lack of free ones means nothing until it should have started.
         """
         with self._lock:
-            missed_s = time.monotonic() - self._missed_s.setdefault(member.name, time.monotonic())
-        if missed_s < START_S:
+            missing_s = time.monotonic() - self._missing_since_s.setdefault(member.name, time.monotonic())
+        if missing_s < START_S:
             return
         needed = self._resources(member)
         free, total = ray.available_resources(), ray.cluster_resources()
@@ -164,7 +165,7 @@ class RayFleet:
                 raise NoRoom(f"for {amount:g} {name}: {free.get(name, 0.0):g} of {total.get(name, 0.0):g} are free")
 
     def _handle(self, member: Member) -> ActorHandle[Any]:
-        """Raises ValueError when there is no such actor."""
+        """Raises ValueError if the actor does not exist."""
         return ray.get_actor(member.name, namespace=self._namespace)
 
 

@@ -1,6 +1,7 @@
-"""Keeps track of every worker process: where it is, whether it answers, and when it has come back as a new one.
+"""Keeps every worker process running: starts it, finds it, probes it, and replaces it when it hangs.
 
-Ray restarts what dies; here that is noticed and told. What follows from it is for the listeners.
+Ray restarts processes that die; this module detects that and notifies its listener. What to do is decided in
+`decisions/liveness.py` and carried out here.
 """
 
 from __future__ import annotations
@@ -8,181 +9,249 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import grpc
 import grpc.aio
 
-from shoal.cluster.coordinator.fleet.fleet import Fleet, FleetError, Located, Member, NoRoom
-from shoal.cluster.decisions.load import Load, LoadMeter
-from shoal.cluster.rpc.calls import call
-from shoal.cluster.rpc.channels import Channels
-from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc, index_pb2, index_pb2_grpc
-from shoal.workers.runtime.serving import secret_metadata
+from shoal.cluster.coordinator.fleet.fleet import Fleet, FleetError, Member, NoRoom
+from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
+from shoal.cluster.coordinator.worker_calls import WorkerCalls
+from shoal.cluster.decisions.liveness import LivenessPolicy, Transition, advance, begin
+from shoal.cluster.decisions.liveness_events import (
+    Announce,
+    Crashed,
+    Disconnect,
+    Effect,
+    End,
+    Ended,
+    EndPause,
+    Event,
+    LivenessState,
+    Locate,
+    Located,
+    Missing,
+    NoRoomFound,
+    Pause,
+    Paused,
+    Probe,
+    ProbeAnswered,
+    ProbeRefused,
+    ProbeSilent,
+    Replace,
+    Replaced,
+    Request,
+    Start,
+    Started,
+    Suspected,
+)
+from shoal.cluster.decisions.load import ReplicaLoad
+from shoal.internal.v1 import encoder_pb2, index_pb2
 
 log = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
-PROBE_S = 0.5
-PROBE_TIMEOUT_S = 5.0
-LOCATE_PAUSE_S = 0.2
-TRIES_PER_START = 50
+LIVENESS = LivenessPolicy()
 END_PAUSE_S = 1.0
-FAILED_MODEL_PAUSE_S = 15.0
-HUNG_S = 30.0
-"""An encoder that has worked and then answers no probe for so long is ended by force, and another takes its place.
-
-Counted in probes, one after another: a pause of the coordinator itself costs the probes in flight, and only these.
-"""
-HUNG_LOADING_S = 120.0
-"""... and one that has not worked yet: some steps of loading let nothing else run."""
-LOST_START_S = 300.0
-"""A member that Ray cannot reach for so long, though it has room for it, is begun anew."""
-
-
-@dataclass(slots=True)
-class Watched:
-    """A member and what is known of it."""
-
-    member: Member
-    state: str = "starting"
-    """"waiting" (for resources), "starting", "loading", "ready", "unreachable" or "failed"."""
-    address: str = ""
-    pid: int = 0
-    node: str = ""
-    detail: str = ""
-    fingerprint: str = ""
-    dimension: int = 0
-    device: str = ""
-    load: Load = field(default_factory=Load)
-    meter: LoadMeter = field(default_factory=LoadMeter)
-    draining: bool = False
-    """It is about to be ended: it finishes what it has and gets nothing new."""
-    restarts: int = 0
-    """How often another process has taken the place of its process."""
-    worked: bool = False
-    """Its process has been ready."""
-    lost_at: float = 0.0
-    """When it was last seen up, on the event loop's clock; what has never been up counts from when it was added."""
-    suspected: asyncio.Event = field(default_factory=asyncio.Event)
-    task: asyncio.Task[None] | None = None
-
-    @property
-    def ready(self) -> bool:
-        """True while it answers and may be given work."""
-        return self.state == "ready" and not self.draining
-
-    @property
-    def shown_state(self) -> str:
-        """The state as people are told."""
-        return "draining" if self.draining and self.state == "ready" else self.state
+"""Pause before a process that could not be ended is ended again."""
 
 
 class Supervisor:
-    """Watches members, one task each; `changed` is called on the event loop at every change of state or address."""
+    """Supervises members, one task each; `changed` is called on the event loop whenever state or location changes."""
 
-    def __init__(self, fleet: Fleet, secret: str, channels: Channels, changed: Callable[[Watched], None]) -> None:
+    def __init__(self, fleet: Fleet, calls: WorkerCalls, changed: Callable[[SupervisedProcess], None]) -> None:
         self._fleet = fleet
-        self._metadata = secret_metadata(secret)
-        self._channels = channels
+        self._calls = calls
         self._changed = changed
         self._threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="shoal-fleet")
-        self._watched: dict[str, Watched] = {}
+        self._processes: dict[str, SupervisedProcess] = {}
         self._called: Counter[str] = Counter()
-        """Addresses that are being called, whether or not a member is known to be there."""
-        self._names: dict[str, asyncio.Lock] = {}
+        """Addresses with a probe in flight, whether or not a member is known to be there."""
+        self._name_locks: dict[str, asyncio.Lock] = {}
         """Held while a member of that name is being started or ended."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._news = asyncio.Condition()
+        self._change = asyncio.Condition()
 
     @property
-    def members(self) -> list[Watched]:
-        """All members, by name."""
-        return [self._watched[name] for name in sorted(self._watched)]
+    def processes(self) -> list[SupervisedProcess]:
+        """All processes, by name."""
+        return [self._processes[name] for name in sorted(self._processes)]
 
     @property
     def addresses(self) -> set[str]:
-        """Where members are, and where one may be that is being asked for the first time."""
-        return {one.address for one in self._watched.values()} | self._called.keys()
+        """Every address that is in use, or is being probed for the first time."""
+        return {process.address for process in self._processes.values()} | self._called.keys()
 
-    def get(self, name: str) -> Watched | None:
-        """The member of that name."""
-        return self._watched.get(name)
+    def get(self, name: str) -> SupervisedProcess | None:
+        """The process of that name."""
+        return self._processes.get(name)
 
-    def encoders(self, model: str) -> list[Watched]:
-        """The replicas of a model, in whatever state."""
-        return [one for one in self.members if one.member.kind == "encoder" and one.member.model == model]
+    def encoders(self, model: str) -> list[SupervisedProcess]:
+        """The replicas of a model, in any state."""
+        return [one for one in self.processes if one.member.kind == "encoder" and one.member.model == model]
 
-    def add(self, member: Member) -> Watched:
-        """Starts and watches a member; one that is watched already is returned as it is."""
-        watched = self._watched.get(member.name)
-        if watched is None:
-            watched = self._watched[member.name] = Watched(member, lost_at=asyncio.get_running_loop().time())
-            watched.task = asyncio.create_task(self._watch(watched), name=f"watch {member.name}")
-        return watched
+    def add(self, member: Member) -> SupervisedProcess:
+        """Starts and supervises a member; one that is supervised already is returned as it is."""
+        process = self._processes.get(member.name)
+        if process is None:
+            transition = begin(must_answer=member.kind == "encoder", now_s=self._now)
+            process = self._processes[member.name] = SupervisedProcess(member, transition.liveness)
+            process.task = asyncio.create_task(self._supervise(process, transition), name=f"supervise {member.name}")
+        return process
 
     async def drain(self, name: str, draining: bool = True) -> None:
-        """Takes a member's work away, or lets it have work again."""
-        watched = self._watched.get(name)
-        if watched is not None and watched.draining != draining:
-            watched.draining = draining
-            await self._tell(watched)
+        """Stops giving work to a process, or gives it work again."""
+        process = self._processes.get(name)
+        if process is not None and process.draining != draining:
+            process.draining = draining
+            await self._notify(process)
 
     async def remove(self, name: str) -> None:
         """Ends a member for good."""
-        watched = self._watched.pop(name, None)
-        if watched is None:
+        process = self._processes.pop(name, None)
+        if process is None:
             return
-        if watched.task is not None:
-            watched.task.cancel()
-        await self.end(watched.member)
-        await self._tell(watched)
+        if process.task is not None:
+            process.task.cancel()
+        await self.end(process.member)
+        await self._notify(process)
 
     async def end(self, member: Member) -> None:
-        """Ends a member for good, however often that takes: one that nobody watches would keep its share of the cluster."""
-        await self._alone(member, self._end)
+        """Ends a member for good and retries until it is gone: an unsupervised process would keep its resources."""
+        await self._exclusively(member, self._end)
 
     def suspect(self, name: str) -> None:
-        """Someone's call found nobody: until a probe has looked, which it does at once, the member counts as unreachable.
-
-        Else the next ones would call where nobody is, and take that for a loss of their own making.
-        """
-        watched = self._watched.get(name)
-        if watched is not None:
-            if watched.state == "ready":
-                watched.state, watched.detail = "unreachable", "a call found nobody there"
-            watched.suspected.set()
+        """A call to the process failed: it is probed at once, and counts as unreachable until the probe answers."""
+        process = self._processes.get(name)
+        if process is None:
+            return
+        transition = advance(process.liveness, Suspected(), self._now, LIVENESS)
+        process.liveness = transition.liveness
+        if EndPause() in transition.effects:
+            process.resume.set()
 
     async def model_of(self, member: Member) -> str:
-        """The model that an encoder serves which is not watched yet; raises FleetError, AioRpcError."""
-        located = await self._blocking(self._fleet.locate, member)
-        with self._calling(located.address):
-            describe = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(located.address)).DescribeModel
-            reply = await call(describe, encoder_pb2.DescribeModelRequest(), self._metadata, PROBE_TIMEOUT_S)
+        """The model of an encoder that is not supervised yet; raises FleetError, AioRpcError."""
+        location = await self._blocking(self._fleet.locate, member)
+        reply = await self._describe_model(location.address)
         return reply.model
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Returns when `condition` holds; it is looked at after every change of any member."""
-        async with self._news:
-            await self._news.wait_for(condition)
+        """Returns when `condition` holds; it is checked after every change of any process."""
+        async with self._change:
+            await self._change.wait_for(condition)
 
     async def announce(self) -> None:
-        """Something that waiters look at has changed outside: let them look again."""
-        async with self._news:
-            self._news.notify_all()
+        """Makes all waiters check their conditions again: something outside has changed."""
+        async with self._change:
+            self._change.notify_all()
 
     async def close(self) -> None:
-        """Stops watching; the members live on."""
-        tasks = [*self._tasks, *(watched.task for watched in self._watched.values() if watched.task is not None)]
+        """Stops supervising; the processes go on."""
+        tasks = [*self._tasks, *(process.task for process in self._processes.values() if process.task is not None)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _supervise(self, process: SupervisedProcess, transition: Transition) -> None:
+        while True:
+            for effect in transition.effects:
+                await self._carry_out(process, effect)
+            assert transition.request is not None
+            try:
+                event = await self._perform(process, transition.request)
+            except Exception:
+                # A defect must not leave the process unsupervised.
+                log.exception("%s: %s failed", process.member.name, type(transition.request).__name__.lower())
+                event = Crashed()
+            transition = advance(process.liveness, event, self._now, LIVENESS)
+            process.liveness = transition.liveness
+            # Before anything else runs: whoever suspects the process from now on cuts its next pause short.
+            process.resume.clear()
+
+    async def _carry_out(self, process: SupervisedProcess, effect: Effect) -> None:
+        match effect:
+            case Announce():
+                if self._processes.get(process.member.name) is process:
+                    await self._notify(process)
+            case Disconnect(address):
+                await self._calls.channels.close(address)
+            case EndPause():
+                process.resume.set()
+
+    async def _perform(self, process: SupervisedProcess, request: Request) -> Event:
+        member = process.member
+        match request:
+            case Start():
+                return await self._started(member)
+            case Locate():
+                return await self._located(member)
+            case Probe(location):
+                return await self._probe(process, location.address)
+            case Pause(seconds):
+                try:
+                    async with asyncio.timeout(seconds):
+                        await process.resume.wait()
+                except TimeoutError:
+                    pass
+                return Paused()
+            case Replace(reason):
+                await self._kill(member, reason)
+                return Replaced()
+            case End():
+                await self.end(member)
+                return Ended()
+
+    async def _started(self, member: Member) -> Event:
+        try:
+            await self._exclusively(member, self._start)
+        except FleetError as error:
+            return _not_found(member, error)
+        return Started()
+
+    async def _located(self, member: Member) -> Event:
+        try:
+            return Located(await self._blocking(self._fleet.locate, member))
+        except FleetError as error:
+            return _not_found(member, error)
+
+    async def _probe(self, process: SupervisedProcess, address: str) -> Event:
+        try:
+            if process.member.kind == "index":
+                await self._describe_shards(address)
+                return ProbeAnswered(LivenessState.READY)
+            return self._take(process, await self._describe_model(address))
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+                return ProbeSilent()
+            return ProbeRefused(error.details() or error.code().name)
+
+    def _take(self, process: SupervisedProcess, reply: encoder_pb2.DescribeModelResponse) -> ProbeAnswered:
+        """Keeps what an encoder said about itself."""
+        process.device = reply.device
+        if reply.state == encoder_pb2.ENCODER_STATE_READY:
+            process.fingerprint, process.dimension = reply.fingerprint, reply.dimension
+            process.load = process.meter.take(reply.load, self._now)
+            return ProbeAnswered(LivenessState.READY)
+        process.load = ReplicaLoad()
+        if reply.state == encoder_pb2.ENCODER_STATE_FAILED:
+            return ProbeAnswered(LivenessState.FAILED, reply.error)
+        return ProbeAnswered(LivenessState.LOADING, reply.progress)
+
+    async def _describe_shards(self, address: str) -> None:
+        with self._calling(address):
+            method = self._calls.index(address).DescribeShards
+            await self._calls.call(method, index_pb2.DescribeShardsRequest(), LIVENESS.probe_timeout_s)
+
+    async def _describe_model(self, address: str) -> encoder_pb2.DescribeModelResponse:
+        with self._calling(address):
+            method = self._calls.encoder(address).DescribeModel
+            return await self._calls.call(method, encoder_pb2.DescribeModelRequest(), LIVENESS.probe_timeout_s)
 
     @contextlib.contextmanager
     def _calling(self, address: str) -> Iterator[None]:
@@ -193,12 +262,12 @@ class Supervisor:
             self._called[address] -= 1
             self._called += Counter()
 
-    async def _alone(self, member: Member, work: Callable[[Member], Coroutine[Any, Any, None]]) -> None:
-        """Does work while no other member of that name is started or ended.
+    async def _exclusively(self, member: Member, work: Callable[[Member], Coroutine[Any, Any, None]]) -> None:
+        """Runs work while no other member of that name is started or ended.
 
-        Once begun it goes on when the caller is cancelled: its thread does so in any case, and the name is not free before.
+        The work goes on when the caller is cancelled: its thread cannot be stopped, and the name is not free before it ends.
         """
-        lock = self._names.setdefault(member.name, asyncio.Lock())
+        lock = self._name_locks.setdefault(member.name, asyncio.Lock())
         await lock.acquire()
         task = asyncio.create_task(work(member))
         self._tasks.add(task)
@@ -214,140 +283,30 @@ class Supervisor:
             try:
                 return await self._blocking(self._fleet.stop, member)
             except FleetError as error:
-                log.warning("%s is to be ended once more: %s", member.name, error)
+                log.warning("ending %s again: %s", member.name, error)
             await asyncio.sleep(END_PAUSE_S)
 
-    async def _blocking(self, ask: Callable[[Member], Answer], member: Member) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, ask, member)
-
-    async def _tell(self, watched: Watched) -> None:
-        self._changed(watched)
-        await self.announce()
-
-    async def _watch(self, watched: Watched) -> None:
-        tries = 0
-        missed_since: float | None = None
-        while True:
-            try:
-                # What is there is kept, so starting again now and then only matters when the fleet has lost it for good.
-                if tries % TRIES_PER_START == 0:
-                    await self._alone(watched.member, self._start)
-                tries += 1
-                located = await self._blocking(self._fleet.locate, watched.member)
-            except NoRoom as error:
-                missed_since = None
-                await self._set(watched, "waiting", str(error))
-                await asyncio.sleep(LOCATE_PAUSE_S)
-                continue
-            except FleetError as error:
-                log.info("%s: %s", watched.member.name, error)
-                await self._set(watched, "unreachable" if watched.address else "starting", str(error))
-                missed_since = missed_since or self._now
-                if self._now - missed_since > LOST_START_S:
-                    missed_since = None
-                    await self._replace(watched, f"it could not be reached for {LOST_START_S:.0f} s")
-                await asyncio.sleep(LOCATE_PAUSE_S)
-                continue
-            except Exception:
-                # A defect of the fleet must not leave the member unwatched for ever.
-                log.exception("%s could not be started or found", watched.member.name)
-                await asyncio.sleep(LOCATE_PAUSE_S)
-                continue
-            missed_since = None
-            if await self._probe_until_lost(watched, located):
-                # A model that cannot be loaded may load later (a folder that was not mounted yet): try afresh.
-                await asyncio.sleep(FAILED_MODEL_PAUSE_S)
-                await self.end(watched.member)
-                tries = 0
-            else:
-                tries = 1
-
-    async def _probe_until_lost(self, watched: Watched, located: Located) -> bool:
-        """Probes until the process is lost (False) or its model has failed to load (True)."""
-        silent_probes = 0
-        while True:
-            watched.suspected.clear()
-            try:
-                with self._calling(located.address):
-                    state, detail = await self._probe(watched, located.address)
-            except grpc.aio.AioRpcError as error:
-                silent = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-                await self._set(watched, "unreachable", "it does not answer" if silent else _said(error))
-                # Index workers may be silent while they read large files; an encoder answers whatever it does.
-                if silent and watched.member.kind == "encoder":
-                    # Its calls are left alone: it may only be slow.
-                    limit_s = HUNG_S if watched.worked else HUNG_LOADING_S
-                    silent_probes += 1
-                    if not await self._moved(watched.member, located):
-                        if silent_probes < math.ceil(limit_s / PROBE_TIMEOUT_S):
-                            continue
-                        await self._replace(watched, f"it did not answer for {limit_s:.0f} s")
-                await self._channels.close(located.address)
-                return False
-            silent_probes = 0
-            moved = watched.address != located.address or watched.pid != located.pid
-            if moved and watched.pid:
-                watched.restarts += 1
-            if moved:
-                watched.worked = False
-            watched.worked = watched.worked or state == "ready"
-            watched.address, watched.pid, watched.node = located.address, located.pid, located.node
-            await self._set(watched, state, detail, force=moved)
-            if state == "failed":
-                return True
-            pause = PROBE_S if state == "ready" else LOCATE_PAUSE_S
-            try:
-                async with asyncio.timeout(pause):
-                    await watched.suspected.wait()
-            except TimeoutError:
-                pass
-
-    async def _moved(self, member: Member, located: Located) -> bool:
-        """Whether another process has taken its place already, as when its machine is gone."""
+    async def _kill(self, member: Member, reason: str) -> None:
+        log.warning("killing %s: %s", member.name, reason)
         try:
-            return await self._blocking(self._fleet.locate, member) != located
-        except FleetError:
-            return False
-
-    async def _replace(self, watched: Watched, reason: str) -> None:
-        """Has a process that does nothing any more ended by force."""
-        log.warning("%s is ended by force: %s", watched.member.name, reason)
-        await self._set(watched, "unreachable", f"its process was ended: {reason}")
-        try:
-            await self._blocking(self._fleet.restart, watched.member)
+            await self._blocking(self._fleet.restart, member)
         except FleetError as error:
-            log.warning("%s could not be ended: %s", watched.member.name, error)
+            log.warning("%s could not be killed: %s", member.name, error)
+
+    async def _blocking(self, work: Callable[[Member], Answer], member: Member) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, member)
+
+    async def _notify(self, process: SupervisedProcess) -> None:
+        self._changed(process)
+        await self.announce()
 
     @property
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def _probe(self, watched: Watched, address: str) -> tuple[str, str]:
-        channel = self._channels.get(address)
-        if watched.member.kind == "index":
-            describe = index_pb2_grpc.IndexServiceStub(channel).DescribeShards
-            await call(describe, index_pb2.DescribeShardsRequest(), self._metadata, PROBE_TIMEOUT_S)
-            return "ready", ""
-        describe = encoder_pb2_grpc.EncoderServiceStub(channel).DescribeModel
-        reply = await call(describe, encoder_pb2.DescribeModelRequest(), self._metadata, PROBE_TIMEOUT_S)
-        watched.device = reply.device
-        if reply.state == encoder_pb2.ENCODER_STATE_READY:
-            watched.fingerprint, watched.dimension = reply.fingerprint, reply.dimension
-            watched.load = watched.meter.take(reply.load, self._now)
-            return "ready", ""
-        watched.load = Load()
-        if reply.state == encoder_pb2.ENCODER_STATE_FAILED:
-            return "failed", reply.error
-        return "loading", reply.progress
 
-    async def _set(self, watched: Watched, state: str, detail: str, force: bool = False) -> None:
-        if watched.state == "ready":
-            watched.lost_at = self._now
-        different = force or (state, detail) != (watched.state, watched.detail)
-        watched.state, watched.detail = state, detail
-        if different and self._watched.get(watched.member.name) is watched:
-            await self._tell(watched)
-
-
-def _said(error: grpc.aio.AioRpcError) -> str:
-    return error.details() or error.code().name
+def _not_found(member: Member, error: FleetError) -> NoRoomFound | Missing:
+    if isinstance(error, NoRoom):
+        return NoRoomFound(str(error))
+    log.info("%s: %s", member.name, error)
+    return Missing(str(error))

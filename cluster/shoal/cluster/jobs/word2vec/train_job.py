@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shoal.cluster.ray_runtime.environment import joins_cluster
 from shoal.workers.encoding.word_vectors.saving import TableFormat, check_output, save_table
 from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable
@@ -134,7 +135,7 @@ def most_threads(workers: int, cores: Sequence[int]) -> int:
 
 @contextmanager
 def _pool(wanted: LearnerPoolSettings, settings: Word2VecSettings, listeners: TrainingListeners) -> Iterator[LearnerPool]:
-    joins = "RAY_ADDRESS" in os.environ
+    joins = joins_cluster()
     if wanted.workers == 1 and not joins:
         device = training_device(wanted.device, settings)
         if wanted.device == AUTO:

@@ -135,18 +135,18 @@ def test_in_a_closed_loop_it_settles(seed: int) -> None:
 
 @settings(max_examples=1000, deadline=None)
 @given(
-    st.lists(st.builds(Replica, st.integers(0, 12), st.booleans(), st.booleans()), unique_by=lambda one: one.number),
+    st.lists(st.builds(Replica, st.integers(0, 12), st.booleans(), st.booleans()), unique_by=lambda one: one.index),
     st.integers(1, 10),
 )
 def test_resizing_reaches_the_wanted_number(replicas: list[Replica], wanted: int) -> None:
     change = resize(replicas, wanted)
-    present = {one.number for one in replicas if not one.draining}
-    draining = {one.number for one in replicas if one.draining}
+    present = {one.index for one in replicas if not one.draining}
+    draining = {one.index for one in replicas if one.draining}
     assert not set(change.add) & (present | draining)
     assert set(change.revive) <= draining and set(change.drain) <= present
     assert len(present | set(change.add) | set(change.revive)) - len(change.drain) == wanted
     assert not change.drain or not (change.add or change.revive)
-    ready = {one.number for one in replicas if one.ready}
+    ready = {one.index for one in replicas if one.ready}
     # Nobody who works is ended while one that does not is kept.
     if set(change.drain) & ready:
         assert present - set(change.drain) <= ready

@@ -1,4 +1,4 @@
-"""What becomes of a Ray that does not start, by a stand-in for its start; real ones are in the integration tests."""
+"""What happens when Ray does not start. `ray.init` is replaced here; the integration tests start a real Ray."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import pytest
 
 ray = pytest.importorskip("ray")
 
-from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray  # noqa: E402
+from shoal.cluster.ray_runtime import session  # noqa: E402
+from shoal.cluster.ray_runtime.session import RayUnavailable, connect_ray, joined_ray  # noqa: E402
 
 STILLBORN = "The current node timed out during startup. This could happen because ..."
 
@@ -49,3 +50,27 @@ def test_one_that_cannot_be_started_is_told_in_a_line(
     with pytest.raises(RayUnavailable, match=told) as caught, joined_ray(1):
         pass
     assert "\n" not in str(caught.value)
+
+
+def test_a_ray_without_its_private_switch_is_used_all_the_same(
+    starts: list[Exception | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray._private import worker
+
+    monkeypatch.delattr(worker, "_worker_logs_enabled")
+    starts += [None]
+    with joined_ray(1):
+        assert not hasattr(worker, "_worker_logs_enabled")
+
+
+@pytest.mark.parametrize("submitted", ["", '{"runtime_env": {"py_modules": ["theirs"]}}'])
+def test_code_is_sent_to_a_cluster_unless_its_job_says_what_to_send(monkeypatch: pytest.MonkeyPatch, submitted: str) -> None:
+    options: dict[str, object] = {}
+    monkeypatch.setenv("RAY_ADDRESS", "somewhere:6379")
+    monkeypatch.setattr(ray, "init", lambda **given: options.update(given))
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    if submitted:
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", submitted)
+    connect_ray(1, namespace="mine")
+    assert options["namespace"] == "mine" and "address" not in options
+    assert options["runtime_env"] == ({} if submitted else {"py_modules": list(session.shoal.__path__)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.cluster.decisions.load import WINDOW_S, Load, LoadMeter
+from shoal.cluster.decisions.load import WINDOW_S, LoadMeter, ReplicaLoad
 from shoal.internal.v1.encoder_pb2 import EncoderLoad
 
 
@@ -15,7 +15,7 @@ def test_a_first_report_has_no_rates() -> None:
 
 
 def test_rates_are_those_of_the_last_seconds() -> None:
-    meter, load = LoadMeter(), Load()
+    meter, load = LoadMeter(), ReplicaLoad()
     for second in range(61):
         worked = max(0, second - 40)
         report = EncoderLoad(texts=10 * worked, tokens=500 * worked, busy_ms=2 * 250 * worked, lanes=2)
@@ -39,7 +39,7 @@ def test_a_new_process_counts_from_nothing() -> None:
 
 
 def test_the_speed_follows_what_is_new() -> None:
-    meter, load = LoadMeter(), Load()
+    meter, load = LoadMeter(), ReplicaLoad()
     tokens = busy = 0
     for second in range(100):
         tokens += 1000 if second < 50 else 100
@@ -49,7 +49,7 @@ def test_the_speed_follows_what_is_new() -> None:
 
 
 def test_nothing_is_known_of_a_replica_that_did_not_report() -> None:
-    assert Load() == Load(0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    assert ReplicaLoad() == ReplicaLoad(0, 0, 0.0, 0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 def test_an_idle_second_counts_too() -> None:

@@ -1,0 +1,74 @@
+"""A worker process as the coordinator knows it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from shoal.cluster.coordinator.fleet.fleet import Member
+from shoal.cluster.decisions.liveness import Liveness, shown_state
+from shoal.cluster.decisions.liveness_events import LivenessState
+from shoal.cluster.decisions.load import LoadMeter, ReplicaLoad
+
+
+@dataclass(slots=True)
+class SupervisedProcess:
+    """A member, whether it is up, and what its last probe said."""
+
+    member: Member
+    liveness: Liveness
+    fingerprint: str = ""
+    dimension: int = 0
+    device: str = ""
+    load: ReplicaLoad = field(default_factory=ReplicaLoad)
+    meter: LoadMeter = field(default_factory=LoadMeter)
+    draining: bool = False
+    """It finishes what it has, gets nothing new, and is ended then."""
+    resume: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set to cut a pause between probes short."""
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> LivenessState:
+        """Starting, waiting, loading, ready, unreachable or failed."""
+        return self.liveness.state
+
+    @property
+    def shown_state(self) -> LivenessState:
+        """The state as users see it: draining is one."""
+        return shown_state(self.state, self.draining)
+
+    @property
+    def ready(self) -> bool:
+        """True while it answers and may be given work."""
+        return self.state is LivenessState.READY and not self.draining
+
+    @property
+    def detail(self) -> str:
+        """A reason or a loading model's progress, for people to read."""
+        return self.liveness.detail
+
+    @property
+    def address(self) -> str:
+        """Where it answered last, host:port; empty until then."""
+        return self.liveness.confirmed.address if self.liveness.confirmed else ""
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that answered last; 0 until then."""
+        return self.liveness.confirmed.pid if self.liveness.confirmed else 0
+
+    @property
+    def node(self) -> str:
+        """The machine on which it answered last; empty until then."""
+        return self.liveness.confirmed.node if self.liveness.confirmed else ""
+
+    @property
+    def restarts(self) -> int:
+        """How often another process has taken its place."""
+        return self.liveness.restarts
+
+    @property
+    def last_ready_s(self) -> float:
+        """When it was last seen ready, on the event loop's clock; the time it was added, if never."""
+        return self.liveness.last_ready_s

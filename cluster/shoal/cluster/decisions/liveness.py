@@ -1,0 +1,274 @@
+"""Whether a process is up, and what to do when it is not. Pure: events and times in, one next request and effects out.
+
+A process is started, located and then probed for as long as it lives. Each request is answered by exactly one event, and
+each answer leads to the next request, so no state is a dead end. `Suspected` is the one event that answers no request.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from shoal.cluster.decisions.liveness_events import (
+    Announce,
+    Crashed,
+    Disconnect,
+    Effect,
+    End,
+    Ended,
+    EndPause,
+    Event,
+    LivenessState,
+    Locate,
+    Located,
+    Location,
+    Missing,
+    NoRoomFound,
+    Pause,
+    Paused,
+    Probe,
+    ProbeAnswered,
+    ProbeRefused,
+    ProbeSilent,
+    Replace,
+    Replaced,
+    Request,
+    Start,
+    Started,
+    Suspected,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LivenessPolicy:
+    """The times and counts that liveness goes by."""
+
+    probe_s: float = 0.5
+    """Pause between two probes of a ready process."""
+    probe_timeout_s: float = 5.0
+    """A probe without an answer for this long counts as silent."""
+    locate_pause_s: float = 0.2
+    """Pause between attempts to locate a process, and between probes while it loads."""
+    locates_per_start: int = 50
+    """A process that is not found is started again after this many attempts. Starting keeps one that exists."""
+    failed_pause_s: float = 15.0
+    """Pause before a process whose model failed to load is ended and started again: its folder may be mounted by then."""
+    hung_s: float = 30.0
+    """An encoder that was ready and then stays silent this long is replaced.
+
+    Counted in consecutive probes, not on the clock: a pause of the coordinator itself costs only the probes in flight.
+    """
+    hung_loading_s: float = 120.0
+    """The same limit before the process has been ready: some steps of loading let nothing else run."""
+    lost_start_s: float = 300.0
+    """A process that cannot be located this long, though the cluster has room for it, is replaced."""
+
+    def silence_limit(self, was_ready: bool) -> tuple[int, float]:
+        """The number of silent probes after which an encoder is replaced, and the seconds that this stands for."""
+        limit_s = self.hung_s if was_ready else self.hung_loading_s
+        return math.ceil(limit_s / self.probe_timeout_s), limit_s
+
+
+class LivenessStep(Enum):
+    """The request that is being carried out."""
+
+    START = "start"
+    LOCATE = "locate"
+    PAUSE_BEFORE_LOCATE = "pause before locate"
+    PROBE = "probe"
+    PAUSE_BEFORE_PROBE = "pause before probe"
+    RELOCATE = "relocate"
+    """After a silent probe: has another process taken its place?"""
+    REPLACE_LOST = "replace lost"
+    REPLACE_HUNG = "replace hung"
+    PAUSE_BEFORE_END = "pause before end"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Liveness:
+    """What is known of one process."""
+
+    must_answer: bool
+    """Encoders answer probes whatever they do. Index workers may be silent while they read large files."""
+    last_ready_s: float
+    """When it was last seen ready; the time it was added, if never."""
+    step: LivenessStep = LivenessStep.START
+    state: LivenessState = LivenessState.STARTING
+    detail: str = ""
+    """A reason or a loading model's progress, for people to read."""
+    confirmed: Location | None = None
+    """Where it answered last."""
+    probed: Location | None = None
+    """Where it is being probed."""
+    restarts: int = 0
+    """How often another process has taken its place."""
+    was_ready: bool = False
+    """The process at `confirmed` has been ready."""
+    silent_probes: int = 0
+    """In a row."""
+    missing_since_s: float | None = None
+    """Since when it could not be located."""
+    locates_left: int = 0
+    """Attempts to locate it until it is started again."""
+    suspected: bool = False
+    """A call has failed since the last probe began: probe again at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """What follows from an event."""
+
+    liveness: Liveness
+    request: Request | None
+    """The next request; None while the one before is still being carried out."""
+    effects: tuple[Effect, ...] = ()
+
+
+def begin(must_answer: bool, now_s: float) -> Transition:
+    """A process that should exist."""
+    return Transition(Liveness(must_answer, now_s), Start())
+
+
+def advance(liveness: Liveness, event: Event, now_s: float, policy: LivenessPolicy) -> Transition:
+    """What follows from an event. Raises ValueError for an event that does not answer the request under way."""
+    match liveness.step, event:
+        case step, Suspected():
+            return _suspected(liveness, step)
+        case LivenessStep.START, Started():
+            return _locate(replace(liveness, locates_left=policy.locates_per_start))
+        case LivenessStep.LOCATE, Located(location):
+            left = liveness.locates_left - 1
+            return _probe(replace(liveness, locates_left=left, missing_since_s=None, probed=location, silent_probes=0))
+        case (LivenessStep.START | LivenessStep.LOCATE) as step, (NoRoomFound() | Missing()) as event:
+            tried = 1 if step is LivenessStep.LOCATE else 0
+            liveness = replace(liveness, locates_left=liveness.locates_left - tried)
+            return _not_found(liveness, event, now_s, policy)
+        case LivenessStep.PAUSE_BEFORE_LOCATE, Paused():
+            return _locate(liveness)
+        case LivenessStep.PROBE, ProbeAnswered(state, detail):
+            return _answered(liveness, state, detail, now_s, policy)
+        case LivenessStep.PROBE, (ProbeSilent() | ProbeRefused()) as event:
+            return _unanswered(liveness, event, now_s, policy)
+        case LivenessStep.PAUSE_BEFORE_PROBE, Paused():
+            return _probe(liveness)
+        case LivenessStep.RELOCATE, Located(location) if location != liveness.probed:
+            return _lost(liveness, policy)
+        case LivenessStep.RELOCATE, Located() | NoRoomFound() | Missing():
+            return _silent(liveness, now_s, policy)
+        case LivenessStep.REPLACE_LOST, Replaced():
+            return _pause_before_locate(liveness, policy)
+        case LivenessStep.REPLACE_HUNG, Replaced():
+            return _lost(liveness, policy)
+        case LivenessStep.PAUSE_BEFORE_END, Paused():
+            return Transition(replace(liveness, step=LivenessStep.END), End())
+        case LivenessStep.END, Ended():
+            return _locate(replace(liveness, locates_left=0))
+        case LivenessStep.END, Crashed():
+            # Its name is not free: it must be ended before another is started.
+            return Transition(replace(liveness, step=LivenessStep.PAUSE_BEFORE_END), Pause(policy.locate_pause_s))
+        case _, Crashed():
+            return _pause_before_locate(liveness, policy)
+    raise ValueError(f"{type(event).__name__} does not answer the step {liveness.step.value!r}")
+
+
+def shown_state(state: LivenessState, draining: bool) -> LivenessState:
+    """The state as users see it."""
+    return LivenessState.DRAINING if draining and state is LivenessState.READY else state
+
+
+def _suspected(liveness: Liveness, step: LivenessStep) -> Transition:
+    # Until a probe has looked it counts as unreachable: else the next callers would take its loss for one they caused.
+    if liveness.state is LivenessState.READY:
+        liveness = replace(liveness, state=LivenessState.UNREACHABLE, detail="a call failed to reach it")
+    ends_pause = (EndPause(),) if step is LivenessStep.PAUSE_BEFORE_PROBE else ()
+    return Transition(replace(liveness, suspected=True), None, ends_pause)
+
+
+def _not_found(liveness: Liveness, event: NoRoomFound | Missing, now_s: float, policy: LivenessPolicy) -> Transition:
+    if isinstance(event, NoRoomFound):
+        liveness = replace(liveness, missing_since_s=None)
+        liveness, effects = _seen(liveness, LivenessState.WAITING, event.reason, now_s)
+        return _pause_before_locate(liveness, policy, effects)
+    since_s = now_s if liveness.missing_since_s is None else liveness.missing_since_s
+    state = LivenessState.STARTING if liveness.confirmed is None else LivenessState.UNREACHABLE
+    liveness, effects = _seen(replace(liveness, missing_since_s=since_s), state, event.reason, now_s)
+    if now_s - since_s <= policy.lost_start_s:
+        return _pause_before_locate(liveness, policy, effects)
+    why = f"it could not be reached for {policy.lost_start_s:.0f} s"
+    return _replace(replace(liveness, missing_since_s=None), LivenessStep.REPLACE_LOST, why, now_s, effects)
+
+
+def _answered(liveness: Liveness, state: LivenessState, detail: str, now_s: float, policy: LivenessPolicy) -> Transition:
+    before, here = liveness.confirmed, liveness.probed
+    moved = before is None or here is None or (before.address, before.pid) != (here.address, here.pid)
+    liveness = replace(
+        liveness,
+        confirmed=here,
+        restarts=liveness.restarts + (moved and before is not None),
+        was_ready=state is LivenessState.READY or (liveness.was_ready and not moved),
+        silent_probes=0,
+    )
+    liveness, effects = _seen(liveness, state, detail, now_s, moved)
+    if state is LivenessState.FAILED:
+        return Transition(replace(liveness, step=LivenessStep.PAUSE_BEFORE_END), Pause(policy.failed_pause_s), effects)
+    if liveness.suspected:
+        return _probe(liveness, effects)
+    pause_s = policy.probe_s if state is LivenessState.READY else policy.locate_pause_s
+    return Transition(replace(liveness, step=LivenessStep.PAUSE_BEFORE_PROBE), Pause(pause_s), effects)
+
+
+def _unanswered(liveness: Liveness, event: ProbeSilent | ProbeRefused, now_s: float, policy: LivenessPolicy) -> Transition:
+    silent = isinstance(event, ProbeSilent)
+    reason = "it does not answer" if silent else event.reason
+    liveness, effects = _seen(liveness, LivenessState.UNREACHABLE, reason, now_s)
+    if silent and liveness.must_answer:
+        # Its channel stays open and calls to it go on: it may only be slow.
+        liveness = replace(liveness, step=LivenessStep.RELOCATE, silent_probes=liveness.silent_probes + 1)
+        return Transition(liveness, Locate(), effects)
+    return _lost(liveness, policy, effects)
+
+
+def _silent(liveness: Liveness, now_s: float, policy: LivenessPolicy) -> Transition:
+    limit, limit_s = policy.silence_limit(liveness.was_ready)
+    if liveness.silent_probes < limit:
+        return _probe(liveness)
+    return _replace(liveness, LivenessStep.REPLACE_HUNG, f"it did not answer for {limit_s:.0f} s", now_s)
+
+
+def _seen(
+    liveness: Liveness, state: LivenessState, detail: str, now_s: float, changed: bool = False
+) -> tuple[Liveness, tuple[Effect, ...]]:
+    """Records a state, and announces it if anything is new."""
+    changed = changed or (state, detail) != (liveness.state, liveness.detail)
+    last_ready_s = now_s if liveness.state is LivenessState.READY else liveness.last_ready_s
+    seen = replace(liveness, state=state, detail=detail, last_ready_s=last_ready_s)
+    return seen, (Announce(),) if changed else ()
+
+
+def _locate(liveness: Liveness, effects: tuple[Effect, ...] = ()) -> Transition:
+    """Looks for the process; once it has not been found often enough it is started again."""
+    if liveness.locates_left <= 0:
+        return Transition(replace(liveness, step=LivenessStep.START), Start(), effects)
+    return Transition(replace(liveness, step=LivenessStep.LOCATE), Locate(), effects)
+
+
+def _pause_before_locate(liveness: Liveness, policy: LivenessPolicy, effects: tuple[Effect, ...] = ()) -> Transition:
+    return Transition(replace(liveness, step=LivenessStep.PAUSE_BEFORE_LOCATE), Pause(policy.locate_pause_s), effects)
+
+
+def _probe(liveness: Liveness, effects: tuple[Effect, ...] = ()) -> Transition:
+    assert liveness.probed is not None
+    return Transition(replace(liveness, step=LivenessStep.PROBE, suspected=False), Probe(liveness.probed), effects)
+
+
+def _lost(liveness: Liveness, policy: LivenessPolicy, effects: tuple[Effect, ...] = ()) -> Transition:
+    """The process is not where it was: it is located anew."""
+    gone = () if liveness.probed is None else (Disconnect(liveness.probed.address),)
+    return _locate(replace(liveness, locates_left=policy.locates_per_start - 1), (*effects, *gone))
+
+
+def _replace(
+    liveness: Liveness, step: LivenessStep, reason: str, now_s: float, effects: tuple[Effect, ...] = ()
+) -> Transition:
+    liveness, told = _seen(liveness, LivenessState.UNREACHABLE, f"its process was ended: {reason}", now_s)
+    return Transition(replace(liveness, step=step), Replace(reason), (*effects, *told))
