@@ -241,7 +241,7 @@ def test_bad_input_is_named(worker: Worker) -> None:
 
 def test_a_stale_epoch_is_refused(worker: Worker) -> None:
     segment = worker.stage(1, ROWS, epoch=2)
-    expected = (grpc.StatusCode.FAILED_PRECONDITION, "epoch 1 is over: a coordinator of epoch 2 has taken its place")
+    expected = (grpc.StatusCode.FAILED_PRECONDITION, "epoch 1 has ended: a coordinator with epoch 2 has replaced it")
     assert refusal(lambda: worker.sync(segment, epoch=1)) == expected
     assert refusal(lambda: worker.stage(2, ROWS, epoch=1)) == expected
     release = pb.ReleaseRequest(epoch=1, key=KEY)

@@ -127,7 +127,7 @@ def test_commands_of_a_replaced_coordinator_are_refused(host: ShardHost) -> None
         lambda: host.sync(4, _manifest()),
         lambda: host.release(4, KEY),
     ):
-        with pytest.raises(StaleEpoch, match="epoch 4 is over: a coordinator of epoch 5"):
+        with pytest.raises(StaleEpoch, match="epoch 4 has ended: a coordinator with epoch 5"):
             command()
     assert host.search(KEY, QUERY, 1).ids == ["a"]
 

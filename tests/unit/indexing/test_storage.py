@@ -47,7 +47,7 @@ def test_a_storage_that_is_away_is_not_damage(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "mount"))
     checksum = storage.write("1/a", b"abc")
     (tmp_path / "mount").rename(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match=r"storage root .* is not there"):
+    with pytest.raises(OSError, match=r"storage root .* does not exist"):
         storage.read("1/a", checksum)
 
 

@@ -1,4 +1,4 @@
-"""The Ray actor of an index worker: its process, its host and its gRPC server. All work is in host.py and service.py."""
+"""The Ray actor of an index worker: its process, its host and its gRPC server. The logic is in host.py and service.py."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from shoal.workers.runtime.serving import InternalServer, settle_memory
 
 @ray.remote
 class IndexWorkerActor:
-    """Starts with no shards; the coordinator opens them by Sync."""
+    """Starts without shards; the coordinator opens them through Sync."""
 
     def __init__(self, storage_root: str, secret: str, threads: int) -> None:
-        """Searches with `threads` threads; 0 takes the cores of its machine."""
+        """Searches with `threads` threads; 0 means one per core of its machine."""
         self._servicer = IndexServicer(ShardHost(Storage(storage_root)), threads_of(threads))
         self._server = InternalServer(self._servicer.register, secret, ray.util.get_node_ip_address())
         self._server.start()
@@ -37,6 +37,6 @@ class IndexWorkerActor:
 
     @ray.method
     def stop(self) -> None:
-        """Lets calls in flight end, then stops serving."""
+        """Waits for calls in flight, then stops serving."""
         self._server.stop()
         self._servicer.close()

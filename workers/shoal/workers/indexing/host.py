@@ -1,4 +1,4 @@
-"""Holds the shards of one worker: brings them to the states of manifests and answers from them. No gRPC and no Ray here."""
+"""The shards of one worker: brings them to the state of their manifests and searches them. No gRPC, no Ray."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class StaleEpoch(Exception):
     """A command from a coordinator that has been replaced."""
 
     def __init__(self, sent: int, seen: int) -> None:
-        super().__init__(f"epoch {sent} is over: a coordinator of epoch {seen} has taken its place")
+        super().__init__(f"epoch {sent} has ended: a coordinator with epoch {seen} has replaced it")
 
 
 @dataclass(frozen=True, slots=True)
 class SyncOutcome:
-    """The shard's state after a sync, and what was damaged. When anything was, the state is the old one."""
+    """The shard's state after a sync, and its damaged files. If any file is damaged, the state is the old one."""
 
     stats: ShardStats
     damaged_ordinals: tuple[int, ...] = ()
@@ -49,7 +49,7 @@ class SyncOutcome:
 
 @dataclass(frozen=True, slots=True)
 class _Open:
-    """A shard that searches see, and the manifest that it is the state of."""
+    """An open shard: the manifest and the snapshot that was built from it."""
 
     manifest: ManifestInfo
     snapshot: Snapshot
@@ -61,7 +61,7 @@ class ShardHost:
     def __init__(self, storage: Storage, staged_bytes: int = STAGED_BYTES) -> None:
         self._storage = storage
         self._staged = StagedRows(staged_bytes)
-        # Guards the fields below; held for a moment only. The writers' locks are held for as long as a sync takes.
+        # Guards the fields below and is held only briefly. The locks of the writers are held as long as a sync takes.
         self._mutex = threading.Lock()
         self._writers: defaultdict[Key, threading.Lock] = defaultdict(threading.Lock)
         self._shards: dict[Key, _Open] = {}
@@ -69,10 +69,10 @@ class ShardHost:
         self._epoch = 0
 
     def stage(self, epoch: int, key: Key, spec: IndexSpec, ordinal: int, rows: Rows) -> SegmentInfo:
-        """Writes rows as a segment file that nothing sees until a manifest names it; the shard need not be open.
+        """Writes rows as a segment file that stays invisible until a manifest names it; the shard need not be open.
 
-        Every attempt gets a file of its own, so attempts at one ordinal cannot harm each other: the ledger names one.
-        Raises StaleEpoch, ValueError naming what is wrong with the rows, and OSError when storage fails.
+        Every attempt writes its own file, so attempts at one ordinal cannot harm each other: the ledger names one.
+        Raises StaleEpoch, ValueError naming the problem with the rows, and OSError when storage fails.
         """
         self._admit(epoch)
         check_spec(spec)
@@ -86,16 +86,16 @@ class ShardHost:
         return segment
 
     def sync(self, epoch: int, manifest: ManifestInfo) -> SyncOutcome:
-        """Brings a shard to the state of `manifest`, opening it when it is new; asking again changes nothing.
+        """Brings a shard to the state of `manifest`, opening it if it is new. Idempotent.
 
-        Only what is new is read when the manifest continues the one the shard is at, else everything is. Raises
-        StaleEpoch, ValueError for a manifest that makes no sense, and OSError when storage cannot be reached.
+        Reads only the new segments when the manifest continues the current one, and all files otherwise. Raises
+        StaleEpoch, ValueError for an inconsistent manifest, and OSError when storage cannot be reached.
         """
         key = (manifest.generation, manifest.shard)
         self._admit(epoch)
         _check(manifest)
         with self._writer(key):
-            # Once more: a newer coordinator may have come while this call waited for its turn.
+            # Checked again: a newer coordinator may have taken over while this call waited for the lock.
             self._admit(epoch)
             current = self._shards.get(key)
             if current is not None and current.manifest == manifest:
@@ -117,7 +117,7 @@ class ShardHost:
             return SyncOutcome(snapshot.stats())
 
     def release(self, epoch: int, key: Key) -> None:
-        """Closes a shard; its files stay. One that is not open is fine. Raises StaleEpoch."""
+        """Closes a shard, if it is open; its files stay. Raises StaleEpoch."""
         self._admit(epoch)
         with self._writer(key):
             self._admit(epoch)
@@ -133,7 +133,7 @@ class ShardHost:
         return self._open(key).snapshot.search(queries, k)
 
     def lookup(self, key: Key, ids: Sequence[str]) -> list[int]:
-        """The version of each id's live vector, 0 where there is none. Raises UnknownShard."""
+        """The version of each id's live vector, 0 if it has none. Raises UnknownShard."""
         return self._open(key).snapshot.lookup(ids)
 
     def spec(self, key: Key) -> IndexSpec:
@@ -151,9 +151,9 @@ class ShardHost:
         return [(key, shard.snapshot.stats()) for key, shard in shards]
 
     def reached(self, key: Key, ordinal: int) -> Future[None]:
-        """Done once searches see segment `ordinal`; fails with UnknownShard when the shard is closed before.
+        """A future, done once searches see segment `ordinal`; it fails with UnknownShard if the shard is closed first.
 
-        A waiter that loses patience cancels it. Raises UnknownShard when the shard is not open now.
+        A caller that gives up cancels it. Raises UnknownShard when the shard is not open.
         """
         future: Future[None] = Future()
         with self._mutex:
@@ -185,7 +185,7 @@ class ShardHost:
         return shard
 
     def _read_sealed(self, manifest: ManifestInfo) -> tuple[Snapshot, bool]:
-        """The state of the sealed file alone, and whether that file is damaged."""
+        """The snapshot of the sealed file alone, and whether that file is damaged."""
         if manifest.sealed is None:
             return Snapshot.empty(manifest.spec), False
         try:
@@ -196,22 +196,22 @@ class ShardHost:
     def _read_segments(
         self, manifest: ManifestInfo, segments: Sequence[SegmentInfo]
     ) -> tuple[list[tuple[int, Rows]], tuple[int, ...]]:
-        """The rows of the segments that are sound, and the ordinals of all that are not."""
-        sound: list[tuple[int, Rows]] = []
+        """The rows of the intact segments, and the ordinals of the damaged ones."""
+        intact: list[tuple[int, Rows]] = []
         damaged: list[int] = []
         for segment in segments:
             try:
                 rows = self._staged.find(segment.checksum) or read_segment(self._storage, manifest, segment)
-                sound.append((segment.ordinal, rows))
+                intact.append((segment.ordinal, rows))
             except DamagedFile:
                 damaged.append(segment.ordinal)
-        return sound, tuple(damaged)
+        return intact, tuple(damaged)
 
     def _publish(self, key: Key, shard: _Open) -> None:
         with self._mutex:
             self._shards[key] = shard
             served = [future for ordinal, future in self._waiters.get(key, ()) if ordinal <= shard.snapshot.through]
-        # Outside the lock, since a finished future runs its callbacks here.
+        # Outside the lock, because a finished future runs its callbacks on this thread.
         for future in served:
             if future.set_running_or_notify_cancel():
                 future.set_result(None)
@@ -235,6 +235,6 @@ def _check(manifest: ManifestInfo) -> None:
 
 
 def _continues(old: ManifestInfo, new: ManifestInfo) -> bool:
-    """Whether `new` is `old` and more segments behind it."""
+    """Whether `new` is `old` with further segments at its end."""
     same = old.spec == new.spec and old.sealed == new.sealed
     return same and new.segments[: len(old.segments)] == old.segments

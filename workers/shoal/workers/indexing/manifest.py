@@ -1,4 +1,4 @@
-"""What a shard is made of: the durable files that the ledger names for it, in order. No bytes are read here."""
+"""What a shard is made of: the durable files that the ledger lists for it, in order. Plain values; no file is read here."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class SegmentInfo:
     """One immutable file of applied rows."""
 
     ordinal: int
-    """Place in the shard's order, from 1."""
+    """Position in the shard's order, from 1."""
     path: str
     """Relative to the storage root."""
     checksum: str
@@ -30,7 +30,7 @@ class SegmentInfo:
 
 @dataclass(frozen=True, slots=True)
 class SealedInfo:
-    """One immutable index that stands for every segment with an ordinal up to `through`."""
+    """One immutable index that replaces every segment with an ordinal up to `through`."""
 
     through: int
     path: str
@@ -41,7 +41,7 @@ class SealedInfo:
 
 @dataclass(frozen=True, slots=True)
 class ManifestInfo:
-    """The whole wanted state of a shard: its sealed index, if any, then the segments above it in order of ordinal."""
+    """The complete desired state of a shard: its sealed index, if any, and the segments above it by ordinal."""
 
     generation: int
     shard: int
@@ -49,11 +49,11 @@ class ManifestInfo:
     sealed: SealedInfo | None
     segments: tuple[SegmentInfo, ...]
     damage_count: int = 0
-    """How often damaged files were taken out: `through` does not tell a state without them from one with them."""
+    """How often damaged files were removed: `through` alone cannot tell a state with them from one without."""
 
     @property
     def through(self) -> int:
-        """Ordinal of the newest segment inside; 0 when the shard is empty."""
+        """Ordinal of the newest segment; 0 when the shard is empty."""
         if self.segments:
             return self.segments[-1].ordinal
         return self.sealed.through if self.sealed else 0

@@ -1,4 +1,4 @@
-"""Between the wire types of index.proto and the plain types of this package. Both ways, and nothing else."""
+"""Converts between the wire types of index.proto and the plain types of this package."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def spec_of(message: pb.IndexSpec) -> IndexSpec:
 
 
 def matrix_of(packed: bytes, dimension: int, field: str) -> Floats:
-    """Packed little-endian float32 as (n, dimension); raises ValueError naming `field` when it is not whole rows."""
+    """Packed little-endian float32 as (n, dimension); raises ValueError naming `field` if the last row is incomplete."""
     if dimension < 1:
         raise ValueError(f"dimension {dimension} is below 1")
     if len(packed) % (4 * dimension):
@@ -33,7 +33,7 @@ def matrix_of(packed: bytes, dimension: int, field: str) -> Floats:
 
 
 def rows_of(message: pb.Rows, dimension: int) -> Rows:
-    """See Rows; raises ValueError naming the field that does not fit."""
+    """See Rows; raises ValueError naming the invalid field."""
     return Rows(
         list(message.ids),
         np.array(message.versions, dtype=np.int64),
@@ -95,12 +95,12 @@ def segment_message(segment: SegmentInfo) -> pb.SegmentFile:
 
 
 def segment_messages(segments: Sequence[SegmentInfo]) -> list[pb.SegmentFile]:
-    """Each of them as `segment_message`."""
+    """`segment_message` of each."""
     return [segment_message(segment) for segment in segments]
 
 
 def stats_message(key: tuple[int, int], stats: ShardStats) -> pb.ShardStats:
-    """A shard's counts."""
+    """A shard's counts on the wire."""
     return pb.ShardStats(
         key=pb.ShardKey(generation=key[0], shard=key[1]),
         through=stats.through,
@@ -114,7 +114,7 @@ def stats_message(key: tuple[int, int], stats: ShardStats) -> pb.ShardStats:
 
 
 def hits_message(hits: Hits) -> pb.ShardHits:
-    """A shard's answers."""
+    """A shard's answers on the wire."""
     return pb.ShardHits(
         counts=hits.counts,
         ids=hits.ids,

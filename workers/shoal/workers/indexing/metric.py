@@ -1,4 +1,4 @@
-"""How near two vectors are: which vectors may enter an index, and the exact score that every kind of index reports."""
+"""Similarity of vectors: which vectors an index accepts, and the exact score that every index kind reports."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ _RESCORE_ROWS = 2048
 def check_metric(metric: str) -> str:
     """Returns `metric`; raises ValueError unless it is one of METRICS."""
     if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is unknown; known are {', '.join(METRICS)}")
+        raise ValueError(f"metric {metric!r} is unknown; use one of {', '.join(METRICS)}")
     return metric
 
 
 def prepare(vectors: npt.ArrayLike, metric: str, dimension: int | None = None, name: str = "vectors") -> Floats:
-    """Rows fit for `exact_scores` and for an index: (n, dim) float32, C-contiguous, of unit length under cosine.
+    """Validates rows for `exact_scores` and for an index: (n, dim) float32, C-contiguous, of unit length under cosine.
 
-    A zero row stays zero under cosine: it scores 0 against everything. Rows that are prepared already come back bit
-    for bit. Raises ValueError naming the row for NaN, infinity or a component beyond COMPONENT_LIMIT, and for a shape
+    A zero row stays zero under cosine: it scores 0 against everything. Rows that are already prepared are returned
+    bit for bit. Raises ValueError naming the row for NaN, infinity or a component beyond COMPONENT_LIMIT, and for a shape
     other than (n, dimension).
     """
     check_metric(metric)
     rows = np.ascontiguousarray(vectors, dtype=np.float32)
     if rows.ndim != 2 or (dimension is not None and rows.shape[1] != dimension):
         raise ValueError(f"{name}: shape {rows.shape} is not (rows, {dimension or 'dimension'})")
-    # Written so that NaN, which compares false with everything, counts as bad.
+    # NaN compares false with everything, so this form rejects it too.
     good = (np.abs(rows) <= COMPONENT_LIMIT).all(axis=1)
     if not good.all():
         row = int(np.flatnonzero(~good)[0])
@@ -44,7 +44,7 @@ def prepare(vectors: npt.ArrayLike, metric: str, dimension: int | None = None, n
     if metric != "cosine":
         return rows
     squares = np.einsum("nd,nd->n", rows, rows, dtype=np.float64)
-    # Float32 unit vectors are off by about 1e-7; dividing again would only move their last bits.
+    # Float32 unit vectors are off by about 1e-7; dividing again would only change their last bits.
     uneven = (squares > 0) & (np.abs(squares - 1) > 1e-6)
     if not uneven.any():
         return rows
@@ -55,8 +55,8 @@ def prepare(vectors: npt.ArrayLike, metric: str, dimension: int | None = None, n
 def exact_scores(query: Floats, rows: Floats, metric: str) -> Floats:
     """Scores (m,) float32 of prepared `rows` (m, dim) against one prepared `query` (dim,); higher is better.
 
-    Summed in float64, so that equal vectors score equal wherever they lie and in whatever batch they are asked for;
-    a BLAS product does not promise that, and ties are then not ties.
+    Summed in float64, so that equal vectors score equal at any row and in any batch; a BLAS product does not
+    guarantee that, and ties would break.
     """
     wide = query.astype(np.float64)
     scores = np.empty(len(rows), dtype=np.float32)

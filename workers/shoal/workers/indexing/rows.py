@@ -1,6 +1,4 @@
-"""Applied rows in memory: what a segment carries. Their file form lives in segment_file.py, their wire form in
-service.py.
-"""
+"""The rows of a segment in memory. Their file form is in files/arrow_rows.py, their wire form in messages.py."""
 
 from __future__ import annotations
 
@@ -13,9 +11,9 @@ from shoal.workers.indexing.metric import Bools, Floats, Ints
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Row i is document ids[i] at versions[i]; it has the next vector unless deleted[i]. Later rows come after earlier.
+    """Row i is document ids[i] at versions[i]; it has the next vector unless deleted[i]. Rows apply in order.
 
-    Raises ValueError naming the field when lengths disagree, an id is empty or a version is below 1.
+    Raises ValueError naming the field when lengths differ, an id is empty or a version is below 1.
     """
 
     ids: list[str]
@@ -46,10 +44,10 @@ class Rows:
 
     @property
     def dimension(self) -> int:
-        """Components of each vector."""
+        """Number of components of each vector."""
         return self.vectors.shape[1]
 
     @property
     def size(self) -> int:
-        """About how many bytes this takes in memory."""
+        """Approximate bytes in memory."""
         return self.vectors.nbytes + sum(map(len, self.ids)) + 80 * len(self.ids)

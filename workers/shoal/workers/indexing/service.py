@@ -1,4 +1,4 @@
-"""IndexService over a ShardHost: deadlines, threads and status codes. What a shard does lives in host.py and below."""
+"""IndexService over a ShardHost: deadlines, threads and status codes. The logic of shards is in host.py."""
 
 # grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
 from __future__ import annotations
@@ -26,10 +26,10 @@ T = TypeVar("T")
 
 
 class IndexServicer(index_pb2_grpc.IndexServiceServicer):
-    """Numeric work runs on `threads` threads; as many others apply and write, so that no search waits behind a sync.
+    """Searches run on `threads` threads; as many others stage and sync, so that no search waits behind a sync.
 
     Statuses: NOT_FOUND for a shard that is not open, INVALID_ARGUMENT for bad input, FAILED_PRECONDITION for a stale
-    epoch, DEADLINE_EXCEEDED for a segment that did not come in time, UNAVAILABLE when storage fails.
+    epoch, DEADLINE_EXCEEDED for a segment that did not arrive in time, UNAVAILABLE when storage fails.
     """
 
     def __init__(self, host: ShardHost, threads: int) -> None:
@@ -42,7 +42,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         index_pb2_grpc.add_IndexServiceServicer_to_server(self, server)
 
     def close(self) -> None:
-        """Drops queued work and waits for what runs. Call it after the server has stopped."""
+        """Drops queued work and waits for running work. Call it after the server has stopped."""
         for pool in (self._readers, self._writers):
             pool.shutdown(wait=True, cancel_futures=True)
 
@@ -102,7 +102,7 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         return await _answer(self._readers, work, context)
 
     async def _reach(self, key: tuple[int, int], ordinal: int, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        """Waits, on no thread, until searches of a shard see segment `ordinal`; aborts the call when time is up."""
+        """Waits, without a thread, until searches of a shard see segment `ordinal`; aborts the call at its deadline."""
         left = context.time_remaining()
         patience = LONGEST_WAIT_S if left is None else left
         try:
@@ -110,20 +110,20 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         except UnknownShard as error:
             await context.abort(grpc.StatusCode.NOT_FOUND, str(error))
         except TimeoutError:
-            message = f"shard {key[0]}/{key[1]} does not show segment {ordinal} after {patience:.3f} s"
+            message = f"shard {key[0]}/{key[1]} did not reach segment {ordinal} within {patience:.3f} s"
             await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, message)
 
 
 async def _answer(pool: Executor, work: Callable[[], T], context: grpc.aio.ServicerContext[Any, Any]) -> T:
     """The result of `work` on a thread of `pool`, or the call aborted with the status of its error.
 
-    A call that is cancelled or past its deadline while it queues for a thread is never run.
+    A call that is cancelled or passes its deadline while it waits for a thread is never run.
     """
     left = context.time_remaining()
     deadline = math.inf if left is None else time.monotonic() + left
 
     def work_in_time() -> T:
-        # The cancellation of a call that is over may come later than a free thread.
+        # A thread may become free before the cancellation of an expired call arrives.
         if time.monotonic() >= deadline:
             raise TimeoutError
         return work()

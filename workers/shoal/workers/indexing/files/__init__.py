@@ -1,1 +1,1 @@
-"""A shard on storage: segments, sealed indexes, sealing, and clearing up."""
+"""A shard on storage: segments, sealed indexes, sealing, and garbage collection."""

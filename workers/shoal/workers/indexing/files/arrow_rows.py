@@ -14,7 +14,7 @@ FORMAT = 1
 ROW_FIELDS = (
     pa.field("id", pa.string(), nullable=False),
     pa.field("version", pa.int64(), nullable=False),
-    # Null where the row is a deletion, which then takes no room.
+    # Null for a deletion, which then takes no space.
     pa.field("vector", pa.large_list(pa.field("item", pa.float32(), nullable=False))),
 )
 
@@ -29,7 +29,7 @@ def row_columns(rows: Rows) -> list[pa.Array]:
 
 
 def rows_in(batch: pa.RecordBatch, dimension: int) -> Rows:
-    """The rows in a batch of ROW_FIELDS; vectors are a view of its memory. Raises ValueError when they do not fit."""
+    """The rows in a batch of ROW_FIELDS; vectors are a view of its memory. Raises ValueError if the size does not match."""
     vectors = batch.column("vector")
     flat = vectors.flatten().to_numpy()
     deleted = vectors.is_null().to_numpy(zero_copy_only=False)
@@ -44,8 +44,8 @@ def rows_in(batch: pa.RecordBatch, dimension: int) -> Rows:
 
 
 def check_metadata(found: Mapping[bytes, bytes] | None, expected: Mapping[str, str]) -> None:
-    """Raises ValueError naming the first entry of a file's metadata that is not as expected."""
+    """Raises ValueError naming the first metadata entry of a file that differs from the expected one."""
     for key, value in expected.items():
         held = (found or {}).get(key.encode(), b"").decode(errors="replace")
         if held != value:
-            raise ValueError(f"{key} is {held!r}, wanted {value!r}")
+            raise ValueError(f"{key} is {held!r}, expected {value!r}")

@@ -1,4 +1,4 @@
-"""Clears a generation's folder of files that no manifest names: leftovers of crashes, and what sealing has replaced."""
+"""Deletes files of a generation that no manifest names: leftovers of crashes, and files that sealing has replaced."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from shoal.workers.indexing.files.storage import Storage
 def collect_garbage(storage: Storage, generation: int, named: AbstractSet[str], now_s: float, grace_s: float) -> list[str]:
     """Deletes files of a generation that are not `named` and were last changed over `grace_s` ago; returns their paths.
 
-    The grace covers files that are staged but not committed yet, and those that a worker is about to read: `named` must
-    have been read from the ledger before this call. With no names and no grace the whole generation goes.
+    The grace period protects files that are staged but not committed yet, and files that a worker is about to read:
+    `named` must have been read from the ledger before this call. Without names and grace, all files are deleted.
     """
     gone = [
         file.path for file in storage.list(str(generation)) if file.path not in named and now_s - file.modified_s >= grace_s

@@ -1,6 +1,6 @@
 """A sealed part as one immutable Arrow IPC file: live rows with prepared vectors, deletions, and the index's own bytes.
 
-The first batch holds the rows; a second, of one row, holds the bytes that the kind of index dumped.
+The first batch holds the rows; a second, of one row, holds the bytes that the index dumped.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def write_sealed(
 
 
 def read_sealed(storage: Storage, manifest: ManifestInfo, sealed: SealedInfo) -> SealedPart:
-    """The sealed part of `manifest`; raises DamagedFile when the file is not what the manifest says."""
+    """The sealed part of `manifest`; raises DamagedFile when the file does not match the manifest."""
     spec = manifest.spec
     data = storage.read(sealed.path, sealed.checksum)
     try:
@@ -54,8 +54,8 @@ def read_sealed(storage: Storage, manifest: ManifestInfo, sealed: SealedInfo) ->
         blob = reader.get_batch(1).column("index")[0].as_buffer()
         live = len(rows.vectors)
         if rows.deleted[:live].any():
-            raise ValueError("deletions are not behind the live rows")
-        # Versions are copied: a view of them would hold the whole file in memory for as long as the shard is open.
+            raise ValueError("deletions come before live rows")
+        # Versions are copied: a view would keep the whole file in memory while the shard is open.
         versions = rows.versions.copy()
         return SealedPart(
             through=sealed.through,

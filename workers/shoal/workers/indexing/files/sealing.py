@@ -15,11 +15,11 @@ from shoal.workers.indexing.shard.shard import Snapshot
 
 
 def seal(storage_root: str, manifest: ManifestInfo, threads: int = 1) -> SealedInfo:
-    """Writes the sealed file that stands for all of `manifest`, not named by any manifest yet.
+    """Writes a sealed file that replaces all files of `manifest`; no manifest names it yet.
 
-    Dead rows are left out. The versions of deletions stay: a segment that comes later may carry an older row of a
-    deleted document, and without them that row would bring it back. With one thread the same input gives the same index.
-    Raises DamagedFile when a file of the manifest is, ValueError when the manifest is empty, OSError when storage fails.
+    Dead rows are left out. The versions of deletions stay: a later segment may hold an older row of a deleted document,
+    which would otherwise bring it back. With one thread the same input gives the same index.
+    Raises DamagedFile for a damaged file, ValueError for an empty manifest, OSError when storage fails.
     """
     if manifest.through == 0:
         raise ValueError(f"shard {manifest.generation}/{manifest.shard} has nothing to seal")
@@ -57,7 +57,7 @@ def _live_rows(snapshot: Snapshot) -> tuple[list[str], Ints, Floats]:
         versions = np.concatenate([versions, sealed.versions[kept]])
         vectors = np.concatenate([vectors, sealed.index.vectors(kept)])
     order = sorted(range(len(ids)), key=ids.__getitem__)
-    return [ids[place] for place in order], versions[order], vectors[order]
+    return [ids[row] for row in order], versions[order], vectors[order]
 
 
 def _deletions(snapshot: Snapshot) -> dict[str, int]:

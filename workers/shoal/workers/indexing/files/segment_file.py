@@ -1,4 +1,4 @@
-"""A segment as an immutable Arrow IPC file: applied rows in order, and whose they are."""
+"""A segment as an immutable Arrow IPC file: rows in order, and the shard they belong to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shoal.workers.indexing.rows import Rows
 
 
 def write_segment(storage: Storage, generation: int, shard: int, ordinal: int, rows: Rows, epoch: int = 0) -> SegmentInfo:
-    """Writes rows under a name that no other attempt at this ordinal shares. Raises OSError when storage fails."""
+    """Writes rows to a file name that is unique to this attempt. Raises OSError when storage fails."""
     path = f"{generation}/{shard}/segment-{ordinal:010d}-{epoch}-{secrets.token_hex(4)}.arrow"
     metadata = _metadata(generation, shard, ordinal, rows.dimension)
     sink = pa.BufferOutputStream()
@@ -24,7 +24,7 @@ def write_segment(storage: Storage, generation: int, shard: int, ordinal: int, r
 
 
 def read_segment(storage: Storage, manifest: ManifestInfo, segment: SegmentInfo) -> Rows:
-    """The rows of a segment of `manifest`; raises DamagedFile when the file is not what the manifest says."""
+    """The rows of a segment of `manifest`; raises DamagedFile when the file does not match the manifest."""
     data = storage.read(segment.path, segment.checksum)
     try:
         reader = pa.ipc.open_file(data)

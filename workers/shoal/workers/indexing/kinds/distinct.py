@@ -12,7 +12,7 @@ from shoal.workers.indexing.metric import Floats, Ints
 
 @dataclass(frozen=True, slots=True)
 class Distinct:
-    """Rows 0..n-1 grouped into nodes 0..m-1 of equal vectors; nodes are numbered by their first row."""
+    """Rows 0..n-1 grouped into nodes 0..m-1 of equal vectors; nodes are in the order of their first rows."""
 
     node_of_row: Ints
     first_rows: Ints

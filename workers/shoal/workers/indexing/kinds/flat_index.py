@@ -1,4 +1,4 @@
-"""The exact index: every row is looked at. It serves small shards and is the oracle for the approximate kinds."""
+"""The exact index: it scans every row. It serves small shards and is the oracle for the approximate kinds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shoal.workers.indexing.metric import Floats, Ints
 
 
 class FlatIndex:
-    """See VectorIndex; the rows found are exact too."""
+    """See VectorIndex; the choice of rows is exact too."""
 
     def __init__(self, vectors: Floats, metric: str) -> None:
         self._vectors = vectors

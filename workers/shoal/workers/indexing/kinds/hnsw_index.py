@@ -1,4 +1,4 @@
-"""The graph index: hnswlib behind VectorIndex, with its traps (throwing queries, unsaved ef, equal vectors) kept inside."""
+"""The graph index: hnswlib behind VectorIndex, which hides its pitfalls: throwing queries, unsaved ef, equal vectors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EF_CONSTRUCTION = 200
 EF_SEARCH = 128
 _SEED = 100
 _EXACT_ROWS = 1024
-"""Up to here a scan is as quick as the graph, and exact."""
+"""Up to this many rows a scan is as fast as the graph, and exact."""
 
 
 class HnswIndex:
@@ -30,8 +30,8 @@ class HnswIndex:
         self._graph = graph
         self._distinct = distinct
         self._metric = metric
-        # ef belongs to the index and not to the query, so it is set here once and never while others search; it is
-        # not part of the saved file either.
+        # ef belongs to the index, not to the query, so it is set once here and never during searches; it is not saved
+        # in the file either.
         self._graph.set_ef(EF_SEARCH)
         self._graph.set_num_threads(1)
 
@@ -63,7 +63,7 @@ class HnswIndex:
             except RuntimeError as error:
                 raise ValueError(f"hnsw blob is not a graph: {error}") from None
         if graph.get_current_count() != nodes:
-            raise ValueError(f"hnsw blob has {graph.get_current_count()} nodes, wanted {nodes}")
+            raise ValueError(f"hnsw blob has {graph.get_current_count()} nodes, expected {nodes}")
         return cls(graph, distinct, metric)
 
     def dump(self) -> bytes:
@@ -86,7 +86,7 @@ class HnswIndex:
         try:
             labels, _ = self._graph.knn_query(queries, k=beam, num_threads=1)
         except RuntimeError:
-            # It throws for the whole batch when one query reaches fewer than k nodes.
+            # hnswlib throws for the whole batch when one query reaches fewer than k nodes.
             return self._exact(queries, k)
         found: list[Candidates] = []
         for query, near in zip(queries, labels.astype(np.int64), strict=True):

@@ -1,4 +1,4 @@
-"""The kinds of index by name, each imported only when it is used, since hnswlib and faiss are heavy."""
+"""The kinds of index by name, each imported on first use, because hnswlib and faiss are heavy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ KINDS = tuple(_CLASSES)
 def index_class(kind: str) -> type[VectorIndex]:
     """The class of a kind; raises ValueError listing the kinds when there is none of that name."""
     if kind not in _CLASSES:
-        raise ValueError(f"index kind {kind!r} is unknown; known are {', '.join(KINDS)}")
+        raise ValueError(f"index kind {kind!r} is unknown; use one of {', '.join(KINDS)}")
     module, name = _CLASSES[kind].split(":")
     return getattr(import_module(f"shoal.workers.indexing.kinds.{module}"), name)
 
@@ -26,7 +26,7 @@ def index_class(kind: str) -> type[VectorIndex]:
 def check_spec(spec: IndexSpec) -> IndexSpec:
     """Returns `spec`; raises ValueError when its kind or metric is unknown or its dimension is below 1."""
     if spec.kind not in _CLASSES:
-        raise ValueError(f"index kind {spec.kind!r} is unknown; known are {', '.join(KINDS)}")
+        raise ValueError(f"index kind {spec.kind!r} is unknown; use one of {', '.join(KINDS)}")
     check_metric(spec.metric)
     if spec.dimension < 1:
         raise ValueError(f"dimension {spec.dimension} is below 1")

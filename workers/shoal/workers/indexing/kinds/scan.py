@@ -84,7 +84,7 @@ def _rough_scores(queries: Floats, rows: Floats, metric: str) -> tuple[Floats, F
 
 
 def _pick(rough: Floats, k: int, floor: float, slack: float) -> Ints:
-    """Places of all that may be among the k best, given that only scores from `floor` up still matter."""
+    """Indexes of all rows that may be among the k best, given that only scores of at least `floor` matter."""
     if k < len(rough):
         floor = max(floor, float(np.partition(rough, len(rough) - k)[len(rough) - k]))
     return np.flatnonzero((rough >= floor - slack) & (rough > -np.inf))

@@ -1,4 +1,4 @@
-"""What every kind of index promises. The kinds themselves live in their own files and are named in kinds.py."""
+"""The interface of every index kind. Each kind has its own module and is listed in registry.py."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from shoal.workers.indexing.metric import Floats, Ints
 class VectorIndex(Protocol):
     """An immutable index over prepared rows 0..n-1, safe to search from many threads at once.
 
-    It is built once and never changed: no library here can be searched safely while it is updated. n may be 0, rows
-    may be equal to each other, and no search raises for want of rows.
+    It is built once and never changed: no library used here can be searched safely while it is updated. n may be 0, rows
+    may be equal to each other, and a search never raises because there are too few rows.
     """
 
     @classmethod
@@ -23,7 +23,7 @@ class VectorIndex(Protocol):
     def load(cls, blob: bytes | memoryview, vectors: Floats, metric: str) -> Self:
         """The index that `dump` wrote, over the same prepared `vectors` (n, dim); raises ValueError for other bytes.
 
-        A kind that keeps the vectors inside the blob does not hold on to `vectors`.
+        A kind that keeps the vectors inside the blob does not keep a reference to `vectors`.
         """
         ...
 

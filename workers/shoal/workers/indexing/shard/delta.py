@@ -1,4 +1,4 @@
-"""The exact part of a shard: vectors newer than the sealed index, appended beside readers that hold older views."""
+"""The exact part of a shard: vectors newer than the sealed index, appended while readers hold older views."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Held:
     row: int
 
 
-class _Shelf:
-    """Growing arrays that successive views share. Only places beyond every view's end are ever written."""
+class _Buffer:
+    """Growing arrays that successive views share. Only rows beyond the end of every view are ever written."""
 
     def __init__(self, capacity: int, dimension: int) -> None:
         self.vectors = np.empty((capacity, dimension), dtype=np.float32)
@@ -40,45 +40,45 @@ class Delta:
 
     count: int
     alive: Bools
-    """(count,): false where a row was replaced or deleted."""
+    """(count,): False where a row was replaced or deleted."""
     held: Mapping[str, Held]
-    """Every id that a segment above the sealed part has touched."""
-    _shelf: _Shelf
+    """Every id that a segment above the sealed part has changed."""
+    _buffer: _Buffer
 
     @classmethod
     def empty(cls, dimension: int) -> Self:
         """No rows."""
-        return cls(0, np.empty(0, dtype=np.bool_), {}, _Shelf(_FIRST_CAPACITY, dimension))
+        return cls(0, np.empty(0, dtype=np.bool_), {}, _Buffer(_FIRST_CAPACITY, dimension))
 
     @property
     def vectors(self) -> Floats:
         """(count, dim) float32, prepared."""
-        return self._shelf.vectors[: self.count]
+        return self._buffer.vectors[: self.count]
 
     @property
     def versions(self) -> Ints:
         """(count,) int64."""
-        return self._shelf.versions[: self.count]
+        return self._buffer.versions[: self.count]
 
     def id_at(self, row: int) -> str:
         """The document of a row."""
-        return self._shelf.ids[row]
+        return self._buffer.ids[row]
 
     def extended(self, ids: Sequence[str], versions: Ints, vectors: Floats, alive: Bools, held: Mapping[str, Held]) -> Self:
-        """A view with more rows: `vectors` (m, dim) are prepared; `alive` (count + m,) and `held` speak for all rows."""
+        """A view with more rows: `vectors` (m, dim) are prepared; `alive` (count + m,) and `held` cover all rows."""
         total = self.count + len(ids)
-        shelf = self._shelf
-        if total > len(shelf.vectors):
-            shelf = _Shelf(max(total, 2 * len(shelf.vectors)), shelf.vectors.shape[1])
-            shelf.vectors[: self.count] = self.vectors
-            shelf.versions[: self.count] = self.versions
-            shelf.ids = self._shelf.ids[: self.count]
-        # An extension that was begun and given up leaves rows beyond this view's end; no reader has seen them.
-        del shelf.ids[self.count :]
-        shelf.ids.extend(ids)
-        shelf.vectors[self.count : total] = vectors
-        shelf.versions[self.count : total] = versions
-        return type(self)(total, alive, held, shelf)
+        buffer = self._buffer
+        if total > len(buffer.vectors):
+            buffer = _Buffer(max(total, 2 * len(buffer.vectors)), buffer.vectors.shape[1])
+            buffer.vectors[: self.count] = self.vectors
+            buffer.versions[: self.count] = self.versions
+            buffer.ids = self._buffer.ids[: self.count]
+        # An abandoned extension leaves rows beyond this view's end; no reader has seen them.
+        del buffer.ids[self.count :]
+        buffer.ids.extend(ids)
+        buffer.vectors[self.count : total] = vectors
+        buffer.versions[self.count : total] = versions
+        return type(self)(total, alive, held, buffer)
 
     def search(self, queries: Floats, k: int, metric: str) -> list[Candidates]:
         """The k best live rows of each prepared query and all that tie with the k-th; see scan."""

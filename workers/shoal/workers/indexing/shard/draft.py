@@ -1,4 +1,4 @@
-"""The next state of a shard while rows are applied to it: the version fence lives here, and nowhere else."""
+"""The next state of a shard while rows are applied to it. This is the only place that enforces version order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shoal.workers.indexing.shard.sealed_part import NO_ROW, SealedPart
 
 
 class Draft:
-    """Starts from one state and never touches it; `finish` gives the parts of the next one."""
+    """Starts from one state, which it never changes; `finish` returns the parts of the next one."""
 
     def __init__(self, spec: IndexSpec, sealed: SealedPart | None, sealed_alive: Bools, delta: Delta) -> None:
         self._spec = spec
@@ -26,9 +26,9 @@ class Draft:
         self._vectors: list[Floats] = []
 
     def apply(self, rows: Rows) -> None:
-        """Takes each row whose version is newer than what is held for its id; a deletion counts as held.
+        """Applies each row whose version is newer than the held one of its id; deletions are held too.
 
-        Raises ValueError when a vector is not finite or of another dimension; nothing is applied then.
+        Raises ValueError, and applies nothing, when a vector is not finite or has another dimension.
         """
         vectors = prepare(rows.vectors, self._spec.metric, self._spec.dimension, "rows.vectors")
         taken: list[int] = []
@@ -49,7 +49,7 @@ class Draft:
         self._vectors.append(vectors[taken])
 
     def _supersede(self, document_id: str, version: int) -> bool:
-        """Whether `version` is news for this id; if so the row it had is dead."""
+        """Whether `version` is newer than the held one of this id; if so, marks the old row as dead."""
         held = self._held.get(document_id)
         if held is not None:
             if version <= held.version:
@@ -68,7 +68,7 @@ class Draft:
         return True
 
     def finish(self) -> tuple[Bools, Delta]:
-        """Which sealed rows are alive, and the delta, once all that was applied is in."""
+        """Which sealed rows are alive, and the delta, after all applied rows."""
         fresh = [np.empty((0, self._spec.dimension), dtype=np.float32), *self._vectors]
         delta = self._delta.extended(
             self._ids,

@@ -23,15 +23,15 @@ class SealedPart:
     deleted_versions: Ints
 
     def find(self, document_id: str) -> tuple[int, int] | None:
-        """Version and row that are held for an id; the row is NO_ROW for a deletion. None when it is unknown."""
-        row = _place(self.ids, document_id)
+        """The version and row of an id; the row is NO_ROW for a deletion. None when the id is unknown."""
+        row = _index_of(self.ids, document_id)
         if row is not None:
             return int(self.versions[row]), row
-        place = _place(self.deleted_ids, document_id)
-        return None if place is None else (int(self.deleted_versions[place]), NO_ROW)
+        deletion = _index_of(self.deleted_ids, document_id)
+        return None if deletion is None else (int(self.deleted_versions[deletion]), NO_ROW)
 
 
-def _place(ordered: list[str], wanted: str) -> int | None:
-    # A bisection instead of a table: a table of a million ids would take as much memory as small vectors do.
-    place = bisect_left(ordered, wanted)
-    return place if place < len(ordered) and ordered[place] == wanted else None
+def _index_of(ordered: list[str], wanted: str) -> int | None:
+    # Bisection instead of a dict: a dict of a million ids would take as much memory as small vectors.
+    index = bisect_left(ordered, wanted)
+    return index if index < len(ordered) and ordered[index] == wanted else None

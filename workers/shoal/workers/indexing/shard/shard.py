@@ -1,4 +1,4 @@
-"""A shard in memory: sealed part, delta and tombstones, changed by one writer and searched by many. No disk, no network."""
+"""A shard in memory: sealed part, delta and tombstones, with one writer and many readers. No disk, no network."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shoal.workers.indexing.shard.sealed_part import NO_ROW, SealedPart
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """Answers of all queries one after another: query i has counts[i] entries, by score downwards, then by id."""
+    """Answers of all queries one after another: query i has counts[i] entries, by falling score, then by id."""
 
     counts: list[int]
     ids: list[str]
@@ -30,7 +30,7 @@ class Hits:
 
 @dataclass(frozen=True, slots=True)
 class ShardStats:
-    """Counts of a shard's parts; `sealed_rows` and `delta_rows` count the dead among them too."""
+    """Counts of a shard's parts; `sealed_rows` and `delta_rows` include dead rows."""
 
     through: int
     live: int
@@ -43,26 +43,26 @@ class ShardStats:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One whole state of a shard, never changed. Readers take it once and work on it throughout."""
+    """One immutable state of a shard. A reader takes it once and uses it throughout."""
 
     spec: IndexSpec
     sealed: SealedPart | None
     sealed_alive: Bools
-    """(sealed rows,): false where a newer segment replaced or deleted the row."""
+    """(sealed rows,): False where a newer segment replaced or deleted the row."""
     delta: Delta
     through: int
     segments: int
     damage_count: int = 0
-    """Of the manifest that this is the state of; see ManifestInfo."""
+    """That of the manifest this state was built from; see ManifestInfo."""
 
     @classmethod
     def empty(cls, spec: IndexSpec, sealed: SealedPart | None = None) -> Snapshot:
-        """A shard of the sealed part alone, or of nothing."""
+        """A shard that has only a sealed part, or nothing."""
         alive = np.ones(len(sealed.ids) if sealed else 0, dtype=np.bool_)
         return cls(spec, sealed, alive, Delta.empty(spec.dimension), sealed.through if sealed else 0, 0)
 
     def extended(self, segments: Sequence[tuple[int, Rows]], damage_count: int | None = None) -> Snapshot:
-        """The state after these (ordinal, rows), in order, under the manifest's `damage_count` (None keeps the present one).
+        """The state after these (ordinal, rows), in order, under the manifest's `damage_count` (None keeps the current one).
 
         Only the newest snapshot of a shard may be extended (see Delta). Raises ValueError for an ordinal out of order.
         """
@@ -91,7 +91,7 @@ class Snapshot:
         )
 
     def lookup(self, ids: Sequence[str]) -> list[int]:
-        """The version of each id's live vector, 0 where there is none."""
+        """The version of each id's live vector, 0 if it has none."""
         return [self._live_version(document_id) for document_id in ids]
 
     def _live_version(self, document_id: str) -> int:
@@ -121,15 +121,15 @@ class Snapshot:
         return hits
 
     def _search_sealed(self, queries: Floats, k: int) -> list[Candidates]:
-        """Live sealed rows of each query: the k nearest as the index finds them, all when there are fewer."""
+        """The k nearest live sealed rows of each query, as the index finds them; all if there are fewer."""
         count, live = len(self.sealed_alive), int(np.count_nonzero(self.sealed_alive))
         if self.sealed is None or live == 0:
             return [NOTHING] * len(queries)
         index, wanted, dead = self.sealed.index, min(k, live), count - live
         if dead > live:
-            # Sealing is overdue, and fetching past that many dead would cost more than looking at every row.
+            # Sealing is overdue: fetching past that many dead rows would cost more than a scan.
             return scan(index.block, count, queries, wanted, self.spec.metric, self.sealed_alive)
-        # Dead rows fill places, so as many more are fetched as are to be expected, and half as many again.
+        # Dead rows use up results: fetches 1.5 times the expected number of dead rows more, and 16.
         fetched = min(count, wanted + 16 + 3 * wanted * dead // (2 * live)) if dead else wanted
         rows, scores = index.search(queries, fetched)
         found: list[Candidates] = []
@@ -138,7 +138,7 @@ class Snapshot:
             if len(kept) == wanted:
                 found.append(Candidates(rows[i][kept], scores[i][kept]))
             else:
-                # The dead lie thick around this query: only a scan of the living gives all that were asked for.
+                # Too many dead rows around this query: only a scan finds all k live ones.
                 query = queries[i : i + 1]
                 found += scan(index.block, count, query, wanted, self.spec.metric, self.sealed_alive)
         return found

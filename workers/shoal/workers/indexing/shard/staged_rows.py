@@ -1,4 +1,4 @@
-"""Rows that were staged a moment ago, kept so that the sync that follows need not read their file back."""
+"""Recently staged rows, kept so that the following sync need not read their file."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StagedRows:
         self._lock = threading.Lock()
 
     def keep(self, checksum: str, rows: Rows) -> None:
-        """Keeps rows, and lets go of the oldest ones that no longer fit."""
+        """Keeps rows, and drops the oldest ones that no longer fit."""
         with self._lock:
             self._drop(checksum)
             self._rows[checksum] = rows
@@ -27,12 +27,12 @@ class StagedRows:
                 self._drop(next(iter(self._rows)))
 
     def find(self, checksum: str) -> Rows | None:
-        """The rows of the file with this checksum, if they are still here."""
+        """The rows of the file with this checksum, if they are still kept."""
         with self._lock:
             return self._rows.get(checksum)
 
     def forget(self, checksum: str) -> None:
-        """Lets go of rows that have been applied."""
+        """Drops rows that have been applied."""
         with self._lock:
             self._drop(checksum)
 
