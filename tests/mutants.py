@@ -42,6 +42,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "coverage.py": ("test_gateway_coverage",),
     "delta.py": ("test_shard",),
     "draft.py": ("test_shard",),
+    "liveness_events.py": ("test_liveness*",),
     "schedule.py": ("test_schedule",),
     "sealed_part.py": ("test_shard", "test_files"),
     "shard.py": ("test_shard", "test_host"),
