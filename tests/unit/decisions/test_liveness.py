@@ -245,7 +245,8 @@ def test_one_that_waits_for_resources_is_never_replaced() -> None:
     assert process.liveness.state is LivenessState.WAITING and process.effects == [Announce()]
 
 
-def test_one_that_is_not_found_is_started_again_now_and_then() -> None:
+@pytest.mark.parametrize("answer", [NoRoomFound("full"), Missing("down"), Crashed()])
+def test_one_that_is_not_found_is_started_again_now_and_then(answer: Event) -> None:
     process, locates, counts = Process(), 0, []
     for _ in range(1000):
         if isinstance(process.request, Start):
@@ -253,7 +254,7 @@ def test_one_that_is_not_found_is_started_again_now_and_then() -> None:
             locates = 0
         elif isinstance(process.request, Locate):
             locates += 1
-        process.answer({Start: Started(), Locate: NoRoomFound("full")}.get(type(process.request), Paused()))
+        process.answer({Start: Started(), Locate: answer}.get(type(process.request), Paused()))
     assert counts[:3] == [0, POLICY.locates_per_start, POLICY.locates_per_start]
 
 

@@ -40,7 +40,7 @@ from shoal.cluster.decisions.liveness_events import (
 
 @dataclass(frozen=True, slots=True)
 class LivenessPolicy:
-    """The times and counts that liveness goes by."""
+    """Pauses, timeouts and limits of supervision."""
 
     probe_s: float = 0.5
     """Pause between two probes of a ready process."""
@@ -63,7 +63,7 @@ class LivenessPolicy:
     """A process that cannot be located this long, though the cluster has room for it, is replaced."""
 
     def silence_limit(self, was_ready: bool) -> tuple[int, float]:
-        """The number of silent probes after which an encoder is replaced, and the seconds that this stands for."""
+        """How many silent probes in a row replace an encoder, and how many seconds that is."""
         limit_s = self.hung_s if was_ready else self.hung_loading_s
         return math.ceil(limit_s / self.probe_timeout_s), limit_s
 
@@ -86,7 +86,7 @@ class LivenessStep(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Liveness:
-    """What is known of one process."""
+    """The supervision state of one process."""
 
     must_answer: bool
     """Encoders answer probes whatever they do. Index workers may be silent while they read large files."""
@@ -95,7 +95,7 @@ class Liveness:
     step: LivenessStep = LivenessStep.START
     state: LivenessState = LivenessState.STARTING
     detail: str = ""
-    """A reason or a loading model's progress, for people to read."""
+    """Why it is not ready, or how far its model has loaded; only displayed."""
     confirmed: Location | None = None
     """Where it answered last."""
     probed: Location | None = None
@@ -105,7 +105,7 @@ class Liveness:
     was_ready: bool = False
     """The process at `confirmed` has been ready."""
     silent_probes: int = 0
-    """In a row."""
+    """Consecutive."""
     missing_since_s: float | None = None
     """Since when it could not be located."""
     locates_left: int = 0
@@ -166,6 +166,8 @@ def advance(liveness: Liveness, event: Event, now_s: float, policy: LivenessPoli
         case LivenessStep.END, Crashed():
             # Its name is not free: it must be ended before another is started.
             return Transition(replace(liveness, step=LivenessStep.PAUSE_BEFORE_END), Pause(policy.locate_pause_s))
+        case LivenessStep.LOCATE, Crashed():
+            return _pause_before_locate(replace(liveness, locates_left=liveness.locates_left - 1), policy)
         case _, Crashed():
             return _pause_before_locate(liveness, policy)
     raise ValueError(f"{type(event).__name__} does not answer the step {liveness.step.value!r}")
@@ -177,7 +179,7 @@ def shown_state(state: LivenessState, draining: bool) -> LivenessState:
 
 
 def _suspected(liveness: Liveness, step: LivenessStep) -> Transition:
-    # Until a probe has looked it counts as unreachable: else the next callers would take its loss for one they caused.
+    # Unreachable until the next probe answers: otherwise the next callers would blame their own documents for the failure.
     if liveness.state is LivenessState.READY:
         liveness = replace(liveness, state=LivenessState.UNREACHABLE, detail="a call failed to reach it")
     ends_pause = (EndPause(),) if step is LivenessStep.PAUSE_BEFORE_PROBE else ()
@@ -246,7 +248,7 @@ def _seen(
 
 
 def _locate(liveness: Liveness, effects: tuple[Effect, ...] = ()) -> Transition:
-    """Looks for the process; once it has not been found often enough it is started again."""
+    """Locates the process, or starts it again when no attempts to locate it are left."""
     if liveness.locates_left <= 0:
         return Transition(replace(liveness, step=LivenessStep.START), Start(), effects)
     return Transition(replace(liveness, step=LivenessStep.LOCATE), Locate(), effects)
@@ -262,7 +264,7 @@ def _probe(liveness: Liveness, effects: tuple[Effect, ...] = ()) -> Transition:
 
 
 def _lost(liveness: Liveness, policy: LivenessPolicy, effects: tuple[Effect, ...] = ()) -> Transition:
-    """The process is not where it was: it is located anew."""
+    """The process is no longer where it was: it is located again."""
     gone = () if liveness.probed is None else (Disconnect(liveness.probed.address),)
     return _locate(replace(liveness, locates_left=policy.locates_per_start - 1), (*effects, *gone))
 
@@ -270,5 +272,5 @@ def _lost(liveness: Liveness, policy: LivenessPolicy, effects: tuple[Effect, ...
 def _replace(
     liveness: Liveness, step: LivenessStep, reason: str, now_s: float, effects: tuple[Effect, ...] = ()
 ) -> Transition:
-    liveness, told = _seen(liveness, LivenessState.UNREACHABLE, f"its process was ended: {reason}", now_s)
-    return Transition(replace(liveness, step=step), Replace(reason), (*effects, *told))
+    liveness, announced = _seen(liveness, LivenessState.UNREACHABLE, f"its process was ended: {reason}", now_s)
+    return Transition(replace(liveness, step=step), Replace(reason), (*effects, *announced))
