@@ -1,4 +1,4 @@
-"""The words that liveness is decided in: states, events that come in, requests and effects that go out."""
+"""The vocabulary of `liveness.py`: states, incoming events, outgoing requests and effects."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,7 +13,7 @@ class LivenessState(StrEnum):
     LOADING = "loading"
     READY = "ready"
     DRAINING = "draining"
-    """Shown for a ready process that finishes what it has and gets nothing new. Draining is decided by the pool."""
+    """Shown for a ready process that finishes its work and gets no more. The pool decides what drains."""
     UNREACHABLE = "unreachable"
     FAILED = "failed"
 
@@ -32,7 +32,7 @@ class Location:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The process exists: it was created or was there already."""
+    """The process exists: it was created, or existed before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class ProbeAnswered:
-    """The process said how it is: loading, ready or failed."""
+    """The process reported its state: loading, ready or failed."""
 
     state: LivenessState
     detail: str = ""
@@ -78,12 +78,12 @@ class ProbeRefused:
 
 @dataclass(frozen=True, slots=True)
 class Suspected:
-    """Someone's call to the process failed."""
+    """A call to the process failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A pause has passed, or was cut short."""
+    """A pause is over, or was cut short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Crashed:
-    """The request failed in a way nobody foresaw; supervision must go on."""
+    """The request failed because of a defect; supervision must go on."""
 
 
 Event = (
@@ -169,7 +169,7 @@ class Announce:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Close the channel to an address that is gone."""
+    """Close the channel to an address where the process no longer runs."""
 
     address: str
 

@@ -1,6 +1,6 @@
 """How many replicas a model should have, and which ones to add or end. Pure: loads and times in, counts and indices out.
 
-A pool grows at once when work piles up, and shrinks only when fewer replicas have sufficed for long, so it never flaps.
+A pool grows at once when work piles up, and shrinks only when fewer replicas have sufficed for a while, so it never flaps.
 """
 
 import math
@@ -38,7 +38,7 @@ class ScalingPolicy:
 
 @dataclass(frozen=True, slots=True)
 class PoolLoad:
-    """The work that waits for one model now, and the replicas that are there for it."""
+    """The work that waits for one model, and the replicas that serve it."""
 
     waiting_tokens: float = 0.0
     """At the replicas and in the ledger."""

@@ -30,7 +30,7 @@ class SealPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Sealing:
-    """What is known of one shard's sealing."""
+    """The sealing state of one shard."""
 
     stats: SealingStats | None = None
     """The latest; None when they are out of date."""
@@ -38,7 +38,7 @@ class Sealing:
     not_before_s: float = 0.0
     """The next merge does not start before this."""
     reminder_s: float | None = None
-    """When the reminder that was asked for comes."""
+    """When the requested reminder comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Synced:
 
 @dataclass(frozen=True, slots=True)
 class SealCommitted:
-    """The ledger names the new sealed index; the stats are those of before."""
+    """The ledger names the new sealed index; the stats are out of date until the next sync."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ def advance_sealing(
 ) -> tuple[Sealing, SealAction | None]:
     """The state after an event, and what to do. `now_s` never falls.
 
-    Every event leads to the same question, the end of a merge too: rows that came during it may need the next one.
+    Every event may start a merge, the end of the previous one too: rows written meanwhile may already need the next.
     """
     match event:
         case Synced(stats):

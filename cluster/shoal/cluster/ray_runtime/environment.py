@@ -8,7 +8,7 @@ ADDRESS_VARIABLE = "RAY_ADDRESS"
 
 
 def joins_cluster() -> bool:
-    """Whether the user names a Ray cluster to join; else Ray runs on this machine for as long as the command does."""
+    """Whether the user names a Ray cluster to join. If not, Ray is started here and ends with the command."""
     return ADDRESS_VARIABLE in os.environ
 
 

@@ -59,7 +59,7 @@ def joined_ray(cores: int) -> Iterator[None]:
 
 
 def _shipped_code() -> dict[str, Any]:
-    """Sends this code to workers on other machines, unless the submitter of the job has said what they get."""
+    """Ships this code to workers on other machines, unless the submitted job ships its own."""
     submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
     return {} if "py_modules" in submitted else {"py_modules": list(shoal.__path__)}
 
@@ -92,14 +92,14 @@ def _silence_worker_deaths() -> None:
 
 @contextlib.contextmanager
 def _stderr_closed() -> Iterator[None]:
-    """Ray's core writes to stderr how much it will log. Errors are raised, so nothing is lost."""
+    """Hides the notice about logging that Ray's core writes to stderr. Errors are raised, so none is hidden."""
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    saved = os.dup(2)
+    null = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)

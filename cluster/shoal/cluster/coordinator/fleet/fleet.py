@@ -1,4 +1,4 @@
-"""What the coordinator needs from whatever runs worker processes: Ray in a cluster, plain objects in tests."""
+"""The interface to whatever runs worker processes: Ray in a cluster, plain objects in tests."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -12,7 +12,7 @@ class FleetError(Exception):
 
 
 class NoRoom(FleetError):
-    """The cluster has no free resources for a process; it starts as soon as it has.
+    """The cluster has no free resources for a process; it starts as soon as there are.
 
     The message says what is missing, such as "for 1 GPU: 0 of 2 are free".
     """

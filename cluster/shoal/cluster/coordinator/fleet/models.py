@@ -10,7 +10,7 @@ ENCODER_PREFIX = "encoder-"
 
 
 def encoder_member(model: str, index: int) -> Member:
-    """A replica of a model, by its index from 0; names are stable, readable and safe for any model string."""
+    """A replica of a model, by its index from 0. Names are stable, readable and safe for any model string."""
     return Member(f"{_stem(model)}{index}", "encoder", model)
 
 

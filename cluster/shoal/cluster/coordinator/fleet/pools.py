@@ -40,7 +40,7 @@ MIN_DRAIN_S = 1.0
 DRAIN_TIMEOUT_S = 60.0
 """Work that is not finished by then is retried on other replicas."""
 TOKENS_PER_TEXT = 100.0
-"""Assumed until a replica has measured it."""
+"""Assumed until a replica has measured its own mean."""
 MAX_BACKLOG_COUNTED = 1_000_000
 ADOPTION_TRIES = 10
 NO_ROOM_RETRY_MS = 1000
@@ -110,7 +110,7 @@ class EncoderPools:
                 return one
         failed = [one for one in replicas if one.state is LivenessState.FAILED]
         if not failed:
-            # It keeps waiting for resources, so that a cluster that can grow sees what is requested.
+            # It keeps waiting for resources, so that an autoscaler sees the request.
             self._retained.use(model, time.monotonic())
             raise Unavailable(f"model {model!r} waits {replicas[0].detail}", retry_after_ms=NO_ROOM_RETRY_MS)
         # If nothing else uses it, the failed replicas end, and the next request loads the model again.
@@ -259,7 +259,7 @@ class EncoderPools:
             await self._supervisor.remove(one.member.name)
 
     async def _adopt(self, name: str) -> None:
-        """Asks a replica for its model, which no collection uses: someone embeds with it directly."""
+        """Asks a replica for its model. No collection uses it, so it serves direct embedding."""
         member = Member(name, "encoder")
         for _ in range(ADOPTION_TRIES):
             try:

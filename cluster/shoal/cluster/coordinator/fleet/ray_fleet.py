@@ -20,7 +20,7 @@ from shoal.workers.indexing import DamagedFile, IndexWorkerActor, ManifestInfo, 
 
 LOCATE_TIMEOUT_S = 0.5
 START_S = 5.0
-"""How long an actor may take to start once it has its resources; until then a lack of resources is not reported."""
+"""How long an actor may take to start once it has its resources. Before that, a lack of resources is not reported."""
 STOP_TIMEOUT_S = 5.0
 """How long an actor has to finish its calls in flight, and then Ray to end it."""
 SEAL_TIMEOUT_S = 3600.0
@@ -38,9 +38,9 @@ class RayFleet:
         self._settings = settings
         self._namespace = namespace
         self._pending: dict[str, list[Any]] = {}
-        """Calls for the address of an actor that it has not answered yet. Kept, so that they do not pile up at the actor."""
+        """Unanswered calls for an actor's address and process id. Kept, so that they do not pile up at the actor."""
         self._missing_since_s: dict[str, float] = {}
-        """By name of the actor."""
+        """By actor name; on the monotonic clock."""
         self._lock = threading.Lock()
 
     def start(self, member: Member) -> None:
@@ -70,13 +70,13 @@ class RayFleet:
     def locate(self, member: Member) -> Location:
         """Asks the actor for its address without waiting long; a later call may get the answer."""
         try:
-            asked = self._ask(member)
-            ready, _ = ray.wait(asked, num_returns=len(asked), timeout=LOCATE_TIMEOUT_S)
-            if len(ready) < len(asked):
+            calls = self._address_calls(member)
+            ready, _ = ray.wait(calls, num_returns=len(calls), timeout=LOCATE_TIMEOUT_S)
+            if len(ready) < len(calls):
                 self._check_room(member)
                 raise FleetError(f"{member.name} has not started yet")
             self._forget(member)
-            address, pid = ray.get(asked)
+            address, pid = ray.get(calls)
         except (RayError, ValueError) as error:
             self._forget(member)
             self._check_room(member)
@@ -130,13 +130,13 @@ class RayFleet:
         except RayError as error:
             raise FleetError(_line(error)) from error
 
-    def _ask(self, member: Member) -> list[Any]:
+    def _address_calls(self, member: Member) -> list[Any]:
         with self._lock:
-            asked = self._pending.get(member.name)
-            if asked is None:
+            calls = self._pending.get(member.name)
+            if calls is None:
                 handle = self._handle(member)
-                asked = self._pending[member.name] = [handle.address.remote(), handle.pid.remote()]
-        return asked
+                calls = self._pending[member.name] = [handle.address.remote(), handle.pid.remote()]
+        return calls
 
     def _forget(self, member: Member) -> None:
         with self._lock:

@@ -23,7 +23,7 @@ class SupervisedProcess:
     load: ReplicaLoad = field(default_factory=ReplicaLoad)
     meter: LoadMeter = field(default_factory=LoadMeter)
     draining: bool = False
-    """It finishes what it has, gets nothing new, and is ended then."""
+    """It finishes its work, gets no more, and is then ended."""
     resume: asyncio.Event = field(default_factory=asyncio.Event)
     """Set to cut a pause between probes short."""
     task: asyncio.Task[None] | None = None
@@ -35,7 +35,7 @@ class SupervisedProcess:
 
     @property
     def shown_state(self) -> LivenessState:
-        """The state as users see it: draining is one."""
+        """The state as users see it, which may be draining."""
         return shown_state(self.state, self.draining)
 
     @property
@@ -45,7 +45,7 @@ class SupervisedProcess:
 
     @property
     def detail(self) -> str:
-        """A reason or a loading model's progress, for people to read."""
+        """Why it is not ready, or how far its model has loaded; only displayed."""
         return self.liveness.detail
 
     @property

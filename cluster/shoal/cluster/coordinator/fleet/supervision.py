@@ -1,4 +1,4 @@
-"""Keeps every worker process running: starts it, finds it, probes it, and replaces it when it hangs.
+"""Keeps every worker process running: starts, locates and probes it, and replaces it when it hangs.
 
 Ray restarts processes that die; this module detects that and notifies its listener. What to do is decided in
 `decisions/liveness.py` and carried out here.
@@ -146,12 +146,12 @@ class Supervisor:
             await self._change.wait_for(condition)
 
     async def announce(self) -> None:
-        """Makes all waiters check their conditions again: something outside has changed."""
+        """Makes all waiters check their conditions again, because something outside has changed."""
         async with self._change:
             self._change.notify_all()
 
     async def close(self) -> None:
-        """Stops supervising; the processes go on."""
+        """Stops supervising; the processes keep running."""
         tasks = [*self._tasks, *(process.task for process in self._processes.values() if process.task is not None)]
         for task in tasks:
             task.cancel()
@@ -225,14 +225,14 @@ class Supervisor:
             if process.member.kind == "index":
                 await self._describe_shards(address)
                 return ProbeAnswered(LivenessState.READY)
-            return self._take(process, await self._describe_model(address))
+            return self._store_report(process, await self._describe_model(address))
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return ProbeSilent()
             return ProbeRefused(error.details() or error.code().name)
 
-    def _take(self, process: SupervisedProcess, reply: encoder_pb2.DescribeModelResponse) -> ProbeAnswered:
-        """Keeps what an encoder said about itself."""
+    def _store_report(self, process: SupervisedProcess, reply: encoder_pb2.DescribeModelResponse) -> ProbeAnswered:
+        """Stores what an encoder reports about itself."""
         process.device = reply.device
         if reply.state == encoder_pb2.ENCODER_STATE_READY:
             process.fingerprint, process.dimension = reply.fingerprint, reply.dimension

@@ -1,4 +1,4 @@
-"""Places shards on index workers, and syncs the replicas that are behind, after any change or crash."""
+"""Places shards on index workers, and syncs replicas that are behind after any change or crash."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHECK_EVERY_S = 1.0
 LOST_WORKER_S = 30.0
 """The shards of an index worker that has not been ready for this long move to others."""
 REPLICAS = 1
-"""Of each shard. The ledger and the routing table have room for one so far."""
+"""Replicas of each shard. The ledger and the routing table hold only one so far."""
 
 
 class PlacementLoop:

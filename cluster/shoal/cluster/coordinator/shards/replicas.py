@@ -26,7 +26,7 @@ class ReplicaCalls:
         self._epoch = epoch
 
     def up(self, shard: ServedShard) -> list[ShardReplica]:
-        """The replicas whose worker is ready, whatever it shows."""
+        """The replicas whose worker is ready, synced or not."""
         return [replica for replica in shard.replicas if self._process(replica) is not None]
 
     def serving(self, shard: ServedShard) -> list[ShardReplica]:
@@ -72,7 +72,7 @@ class ReplicaCalls:
         return reply
 
     async def release(self, shard: ServedShard, replica: ShardReplica) -> None:
-        """Makes a worker close a replica. Raises ShardUnreachable; a worker that is down has nothing open any more."""
+        """Makes a worker close a replica. Raises ShardUnreachable; a worker that is down has nothing open anyway."""
         process = self._ready(shard, replica)
         request = index_pb2.ReleaseRequest(epoch=self._epoch, key=shard.id.key())
         try:

@@ -64,11 +64,11 @@ class Sealer:
         self._shards: dict[ShardId, _ShardSealing] = {}
 
     def open(self, shard: ServedShard) -> None:
-        """Seals the shard from now on."""
+        """Starts sealing the shard whenever it needs it."""
         self._shards[shard.id] = _ShardSealing(shard)
 
     def close(self, shard: ServedShard) -> None:
-        """Stops sealing the shard. A merge that has begun ends by itself, and its file is cleared away."""
+        """Stops sealing the shard. A merge in progress finishes, and its file is then removed."""
         closed = self._shards.pop(shard.id, None)
         if closed is not None:
             closed.cancel()
@@ -110,9 +110,9 @@ class Sealer:
 
     async def _merge(self, shard: ServedShard) -> None:
         manifest = await self._records.manifest(shard)
-        # The merge goes on, and writes its file, though the shard is closed meanwhile.
+        # Cancelling does not stop the merge: it still writes its file.
         merging = asyncio.get_running_loop().run_in_executor(None, self._fleet.seal, manifest)
-        merging.add_done_callback(lambda _: self._clear_away_dropped(shard))
+        merging.add_done_callback(lambda _: self._remove_if_closed(shard))
         try:
             sealed = await asyncio.shield(merging)
         except DamagedFile as error:
@@ -133,7 +133,7 @@ class Sealer:
         finally:
             shard.merged = ""
 
-    def _clear_away_dropped(self, shard: ServedShard) -> None:
+    def _remove_if_closed(self, shard: ServedShard) -> None:
         if shard.id not in self._shards:
             self._listener.files_replaced(shard.generation)
 

@@ -16,10 +16,10 @@ class ShardUnreachable(Exception):
 
 
 class ShardListener(Protocol):
-    """Gets to know what happens to shards; called on the event loop."""
+    """Notified of changes to shards; called on the event loop."""
 
     def shards_changed(self) -> None:
-        """A replica shows a newer state, or another process shows it."""
+        """A replica serves newer rows, or another process serves it."""
         ...
 
     def files_replaced(self, generation: GenerationRecord) -> None:
@@ -52,7 +52,7 @@ class ServedShard:
     next_ordinal: int
     replicas: tuple[ShardReplica, ...] = ()
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while its manifest or its replicas change."""
+    """Held while a segment is staged, a manifest is changed, or a replica is synced or released."""
     staged: str = ""
     """Segment file that the ledger is about to name."""
     merged: str = ""

@@ -22,7 +22,7 @@ class ShardLedger:
         self._listener = listener
 
     async def shards(self, generation: GenerationRecord) -> list[ServedShard]:
-        """The shards of a generation, placed as the ledger says."""
+        """The shards of a generation, with their placement."""
         placed = await self._ledger.threads.read(self._ledger.progress.placements)
         ordinals = await self._ledger.threads.read(self._ledger.progress.next_ordinals, generation.id)
         shards = [ServedShard(generation, number, ordinal) for number, ordinal in sorted(ordinals.items())]
@@ -45,7 +45,7 @@ class ShardLedger:
             raise ShardUnreachable(str(error)) from error
 
     async def commit_sealed(self, shard: ServedShard, sealed: SealedInfo) -> None:
-        """Names a sealed index in place of the files that it was merged from."""
+        """Names a sealed index in place of the files it was merged from."""
         await self._ledger.threads.write(self._ledger.progress.commit_sealed, shard.generation.id, shard.number, sealed)
         self._listener.files_replaced(shard.generation)
 

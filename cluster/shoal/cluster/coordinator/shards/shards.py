@@ -1,4 +1,4 @@
-"""All shards of the cluster, each kept at the manifest that the ledger names for it: level-triggered."""
+"""All shards of the cluster, each kept at its manifest in the ledger: level-triggered."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ShardKeeper:
         return frozenset(shard.number for shard in self.of(generation) if self.serving(shard))
 
     async def open(self, generation: GenerationRecord) -> None:
-        """Serves a generation's shards from now on; they come up as their workers do."""
+        """Starts serving a generation's shards; they become ready as their workers do."""
         for shard in await self._records.shards(generation):
             self._shards[shard.id] = shard
             self._sealer.open(shard)
@@ -72,7 +72,7 @@ class ShardKeeper:
                     log.info("shard %s could not be released: %s", shard.id, error)
 
     async def stop(self) -> None:
-        """Ends the sealing that is in progress; the shards stay open at their workers."""
+        """Cancels sealing; the shards stay open at their workers."""
         await self._sealer.stop()
 
     def mark_stale(self, shard: ServedShard) -> None:
@@ -97,7 +97,7 @@ class ShardKeeper:
     async def sync(self, shard: ServedShard) -> None:
         """Brings the shard's replicas to the ledger's manifest; the caller holds `shard.lock`.
 
-        Raises ShardUnreachable unless one of them is there now.
+        Raises ShardUnreachable if that fails for all of them.
         """
         replicas = self._replicas.up(shard)
         if not replicas:
