@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from shoal.client.errors import ShoalError
+from shoal.client.errors import ShoalError
 
 Truncation: TypeAlias = Literal["end", "start", "refuse"]
 VectorType: TypeAlias = Literal["float32", "float16"]

@@ -1,4 +1,6 @@
-"""What the client raises: one class per reason of the vocabulary that it shares with the server.
+"""What the client raises: one class for each reason that the server may give.
+
+The token and the results of a write are here as well: a result holds the error of its document, and an error the token.
 
 ShoalError
 ├── InvalidArgument
@@ -24,15 +26,13 @@ ShoalError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError
 
 from shoal.v1 import errors_pb2
-
-if TYPE_CHECKING:
-    from shoal.client.types import Token
 
 DETAIL_KEY = "shoal-error-bin"
 
@@ -53,7 +53,34 @@ class ShoalError(Exception):
         self.retry_after_s = retry_after_s
         """How long the server asks to wait before the call is tried again."""
         self.token: Token | None = None
-        """Of the write that this refusal is part of: the other documents stand, as `token.results` tells."""
+        """Of the write that this refusal is part of; `token.results` has what became of its other documents."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteResult:
+    """What became of one document of a write."""
+
+    id: str
+    version: int
+    changed: bool
+    """False where the document already was as asked for, or did not exist when it was to be deleted."""
+    error: ShoalError | None = None
+    """Set where this document alone was refused."""
+
+
+class Token(str):
+    """What a write returns: a search that carries it sees that write. `results` has one entry per document, in order."""
+
+    __slots__ = ("results",)
+    results: tuple[WriteResult, ...]
+
+    def __new__(cls, value: str, results: tuple[WriteResult, ...] = ()) -> Token:
+        token = super().__new__(cls, value)
+        token.results = results
+        return token
+
+    def __reduce__(self) -> tuple[type[Token], tuple[str, tuple[WriteResult, ...]]]:
+        return Token, (str(self), self.results)
 
 
 class InvalidArgument(ShoalError):

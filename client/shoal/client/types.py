@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
+from typing import Any, Literal, TypeAlias, overload
 
 import numpy.typing as npt
 
+from shoal.client.errors import ShoalError
+from shoal.client.errors import Token as Token
+from shoal.client.errors import WriteResult as WriteResult
 from shoal.client.processes import ProcessInfo
-
-if TYPE_CHECKING:
-    from shoal.client.errors import ShoalError
 
 Vector: TypeAlias = npt.NDArray[Any] | Sequence[float]
 IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf"]
@@ -50,33 +50,6 @@ class Document:
     """The write is refused unless the stored version is this one; 0 asks for a new document. None: no condition."""
     embedding: Embedding | None = None
     """Spares the cluster making the vector of the text. None: it makes it."""
-
-
-@dataclass(frozen=True, slots=True)
-class WriteResult:
-    """What became of one document of a write."""
-
-    id: str
-    version: int
-    changed: bool
-    """False where the document already was as asked for, or did not exist when it was to be deleted."""
-    error: ShoalError | None = None
-    """Set where this document alone was refused."""
-
-
-class Token(str):
-    """What a write returns: a search that carries it sees that write. `results` has one entry per document, in order."""
-
-    __slots__ = ("results",)
-    results: tuple[WriteResult, ...]
-
-    def __new__(cls, value: str, results: tuple[WriteResult, ...] = ()) -> Token:
-        token = super().__new__(cls, value)
-        token.results = results
-        return token
-
-    def __reduce__(self) -> tuple[type[Token], tuple[str, tuple[WriteResult, ...]]]:
-        return Token, (str(self), self.results)
 
 
 @dataclass(frozen=True, slots=True)

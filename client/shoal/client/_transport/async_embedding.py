@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable
 from random import Random
 
-from shoal.client._transport.async_stream import Connection, each
+from shoal.client._transport.async_stream import AsyncConnection, each
 from shoal.client._transport.channel import Stubs
 from shoal.client._transport.embedding import EmbedRun
 from shoal.client._transport.retry import Attempts, RetryPolicy
@@ -15,6 +15,79 @@ from shoal.client._transport.upload import is_passing
 from shoal.client.embeddings import Embeddings, EmbedProgress
 from shoal.client.errors import DeadlineExceeded, ShoalError
 from shoal.v1 import embedding_pb2
+
+
+class _AsyncExchange:
+    """One run's texts on their way: a connection, replaced when it breaks, and answers taken from it."""
+
+    def __init__(
+        self,
+        stubs: Stubs,
+        address: str,
+        run: EmbedRun,
+        tell: Callable[[EmbedProgress], None],
+        policy: RetryPolicy,
+        rng: Random,
+        timeout_s: float,
+    ) -> None:
+        self._stubs = stubs
+        self._address = address
+        self._run = run
+        self._tell = tell
+        self._policy = policy
+        self._rng = rng
+        self._timeout_s = timeout_s
+        self._connection = self._connect()
+
+    @property
+    def has_answers(self) -> bool:
+        """True when an answer can be taken without waiting."""
+        return not self._connection.inbox.empty()
+
+    def send(self, message: embedding_pb2.EmbedStreamRequest) -> None:
+        """Puts a message on its way."""
+        self._connection.send(message)
+
+    async def take(self) -> None:
+        """Takes one answer, over as many attempts as it needs; raises ShoalError when no retry can help."""
+        attempts = Attempts(self._policy, self._rng, self._timeout_s, time.monotonic())
+        while True:
+            try:
+                async with asyncio.timeout(attempts.remaining_s(time.monotonic())):
+                    reply = await self._connection.inbox.get()
+            except TimeoutError:
+                no_answer = DeadlineExceeded(f"no answer from {self._address} for {self._timeout_s:g} s")
+                raise attempts.ended_by(no_answer) from None
+            if isinstance(reply, ShoalError):
+                if not is_passing(reply):
+                    raise reply
+                await self._connection.close(kindly=False)
+                await _pause(attempts, reply)
+                self._connection = self._connect()
+                for message in self._run.unanswered():
+                    self._connection.send(message)
+                continue
+            again = self._run.settle(reply)
+            if again is None:
+                self._tell(self._run.progress())
+                return
+            message, error = again
+            await _pause(attempts, error)
+            self._connection.send(message)
+
+    async def close(self, kindly: bool) -> None:
+        """Ends the connection; see AsyncConnection.close."""
+        await self._connection.close(kindly=kindly)
+
+    def _connect(self) -> AsyncConnection[embedding_pb2.EmbedStreamResponse]:
+        return AsyncConnection(self._stubs.embedding.EmbedStream, "embedding", self._address)
+
+
+async def _pause(attempts: Attempts, error: ShoalError) -> None:
+    pause_s = attempts.pause_s(error, time.monotonic())
+    if pause_s is None:
+        raise error
+    await asyncio.sleep(pause_s)
 
 
 async def run_embedding(
@@ -27,66 +100,28 @@ async def run_embedding(
     rng: Random,
     timeout_s: float,
 ) -> AsyncGenerator[Embeddings, None]:
-    """Yields the vectors of all texts in their order; raises what a retry cannot mend."""
-
-    def connect() -> Connection[embedding_pb2.EmbedStreamResponse]:
-        return Connection(stubs.embedding.EmbedStream, "embedding", address)
-
-    connection = connect()
-
-    async def take() -> None:
-        """Takes one answer, over as many attempts as it needs."""
-        nonlocal connection
-        attempts = Attempts(policy, rng, timeout_s, time.monotonic())
-        while True:
-            try:
-                async with asyncio.timeout(attempts.remaining_s(time.monotonic())):
-                    reply = await connection.inbox.get()
-            except TimeoutError:
-                raise attempts.ended_by(DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s")) from None
-            if isinstance(reply, ShoalError):
-                if not is_passing(reply):
-                    raise reply
-                await connection.close(kindly=False)
-                await pause(attempts, reply)
-                connection = connect()
-                for message in run.unanswered():
-                    connection.send(message)
-                continue
-            again = run.settle(reply)
-            if again is None:
-                tell(run.progress())
-                return
-            message, error = again
-            await pause(attempts, error)
-            connection.send(message)
-
-    async def pause(attempts: Attempts, error: ShoalError) -> None:
-        pause_s = attempts.pause_s(error, time.monotonic())
-        if pause_s is None:
-            raise error
-        await asyncio.sleep(pause_s)
-
+    """Yields the vectors of all texts in their order; raises ShoalError when no retry can help."""
+    exchange = _AsyncExchange(stubs, address, run, tell, policy, rng, timeout_s)
     finished = False
     try:
         async for text in each(texts):
             batch = run.add(text)
             if batch is None:
                 continue
-            connection.send(run.sent(batch))
+            exchange.send(run.sent(batch))
             # The writing and the reading task run only while this one waits, and a plain iterable never does.
             await asyncio.sleep(0)
-            while run.full or not connection.inbox.empty():
-                await take()
+            while run.full or exchange.has_answers:
+                await exchange.take()
                 for ready in run.ready():
                     yield ready
         last = run.cut()
         if last is not None:
-            connection.send(run.sent(last))
+            exchange.send(run.sent(last))
         while not run.settled:
-            await take()
+            await exchange.take()
             for ready in run.ready():
                 yield ready
         finished = True
     finally:
-        await connection.close(kindly=finished)
+        await exchange.close(kindly=finished)

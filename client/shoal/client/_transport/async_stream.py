@@ -20,7 +20,7 @@ _CLOSE_S = 1.0
 _CORE_ERROR = "Internal error from Core"
 
 
-class Connection(Generic[Reply]):
+class AsyncConnection(Generic[Reply]):
     """One stream. Replies, and at last the reason of its end, come out of `inbox`."""
 
     def __init__(self, method: Any, name: str, address: str) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterable, Callable, Iterable
 from random import Random
 
-from shoal.client._transport.async_stream import Connection, each
+from shoal.client._transport.async_stream import AsyncConnection, each
 from shoal.client._transport.channel import Stubs
 from shoal.client._transport.retry import Attempts, RetryPolicy
 from shoal.client._transport.upload import Upload, is_passing
@@ -28,8 +28,8 @@ async def run_upload(
 ) -> None:
     """Sends all documents and returns when every batch is answered; raises what a retry cannot mend."""
 
-    def connect() -> Connection[documents_pb2.UpsertStreamResponse]:
-        return Connection(stubs.documents.UpsertStream, "upload", address)
+    def connect() -> AsyncConnection[documents_pb2.UpsertStreamResponse]:
+        return AsyncConnection(stubs.documents.UpsertStream, "upload", address)
 
     connection = connect()
 

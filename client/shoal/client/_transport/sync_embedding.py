@@ -17,6 +17,78 @@ from shoal.client.errors import DeadlineExceeded, ShoalError
 from shoal.v1 import embedding_pb2
 
 
+class _Exchange:
+    """One run's texts on their way: a connection, replaced when it breaks, and answers taken from it."""
+
+    def __init__(
+        self,
+        stubs: Stubs,
+        address: str,
+        run: EmbedRun,
+        tell: Callable[[EmbedProgress], None],
+        policy: RetryPolicy,
+        rng: Random,
+        timeout_s: float,
+    ) -> None:
+        self._stubs = stubs
+        self._address = address
+        self._run = run
+        self._tell = tell
+        self._policy = policy
+        self._rng = rng
+        self._timeout_s = timeout_s
+        self._connection = self._connect()
+
+    @property
+    def has_answers(self) -> bool:
+        """True when an answer can be taken without waiting."""
+        return not self._connection.inbox.empty()
+
+    def send(self, message: embedding_pb2.EmbedStreamRequest) -> None:
+        """Puts a message on its way."""
+        self._connection.send(message)
+
+    def take(self) -> None:
+        """Takes one answer, over as many attempts as it needs; raises ShoalError when no retry can help."""
+        attempts = Attempts(self._policy, self._rng, self._timeout_s, time.monotonic())
+        while True:
+            try:
+                reply = self._connection.inbox.get(timeout=max(0.0, attempts.remaining_s(time.monotonic())))
+            except queue.Empty:
+                no_answer = DeadlineExceeded(f"no answer from {self._address} for {self._timeout_s:g} s")
+                raise attempts.ended_by(no_answer) from None
+            if isinstance(reply, ShoalError):
+                if not is_passing(reply):
+                    raise reply
+                self._connection.close(kindly=False)
+                _pause(attempts, reply)
+                self._connection = self._connect()
+                for message in self._run.unanswered():
+                    self._connection.send(message)
+                continue
+            again = self._run.settle(reply)
+            if again is None:
+                self._tell(self._run.progress())
+                return
+            message, error = again
+            _pause(attempts, error)
+            self._connection.send(message)
+
+    def close(self, kindly: bool) -> None:
+        """Ends the connection; see Connection.close."""
+        self._connection.close(kindly=kindly)
+
+    def _connect(self) -> Connection[embedding_pb2.EmbedStreamResponse]:
+        return Connection(self._stubs.embedding.EmbedStream, "embedding", self._address)
+
+
+def _pause(attempts: Attempts, error: ShoalError) -> None:
+    pause_s = attempts.pause_s(error, time.monotonic())
+    if pause_s is None:
+        raise error
+    time.sleep(pause_s)
+
+
 def run_embedding(
     stubs: Stubs,
     address: str,
@@ -27,61 +99,24 @@ def run_embedding(
     rng: Random,
     timeout_s: float,
 ) -> Iterator[Embeddings]:
-    """Yields the vectors of all texts in their order; raises what a retry cannot mend."""
-
-    def connect() -> Connection[embedding_pb2.EmbedStreamResponse]:
-        return Connection(stubs.embedding.EmbedStream, "embedding", address)
-
-    connection = connect()
-
-    def take() -> None:
-        """Takes one answer, over as many attempts as it needs."""
-        nonlocal connection
-        attempts = Attempts(policy, rng, timeout_s, time.monotonic())
-        while True:
-            try:
-                reply = connection.inbox.get(timeout=max(0.0, attempts.remaining_s(time.monotonic())))
-            except queue.Empty:
-                raise attempts.ended_by(DeadlineExceeded(f"no answer from {address} for {timeout_s:g} s")) from None
-            if isinstance(reply, ShoalError):
-                if not is_passing(reply):
-                    raise reply
-                connection.close(kindly=False)
-                pause(attempts, reply)
-                connection = connect()
-                for message in run.unanswered():
-                    connection.send(message)
-                continue
-            again = run.settle(reply)
-            if again is None:
-                tell(run.progress())
-                return
-            message, error = again
-            pause(attempts, error)
-            connection.send(message)
-
-    def pause(attempts: Attempts, error: ShoalError) -> None:
-        pause_s = attempts.pause_s(error, time.monotonic())
-        if pause_s is None:
-            raise error
-        time.sleep(pause_s)
-
+    """Yields the vectors of all texts in their order; raises ShoalError when no retry can help."""
+    exchange = _Exchange(stubs, address, run, tell, policy, rng, timeout_s)
     finished = False
     try:
         for text in texts:
             batch = run.add(text)
             if batch is None:
                 continue
-            connection.send(run.sent(batch))
-            while run.full or not connection.inbox.empty():
-                take()
+            exchange.send(run.sent(batch))
+            while run.full or exchange.has_answers:
+                exchange.take()
                 yield from run.ready()
         last = run.cut()
         if last is not None:
-            connection.send(run.sent(last))
+            exchange.send(run.sent(last))
         while not run.settled:
-            take()
+            exchange.take()
             yield from run.ready()
         finished = True
     finally:
-        connection.close(kindly=finished)
+        exchange.close(kindly=finished)
