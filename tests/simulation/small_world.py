@@ -15,12 +15,12 @@ from shoal.cluster.decisions.admission import Admitted, Incoming, Stored, admit_
 from shoal.cluster.decisions.merging import Candidate, merge
 from shoal.cluster.decisions.placement import place_shards, shard_of
 from shoal.cluster.decisions.reconcile import (
-    Batch,
     BatchLimits,
     CountAttempt,
+    DocumentBatch,
+    EmbedRetryPolicy,
     EncodeFailure,
     RetryBatch,
-    RetryPolicy,
     after_failure,
     next_attempt,
     plan,
@@ -36,7 +36,7 @@ from shoal.workers.indexing.shard.shard import Snapshot
 DIMENSION = 4
 SPEC = IndexSpec("flat", "dot", DIMENSION)
 LIMITS = BatchLimits(documents=4, text_bytes=200)
-RETRY = RetryPolicy(attempts=3, first_pause_s=1.0, longest_pause_s=4.0)
+RETRY = EmbedRetryPolicy(attempts=3, first_pause_s=1.0, longest_pause_s=4.0)
 WORKERS = ("w0", "w1")
 POISONS = {"reject": EncodeFailure.REJECTED, "crash": EncodeFailure.LOST}
 
@@ -106,7 +106,7 @@ class SmallWorld:
         self.shards = [DurableShard() for _ in range(chance.randint(1, 3))]
         self.up = set(WORKERS)
         self.shown: dict[int, Snapshot] = {}
-        self.calls: list[Batch[Work]] = []
+        self.calls: list[DocumentBatch[Work]] = []
         self.rows: list[Work] = []
         self.in_flight: set[str] = set()
         self.encodes = 0

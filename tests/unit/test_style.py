@@ -19,17 +19,7 @@ EVERYTHING = (*PORTIONS, "tests", "benchmarks")
 LONG_FUNCTIONS = {"cbow_kernel", "window_kernel"}
 LARGE_FOLDERS = {"tests/unit/encoding"}
 USED_TWICE = {
-    "Batch",
     "Embedder",
-    "FailedDocument",
-    "Failure",
-    "Limits",
-    "Load",
-    "RetryPolicy",
-    "Row",
-    "Rows",
-    "ShardId",
-    "StoredDocument",
     "_Call",
     "_Line",
 }

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """Bounds on one request; all inclusive."""
 
     message_bytes: int = 32 * 1024 * 1024

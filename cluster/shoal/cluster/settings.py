@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from shoal.cluster.decisions.scaling import PoolBounds
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 
 
 class SettingsError(Exception):
@@ -140,7 +140,7 @@ class ServeSettings:
             ("index.workers", self.index.workers, 1, 1024),
             ("index.threads", self.index.threads, 0, 1024),
             ("index.cpus", self.index.cpus, 0, 1024),
-            ("index.shards", self.index.shards, 1, Limits().shards),
+            ("index.shards", self.index.shards, 1, RequestLimits().shards),
             ("index.seal_delta_rows", self.index.seal_delta_rows, 1, 10_000_000),
             ("index.seal_segments", self.index.seal_segments, 1, 100_000),
             ("index.seal_dead_share", self.index.seal_dead_share, 0.01, 1.0),

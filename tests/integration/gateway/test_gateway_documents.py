@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from shoal.cluster.errors import Overloaded
-from shoal.cluster.ledger.records import Failure
+from shoal.cluster.ledger.records import FailedAttempt
 from shoal.v1 import documents_pb2 as pb
 from shoal.v1 import errors_pb2, search_pb2
 from support.gateway.small_cluster import SmallCluster, eventually, packed, refused
@@ -262,7 +262,7 @@ def test_failed_documents_are_listed_and_retried(cluster: SmallCluster) -> None:
     cluster.upsert("papers", document("good"), document("poison"))
     coordinator = cluster.coordinator
     [generation] = coordinator.progress.generations()
-    coordinator.progress.record_failures([Failure(generation.id, "poison", 1, "no vector", 5, 0, True)], 1234)
+    coordinator.progress.record_failures([FailedAttempt(generation.id, "poison", 1, "no vector", 5, 0, True)], 1234)
     coordinator.reconcile()
     failed = cluster.documents.ListFailed(pb.ListFailedRequest(collection="papers"))
     assert failed.total == 1

@@ -19,7 +19,7 @@ from shoal.cluster.errors import ListenError
 from shoal.cluster.gateway.grpc.server import SERVICES, GatewayServer, GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.ledger.errors import LedgerUnreadable
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, search_pb2, status_pb2
 from support.gateway.small_cluster import DIMENSION, SECRET, SmallCluster, eventually, packed, refused
 
@@ -72,7 +72,7 @@ def test_a_port_in_use_is_an_error(cluster: SmallCluster) -> None:
 
 
 def test_messages_over_the_limit(tmp_path: Path) -> None:
-    cluster = SmallCluster(tmp_path, limits=Limits(message_bytes=20_000))
+    cluster = SmallCluster(tmp_path, limits=RequestLimits(message_bytes=20_000))
     try:
         cluster.wait_ready()
         cluster.create("papers")

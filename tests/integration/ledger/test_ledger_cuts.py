@@ -10,7 +10,7 @@ from sqlalchemy import select
 from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger import schema
-from shoal.cluster.ledger.records import Failure, PendingDocument, WriteBatch, WriteOutcome
+from shoal.cluster.ledger.records import FailedAttempt, PendingDocument, WriteBatch, WriteOutcome
 from shoal.workers.indexing.manifest import SealedInfo
 
 IDS = [f"doc-{number}" for number in range(24)]
@@ -155,7 +155,7 @@ def apply(ledger: Ledger, model: Model, rng: random.Random, generation: int, rea
 
 def fail(ledger: Ledger, model: Model, rng: random.Random, generation: int, read_before: list[PendingDocument]) -> None:
     for document in rng.sample(read_before, rng.randint(0, min(3, len(read_before)))):
-        failure = Failure(generation, document.id, document.version, "bad", 3, NOW_MS, rng.random() < 0.7)
+        failure = FailedAttempt(generation, document.id, document.version, "bad", 3, NOW_MS, rng.random() < 0.7)
         ledger.progress.record_failures([failure], NOW_MS)
         doc = model.docs[document.id]
         if doc.wanted == document.version and doc.pending and not doc.removal:

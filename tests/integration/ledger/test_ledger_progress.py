@@ -4,7 +4,7 @@ from ledgers import NOW_MS, Ledger, segment
 from shoal.cluster.decisions.admission import PRIORITY_BACKFILL, PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_REMOVAL, Incoming
 from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger.errors import CollectionNotFound, OrdinalTaken, ShardNotFound
-from shoal.cluster.ledger.records import Applied, Failure, SegmentCommit, WriteBatch
+from shoal.cluster.ledger.records import Applied, FailedAttempt, SegmentCommit, WriteBatch
 from shoal.workers.indexing.manifest import IndexSpec, SealedInfo
 
 
@@ -104,7 +104,7 @@ def test_what_was_made_for_a_dropped_collection_is_left_over(ledger: Ledger) -> 
 
 
 def fail(ledger: Ledger, generation: int, name: str, version: int, failed: bool, attempts: int = 1) -> None:
-    failure = Failure(generation, name, version, "tokeniser: bad\x00text", attempts, NOW_MS + 500, failed)
+    failure = FailedAttempt(generation, name, version, "tokeniser: bad\x00text", attempts, NOW_MS + 500, failed)
     ledger.progress.record_failures([failure], NOW_MS + 100)
 
 

@@ -26,7 +26,7 @@ from shoal.cluster.ledger.lease import acquire_lease
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import Applied, CollectionSettings, GenerationRecord, SegmentCommit, WriteBatch
 from shoal.cluster.ledger.writer import LedgerWriter
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
 from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, status_pb2
@@ -301,7 +301,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
 class SmallCluster:
     """Two index workers, one encoder, a coordinator, a gateway, and a client's stubs."""
 
-    def __init__(self, folder: Path, limits: Limits | None = None, **gateway: Any) -> None:
+    def __init__(self, folder: Path, limits: RequestLimits | None = None, **gateway: Any) -> None:
         """`gateway` are further settings of the gateway."""
         self.url = sqlite_url(folder / "ledger.sqlite")
         self.workers = [Worker(folder / "vectors"), Worker(folder / "vectors")]
@@ -309,7 +309,7 @@ class SmallCluster:
         self.engine.start()
         self.encoder = InternalServer(EncoderService(self.engine).register, SECRET)
         self.coordinator = Coordinator(self.url, folder, self.workers, self.encoder.start())
-        settings = GatewaySettings("127.0.0.1:0", self.url, SECRET, limits=limits or Limits(), **gateway)
+        settings = GatewaySettings("127.0.0.1:0", self.url, SECRET, limits=limits or RequestLimits(), **gateway)
         self.gateway = GatewayServer(settings)
         self.channel = grpc.insecure_channel(self.gateway.start(), options=[("grpc.max_send_message_length", -1)])
         self.collections = CollectionServiceStub(self.channel)

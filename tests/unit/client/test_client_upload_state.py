@@ -13,7 +13,7 @@ from shoal.client import (
     VersionConflict,
 )
 from shoal.client._transport.replies import read_collection, read_server
-from shoal.client._transport.upload import KEPT_REFUSALS, Batch, Upload, Visibility, is_passing
+from shoal.client._transport.upload import KEPT_REFUSALS, Upload, UploadBatch, Visibility, is_passing
 from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, status_pb2
 
 LIMITS = read_server(
@@ -25,13 +25,13 @@ def upload(batch_size: int | None = None, window: int = 4, **limits: int) -> Upl
     return Upload("c", dataclasses.replace(LIMITS, **limits), batch_size, window)
 
 
-def cut_all(state: Upload, documents: list[Document]) -> list[Batch]:
+def cut_all(state: Upload, documents: list[Document]) -> list[UploadBatch]:
     cut = [batch for document in documents if (batch := state.add(document)) is not None]
     last = state.cut()
     return cut + ([last] if last else [])
 
 
-def reply(batch: Batch, **errors: Any) -> documents_pb2.UpsertStreamResponse:
+def reply(batch: UploadBatch, **errors: Any) -> documents_pb2.UpsertStreamResponse:
     results = [documents_pb2.WriteResult(id=d.id, version=1, changed=True, error=errors.get(d.id)) for d in batch.documents]
     return documents_pb2.UpsertStreamResponse(sequence=batch.sequence, results=results, token=f"1.{batch.sequence}")
 
@@ -169,7 +169,7 @@ def test_visibility_gives_up_after_no_progress_only():
         visibility.pause_s(info(8, 999.0), 188.0, 188.0)
 
 
-def refused(batch: Batch, field: str) -> documents_pb2.UpsertStreamResponse:
+def refused(batch: UploadBatch, field: str) -> documents_pb2.UpsertStreamResponse:
     detail = errors_pb2.ErrorDetail(
         reason=errors_pb2.ERROR_REASON_DIMENSION_MISMATCH, message=f"{field} is bad", field=field
     )

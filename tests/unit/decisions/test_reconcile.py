@@ -14,12 +14,12 @@ from shoal.cluster.decisions.admission import PRIORITY_BACKFILL, PRIORITY_EDIT, 
 from shoal.cluster.decisions.reconcile import (
     BUSY_PAUSE_S,
     LOSSES_BEFORE_BISECTING,
-    Batch,
     BatchLimits,
     CountAttempt,
+    DocumentBatch,
+    EmbedRetryPolicy,
     EncodeFailure,
     RetryBatch,
-    RetryPolicy,
     after_failure,
     next_attempt,
     plan,
@@ -102,7 +102,7 @@ def test_who_failed_before_goes_alone_and_under_suspicion(pending: list[Document
 def test_exactly_the_poison_is_counted_in_a_bounded_number_of_calls(
     size: int, poison: set[int], failure: EncodeFailure, busy_first: int
 ) -> None:
-    whole = Batch(tuple(Document(str(number)) for number in range(size)))
+    whole = DocumentBatch(tuple(Document(str(number)) for number in range(size)))
     bad = {str(number) for number in poison if number < size}
     waiting, counted, encoded = deque([whole]), list[str](), list[str]()
     calls = 0
@@ -132,33 +132,33 @@ def test_exactly_the_poison_is_counted_in_a_bounded_number_of_calls(
 
 @given(size=st.integers(1, 10), strikes=st.integers(0, 5))
 def test_a_busy_encoder_says_nothing_about_documents(size: int, strikes: int) -> None:
-    batch = Batch(tuple(Document(str(number)) for number in range(size)), strikes)
+    batch = DocumentBatch(tuple(Document(str(number)) for number in range(size)), strikes)
     assert after_failure(batch, EncodeFailure.BUSY) == (RetryBatch(batch, BUSY_PAUSE_S),)
 
 
 @pytest.mark.parametrize(("priority", "live"), [(PRIORITY_EDIT, True), (PRIORITY_NEW, False), (PRIORITY_BACKFILL, False)])
 def test_edits_of_what_searches_know_go_before_the_rest(priority: int, live: bool) -> None:
-    assert Batch((Document("a", priority=priority),)).live is live
+    assert DocumentBatch((Document("a", priority=priority),)).live is live
 
 
 def test_the_first_loss_is_forgiven_and_the_next_bisects() -> None:
-    batch = Batch((Document("a"), Document("b"), Document("c")))
+    batch = DocumentBatch((Document("a"), Document("b"), Document("c")))
     (again,) = after_failure(batch, EncodeFailure.LOST)
-    assert again == RetryBatch(Batch(batch.documents, 1), BUSY_PAUSE_S)
-    halves = after_failure(Batch(batch.documents, 1), EncodeFailure.LOST)
+    assert again == RetryBatch(DocumentBatch(batch.documents, 1), BUSY_PAUSE_S)
+    halves = after_failure(DocumentBatch(batch.documents, 1), EncodeFailure.LOST)
     assert halves == (
-        RetryBatch(Batch((Document("a"),), LOSSES_BEFORE_BISECTING - 1), 0.0),
-        RetryBatch(Batch((Document("b"), Document("c")), LOSSES_BEFORE_BISECTING - 1), 0.0),
+        RetryBatch(DocumentBatch((Document("a"),), LOSSES_BEFORE_BISECTING - 1), 0.0),
+        RetryBatch(DocumentBatch((Document("b"), Document("c")), LOSSES_BEFORE_BISECTING - 1), 0.0),
     )
 
 
 @pytest.mark.parametrize(("attempts", "pause"), [(1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (5, None), (6, None)])
 def test_pauses_double_up_to_the_longest_and_then_end(attempts: int, pause: float | None) -> None:
-    assert next_attempt(attempts, RetryPolicy(5, 1.0, 5.0)) == pause
+    assert next_attempt(attempts, EmbedRetryPolicy(5, 1.0, 5.0)) == pause
 
 
 def test_many_attempts_do_not_overflow() -> None:
-    assert next_attempt(100_000, RetryPolicy(1_000_000, 0.001, 300.0)) == 300.0
+    assert next_attempt(100_000, EmbedRetryPolicy(1_000_000, 0.001, 300.0)) == 300.0
 
 
 def test_a_batch_is_filled_to_the_last_byte() -> None:
@@ -171,8 +171,8 @@ def test_a_batch_is_filled_to_the_last_byte() -> None:
 
 def test_suspicion_is_carried_by_documents_that_were_in_a_lost_batch_alone() -> None:
     one, other, again = Document("a"), Document("b"), Document("c", attempts=1)
-    rejected = after_failure(Batch((one, other)), EncodeFailure.REJECTED)
-    assert rejected == (RetryBatch(Batch((one,), 0), 0.0), RetryBatch(Batch((other,), 0), 0.0))
-    lost = after_failure(Batch((one, other), LOSSES_BEFORE_BISECTING - 1), EncodeFailure.LOST)
+    rejected = after_failure(DocumentBatch((one, other)), EncodeFailure.REJECTED)
+    assert rejected == (RetryBatch(DocumentBatch((one,), 0), 0.0), RetryBatch(DocumentBatch((other,), 0), 0.0))
+    lost = after_failure(DocumentBatch((one, other), LOSSES_BEFORE_BISECTING - 1), EncodeFailure.LOST)
     assert [effect.batch.strikes for effect in lost if isinstance(effect, RetryBatch)] == [LOSSES_BEFORE_BISECTING - 1] * 2
-    assert plan([again], BatchLimits(8, 5), frozenset({0})).encode == (Batch((again,), LOSSES_BEFORE_BISECTING - 1),)
+    assert plan([again], BatchLimits(8, 5), frozenset({0})).encode == (DocumentBatch((again,), LOSSES_BEFORE_BISECTING - 1),)

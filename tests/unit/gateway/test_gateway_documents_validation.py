@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from shoal.cluster.errors import DimensionMismatch, InvalidRequest
 from shoal.cluster.gateway.paths.documents_validation import Profile, canonical_payload, check_documents, check_vector
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.v1 import documents_pb2
 
-LIMITS = Limits()
+LIMITS = RequestLimits()
 WITH_MODEL = Profile("papers", has_model=True, dimension=3, metric="cosine", stores_empty=False)
 VECTORS = Profile("papers", has_model=False, dimension=3, metric="dot", stores_empty=False)
 KEEPS_EMPTY = Profile("papers", has_model=True, dimension=3, metric="cosine", stores_empty=True)
@@ -30,7 +30,9 @@ def document(**values: Any) -> documents_pb2.Document:
     return documents_pb2.Document(**{"id": "a", "text": "words", **values})
 
 
-def refusal(*documents: documents_pb2.Document, profile: Profile = WITH_MODEL, limits: Limits = LIMITS) -> InvalidRequest:
+def refusal(
+    *documents: documents_pb2.Document, profile: Profile = WITH_MODEL, limits: RequestLimits = LIMITS
+) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
         check_documents(documents, profile, limits)
     assert "\n" not in caught.value.message and caught.value.field
@@ -49,7 +51,7 @@ def test_good_documents_give_their_payloads() -> None:
 
 def test_the_batch_itself() -> None:
     assert refusal().field == "documents"
-    many = refusal(*(document(id=str(n)) for n in range(3)), limits=Limits(documents_per_write=2))
+    many = refusal(*(document(id=str(n)) for n in range(3)), limits=RequestLimits(documents_per_write=2))
     assert (many.message, many.limit) == ("documents: 3 documents, the limit is 2", 2)
     twice = refusal(document(), document(id="b"), document())
     assert (twice.field, twice.value) == ("documents[2].id", "a")
@@ -137,7 +139,7 @@ def test_bad_payloads(payload: str, said: str) -> None:
 
 
 def test_payload_size_counts_bytes() -> None:
-    limits = Limits(payload_bytes=12)
+    limits = RequestLimits(payload_bytes=12)
     assert canonical_payload('{"a": "é"}', limits, "payload") == '{"a":"é"}'
     with pytest.raises(InvalidRequest, match="payload: 14 bytes, the limit is 12"):
         canonical_payload('{"a": "ééé"}'.replace(" ", ""), limits, "payload")

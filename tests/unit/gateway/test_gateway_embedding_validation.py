@@ -6,7 +6,7 @@ import pytest
 from shoal.cluster.decisions.admission import content_hash
 from shoal.cluster.errors import DimensionMismatch, InvalidRequest
 from shoal.cluster.gateway.paths.documents_validation import Profile, check_documents
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.v1 import documents_pb2
 
 PROFILE = Profile("c", True, 3, "dot", False, fingerprint="f" * 32)
@@ -21,7 +21,7 @@ def document(text: str = "text", vector: object = (1, 2, 3), fingerprint: str = 
 
 
 def check(one: documents_pb2.Document, profile: Profile = PROFILE) -> None:
-    check_documents([one], profile, Limits())
+    check_documents([one], profile, RequestLimits())
 
 
 def test_a_good_one_passes():

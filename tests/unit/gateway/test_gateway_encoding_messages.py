@@ -18,7 +18,7 @@ from shoal.cluster.gateway.paths.encoding_messages import (
     encode_request,
     query_answers,
 )
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.internal.v1 import encoder_pb2
 from shoal.v1 import embedding_pb2
 from shoal.workers.encoding.model import EncodeOptions, Role, Truncation
@@ -50,7 +50,7 @@ def test_what_is_not_asked_for_is_left_to_the_model() -> None:
 
 
 def test_no_prompt_that_the_gateway_lets_through_is_refused_by_an_encoder() -> None:
-    assert Limits().prompt_characters <= MAX_PROMPT_CHARACTERS
+    assert RequestLimits().prompt_characters <= MAX_PROMPT_CHARACTERS
 
 
 def test_parts_follow_one_another() -> None:

@@ -16,7 +16,7 @@ from shoal.cluster.gateway.backends.query_cache import EncodedText
 from shoal.cluster.gateway.paths.encoding_messages import QueryAnswer
 from shoal.cluster.gateway.paths.search import Searcher
 from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, LiveDocument, ShardCut
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.routing import ModelId, ShardId
 from shoal.v1 import search_pb2
 from shoal.workers.encoding.model import AS_QUERY, EncodeOptions
@@ -79,7 +79,9 @@ class Clock:
 
 def searched(ledger: Ledger, shards: Shards, k: int, times: int = 1) -> search_pb2.SearchResponse:
     async def scenario() -> search_pb2.SearchResponse:
-        searcher = Searcher(cast(LedgerReads, ledger), cast(Backends, shards), cast(Encoders, shards), Limits(), Clock())
+        searcher = Searcher(
+            cast(LedgerReads, ledger), cast(Backends, shards), cast(Encoders, shards), RequestLimits(), Clock()
+        )
         request = search_pb2.SearchRequest(collection="papers", text="words", k=k)
         for _ in range(times - 1):
             await searcher.search(request, Deadline.within(5))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from shoal.cluster.errors import InvalidModel, InvalidRequest
 from shoal.cluster.gateway.paths import validation
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.v1 import collections_pb2
 
-LIMITS = Limits(
+LIMITS = RequestLimits(
     id_bytes=8, text_bytes=10, k=5, ids_per_get=3, texts_per_embed=2, dimension=16, shards=4, collection_name_bytes=6
 )
 

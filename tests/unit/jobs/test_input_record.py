@@ -11,7 +11,7 @@ from shoal.client.errors import InvalidArgument
 from shoal.client.types import Document
 from shoal.cluster.gateway.paths.documents_validation import canonical_payload
 from shoal.cluster.jobs.encode.input_record import TEXT_BYTES, InputRecord, input_record
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.records import USUAL_FIELDS, BadRecord, Fields
 
 NAMES = st.sampled_from(["id", "_id", "path", "text", "content", "body", "title", "year"])
@@ -35,7 +35,7 @@ def test_it_makes_the_same_documents_as_shoal_add(values: dict[str, Any], id_fie
         return
     same = converted(values, fields)
     assert (same.id, same.text) == (wire.id, wire.text)
-    assert same.payload == canonical_payload(wire.payload, Limits(), "payload")
+    assert same.payload == canonical_payload(wire.payload, RequestLimits(), "payload")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ DEFAULT_TIMEOUT_S = 300.0
 
 
 @dataclass(slots=True)
-class Batch:
+class EmbedBatch:
     """Texts that travel together. A text that cannot be sent is blank in the request, and its error is kept here."""
 
     number: int
@@ -51,7 +51,7 @@ class EmbedRun:
         self._batch_texts = batch_size or min(DEFAULT_BATCH_TEXTS, limits.texts_per_embed)
         self._window = window
         self._cutting = self._batch(0, 0)
-        self._unanswered: dict[int, Batch] = {}
+        self._unanswered: dict[int, EmbedBatch] = {}
         self._answered: dict[int, Embeddings] = {}
         self._next = 0
         self._position = self._sent = self._done = self._failed = self._tokens = 0
@@ -66,7 +66,7 @@ class EmbedRun:
         """Whether every batch sent has been answered and taken."""
         return not self._unanswered and not self._answered
 
-    def add(self, text: str) -> Batch | None:
+    def add(self, text: str) -> EmbedBatch | None:
         """Takes the next text; returns a batch to send when it no longer fits into that. A bad one is noted, not sent."""
         error: ShoalError | None = None
         size_bytes = 0
@@ -92,7 +92,7 @@ class EmbedRun:
         self._position += 1
         return cut
 
-    def cut(self) -> Batch | None:
+    def cut(self) -> EmbedBatch | None:
         """The batch begun, however small; None when it is empty."""
         batch = self._cutting
         if not batch.request.texts:
@@ -100,7 +100,7 @@ class EmbedRun:
         self._cutting = self._batch(batch.number + 1, batch.start + len(batch.request.texts))
         return batch
 
-    def sent(self, batch: Batch) -> embedding_pb2.EmbedStreamRequest:
+    def sent(self, batch: EmbedBatch) -> embedding_pb2.EmbedStreamRequest:
         """Counts a batch as under way and returns its message."""
         self._unanswered[batch.number] = batch
         self._sent += len(batch.request.texts)
@@ -142,7 +142,7 @@ class EmbedRun:
         """How far the run is."""
         return EmbedProgress(self._sent, self._done, self._failed, self._tokens)
 
-    def _batch(self, number: int, start: int) -> Batch:
+    def _batch(self, number: int, start: int) -> EmbedBatch:
         request = embedding_pb2.EmbedRequest()
         request.CopyFrom(self._template)
-        return Batch(number, start, request)
+        return EmbedBatch(number, start, request)

@@ -33,7 +33,7 @@ _DOCUMENT_FIELD = re.compile(r"documents\[(\d+)\]")
 
 
 @dataclass(slots=True)
-class Batch:
+class UploadBatch:
     """Documents that travel together, with their places in the caller's iterable."""
 
     sequence: int
@@ -65,9 +65,9 @@ class Upload:
         self._batch_documents = batch_size or min(DEFAULT_BATCH_DOCUMENTS, limits.documents_per_write)
         self._batch_bytes = min(BATCH_BYTES, limits.message_bytes - _ENVELOPE_BYTES)
         self._message_bytes = limits.message_bytes
-        self._cutting = Batch(sequence=1)
+        self._cutting = UploadBatch(sequence=1)
         self._cutting_ids: set[str] = set()
-        self._unanswered: dict[int, Batch] = {}
+        self._unanswered: dict[int, UploadBatch] = {}
         self._position = 0
         self._sent = 0
         self._answered = 0
@@ -92,7 +92,7 @@ class Upload:
         """Whether the unanswered batches may be sent again."""
         return all(batch.repeatable for batch in self._unanswered.values())
 
-    def add(self, document: types.Document) -> Batch | None:
+    def add(self, document: types.Document) -> UploadBatch | None:
         """Takes the next document; returns a batch to send when it no longer fits into that. A bad one is refused here."""
         position, self._position = self._position, self._position + 1
         try:
@@ -119,15 +119,15 @@ class Upload:
         self._cutting.size_bytes += size_bytes
         return cut
 
-    def cut(self) -> Batch | None:
+    def cut(self) -> UploadBatch | None:
         """The batch begun, however small; None when it is empty."""
         if not self._cutting.documents:
             return None
-        batch, self._cutting = self._cutting, Batch(sequence=self._cutting.sequence + 1)
+        batch, self._cutting = self._cutting, UploadBatch(sequence=self._cutting.sequence + 1)
         self._cutting_ids = set()
         return batch
 
-    def sent(self, batch: Batch) -> documents_pb2.UpsertStreamRequest:
+    def sent(self, batch: UploadBatch) -> documents_pb2.UpsertStreamRequest:
         """Counts a batch as under way and returns its message."""
         self._unanswered[batch.sequence] = batch
         self._sent += len(batch.documents)
@@ -183,7 +183,7 @@ class Upload:
             raise Unavailable("a batch was refused that a later one depends on")
         return self._message(batch)
 
-    def _message(self, batch: Batch) -> documents_pb2.UpsertStreamRequest:
+    def _message(self, batch: UploadBatch) -> documents_pb2.UpsertStreamRequest:
         return documents_pb2.UpsertStreamRequest(
             collection=self.collection, documents=batch.documents, sequence=batch.sequence
         )

@@ -31,7 +31,7 @@ from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import process_message
 from shoal.cluster.coordinator.worker_calls import WorkerCalls
 from shoal.cluster.decisions.liveness_events import LivenessState
-from shoal.cluster.decisions.reconcile import BatchLimits, RetryPolicy
+from shoal.cluster.decisions.reconcile import BatchLimits, EmbedRetryPolicy
 from shoal.cluster.decisions.sealing import SealPolicy
 from shoal.cluster.errors import DimensionMismatch, Overloaded, Unavailable
 from shoal.cluster.ledger.connection import migrate, open_engine
@@ -268,7 +268,7 @@ class Coordinator:
             refused=self._pools.count_refusal,
             secret=self._settings.secret,
             limits=BatchLimits(serve.encoder.batch_documents, serve.encoder.batch_bytes),
-            retry=RetryPolicy(serve.retry.attempts, serve.retry.first_pause_s, serve.retry.longest_pause_s),
+            retry=EmbedRetryPolicy(serve.retry.attempts, serve.retry.first_pause_s, serve.retry.longest_pause_s),
         )
         task = asyncio.create_task(embedder.run(), name=f"embed {generation.id}")
         self._embedders[generation.id] = (embedder, task)

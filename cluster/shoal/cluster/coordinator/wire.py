@@ -23,7 +23,7 @@ _STATES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ShardRow:
     """A pending document that is ready for its shard: with its vector, or as a removal."""
 
     document: PendingDocument
@@ -32,7 +32,7 @@ class Row:
     truncated: bool = False
 
 
-def rows_message(rows: Sequence[Row]) -> index_pb2.Rows:
+def rows_message(rows: Sequence[ShardRow]) -> index_pb2.Rows:
     """The rows of one segment, in order."""
     return index_pb2.Rows(
         ids=[row.document.id for row in rows],

@@ -45,7 +45,7 @@ class BatchLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch(Generic[P]):
+class DocumentBatch(Generic[P]):
     """Documents that go to an encoder in one call."""
 
     documents: tuple[P, ...]
@@ -64,7 +64,7 @@ class Plan(Generic[P]):
 
     apply: tuple[P, ...]
     """Removals and users' own vectors: they need no encoder."""
-    encode: tuple[Batch[P], ...]
+    encode: tuple[DocumentBatch[P], ...]
 
 
 def plan(pending: Sequence[P], limits: BatchLimits, shards_ready: frozenset[int]) -> Plan[P]:
@@ -74,7 +74,7 @@ def plan(pending: Sequence[P], limits: BatchLimits, shards_ready: frozenset[int]
     share a batch, or the edits would wait with the rest.
     """
     apply: list[P] = []
-    batches: list[Batch[P]] = []
+    batches: list[DocumentBatch[P]] = []
     batch: list[P] = []
     size = 0
     for document in pending:
@@ -85,17 +85,17 @@ def plan(pending: Sequence[P], limits: BatchLimits, shards_ready: frozenset[int]
             continue
         if document.attempts:
             # It failed before: alone it can take no other down with it.
-            batches.append(Batch((document,), LOSSES_BEFORE_BISECTING - 1))
+            batches.append(DocumentBatch((document,), LOSSES_BEFORE_BISECTING - 1))
             continue
         length = len(document.text.encode())
         full = len(batch) >= limits.documents or size + length > limits.text_bytes
         if batch and (full or is_live(document.priority) != is_live(batch[0].priority)):
-            batches.append(Batch(tuple(batch)))
+            batches.append(DocumentBatch(tuple(batch)))
             batch, size = [], 0
         batch.append(document)
         size += length
     if batch:
-        batches.append(Batch(tuple(batch)))
+        batches.append(DocumentBatch(tuple(batch)))
     return Plan(tuple(apply), tuple(batches))
 
 
@@ -114,7 +114,7 @@ class EncodeFailure(Enum):
 class RetryBatch(Generic[P]):
     """Try the batch again after a pause."""
 
-    batch: Batch[P]
+    batch: DocumentBatch[P]
     pause_s: float
 
 
@@ -128,23 +128,25 @@ class CountAttempt(Generic[P]):
 FailureEffect = RetryBatch[P] | CountAttempt[P]
 
 
-def after_failure(batch: Batch[P], failure: EncodeFailure) -> tuple[FailureEffect[P], ...]:
+def after_failure(batch: DocumentBatch[P], failure: EncodeFailure) -> tuple[FailureEffect[P], ...]:
     """What follows when a whole batch fails: patience, bisecting, or a count against the document that stands alone."""
     if failure is EncodeFailure.BUSY:
         return (RetryBatch(batch, BUSY_PAUSE_S),)
     strikes = batch.strikes + 1
     if failure is EncodeFailure.LOST and strikes < LOSSES_BEFORE_BISECTING:
-        return (RetryBatch(Batch(batch.documents, strikes), BUSY_PAUSE_S),)
+        return (RetryBatch(DocumentBatch(batch.documents, strikes), BUSY_PAUSE_S),)
     if len(batch.documents) == 1:
         return (CountAttempt(batch.documents[0]),)
     middle = len(batch.documents) // 2
     # The halves keep one strike less than the bound, so that each further loss bisects at once.
     carried = LOSSES_BEFORE_BISECTING - 1 if failure is EncodeFailure.LOST else 0
-    return tuple(RetryBatch(Batch(part, carried), 0.0) for part in (batch.documents[:middle], batch.documents[middle:]))
+    return tuple(
+        RetryBatch(DocumentBatch(part, carried), 0.0) for part in (batch.documents[:middle], batch.documents[middle:])
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class RetryPolicy:
+class EmbedRetryPolicy:
     """Pauses between attempts that count."""
 
     attempts: int
@@ -152,7 +154,7 @@ class RetryPolicy:
     longest_pause_s: float
 
 
-def next_attempt(attempts: int, policy: RetryPolicy) -> float | None:
+def next_attempt(attempts: int, policy: EmbedRetryPolicy) -> float | None:
     """Seconds to wait after the `attempts`-th failed attempt; None when the document is to be set aside as failed."""
     if attempts >= policy.attempts:
         return None

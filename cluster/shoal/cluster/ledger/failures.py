@@ -6,12 +6,12 @@ from sqlalchemy import BigInteger, Boolean, Connection, and_, bindparam, case, f
 
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.connection import chunks
-from shoal.cluster.ledger.records import FailedDocument, FailedDocuments, Failure
+from shoal.cluster.ledger.records import FailedAttempt, FailedDocumentRecord, FailedDocuments
 
 _entry = schema.entry
 
 
-def record_failures(connection: Connection, failures: Sequence[Failure], now_ms: int) -> None:
+def record_failures(connection: Connection, failures: Sequence[FailedAttempt], now_ms: int) -> None:
     """See LedgerProgress.record_failures; `failures` is not empty."""
     statement = (
         update(_entry)
@@ -68,6 +68,6 @@ def read_failed(connection: Connection, generation_id: int, limit: int) -> Faile
         select(_entry).where(*aside).order_by(_entry.c.failed_at_ms, _entry.c.document_id).limit(limit)
     ).all()
     documents = [
-        FailedDocument(row.document_id, row.wanted_version, row.error, row.attempts, row.failed_at_ms) for row in rows
+        FailedDocumentRecord(row.document_id, row.wanted_version, row.error, row.attempts, row.failed_at_ms) for row in rows
     ]
     return FailedDocuments(documents, total)

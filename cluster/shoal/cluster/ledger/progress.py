@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from shoal.cluster.ledger import catalog, failures, files, pending, placements
 from shoal.cluster.ledger.connection import reading
 from shoal.cluster.ledger.lease import writing
-from shoal.cluster.ledger.records import Failure, GenerationRecord, PendingDocument, SegmentCommit
+from shoal.cluster.ledger.records import FailedAttempt, GenerationRecord, PendingDocument, SegmentCommit
 from shoal.workers.indexing import ManifestInfo, SealedInfo
 
 
@@ -90,7 +90,7 @@ class LedgerProgress:
         with writing(self._engine, self._epoch) as connection:
             return files.forget_damaged(connection, generation_id, shard, ordinals, sealed, sealed_through)
 
-    def record_failures(self, failed: Sequence[Failure], now_ms: int) -> None:
+    def record_failures(self, failed: Sequence[FailedAttempt], now_ms: int) -> None:
         """Records failed attempts; ignores those on a version that is no longer wanted or was applied meanwhile.
 
         A removal is never set aside: it has no content that could cause the failure.

@@ -10,11 +10,11 @@ from shoal.cluster.ledger.errors import DocumentNotFound
 from shoal.cluster.ledger.records import (
     CollectionRecord,
     Cut,
+    DocumentRecord,
     ExplainRecord,
     FailedDocuments,
     GenerationExplanation,
     LiveDocument,
-    StoredDocument,
 )
 
 _document, _entry = schema.document, schema.entry
@@ -73,9 +73,9 @@ class LedgerReader:
                     )
         return found
 
-    def get(self, collection: str, ids: Sequence[str]) -> list[StoredDocument]:
+    def get(self, collection: str, ids: Sequence[str]) -> list[DocumentRecord]:
         """The documents that exist, in the order asked for. Raises CollectionNotFound."""
-        found: dict[str, StoredDocument] = {}
+        found: dict[str, DocumentRecord] = {}
         with reading(self._engine) as connection:
             record = catalog.find_collection(connection, collection)
             statement = (
@@ -85,7 +85,7 @@ class LedgerReader:
             )
             for some in chunks(ids):
                 for row in connection.execute(statement.where(_document.c.id.in_(some))):
-                    found[row.id] = StoredDocument(
+                    found[row.id] = DocumentRecord(
                         row.id,
                         row.text,
                         row.vector or b"",

@@ -154,7 +154,7 @@ class SegmentCommit:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class FailedAttempt:
     """An attempt to embed one document that failed."""
 
     generation_id: int
@@ -218,7 +218,7 @@ class LiveDocument:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredDocument:
+class DocumentRecord:
     """A document as its owner reads it back."""
 
     id: str
@@ -261,7 +261,7 @@ class ExplainRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class FailedDocument:
+class FailedDocumentRecord:
     """A document that was set aside."""
 
     id: str
@@ -275,5 +275,5 @@ class FailedDocument:
 class FailedDocuments:
     """The first of the documents that were set aside in the active generation, oldest first, and how many there are."""
 
-    documents: list[FailedDocument]
+    documents: list[FailedDocumentRecord]
     total: int

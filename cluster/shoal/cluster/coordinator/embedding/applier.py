@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.shards.served_shard import ServedShard, ShardUnreachable
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
-from shoal.cluster.coordinator.wire import Row, rows_message
+from shoal.cluster.coordinator.wire import ShardRow, rows_message
 from shoal.cluster.ledger.errors import OrdinalTaken
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import Applied, SegmentCommit
@@ -40,10 +40,10 @@ class Applier:
         self._threads = threads
         self._progress = progress
         self._settled = settled
-        self._rows: list[Row] = []
+        self._rows: list[ShardRow] = []
         self._some = asyncio.Event()
 
-    def put(self, rows: Sequence[Row]) -> None:
+    def put(self, rows: Sequence[ShardRow]) -> None:
         """Hands over rows; at most one per document may be on its way."""
         self._rows.extend(rows)
         if self._rows:
@@ -66,9 +66,9 @@ class Applier:
                 else:
                     asyncio.get_running_loop().call_later(PAUSE_S, self._settled, ids)
 
-    async def _round(self, rows: Sequence[Row]) -> bool:
+    async def _round(self, rows: Sequence[ShardRow]) -> bool:
         """Applies rows as far as their shards can take them; False when some could not be applied."""
-        by_shard: dict[int, list[Row]] = defaultdict(list)
+        by_shard: dict[int, list[ShardRow]] = defaultdict(list)
         for row in rows:
             by_shard[row.document.shard].append(row)
         shards = [shard for shard in self._keeper.of(self._generation) if shard.number in by_shard]
@@ -90,7 +90,7 @@ class Applier:
                 for shard in shards:
                     shard.staged = ""
 
-    async def _commit(self, shards: Sequence[ServedShard], by_shard: Mapping[int, Sequence[Row]]) -> bool:
+    async def _commit(self, shards: Sequence[ServedShard], by_shard: Mapping[int, Sequence[ShardRow]]) -> bool:
         staged = await asyncio.gather(*(self._stage(shard, by_shard[shard.number]) for shard in shards))
         commits = [commit for commit in staged if commit is not None]
         if not commits:
@@ -110,7 +110,7 @@ class Applier:
         await asyncio.gather(*(self._show(shard) for shard in shards if shard.number in done))
         return len(commits) == len(by_shard)
 
-    async def _stage(self, shard: ServedShard, rows: Sequence[Row]) -> SegmentCommit | None:
+    async def _stage(self, shard: ServedShard, rows: Sequence[ShardRow]) -> SegmentCommit | None:
         try:
             segment = await self._keeper.stage(shard, rows_message(rows))
         except ShardUnreachable as error:

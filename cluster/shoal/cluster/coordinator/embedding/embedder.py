@@ -20,21 +20,21 @@ from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
 from shoal.cluster.coordinator.fleet.supervision import Supervisor
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
-from shoal.cluster.coordinator.wire import Row
+from shoal.cluster.coordinator.wire import ShardRow
 from shoal.cluster.decisions.admission import PRIORITY_EDIT
 from shoal.cluster.decisions.reconcile import (
-    Batch,
     BatchLimits,
     CountAttempt,
+    DocumentBatch,
+    EmbedRetryPolicy,
     EncodeFailure,
     RetryBatch,
-    RetryPolicy,
     after_failure,
     next_attempt,
     plan,
 )
 from shoal.cluster.ledger.progress import LedgerProgress
-from shoal.cluster.ledger.records import Failure, GenerationRecord, PendingDocument
+from shoal.cluster.ledger.records import FailedAttempt, GenerationRecord, PendingDocument
 from shoal.cluster.rpc.calls import call
 from shoal.cluster.rpc.channels import Channels
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
@@ -78,7 +78,7 @@ class Embedder:
         refused: Callable[[str], None],
         secret: str,
         limits: BatchLimits,
-        retry: RetryPolicy,
+        retry: EmbedRetryPolicy,
     ) -> None:
         self.generation = generation
         self._keeper = keeper
@@ -165,7 +165,7 @@ class Embedder:
         pending = [document for document in pending if document.removal or document.id not in brought]
         work = plan(pending, self._limits, ready)
         self._in_flight.update(document.id for document in work.apply)
-        self._applier.put([Row(document, b"" if document.removal else document.vector) for document in work.apply])
+        self._applier.put([ShardRow(document, b"" if document.removal else document.vector) for document in work.apply])
         if lanes:
             for batch in work.encode:
                 self._launch(batch)
@@ -184,12 +184,12 @@ class Embedder:
             return False
         by_id = {kept.id: kept for kept in due}
         pending = await self._threads.read(self._progress.pending_among, self.generation.id, list(by_id))
-        rows: list[Row] = []
+        rows: list[ShardRow] = []
         for document, content_hash in pending:
             precomputed = by_id[document.id].precomputed
             # The text may have been written anew since; what is pending then is not what this vector is of.
             if content_hash == precomputed.content_hash and document.shard in ready:
-                rows.append(Row(document, precomputed.vector, precomputed.truncated))
+                rows.append(ShardRow(document, precomputed.vector, precomputed.truncated))
         ids = [row.document.id for row in rows]
         self._in_flight.update(ids)
         self._encoded_before.update(ids)
@@ -210,13 +210,13 @@ class Embedder:
             if one.ready and one.fingerprint == self.generation.fingerprint
         ]
 
-    def _launch(self, batch: Batch[PendingDocument], pause_s: float = 0.0) -> None:
+    def _launch(self, batch: DocumentBatch[PendingDocument], pause_s: float = 0.0) -> None:
         self._in_flight.update(document.id for document in batch.documents)
         task = asyncio.create_task(self._encode(batch, pause_s))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _encode(self, batch: Batch[PendingDocument], pause_s: float) -> None:
+    async def _encode(self, batch: DocumentBatch[PendingDocument], pause_s: float) -> None:
         ids = [document.id for document in batch.documents]
         try:
             await asyncio.sleep(pause_s)
@@ -232,7 +232,7 @@ class Embedder:
             await asyncio.sleep(POLL_S)
             self._settle(ids)
 
-    async def _call(self, batch: Batch[PendingDocument]) -> encoder_pb2.EncodeResponse:
+    async def _call(self, batch: DocumentBatch[PendingDocument]) -> encoder_pb2.EncodeResponse:
         """Waits for a turn at a replica and asks it; raises AioRpcError."""
         suspicion = Suspicion() if batch.strikes else None
         size = max(1, sum(len(document.text) for document in batch.documents))
@@ -275,9 +275,9 @@ class Embedder:
         """Whether a replica is up and has finished texts since a call began."""
         return any(one.member.name == name and one.load.texts > done_before for one in self._encoders())
 
-    async def _take(self, batch: Batch[PendingDocument], reply: encoder_pb2.EncodeResponse) -> None:
+    async def _take(self, batch: DocumentBatch[PendingDocument], reply: encoder_pb2.EncodeResponse) -> None:
         width = 4 * reply.dimension
-        rows: list[Row] = []
+        rows: list[ShardRow] = []
         spoilt: list[tuple[PendingDocument, str]] = []
         errors = {one.position: one.error for one in reply.errors}
         truncated = set(reply.truncated)
@@ -285,11 +285,11 @@ class Embedder:
             if number in errors:
                 spoilt.append((document, errors[number]))
             else:
-                rows.append(Row(document, reply.vectors[number * width : (number + 1) * width], number in truncated))
+                rows.append(ShardRow(document, reply.vectors[number * width : (number + 1) * width], number in truncated))
         self._applier.put(rows)
         await self._count(spoilt)
 
-    async def _fail(self, batch: Batch[PendingDocument], error: grpc.aio.AioRpcError) -> None:
+    async def _fail(self, batch: DocumentBatch[PendingDocument], error: grpc.aio.AioRpcError) -> None:
         reason = error.details() or error.code().name
         failure = _FAILURES.get(error.code(), EncodeFailure.REJECTED)
         if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
@@ -314,7 +314,7 @@ class Embedder:
             attempts = document.attempts + 1
             pause_s = next_attempt(attempts, self._retry)
             failures.append(
-                Failure(
+                FailedAttempt(
                     generation_id=self.generation.id,
                     id=document.id,
                     version=document.version,

@@ -15,11 +15,11 @@ from shoal.cluster.ledger.reader import LedgerReader
 from shoal.cluster.ledger.records import (
     CollectionRecord,
     Cut,
+    DocumentRecord,
     ExplainRecord,
     FailedDocuments,
     Lease,
     LiveDocument,
-    StoredDocument,
 )
 
 P = ParamSpec("P")
@@ -66,7 +66,7 @@ class LedgerReads:
         """What hits are validated against."""
         return await self.run(self._reader.hydrate, collection_id, generation_id, ids, include_text)
 
-    async def get(self, collection: str, ids: Sequence[str]) -> Sequence[StoredDocument]:
+    async def get(self, collection: str, ids: Sequence[str]) -> Sequence[DocumentRecord]:
         """Documents that exist."""
         return await self.run(self._reader.get, collection, ids)
 

@@ -38,7 +38,7 @@ from shoal.cluster.gateway.paths.reading import ReadPath
 from shoal.cluster.gateway.paths.search import Searcher
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.cluster.ledger.connection import open_engine
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.settings import split_listen
 from shoal.v1 import (
@@ -81,7 +81,7 @@ class GatewaySettings:
     secret: str
     """The cluster secret, for calls inside the cluster."""
     name: str = "gateway"
-    limits: Limits = field(default_factory=Limits)
+    limits: RequestLimits = field(default_factory=RequestLimits)
     default_deadline_s: float = 60.0
     """For calls that come without a deadline, and for each batch of a stream."""
     query_cache_bytes: int = 64 * 1024 * 1024

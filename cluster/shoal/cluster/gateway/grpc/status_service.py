@@ -12,7 +12,7 @@ import grpc.aio
 from shoal.cluster.gateway.backends.query_cache import QueryCache
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.collections import CollectionViews
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.v1 import status_pb2, status_pb2_grpc
 
 
@@ -24,7 +24,7 @@ def installed(distribution: str) -> str:
         return ""
 
 
-def limits_message(limits: Limits) -> status_pb2.Limits:
+def limits_message(limits: RequestLimits) -> status_pb2.Limits:
     """The limits as Describe tells them."""
     names = [field.name for field in status_pb2.Limits.DESCRIPTOR.fields]
     return status_pb2.Limits(**{name: getattr(limits, name) for name in names})
@@ -34,7 +34,13 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
     """Answers from what this gateway knows, also while the coordinator restarts."""
 
     def __init__(
-        self, collections: CollectionViews, view: RoutingView, cache: QueryCache, limits: Limits, name: str, address: str
+        self,
+        collections: CollectionViews,
+        view: RoutingView,
+        cache: QueryCache,
+        limits: RequestLimits,
+        name: str,
+        address: str,
     ) -> None:
         self._collections = collections
         self._view = view

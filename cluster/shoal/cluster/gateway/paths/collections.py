@@ -11,7 +11,7 @@ from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.profiles import collection_message
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_settings
 from shoal.cluster.ledger.errors import CollectionNotFound
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import collections_pb2
 
@@ -42,7 +42,7 @@ class CollectionViews:
 class CollectionPath:
     """Reads come from the ledger; changes go to the coordinator. All methods raise ClusterError or LedgerError."""
 
-    def __init__(self, views: CollectionViews, link: CoordinatorLink, limits: Limits) -> None:
+    def __init__(self, views: CollectionViews, link: CoordinatorLink, limits: RequestLimits) -> None:
         self._views = views
         self._link = link
         self._limits = limits

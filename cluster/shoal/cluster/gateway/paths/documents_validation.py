@@ -10,7 +10,7 @@ import numpy as np
 from shoal.cluster.decisions.admission import content_hash
 from shoal.cluster.errors import DimensionMismatch, InvalidRequest, shortened
 from shoal.cluster.gateway.paths.validation import check_distinct, check_id, check_text, out_of_limit
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.v1 import documents_pb2
 
 # A squared norm outside of these is 0 or infinite in float32, and so would be every score.
@@ -33,7 +33,7 @@ class Profile:
     """Of the model; empty without one."""
 
 
-def check_documents(documents: Sequence[documents_pb2.Document], profile: Profile, limits: Limits) -> list[str]:
+def check_documents(documents: Sequence[documents_pb2.Document], profile: Profile, limits: RequestLimits) -> list[str]:
     """Checks one batch and returns the canonical payload of each document, in order."""
     if not documents:
         raise InvalidRequest(
@@ -48,7 +48,7 @@ def check_documents(documents: Sequence[documents_pb2.Document], profile: Profil
     return payloads
 
 
-def _check_document(document: documents_pb2.Document, path: str, profile: Profile, limits: Limits) -> str:
+def _check_document(document: documents_pb2.Document, path: str, profile: Profile, limits: RequestLimits) -> str:
     check_id(document.id, limits, f"{path}.id")
     check_text(document.text, limits, f"{path}.text")
     if document.vector:
@@ -125,7 +125,7 @@ def check_vector(packed: bytes, profile: Profile, field: str) -> None:
         raise InvalidRequest(f"{field}: a zero vector has no cosine", field=field, value=f"{norm:g}")
 
 
-def canonical_payload(payload: str, limits: Limits, field: str) -> str:
+def canonical_payload(payload: str, limits: RequestLimits, field: str) -> str:
     """A JSON object with sorted keys and no blanks, so that equal payloads are equal strings; empty means {}."""
     if not payload:
         return "{}"

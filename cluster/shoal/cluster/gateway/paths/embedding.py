@@ -23,7 +23,7 @@ from shoal.cluster.gateway.paths.encoding_messages import (
     options_of,
 )
 from shoal.cluster.gateway.paths.validation import check_embed_texts, check_model
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.routing import ModelId
 from shoal.internal.v1 import encoder_pb2
 from shoal.v1 import embedding_pb2
@@ -47,7 +47,9 @@ def plan_parts(texts: int, replicas: int) -> list[slice]:
 class Embedder:
     """Answers embedding requests; belongs to one event loop."""
 
-    def __init__(self, models: Models, encoders: Encoders, view: RoutingView, limits: Limits, counts: GatewayCounts) -> None:
+    def __init__(
+        self, models: Models, encoders: Encoders, view: RoutingView, limits: RequestLimits, counts: GatewayCounts
+    ) -> None:
         self._models = models
         self._encoders = encoders
         self._view = view

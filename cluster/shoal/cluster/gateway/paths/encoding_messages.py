@@ -11,7 +11,7 @@ import numpy as np
 from shoal.cluster.errors import ClusterError, InternalDefect, InvalidRequest, shortened
 from shoal.cluster.gateway.backends.query_cache import EncodedText
 from shoal.cluster.gateway.paths.validation import out_of_limit
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.internal.v1 import encoder_pb2
 from shoal.v1 import embedding_pb2
 from shoal.workers.encoding.model import EncodeOptions, Role, Truncation
@@ -42,7 +42,7 @@ _ENCODE_TRUNCATIONS = {
 Priority = encoder_pb2.EncodePriority.ValueType
 
 
-def options_of(request: embedding_pb2.EmbedRequest, limits: Limits) -> EncodeOptions:
+def options_of(request: embedding_pb2.EmbedRequest, limits: RequestLimits) -> EncodeOptions:
     """How the texts of a request are to be encoded; raises InvalidRequest."""
     for name, value, known, kind in (
         ("role", request.role, _ROLES, embedding_pb2.Role),

@@ -11,8 +11,8 @@ from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.backends.index_shards import Backends
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_id, check_ids, list_limit
-from shoal.cluster.ledger.records import ExplainRecord, FailedDocuments, GenerationExplanation, StoredDocument
-from shoal.cluster.limits import Limits
+from shoal.cluster.ledger.records import DocumentRecord, ExplainRecord, FailedDocuments, GenerationExplanation
+from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.routing import ShardId
 
 # The longest wait for one index worker. Explain also answers while workers are down.
@@ -31,12 +31,12 @@ class ExplainedDocument:
 class ReadPath:
     """All methods raise ClusterError or LedgerError; nothing is changed."""
 
-    def __init__(self, reads: LedgerReads, backends: Backends, limits: Limits) -> None:
+    def __init__(self, reads: LedgerReads, backends: Backends, limits: RequestLimits) -> None:
         self._reads = reads
         self._backends = backends
         self._limits = limits
 
-    async def get(self, collection: str, ids: Sequence[str]) -> Sequence[StoredDocument]:
+    async def get(self, collection: str, ids: Sequence[str]) -> Sequence[DocumentRecord]:
         """The documents that exist."""
         check_collection_name(collection, self._limits)
         check_ids(ids, self._limits)

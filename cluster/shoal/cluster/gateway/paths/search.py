@@ -27,7 +27,7 @@ from shoal.cluster.gateway.paths.validation import (
 from shoal.cluster.gateway.paths.visibility import cut_showing
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ledger.records import Cut, LiveDocument, ShardCut
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.routing import ModelId, ShardId
 from shoal.v1 import search_pb2
 from shoal.workers.encoding.model import AS_QUERY
@@ -72,7 +72,7 @@ class Searcher:
     """Answers searches. `now_ms` is the wall clock that the ledger's times are of."""
 
     def __init__(
-        self, reads: LedgerReads, backends: Backends, encoders: Encoders, limits: Limits, now_ms: Callable[[], int]
+        self, reads: LedgerReads, backends: Backends, encoders: Encoders, limits: RequestLimits, now_ms: Callable[[], int]
     ) -> None:
         self._reads = reads
         self._backends = backends

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from shoal.cluster.errors import InvalidModel, InvalidRequest, shortened
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.v1 import collections_pb2
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -21,7 +21,7 @@ def out_of_limit(field: str, value: int, limit: int, unit: str) -> InvalidReques
     return InvalidRequest(f"{field}: {value} {unit}, the limit is {limit}", field=field, value=str(value), limit=limit)
 
 
-def check_collection_name(name: str, limits: Limits, field: str = "collection") -> None:
+def check_collection_name(name: str, limits: RequestLimits, field: str = "collection") -> None:
     """A letter or digit, then letters, digits, '_', '.' and '-'."""
     if len(name) > limits.collection_name_bytes:
         raise out_of_limit(field, len(name.encode()), limits.collection_name_bytes, "bytes")
@@ -34,7 +34,7 @@ def check_collection_name(name: str, limits: Limits, field: str = "collection") 
         )
 
 
-def check_id(document_id: str, limits: Limits, field: str) -> None:
+def check_id(document_id: str, limits: RequestLimits, field: str) -> None:
     """Not empty, no control characters, within the limit."""
     if not document_id:
         raise InvalidRequest(f"{field}: an id must not be empty", field=field, limit=limits.id_bytes)
@@ -46,7 +46,7 @@ def check_id(document_id: str, limits: Limits, field: str) -> None:
         raise InvalidRequest(f"{field}: {value} has control characters", field=field, value=value)
 
 
-def check_ids(ids: Sequence[str], limits: Limits, *, needed: bool = True) -> None:
+def check_ids(ids: Sequence[str], limits: RequestLimits, *, needed: bool = True) -> None:
     """A list of ids to read, delete or retry; `needed`: at least one."""
     if needed and not ids:
         raise InvalidRequest("ids: at least one id is needed", field="ids", limit=limits.ids_per_get)
@@ -67,7 +67,7 @@ def check_distinct(ids: Sequence[str], path: str) -> None:
             raise InvalidRequest(f"{field}: {value!r} is already {path.format(earlier)}", field=field, value=value)
 
 
-def check_k(k: int, limits: Limits) -> None:
+def check_k(k: int, limits: RequestLimits) -> None:
     """From 1 to the limit."""
     if not 1 <= k <= limits.k:
         raise InvalidRequest(f"k: {k} is not from 1 to {limits.k}", field="k", value=str(k), limit=limits.k)
@@ -81,7 +81,7 @@ def check_min_coverage(share: float) -> None:
         )
 
 
-def check_text(text: str, limits: Limits, field: str) -> None:
+def check_text(text: str, limits: RequestLimits, field: str) -> None:
     """Within the limit and without NUL, which not every ledger can hold."""
     size = len(text.encode())
     if size > limits.text_bytes:
@@ -90,14 +90,14 @@ def check_text(text: str, limits: Limits, field: str) -> None:
         raise InvalidRequest(f"{field}: the text holds a NUL character", field=field, value=shortened(repr(text)))
 
 
-def check_query_text(text: str, limits: Limits) -> None:
+def check_query_text(text: str, limits: RequestLimits) -> None:
     """A text to search for: not blank."""
     check_text(text, limits, "text")
     if not text.strip():
         raise InvalidRequest("text: a query must not be empty", field="text", value=shortened(repr(text)))
 
 
-def check_embed_texts(texts: Sequence[str], limits: Limits) -> dict[int, InvalidRequest]:
+def check_embed_texts(texts: Sequence[str], limits: RequestLimits) -> dict[int, InvalidRequest]:
     """The texts of one embedding request that are too long, by place: each is answered with an error of its own.
 
     Raises InvalidRequest for no texts, or too many.
@@ -115,7 +115,7 @@ def check_embed_texts(texts: Sequence[str], limits: Limits) -> dict[int, Invalid
     }
 
 
-def list_limit(asked: int, limits: Limits) -> int:
+def list_limit(asked: int, limits: RequestLimits) -> int:
     """How many failed documents to list; 0 asks for the server's limit."""
     if not 0 <= asked <= limits.failed_per_list:
         raise InvalidRequest(
@@ -166,7 +166,7 @@ def check_model(model: str, field: str) -> None:
         raise InvalidModel(f"{field}: {value} has control characters", field=field, value=value)
 
 
-def check_settings(settings: collections_pb2.CollectionSettings, limits: Limits) -> None:
+def check_settings(settings: collections_pb2.CollectionSettings, limits: RequestLimits) -> None:
     """The settings of a new collection: a model, or a dimension for users' own vectors; the rest within bounds."""
     if settings.model:
         check_model(settings.model, "settings.model")

@@ -13,7 +13,7 @@ from shoal.cluster.gateway.paths.documents_validation import check_documents
 from shoal.cluster.gateway.paths.profiles import profile_of
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_ids
 from shoal.cluster.gateway.paths.visibility import until_shown
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import documents_pb2
 
@@ -22,7 +22,7 @@ class WritePath:
     """All methods raise ClusterError or LedgerError; a write that is refused changes nothing."""
 
     def __init__(
-        self, reads: LedgerReads, link: CoordinatorLink, backends: Backends, view: RoutingView, limits: Limits
+        self, reads: LedgerReads, link: CoordinatorLink, backends: Backends, view: RoutingView, limits: RequestLimits
     ) -> None:
         self._reads = reads
         self._link = link

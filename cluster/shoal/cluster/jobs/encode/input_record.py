@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 
 from shoal.cluster.jobs.encode.errors import one_line
-from shoal.cluster.limits import Limits
+from shoal.cluster.limits import RequestLimits
 from shoal.records import BadRecord, Record
 
-ID_BYTES = Limits().id_bytes
+ID_BYTES = RequestLimits().id_bytes
 TEXT_BYTES = 1024 * 1024
 """Longest text; no model reads nearly as much, and it is held in memory whole."""
 

@@ -16,7 +16,7 @@ import pyarrow
 from pyarrow import csv
 
 from shoal.workers.encoding.model import ModelError
-from shoal.workers.encoding.word_vectors.vector_table import ArrayRows, Rows, ScatteredRows
+from shoal.workers.encoding.word_vectors.vector_table import ArrayRows, ScatteredRows, VectorRows
 from shoal.workers.encoding.word_vectors.vocabulary_file import read_vocabulary
 
 MAX_DIMENSION = 65_536
@@ -38,7 +38,7 @@ class WordVectors:
 
     numbers: dict[str, int]
     """Of a word that a file has twice the first."""
-    rows: Rows
+    rows: VectorRows
     counts: npt.NDArray[np.int64] | None = None
     """(rows,) how often each word was in the corpus; None where the file does not say."""
     beside: tuple[Path, ...] = ()

@@ -14,7 +14,7 @@ from shoal.workers.encoding.model import Vectors
 Ids = npt.NDArray[np.int32]
 
 
-class Rows(Protocol):
+class VectorRows(Protocol):
     """The vectors of a table, in memory or in a mapped file."""
 
     count: int
@@ -37,11 +37,11 @@ class ArrayRows:
         self.count, self.dimension = array.shape
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Vectors:
-        """See `Rows.take`."""
+        """See `VectorRows.take`."""
         return np.asarray(self._array[rows], dtype=np.float32)
 
     def all(self) -> Vectors:
-        """See `Rows.all`. Copied only if they are of another type."""
+        """See `VectorRows.all`. Copied only if they are of another type."""
         return np.asarray(self._array, dtype=np.float32)
 
 
@@ -55,11 +55,11 @@ class ScatteredRows:
         self.count, self.dimension = len(starts), dimension
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Vectors:
-        """See `Rows.take`."""
+        """See `VectorRows.take`."""
         return np.ascontiguousarray(self._windows[self._starts[rows]]).view("<f4").astype(np.float32, copy=False)
 
     def all(self) -> Vectors:
-        """See `Rows.all`. Rows that begin anywhere are copied."""
+        """See `VectorRows.all`. Rows that begin anywhere are copied."""
         return self.take(np.arange(self.count))
 
 
@@ -67,7 +67,7 @@ class ScatteredRows:
 class VectorTable:
     """The vector of id i is `weights[i]` times row `mapping[i]`."""
 
-    rows: Rows
+    rows: VectorRows
     mapping: npt.NDArray[np.integer[Any]] | None = None
     """(ids,) row of each id; None where ids are rows."""
     weights: npt.NDArray[np.float32] | None = None
