@@ -15,7 +15,7 @@ from shoal.workers.encoding.word_vectors.keyed_vectors import from_keyed_vectors
 from shoal.workers.encoding.word_vectors.saving import TableFormat, check_output, save_table
 from shoal.workers.encoding.word_vectors.word_folder import WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable, read_word_table
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError
 from support.training.trained_tables import WORDS, trained_table
 
 NAMES = {TableFormat.FOLDER: "model", TableFormat.TEXT: "w.txt", TableFormat.BINARY: "w.bin", TableFormat.NPY: "w.npy"}
@@ -121,7 +121,7 @@ def test_keyed_vectors_hold_counts_and_come_back(tmp_path: Path) -> None:
     assert BIG.vectors[0].any()
     without = dataclasses.replace(BIG, counts=None)
     same(from_keyed_vectors(to_keyed_vectors(without)), without, counts=False)
-    with pytest.raises(TrainingError, match="keyed vectors: is a list, expected is gensim's KeyedVectors of version 4"):
+    with pytest.raises(WordVectorError, match="keyed vectors: is a list, expected is gensim's KeyedVectors of version 4"):
         from_keyed_vectors([1, 2])
 
 
@@ -150,7 +150,7 @@ def test_a_word_that_a_form_cannot_express_is_named_before_anything_is_written(
     form: TableFormat, word: str, reason: str, tmp_path: Path
 ) -> None:
     table = trained_table(words=("the", word))
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(WordVectorError) as caught:
         save_table(tmp_path / NAMES[form], table, form, WordFolderConfig())
     assert str(caught.value).endswith(reason)
     assert list(tmp_path.iterdir()) == []
@@ -174,7 +174,7 @@ def test_a_table_that_is_none_is_refused_before_anything_is_written(
     form: TableFormat, change: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     table = dataclasses.replace(trained_table(), **change)
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(WordVectorError) as caught:
         save_table(tmp_path / NAMES[form], table, form, WordFolderConfig())
     assert str(caught.value) == f"{tmp_path / NAMES[form]}: {reason}"
     assert list(tmp_path.iterdir()) == []
@@ -196,7 +196,7 @@ def test_outputs_that_cannot_be_written_are_told_before_a_training(tmp_path: Pat
         (tmp_path, TableFormat.FOLDER, "holds files that are no trained word vectors, and is not replaced"),
     ]:
         for attempt in (lambda p, f: check_output(p, f), lambda p, f: save_table(p, trained_table(), f, WordFolderConfig())):
-            with pytest.raises(TrainingError) as caught:
+            with pytest.raises(WordVectorError) as caught:
                 attempt(place, form)
             assert str(caught.value) == f"{place}: {reason}"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

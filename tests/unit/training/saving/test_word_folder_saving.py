@@ -18,7 +18,7 @@ from shoal.workers.encoding.word_vectors.folder_writing import save_word_folder
 from shoal.workers.encoding.word_vectors.saving import TableFormat, save_table
 from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable, read_word_table
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError
 from support.training.trained_tables import trained_table
 
 safetensors = pytest.importorskip("safetensors.numpy")
@@ -86,7 +86,7 @@ def test_an_old_folder_that_stepped_aside_comes_back_when_the_new_one_cannot(
 
     monkeypatch.setattr(word_folder, "_exchanged", lambda one, other: False)
     monkeypatch.setattr(Path, "rename", second_fails)
-    with pytest.raises(TrainingError, match="m: cannot be written: Input/output error"):
+    with pytest.raises(WordVectorError, match="m: cannot be written: Input/output error"):
         save_word_folder(tmp_path / "m", trained_table(2), WordFolderConfig())
     assert vectors_in(tmp_path / "m") == trained_table(1).vectors.tolist()
     assert os.listdir(tmp_path) == ["m"]
@@ -102,7 +102,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(kept: str, tmp_path: Pa
     if kept:
         (tmp_path / "m" / kept).write_text("mine")
     before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
-    with pytest.raises(TrainingError) as caught:
+    with pytest.raises(WordVectorError) as caught:
         save_word_folder(tmp_path / "m", trained_table(2), WordFolderConfig())
     told = f"holds {kept!r} beside a model" if kept else "holds files that are no trained word vectors"
     assert str(caught.value) == f"{tmp_path / 'm'}: {told}, and is not replaced"
@@ -111,7 +111,7 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(kept: str, tmp_path: Pa
 
 def test_sif_without_counts_is_refused(tmp_path: Path) -> None:
     table = dataclasses.replace(trained_table(), counts=None)
-    with pytest.raises(TrainingError, match="pooling is sif, for which the table has no counts"):
+    with pytest.raises(WordVectorError, match="pooling is sif, for which the table has no counts"):
         save_word_folder(tmp_path / "m", table, WordFolderConfig(pooling=Pooling.SIF))
     assert list(tmp_path.iterdir()) == []
 
@@ -122,7 +122,7 @@ from pathlib import Path
 import numpy as np
 from shoal.workers.encoding.word_vectors.word_folder import WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError
 from shoal.workers.encoding.word_vectors.saving import TableFormat, save_table
 
 limit = 64 << 10
@@ -136,7 +136,7 @@ for form, name, words, dim in [
     table = WordTable(words, np.ones((3000, dim), dtype=np.float32), np.ones(3000, dtype=np.int64))
     try:
         save_table(Path(sys.argv[1], name), table, TableFormat(form), WordFolderConfig())
-    except TrainingError as error:
+    except WordVectorError as error:
         print(error)
 """
 

@@ -1,7 +1,8 @@
-"""A file that appears whole under its name, or not at all."""
+"""Whole-file writes: a file appears complete under its name, or not at all."""
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,29 +10,45 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from shoal.workers.training.word2vec.errors import TrainingError
-
 PARTIAL = ".partial-"
-"""Stands in the names of files that are being written; what a killed process leaves bears such a name."""
+"""Part of the name of a file or folder that is still being written. A killed process leaves such names behind."""
+
+
+def partial_name(name: str) -> str:
+    """A name, or path, to write to before the content gets the name `name`. Different for each call."""
+    return f"{name}{PARTIAL}{secrets.token_hex(4)}"
 
 
 @contextmanager
-def whole_file(path: Path, durable: bool = True) -> Iterator[IO[bytes]]:
-    """A file to write to, which gets its name at the end of the block, or is removed when the block raises.
+def whole_file(path: Path, durable: bool = True, mode: int = 0o666) -> Iterator[IO[bytes]]:
+    """A file to write to. It gets its name at the end of the block, or is removed if the block raises.
 
-    `durable` waits until the disk has it. Raises TrainingError, also for an OSError in the block: an old file then stays.
+    `durable` waits until the file and its name are on disk; `mode` is reduced by the umask. Raises OSError, and the old
+    file, if any, stays.
     """
-    partial = path.with_name(f"{path.name}{PARTIAL}{secrets.token_hex(4)}")
+    partial = path.with_name(partial_name(path.name))
     try:
-        with open(partial, "wb") as file:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
             yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
         os.replace(partial, path)
-    except BaseException as error:
+    except BaseException:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise TrainingError(f"{path}: cannot be written: {error.strerror or error}") from error
         raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are on disk. Raises OSError, except on file systems that cannot sync a folder."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(handle)

@@ -15,6 +15,7 @@ from shoal.cluster.ray_runtime.environment import joins_cluster
 from shoal.workers.encoding.word_vectors.saving import TableFormat, check_output, save_table
 from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable
+from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError
 from shoal.workers.runtime.cores import available_cores
 from shoal.workers.training.word2vec import (
     AUTO,
@@ -120,7 +121,8 @@ def run_word2vec(
 
 
 def _check_replaceable(output: TableOutput, overwrite: bool) -> None:
-    check_output(output.path, output.form)
+    with _training_errors():
+        check_output(output.path, output.form)
     work = output.path.with_name(output.path.name + WORK_SUFFIX)
     held = any(output.path.iterdir()) if output.path.is_dir() else output.path.exists()
     if held and not overwrite and not work.exists():
@@ -173,4 +175,14 @@ def _save(
     )
     table = WordTable(vocabulary.words, tables.vectors(), vocabulary.counts)
     other = tables.output[:, : tables.dim] if output.keep_output_vectors else None
-    save_table(output.path, table, output.form, config, other)
+    with _training_errors():
+        save_table(output.path, table, output.form, config, other)
+
+
+@contextmanager
+def _training_errors() -> Iterator[None]:
+    """Raises what the writers of word vectors raise as a TrainingError."""
+    try:
+        yield
+    except WordVectorError as error:
+        raise TrainingError(str(error)) from error

@@ -17,8 +17,8 @@ import pyarrow.compute as pc
 
 from shoal.workers.encoding.word_vectors.file_reading import vocabulary_beside
 from shoal.workers.encoding.word_vectors.word_table import WordTable
+from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError, writing_vectors
 from shoal.workers.runtime.durable_files import whole_file
-from shoal.workers.training.word2vec.errors import TrainingError
 
 ROWS_AT_ONCE = 4096
 _BLANK = re.compile(r"[ \r\n]")
@@ -29,11 +29,11 @@ def write_word2vec(file: Path, table: WordTable, binary: bool = False) -> None:
     """The form of the original word2vec: a line with words and dimension, then for each word its numbers, as text or as
     float32 with a line feed after them. Numbers in text read back as the same float32.
 
-    Raises TrainingError when a word holds a blank, which this form cannot tell from its own, or the disk is full; an old
+    Raises WordVectorError when a word holds a blank, which this form cannot tell from its own, or the disk is full; an old
     file then stays.
     """
     check_table(file, table, _BLANK)
-    with whole_file(file) as opened:
+    with writing_vectors(file), whole_file(file) as opened:
         opened.write(f"{len(table.words)} {table.vectors.shape[1]}\n".encode())
         for first, vectors in _blocks(table.vectors):
             words = table.words[first : first + len(vectors)]
@@ -44,36 +44,36 @@ def write_array(file: Path, table: WordTable) -> None:
     """NAME.npy with the vectors (words, dim) float32, which can be mapped, and NAME.vocab with words and counts, or words
     alone where there are no counts.
 
-    Raises TrainingError when the name ends otherwise, or the disk is full; old files then stay.
+    Raises WordVectorError when the name ends otherwise, or the disk is full; old files then stay.
     """
     check_array_name(file)
     vocabulary = vocabulary_beside(file)
     check_table(file, table)
     header = {"descr": "<f4", "fortran_order": False, "shape": table.vectors.shape}
-    with whole_file(vocabulary) as lines:
+    with writing_vectors(vocabulary), whole_file(vocabulary) as lines:
         lines.write(vocabulary_lines(table.words, table.counts))
         # Both are written before either gets its name.
         lines.flush()
-        with whole_file(file) as array:
+        with writing_vectors(file), whole_file(file) as array:
             np.lib.format.write_array_header_1_0(array, header)
             write_rows(array, table.vectors)
 
 
 def check_array_name(file: Path) -> None:
-    """Raises TrainingError when an array may not have this name."""
+    """Raises WordVectorError when an array may not have this name."""
     if file.suffix != ".npy":
-        raise TrainingError(f"{file}: the name of an array must end in .npy")
+        raise WordVectorError(f"{file}: the name of an array must end in .npy")
 
 
 def write_counts(file: Path, table: WordTable) -> None:
     """A line "word count" for each word, as word2vec writes with -save-vocab and gensim as `fvocab`.
 
-    Raises TrainingError when the table has no counts, a word holds a blank, or the disk is full; an old file then stays.
+    Raises WordVectorError when the table has no counts, a word holds a blank, or the disk is full; an old file then stays.
     """
     if table.counts is None:
-        raise TrainingError(f"{file}: the table has no counts")
+        raise WordVectorError(f"{file}: the table has no counts")
     check_table(file, table, _BLANK)
-    with whole_file(file) as opened:
+    with writing_vectors(file), whole_file(file) as opened:
         opened.write(vocabulary_lines(table.words, table.counts))
 
 
@@ -91,30 +91,30 @@ def vocabulary_lines(words: Sequence[str], counts: npt.NDArray[np.int64] | None)
 
 
 def check_table(file: Path, table: WordTable, unfit: re.Pattern[str] = _LINE_END) -> None:
-    """Raises TrainingError when words, vectors and counts are not equally many, or are none, a number is not finite, or a
+    """Raises WordVectorError when words, vectors and counts are not equally many, or are none, a number is not finite, or a
     word is there twice, is empty, holds what is `unfit` for the file, or is no text."""
     words, vectors = table.words, table.vectors
     if not len(words) or vectors.ndim != 2 or len(vectors) != len(words) or not vectors.shape[1]:
-        raise TrainingError(f"{file}: {len(words)} words have vectors of shape {vectors.shape}, expected are (words, dim)")
+        raise WordVectorError(f"{file}: {len(words)} words have vectors of shape {vectors.shape}, expected are (words, dim)")
     if table.counts is not None and table.counts.shape != (len(words),):
-        raise TrainingError(f"{file}: {len(words)} words have counts of shape {table.counts.shape}, expected is one each")
+        raise WordVectorError(f"{file}: {len(words)} words have counts of shape {table.counts.shape}, expected is one each")
     for first, rows in _blocks(vectors):
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             word = words[first + int(finite.argmin())]
-            raise TrainingError(f"{file}: the vector of {word[:40]!r} has numbers that are not finite in float32")
+            raise WordVectorError(f"{file}: the vector of {word[:40]!r} has numbers that are not finite in float32")
     seen: set[str] = set()
     for word in words:
         if not word or unfit.search(word):
-            raise TrainingError(f"{file}: a word is {word[:40]!r}, here it may not be empty or hold a blank or line end")
+            raise WordVectorError(f"{file}: a word is {word[:40]!r}, here it may not be empty or hold a blank or line end")
         if word in seen:
-            raise TrainingError(f"{file}: the word {word[:40]!r} is there twice")
+            raise WordVectorError(f"{file}: the word {word[:40]!r} is there twice")
         seen.add(word)
         if not word.isascii():
             try:
                 word.encode()
             except UnicodeEncodeError:
-                raise TrainingError(f"{file}: a word is {word[:40]!r}, which is no text of Unicode") from None
+                raise WordVectorError(f"{file}: a word is {word[:40]!r}, which is no text of Unicode") from None
 
 
 def _blocks(vectors: npt.NDArray[np.float32]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:

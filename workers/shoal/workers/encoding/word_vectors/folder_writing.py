@@ -5,14 +5,12 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import fcntl
 import glob
 import json
 import os
-import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
@@ -32,8 +30,9 @@ from shoal.workers.encoding.word_vectors.word_folder import (
     is_word_folder,
 )
 from shoal.workers.encoding.word_vectors.word_table import WordTable
-from shoal.workers.runtime.durable_files import PARTIAL
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError, writing_vectors
+from shoal.workers.runtime.durable_files import PARTIAL, partial_name, sync_folder
+from shoal.workers.runtime.lock_file import LockHeld, locked_folder
 
 _FILES = {CONFIG_FILE, VECTORS_FILE, OUTPUT_FILE, VOCABULARY_FILE}
 _HEADER_ALIGNMENT = 64
@@ -46,22 +45,22 @@ def save_word_folder(
     """Writes the model folder `output`; one that a training wrote before is replaced when the new one is whole.
 
     `output_vectors` (words, dim) is the other table of the training, kept for who wants to go on with it. Raises
-    TrainingError when the folder holds anything else, a word has no line of its own, or the disk is full: what was there
+    WordVectorError when the folder holds anything else, a word has no line of its own, or the disk is full: what was there
     before then stays as it was.
     """
     output = output.absolute()
     check_output_folder(output)
     check_table(output, table)
     if config.pooling is Pooling.SIF and (table.counts is None or not table.counts.any()):
-        raise TrainingError(f"{output}: pooling is sif, for which the table has no counts")
+        raise WordVectorError(f"{output}: pooling is sif, for which the table has no counts")
     place = output.resolve()
-    partial = place.with_name(f"{place.name}{PARTIAL}{secrets.token_hex(4)}")
+    partial = place.with_name(partial_name(place.name))
     _clear_remains(place)
     with ExitStack() as ends:
         ends.callback(shutil.rmtree, partial, ignore_errors=True)
-        with _told_as(output):
+        with writing_vectors(output):
             partial.mkdir(parents=True)
-            ends.enter_context(_locked(partial))
+            ends.enter_context(locked_folder(partial))
         contents: dict[str, Callable[[IO[bytes]], object]] = {
             VECTORS_FILE: lambda file: _write_tensor(file, VECTORS_TENSOR, table.vectors),
             VOCABULARY_FILE: lambda file: file.write(vocabulary_lines(table.words, table.counts)),
@@ -70,58 +69,39 @@ def save_word_folder(
         if output_vectors is not None:
             contents[OUTPUT_FILE] = lambda file: _write_tensor(file, OUTPUT_TENSOR, output_vectors)
         for name, write in contents.items():
-            with _told_as(output / name), (partial / name).open("wb") as file:
+            with writing_vectors(output / name), (partial / name).open("wb") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
-        with _told_as(output):
-            _sync(partial)
+        with writing_vectors(output):
+            sync_folder(partial)
             _put_in_place(partial, place)
-            _sync(place.parent)
+            sync_folder(place.parent)
 
 
 def check_output_folder(output: Path) -> None:
-    """Raises TrainingError unless `output` is absent, an empty folder, or a model folder of a training with nothing else in
-    it. Worth knowing before hours of training."""
+    """Raises WordVectorError unless `output` is absent, an empty folder, or a model folder of a training with nothing else
+    in it. Call it before hours of training."""
     if not output.exists():
         return
     if not output.is_dir():
-        raise TrainingError(f"{output}: is a file, expected is a folder")
+        raise WordVectorError(f"{output}: is a file, expected is a folder")
     try:
         held = set(os.listdir(output))
     except OSError as error:
-        raise TrainingError(f"{output}: cannot be read: {error.strerror}") from error
+        raise WordVectorError(f"{output}: cannot be read: {error.strerror}") from error
     if held and not is_word_folder(output):
-        raise TrainingError(f"{output}: holds files that are no trained word vectors, and is not replaced")
+        raise WordVectorError(f"{output}: holds files that are no trained word vectors, and is not replaced")
     if foreign := sorted(held - _FILES):
-        raise TrainingError(f"{output}: holds {foreign[0]!r} beside a model, and is not replaced")
+        raise WordVectorError(f"{output}: holds {foreign[0]!r} beside a model, and is not replaced")
 
 
 def _clear_remains(place: Path) -> None:
     """Removes what processes that were killed left half written; who lives holds a lock."""
     for remains in place.parent.glob(f"{glob.escape(place.name)}{PARTIAL}*"):
-        with suppress(OSError), _locked(remains):
+        with suppress(OSError, LockHeld), locked_folder(remains):
             if set(os.listdir(remains)) <= _FILES:
                 shutil.rmtree(remains, ignore_errors=True)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Holds the folder's lock, which the kernel drops with the process. Raises OSError when another holds it."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(handle)
-
-
-@contextmanager
-def _told_as(place: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TrainingError(f"{place}: cannot be written: {error.strerror or error}") from error
 
 
 def _write_tensor(file: IO[bytes], name: str, rows: npt.NDArray[np.float32]) -> None:
@@ -160,11 +140,3 @@ def _exchanged(one: Path, other: Path) -> bool:
     if code in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
         return False
     raise OSError(code, os.strerror(code))
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 
 from shoal.workers.encoding.word_vectors.word_table import WordTable
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError
 
 
 def to_keyed_vectors(table: WordTable) -> Any:
     """A gensim.models.KeyedVectors with the table's words, vectors (copied) and counts, in its order.
 
-    Raises TrainingError when gensim is not installed.
+    Raises WordVectorError when gensim is not installed.
     """
     try:
         from gensim.models import KeyedVectors
     except ImportError as error:
-        raise TrainingError(f"needs gensim (pip install 'gensim>=4'): {error}") from error
+        raise WordVectorError(f"needs gensim (pip install 'gensim>=4'): {error}") from error
     keyed = KeyedVectors(table.vectors.shape[1])
     keyed.add_vectors(list(table.words), np.asarray(table.vectors))
     if table.counts is not None:
@@ -30,14 +30,14 @@ def to_keyed_vectors(table: WordTable) -> Any:
 def from_keyed_vectors(keyed: Any) -> WordTable:
     """The table of a gensim.models.KeyedVectors, or of a model that has them as `wv`; vectors are copied.
 
-    Raises TrainingError when it is none, or is empty.
+    Raises WordVectorError when it is none, or is empty.
     """
     keyed = getattr(keyed, "wv", keyed)
     words, vectors = getattr(keyed, "index_to_key", None), getattr(keyed, "vectors", None)
     if words is None or vectors is None:
-        raise TrainingError(f"keyed vectors: is a {type(keyed).__name__}, expected is gensim's KeyedVectors of version 4")
+        raise WordVectorError(f"keyed vectors: is a {type(keyed).__name__}, expected is gensim's KeyedVectors of version 4")
     if not len(words) or len(words) != len(vectors):
-        raise TrainingError(f"keyed vectors: has {len(words)} words and {len(vectors)} vectors, expected are equally many")
+        raise WordVectorError(f"keyed vectors: has {len(words)} words and {len(vectors)} vectors, expected are equally many")
     counts = getattr(keyed, "expandos", {}).get("count")
     counts = None if counts is None else np.array(counts, dtype=np.int64)
     return WordTable(tuple(map(str, words)), np.array(vectors, dtype=np.float32), counts)

@@ -12,7 +12,7 @@ from shoal.workers.encoding.word_vectors.file_writing import check_array_name, w
 from shoal.workers.encoding.word_vectors.folder_writing import check_output_folder, save_word_folder
 from shoal.workers.encoding.word_vectors.word_folder import WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError, writing_vectors
 
 
 class TableFormat(StrEnum):
@@ -29,12 +29,12 @@ class TableFormat(StrEnum):
 
 
 def check_output(output: Path, form: TableFormat) -> None:
-    """Raises TrainingError when `output` is something that `save_table` would not replace, or cannot be named so."""
+    """Raises WordVectorError when `output` is something that `save_table` would not replace, or cannot be named so."""
     if form is TableFormat.FOLDER:
         check_output_folder(output)
         return
     if output.is_dir():
-        raise TrainingError(f"{output}: is a folder, expected is a file")
+        raise WordVectorError(f"{output}: is a folder, expected is a file")
     if form is TableFormat.NPY:
         check_array_name(output)
 
@@ -48,16 +48,14 @@ def save_table(
 ) -> None:
     """Writes `table` to the file or folder `output`; `config` and `output_vectors` (words, dim) go into a folder alone.
 
-    What was there before is replaced when the new is whole, and stays when anything fails. Raises TrainingError.
+    What was there before is replaced when the new is whole, and stays when anything fails. Raises WordVectorError.
     """
     check_output(output, form)
     if form is TableFormat.FOLDER:
         save_word_folder(output, table, config, output_vectors)
         return
-    try:
+    with writing_vectors(output):
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(f"{output}: cannot be written: {error.strerror}") from error
     if form is TableFormat.NPY:
         write_array(output, table)
     else:

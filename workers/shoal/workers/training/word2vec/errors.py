@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
 class TrainingError(Exception):
@@ -22,3 +25,12 @@ def diverged(first_rate: float) -> TrainingError:
 
 def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises an OSError in the block as a TrainingError: `path` cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"{path}: cannot be written: {error.strerror or error}") from error

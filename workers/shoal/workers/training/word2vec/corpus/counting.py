@@ -22,7 +22,7 @@ from shoal.workers.training.word2vec.corpus.tokenizers import WHITESPACE
 from shoal.workers.training.word2vec.corpus.units import CorpusUnit
 from shoal.workers.training.word2vec.corpus.whitespace_indexer import WhitespaceIndexer
 from shoal.workers.training.word2vec.corpus.word_indexer import TokenizerIndexer, WordIndexer
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError, writing
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
 
 MAX_DISTINCT = 2_000_000
@@ -105,7 +105,7 @@ def _write_words(path: Path, words: Sequence[str], counts: npt.NDArray[np.int64]
     columns = [pa.array(words, pa.large_string()).take(pa.array(order)), order.astype(np.int32), counts[order]]
     table = pa.record_batch([pa.array(column) for column in columns], schema=_WORDS)
     begins = np.searchsorted(partitions[order], np.arange(PARTITIONS + 1))
-    with whole_file(path, durable=False) as file, pa.ipc.new_file(file, _WORDS) as writer:
+    with writing(path), whole_file(path, durable=False) as file, pa.ipc.new_file(file, _WORDS) as writer:
         for begin, end in pairwise(begins.tolist()):
             writer.write_batch(table.slice(begin, end - begin))
 
@@ -145,7 +145,7 @@ def _scan_section(blocks: _Blocks, corpus_settings: CorpusSettings, path: Path) 
     indexer: WordIndexer = (
         WhitespaceIndexer(corpus_settings) if corpus_settings.tokenizer == WHITESPACE else TokenizerIndexer(corpus_settings)
     )
-    with whole_file(path, durable=False) as file:
+    with writing(path), whole_file(path, durable=False) as file:
         for text in blocks:
             file.write(indexer.ids(text).tobytes())
             if len(indexer) > MAX_DISTINCT:

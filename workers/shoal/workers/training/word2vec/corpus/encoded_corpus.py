@@ -16,7 +16,7 @@ import numpy.typing as npt
 from shoal.workers.runtime.durable_files import PARTIAL, whole_file
 from shoal.workers.training.word2vec.corpus.counting import UnitCounts, id_blocks, read_words
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError, writing
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
 
 SPAN_WORDS = 50_000
@@ -54,7 +54,8 @@ def encode_unit(counts: UnitCounts, vocabulary: Vocabulary, folder: Path, span_w
     """
     spans = _Spans(counts.unit, span_words)
     sentences = 0
-    with whole_file(folder / f"{counts.unit}{_SUFFIX}") as file:
+    path = _encoded_file(folder, counts.unit)
+    with writing(path), whole_file(path) as file:
         for section in counts.sections:
             table = read_words(section)
             numbers = map(vocabulary.word_ids.get, table["word"].to_pylist())
@@ -118,11 +119,12 @@ class EncodedCorpus:
             ],
         }
         # Last, and under its name only when whole: a folder without it is no corpus.
-        with whole_file(folder / MANIFEST) as file:
+        path = folder / MANIFEST
+        with writing(path), whole_file(path) as file:
             file.write(json.dumps(manifest).encode())
-        for path in folder.glob("unit-*"):
-            if path.suffix in _PROVISIONAL or PARTIAL in path.name:
-                path.unlink(missing_ok=True)
+        for left in folder.glob("unit-*"):
+            if left.suffix in _PROVISIONAL or PARTIAL in left.name:
+                left.unlink(missing_ok=True)
         return corpus
 
     @staticmethod

@@ -20,7 +20,7 @@ from shoal.workers.runtime.durable_files import whole_file
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.counting import ScanSection, UnitCounts, count_section, id_blocks, read_words
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary, merge_counts, vocabulary_of
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError, writing
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
 
 JOINT = "_"
@@ -66,7 +66,7 @@ def count_pairs(part: UnitCounts, vocabulary: Vocabulary, folder: Path) -> PairC
 
     def write() -> None:
         path = folder / f"{part.unit}-{len(runs):03d}.pairs"
-        with whole_file(path, durable=False) as file:
+        with writing(path), whole_file(path, durable=False) as file:
             for column in np.unique(np.concatenate(held), return_counts=True):
                 file.write(column.astype(np.int64).tobytes())
         runs.append(path)
@@ -108,7 +108,7 @@ def join_unit(part: UnitCounts, vocabulary: Vocabulary, phrases: _Keys, folder: 
     for place, section in enumerate(part.sections):
         joiner = _Joiner(section, vocabulary, phrases)
         path = folder / f"{part.unit}-{place:03d}{suffix}.ids"
-        with whole_file(path, durable=False) as file:
+        with writing(path), whole_file(path, durable=False) as file:
             for ids in _whole_sentences(section):
                 file.write(joiner.joined(ids).tobytes())
         sections.append(count_section(path, joiner.words()))

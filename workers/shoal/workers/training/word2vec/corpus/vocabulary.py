@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from shoal.workers.runtime.durable_files import whole_file
 from shoal.workers.training.word2vec.corpus.counting import PARTITIONS, UnitCounts, read_words
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError, writing
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 
 
@@ -42,7 +42,7 @@ class Vocabulary:
     def write(self, path: Path) -> None:
         """Writes "word count" lines, as the original program has it; raises TrainingError when that fails."""
         lines = "".join(f"{word} {count}\n" for word, count in zip(self.words, self.counts.tolist(), strict=True))
-        with whole_file(path) as file:
+        with writing(path), whole_file(path) as file:
             file.write(lines.encode())
 
     @staticmethod

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from shoal.workers.runtime.durable_files import whole_file
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError, writing
 from shoal.workers.training.word2vec.run.schedule import ScheduleState
 from shoal.workers.training.word2vec.tables import Tables
 
@@ -30,7 +30,7 @@ class Checkpoint:
     def write(self, path: Path) -> None:
         """Puts it in place of an older one. Raises TrainingError when it cannot be written, and the older one stays."""
         told = {"state": self.state.to_json(), "dim": self.tables.dim, "vocabulary": self.digest}
-        with whole_file(path) as file:
+        with writing(path), whole_file(path) as file:
             for array in (np.frombuffer(json.dumps(told).encode(), dtype=np.uint8), self.tables.input, self.tables.output):
                 # As numpy.save does, which does not say why it could not.
                 np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))

@@ -11,7 +11,7 @@ from typing import Any
 from shoal.workers.runtime.durable_files import whole_file
 from shoal.workers.runtime.lock_file import LockHeld, lock_file
 from shoal.workers.training.word2vec.corpus.encoded_corpus import MANIFEST, EncodedCorpus
-from shoal.workers.training.word2vec.errors import TrainingError
+from shoal.workers.training.word2vec.errors import TrainingError, writing
 
 WORK_SUFFIX = ".training"
 _LOCK, _IDENTITY, _CORPUS, _CHECKPOINT = "lock", "training.json", "corpus", "checkpoint"
@@ -66,7 +66,7 @@ class WorkFolder:
             raise TrainingError(f"{self.path}: cannot be used: {error.strerror or error}") from error
         except (ValueError, AttributeError) as error:
             raise TrainingError(f"{path}: is damaged; choose another output, or overwrite") from error
-        with whole_file(path) as file:
+        with writing(path), whole_file(path) as file:
             file.write(json.dumps(identity).encode())
 
     def encoded_corpus(self, digest: str) -> EncodedCorpus | None:
