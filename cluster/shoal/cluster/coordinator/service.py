@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any, TypeVar
 
 import grpc
@@ -11,7 +11,7 @@ import grpc.aio
 
 from shoal.cluster.coordinator.core import Coordinator
 from shoal.cluster.decisions.admission import Incoming, Precomputed
-from shoal.cluster.errors import ClusterError, DeadlineExceeded, VersionConflict, from_ledger, refuse
+from shoal.cluster.errors import ClusterError, DeadlineExceeded, InvalidRequest, VersionConflict, from_ledger, refuse
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ledger.records import CollectionSettings, DocumentOutcome, WriteBatch
 from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
@@ -22,27 +22,35 @@ Context = grpc.aio.ServicerContext
 
 DEFAULT_TIMEOUT_S = 60.0
 
+# Unspecified is the server's choice.
 _INDEXES = {
     collections_pb2.INDEX_KIND_FLAT: "flat",
     collections_pb2.INDEX_KIND_HNSW: "hnsw",
     collections_pb2.INDEX_KIND_IVF: "ivf",
+    collections_pb2.INDEX_KIND_UNSPECIFIED: "hnsw",
 }
 _METRICS = {
     collections_pb2.METRIC_COSINE: "cosine",
     collections_pb2.METRIC_DOT: "dot",
     collections_pb2.METRIC_L2: "l2",
+    collections_pb2.METRIC_UNSPECIFIED: "cosine",
+}
+_EMPTY_TEXTS = {
+    collections_pb2.EMPTY_TEXT_REJECT: "reject",
+    collections_pb2.EMPTY_TEXT_STORE: "store",
+    collections_pb2.EMPTY_TEXT_UNSPECIFIED: "reject",
 }
 
 
 def settings_of(message: collections_pb2.CollectionSettings, default_shards: int) -> CollectionSettings:
-    """What the user asked for, with the server's defaults filled in."""
+    """The requested settings, with the server's defaults filled in; raises InvalidRequest for a value it does not know."""
     return CollectionSettings(
         model=message.model,
         dimension=message.dimension,
-        index=_INDEXES.get(message.index, "hnsw"),
-        metric=_METRICS.get(message.metric, "cosine"),
+        index=_known("settings.index", message.index, _INDEXES),
+        metric=_known("settings.metric", message.metric, _METRICS),
         shards=message.shards or default_shards,
-        empty_text="store" if message.empty_text == collections_pb2.EMPTY_TEXT_STORE else "reject",
+        empty_text=_known("settings.empty_text", message.empty_text, _EMPTY_TEXTS),
     )
 
 
@@ -108,8 +116,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def CreateCollection(
         self, request: coordinator_pb2.CreateCollectionRequest, context: Context[Any, Any]
     ) -> coordinator_pb2.CreateCollectionResponse:
-        settings = settings_of(request.settings, self._default_shards)
-        await self._answer(context, self._core.create_collection(request.name, settings))
+        await self._answer(context, self._create(request))
         return coordinator_pb2.CreateCollectionResponse()
 
     async def DropCollection(
@@ -138,6 +145,9 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             if message.epoch:
                 yield message
 
+    async def _create(self, request: coordinator_pb2.CreateCollectionRequest) -> None:
+        await self._core.create_collection(request.name, settings_of(request.settings, self._default_shards))
+
     async def _answer(self, context: Context[Any, Any], work: Awaitable[Answer]) -> Answer:
         try:
             async with asyncio.timeout(_remaining_s(context)):
@@ -148,6 +158,13 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
             await refuse(context, from_ledger(error))
         except TimeoutError:
             await refuse(context, DeadlineExceeded("the coordinator had no time left"))
+
+
+def _known(field: str, value: int, names: Mapping[Any, str]) -> str:
+    if value not in names:
+        allowed = ", ".join(dict.fromkeys(names.values()))
+        raise InvalidRequest(f"{field} = {value}: must be one of {allowed}", field=field, value=str(value))
+    return names[value]
 
 
 def _remaining_s(context: Context[Any, Any]) -> float:
