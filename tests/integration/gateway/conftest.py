@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shoal.cluster.gateway.backends import deadlines
+from shoal.cluster.rpc import deadlines
 from support.gateway.small_cluster import SmallCluster
 
 

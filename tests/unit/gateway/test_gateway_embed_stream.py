@@ -9,10 +9,10 @@ from typing import cast
 import pytest
 
 from shoal.cluster.errors import DeadlineExceeded, InternalDefect, Unavailable
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.grpc.embed_stream import EmbedStream
 from shoal.cluster.gateway.paths.embedding import Embedder
 from shoal.cluster.ledger.errors import LedgerUnreadable
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.v1 import embedding_pb2, errors_pb2
 
 

@@ -10,14 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.cluster.errors import InternalDefect
+from shoal.cluster.gateway.backends.encoder_messages import check_reply, encode_request, query_answers
+from shoal.cluster.gateway.paths.embed_messages import Encoding, embed_response
 from shoal.cluster.gateway.paths.embedding import LEAST_PART, plan_parts
-from shoal.cluster.gateway.paths.encoding_messages import (
-    Encoding,
-    check_reply,
-    embed_response,
-    encode_request,
-    query_answers,
-)
 from shoal.cluster.limits import RequestLimits
 from shoal.internal.v1 import encoder_pb2
 from shoal.v1 import embedding_pb2

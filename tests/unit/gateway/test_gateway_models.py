@@ -10,9 +10,9 @@ import pytest
 
 from shoal.cluster.errors import InvalidModel, Unavailable
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.backends.models import Models
 from shoal.cluster.gateway.backends.routing_view import RoutingView
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ModelId, RoutingTable
 
 MODEL = ModelId("m", "f")

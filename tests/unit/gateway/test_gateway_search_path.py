@@ -8,15 +8,15 @@ from dataclasses import replace
 from typing import Any, cast
 
 from shoal.cluster.decisions.merging import Candidate, ShardAnswer
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.backends.encoders import Encoders
 from shoal.cluster.gateway.backends.index_shards import Backends
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.query_cache import EncodedText
-from shoal.cluster.gateway.paths.encoding_messages import QueryAnswer
+from shoal.cluster.gateway.paths.embed_messages import QueryAnswer
 from shoal.cluster.gateway.paths.search import Searcher
 from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, LiveDocument, ShardCut
 from shoal.cluster.limits import RequestLimits
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ModelId, ShardId
 from shoal.v1 import search_pb2
 from shoal.workers.encoding.model import AS_QUERY, EncodeOptions

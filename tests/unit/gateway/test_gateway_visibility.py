@@ -8,12 +8,12 @@ from typing import cast
 import pytest
 
 from shoal.cluster.errors import DeadlineExceeded
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.backends.index_shards import Backends, Shown
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.visibility import until_shown
 from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, ShardCut
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import RoutingTable, ShardId, ShardPlace
 
 GENERATION = GenerationRecord(11, 1, "papers", 3, "active", "m", "f", 1, "flat", "dot", 1)

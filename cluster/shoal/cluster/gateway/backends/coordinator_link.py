@@ -12,12 +12,12 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from shoal.cluster.errors import ClusterError, Unavailable
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.backends.internal_calls import call
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.rpc.channels import Channels
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
 from shoal.workers.runtime.serving import secret_metadata

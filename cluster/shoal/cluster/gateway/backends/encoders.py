@@ -11,13 +11,14 @@ import grpc
 
 from shoal.cluster.errors import Overloaded, Unavailable
 from shoal.cluster.gateway.backends.counts import GatewayCounts
-from shoal.cluster.gateway.backends.deadlines import Deadline
-from shoal.cluster.gateway.backends.internal_calls import call, persist
+from shoal.cluster.gateway.backends.encoder_messages import Priority, QueryAnswer, check_reply, encode_request, query_answers
+from shoal.cluster.gateway.backends.internal_calls import call
 from shoal.cluster.gateway.backends.query_cache import QueryCache, QueryKey
 from shoal.cluster.gateway.backends.routing_view import RoutingView
-from shoal.cluster.gateway.paths.encoding_messages import Priority, QueryAnswer, check_reply, encode_request, query_answers
 from shoal.cluster.rpc.channels import Channels
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.gathering import Gathering
+from shoal.cluster.rpc.retry import retry_until
 from shoal.cluster.rpc.routing import ModelId
 from shoal.cluster.rpc.single_flight import SingleFlight
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
@@ -80,7 +81,7 @@ class Encoders:
         async def attempt() -> QueryAnswer:
             return await self._flights.join(key, lambda: self._gathered(model, key))
 
-        return await persist(attempt, deadline, self._view, f"model {model.model!r}")
+        return await retry_until(deadline, attempt, self._view.change, f"model {model.model!r}")
 
     async def many_queries(
         self, model: ModelId, texts: Sequence[str], options: EncodeOptions, deadline: Deadline
@@ -96,13 +97,17 @@ class Encoders:
     ) -> encoder_pb2.EncodeResponse:
         """One call with these texts, not gathered with others; raises Overloaded when every replica is full."""
         request = encode_request(texts, options, model.fingerprint, priority)
-        return await persist(lambda: self._ask(model, request, deadline), deadline, self._view, f"model {model.model!r}")
+        return await retry_until(
+            deadline, lambda: self._ask(model, request, deadline), self._view.change, f"model {model.model!r}"
+        )
 
     async def dimension(self, model: ModelId, deadline: Deadline) -> int:
         """The length of the model's vectors; the fingerprint decides it, so a replica is asked once only."""
         known = self._dimensions.get(model)
         if known is None:
-            known = await persist(lambda: self._describe(model, deadline), deadline, self._view, f"model {model.model!r}")
+            known = await retry_until(
+                deadline, lambda: self._describe(model, deadline), self._view.change, f"model {model.model!r}"
+            )
             routed = self._view.table.encoders
             self._dimensions = {one: length for one, length in self._dimensions.items() if one in routed} | {model: known}
         return known

@@ -11,11 +11,12 @@ import grpc
 from shoal.cluster.decisions.merging import Candidate, ShardAnswer
 from shoal.cluster.errors import InternalDefect, Unavailable
 from shoal.cluster.gateway.backends.counts import GatewayCounts
-from shoal.cluster.gateway.backends.deadlines import Deadline
-from shoal.cluster.gateway.backends.internal_calls import call, persist
+from shoal.cluster.gateway.backends.internal_calls import call
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.rpc.channels import Channels
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.gathering import Gathering
+from shoal.cluster.rpc.retry import retry_until
 from shoal.cluster.rpc.routing import ShardId
 from shoal.internal.v1 import index_pb2, index_pb2_grpc
 from shoal.workers.runtime.serving import secret_metadata
@@ -83,7 +84,7 @@ class Backends:
                 if gathering.idle and self._shard_lines.get(line) is gathering:
                     del self._shard_lines[line]
 
-        return await persist(attempt, deadline, self._view, f"shard {shard}", patience)
+        return await retry_until(deadline, attempt, self._view.change, f"shard {shard}", patience)
 
     async def lookup(self, shard: ShardId, document_id: str, deadline: Deadline) -> int:
         """The version that the shard's worker serves for a document, 0 when none; one attempt."""

@@ -7,10 +7,10 @@ import logging
 
 from shoal.cluster.errors import ClusterError, Unavailable
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
-from shoal.cluster.gateway.backends.deadlines import Deadline
-from shoal.cluster.gateway.backends.internal_calls import persist
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.ledger.errors import LedgerError
+from shoal.cluster.rpc.deadlines import Deadline
+from shoal.cluster.rpc.retry import retry_until
 from shoal.cluster.rpc.routing import ModelId
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Models:
             await self._link.retain_model(name, deadline)
             self._note(name, now)
             # The coordinator may answer a moment before its routing message comes.
-            return await persist(lambda: self._await_route(name), deadline, self._view, f"model {name!r}")
+            return await retry_until(deadline, lambda: self._await_route(name), self._view.change, f"model {name!r}")
         if now - self._retained.get(name, -self._retain_every_s) >= self._retain_every_s:
             self._note(name, now)
             task = asyncio.get_running_loop().create_task(self._retain(name))

@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc.aio
 
-from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.grpc.caller_deadlines import caller_deadline
 from shoal.cluster.gateway.paths.collections import CollectionPath
 from shoal.v1 import collections_pb2, collections_pb2_grpc
 
@@ -21,7 +21,7 @@ class CollectionService(collections_pb2_grpc.CollectionServiceServicer):
     async def CreateCollection(
         self, request: collections_pb2.CreateCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> collections_pb2.CreateCollectionResponse:
-        deadline = Deadline.of(context, self._default_deadline_s)
+        deadline = caller_deadline(context, self._default_deadline_s)
         created = await self._path.create(request.name, request.settings, deadline)
         return collections_pb2.CreateCollectionResponse(collection=created)
 
@@ -38,5 +38,5 @@ class CollectionService(collections_pb2_grpc.CollectionServiceServicer):
     async def DropCollection(
         self, request: collections_pb2.DropCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> collections_pb2.DropCollectionResponse:
-        deadline = Deadline.of(context, self._default_deadline_s)
+        deadline = caller_deadline(context, self._default_deadline_s)
         return collections_pb2.DropCollectionResponse(documents=await self._path.drop(request.name, deadline))

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc.aio
 
-from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.grpc.caller_deadlines import caller_deadline, stream_end
 from shoal.cluster.gateway.grpc.upsert_stream import UpsertStream
 from shoal.cluster.gateway.paths.reading import ExplainedDocument, ReadPath
 from shoal.cluster.gateway.paths.writing import WritePath
@@ -31,15 +31,14 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     async def Upsert(
         self, request: documents_pb2.UpsertRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.UpsertResponse:
-        deadline = Deadline.of(context, self._default_deadline_s)
+        deadline = caller_deadline(context, self._default_deadline_s)
         response = await self._writing.upsert(request.collection, request.documents, request.wait, deadline)
         return documents_pb2.UpsertResponse(results=response.results, token=response.token)
 
     async def UpsertStream(
         self, request_iterator: AsyncIterator[documents_pb2.UpsertStreamRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[documents_pb2.UpsertStreamResponse]:
-        remaining = context.time_remaining()
-        ends = None if remaining is None else Deadline.within(remaining)
+        ends = stream_end(context)
         stream = UpsertStream(self._writing, self._window, ends, self._default_deadline_s, self._draining)
         async for answer in stream.answers(aiter(request_iterator)):
             yield answer
@@ -47,7 +46,7 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     async def Delete(
         self, request: documents_pb2.DeleteRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.DeleteResponse:
-        deadline = Deadline.of(context, self._default_deadline_s)
+        deadline = caller_deadline(context, self._default_deadline_s)
         response = await self._writing.delete(request.collection, request.ids, request.wait, deadline)
         return documents_pb2.DeleteResponse(results=response.results, token=response.token)
 
@@ -69,7 +68,7 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     async def Explain(
         self, request: documents_pb2.ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.ExplainResponse:
-        deadline = Deadline.of(context, self._default_deadline_s)
+        deadline = caller_deadline(context, self._default_deadline_s)
         explained = await self._reading.explain(request.collection, request.id, deadline)
         return documents_pb2.ExplainResponse(explanation=_explanation(explained))
 
@@ -91,7 +90,7 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     async def RetryFailed(
         self, request: documents_pb2.RetryFailedRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.RetryFailedResponse:
-        deadline = Deadline.of(context, self._default_deadline_s)
+        deadline = caller_deadline(context, self._default_deadline_s)
         retried = await self._writing.retry_failed(request.collection, request.ids, deadline)
         return documents_pb2.RetryFailedResponse(retried=retried)
 

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from shoal.cluster.errors import ClusterError, from_ledger
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.grpc.paced_stream import once_there_is_room, paced
 from shoal.cluster.gateway.paths.embedding import Embedder
 from shoal.cluster.ledger.errors import LedgerError
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.v1 import embedding_pb2
 
 Answering = asyncio.Task[embedding_pb2.EmbedStreamResponse]

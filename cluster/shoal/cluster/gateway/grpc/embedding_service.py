@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc.aio
 
-from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.grpc.caller_deadlines import caller_deadline, stream_end
 from shoal.cluster.gateway.grpc.embed_stream import EmbedStream
 from shoal.cluster.gateway.paths.embedding import Embedder
 from shoal.v1 import embedding_pb2, embedding_pb2_grpc
@@ -30,14 +30,13 @@ class EmbeddingService(embedding_pb2_grpc.EmbeddingServiceServicer):
     async def Embed(
         self, request: embedding_pb2.EmbedRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> embedding_pb2.EmbedResponse:
-        deadline = Deadline.of(context, self._default_deadline_s)
+        deadline = caller_deadline(context, self._default_deadline_s)
         return await self._embedder.embed(request, deadline.with_margin(), bulk=False)
 
     async def EmbedStream(
         self, request_iterator: AsyncIterator[embedding_pb2.EmbedStreamRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[embedding_pb2.EmbedStreamResponse]:
-        remaining = context.time_remaining()
-        ends = None if remaining is None else Deadline.within(remaining)
+        ends = stream_end(context)
         stream = EmbedStream(self._embedder, self._window, ends, STREAM_REQUEST_S, self._draining)
         async for answer in stream.answers(aiter(request_iterator)):
             yield answer

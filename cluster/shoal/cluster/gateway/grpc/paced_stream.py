@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TypeVar
 
 from shoal.cluster.errors import Overloaded, Unavailable
-from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.rpc.deadlines import Deadline
 
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")

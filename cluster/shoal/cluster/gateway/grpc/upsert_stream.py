@@ -14,10 +14,10 @@ from shoal.cluster.errors import (
     VersionConflict,
     from_ledger,
 )
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.grpc.paced_stream import once_there_is_room, paced
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.cluster.ledger.errors import LedgerError
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.v1 import documents_pb2
 
 # What is wrong with a batch itself is answered and the stream goes on. Anything else ends the stream: the caller sends

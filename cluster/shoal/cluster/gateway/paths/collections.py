@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.profiles import collection_message
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_settings
 from shoal.cluster.ledger.errors import CollectionNotFound
 from shoal.cluster.limits import RequestLimits
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import collections_pb2
 

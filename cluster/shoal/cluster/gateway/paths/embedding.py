@@ -10,20 +10,14 @@ from typing import TypeVar
 
 from shoal.cluster.errors import MessageTooLarge
 from shoal.cluster.gateway.backends.counts import GatewayCounts
-from shoal.cluster.gateway.backends.deadlines import Deadline
+from shoal.cluster.gateway.backends.encoder_messages import Priority, QueryAnswer
 from shoal.cluster.gateway.backends.encoders import Encoders
 from shoal.cluster.gateway.backends.models import Models
 from shoal.cluster.gateway.backends.routing_view import RoutingView
-from shoal.cluster.gateway.paths.encoding_messages import (
-    Encoding,
-    Priority,
-    QueryAnswer,
-    check_dimensions,
-    embed_response,
-    options_of,
-)
+from shoal.cluster.gateway.paths.embed_messages import Encoding, check_dimensions, embed_response, options_of
 from shoal.cluster.gateway.paths.validation import check_embed_texts, check_model
 from shoal.cluster.limits import RequestLimits
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ModelId
 from shoal.internal.v1 import encoder_pb2
 from shoal.v1 import embedding_pb2

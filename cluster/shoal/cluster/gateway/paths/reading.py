@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shoal.cluster.errors import ClusterError
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.backends.index_shards import Backends
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_id, check_ids, list_limit
 from shoal.cluster.ledger.records import DocumentRecord, ExplainRecord, FailedDocuments, GenerationExplanation
 from shoal.cluster.limits import RequestLimits
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ShardId
 
 # The longest wait for one index worker. Explain also answers while workers are down.

@@ -10,7 +10,6 @@ from typing import Any
 
 from shoal.cluster.decisions.merging import Candidate, ShardAnswer, settled
 from shoal.cluster.errors import ClusterError, CoverageTooLow, DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.backends.encoders import Encoders
 from shoal.cluster.gateway.backends.index_shards import Backends
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
@@ -28,6 +27,7 @@ from shoal.cluster.gateway.paths.visibility import cut_showing
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ledger.records import Cut, LiveDocument, ShardCut
 from shoal.cluster.limits import RequestLimits
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ModelId, ShardId
 from shoal.v1 import search_pb2
 from shoal.workers.encoding.model import AS_QUERY

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Collection
 
 from shoal.cluster.errors import DeadlineExceeded, Overloaded, Unavailable
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.backends.index_shards import Backends, Shown
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.validation import check_token, parse_token
 from shoal.cluster.ledger.records import Cut
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ShardId
 
 FIRST_POLL_S = 0.005

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
-from shoal.cluster.gateway.backends.deadlines import Deadline
 from shoal.cluster.gateway.backends.index_shards import Backends
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
@@ -14,6 +13,7 @@ from shoal.cluster.gateway.paths.profiles import profile_of
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_ids
 from shoal.cluster.gateway.paths.visibility import until_shown
 from shoal.cluster.limits import RequestLimits
+from shoal.cluster.rpc.deadlines import Deadline
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import documents_pb2
 

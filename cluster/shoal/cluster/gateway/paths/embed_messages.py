@@ -1,15 +1,14 @@
-"""From Embed's messages to the encoder's and back: options, checked; and the reply put together from its parts. Pure."""
+"""The options of an Embed request, checked, and its reply, put together from its parts. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
 from shoal.cluster.errors import ClusterError, InternalDefect, InvalidRequest, shortened
-from shoal.cluster.gateway.backends.query_cache import EncodedText
+from shoal.cluster.gateway.backends.encoder_messages import NO_TIME, QueryAnswer, Times
 from shoal.cluster.gateway.paths.validation import out_of_limit
 from shoal.cluster.limits import RequestLimits
 from shoal.internal.v1 import encoder_pb2
@@ -32,14 +31,6 @@ _VECTOR_TYPES = {
     embedding_pb2.VECTOR_TYPE_FLOAT32: embedding_pb2.VECTOR_TYPE_FLOAT32,
     embedding_pb2.VECTOR_TYPE_FLOAT16: embedding_pb2.VECTOR_TYPE_FLOAT16,
 }
-_ENCODE_ROLES = {Role.DOCUMENT: encoder_pb2.ENCODE_ROLE_DOCUMENT, Role.QUERY: encoder_pb2.ENCODE_ROLE_QUERY}
-_ENCODE_TRUNCATIONS = {
-    Truncation.END: encoder_pb2.ENCODE_TRUNCATION_END,
-    Truncation.START: encoder_pb2.ENCODE_TRUNCATION_START,
-    Truncation.REFUSE: encoder_pb2.ENCODE_TRUNCATION_REFUSE,
-}
-
-Priority = encoder_pb2.EncodePriority.ValueType
 
 
 def options_of(request: embedding_pb2.EmbedRequest, limits: RequestLimits) -> EncodeOptions:
@@ -71,70 +62,6 @@ def check_dimensions(dimensions: int, limit: int, model: str) -> None:
         raise InvalidRequest(
             f"dimensions: {dimensions} is not from 0 to {limit}{of}", field="dimensions", value=str(dimensions), limit=limit
         )
-
-
-def encode_request(
-    texts: Sequence[str], options: EncodeOptions, fingerprint: str, priority: Priority
-) -> encoder_pb2.EncodeRequest:
-    """The call to an encoder."""
-    request = encoder_pb2.EncodeRequest(
-        texts=texts,
-        role=_ENCODE_ROLES[options.role],
-        fingerprint=fingerprint,
-        priority=priority,
-        dimensions=options.dimensions,
-        truncation=_ENCODE_TRUNCATIONS[options.truncation],
-    )
-    if options.prompt is not None:
-        request.prompt = options.prompt
-    if options.normalize is not None:
-        request.normalize = options.normalize
-    return request
-
-
-def check_reply(reply: encoder_pb2.EncodeResponse, texts: int) -> None:
-    """Raises InternalDefect when a reply is not one to so many texts."""
-    if len(reply.tokens) != texts or len(reply.vectors) != 4 * texts * reply.dimension:
-        raise InternalDefect("an encoder gave an answer that does not add up")
-
-
-class Times(NamedTuple):
-    """Where an encoder's time went, in microseconds."""
-
-    tokenize_us: int = 0
-    queue_us: int = 0
-    infer_us: int = 0
-
-    @classmethod
-    def of(cls, reply: encoder_pb2.EncodeResponse) -> Times:
-        """As a reply tells them."""
-        return cls(reply.tokenize_us, reply.queue_us, reply.infer_us)
-
-
-NO_TIME = Times()
-
-
-class QueryAnswer(NamedTuple):
-    """What became of one query text."""
-
-    encoded: EncodedText | None
-    """None where there is an error."""
-    dimension: int
-    error: str = ""
-    times: Times = NO_TIME
-
-
-def query_answers(reply: encoder_pb2.EncodeResponse) -> list[QueryAnswer]:
-    """One for each text of the call."""
-    width, vectors, times = 4 * reply.dimension, reply.vectors, Times.of(reply)
-    truncated, errors = set(reply.truncated), {one.position: one.error for one in reply.errors}
-    answers: list[QueryAnswer] = []
-    for place, tokens in enumerate(reply.tokens):
-        encoded = None
-        if place not in errors:
-            encoded = EncodedText(vectors[place * width : (place + 1) * width], tokens, place in truncated)
-        answers.append(QueryAnswer(encoded, reply.dimension, errors.get(place, ""), times))
-    return answers
 
 
 @dataclass(slots=True)

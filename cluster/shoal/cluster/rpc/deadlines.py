@@ -1,15 +1,11 @@
 """When an answer is due. A deadline is a moment on the event loop's clock, so it can be passed on and compared."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
-import grpc.aio
-
-# Kept back for carrying the answer, so that "partial" and "unavailable" arrive before the caller's time is up.
+# Reserved for sending the answer, so that "partial" and "unavailable" arrive before the caller's time is up.
 _ANSWER_SHARE = 0.1
 _ANSWER_S = 0.05
 _LEAST_CALL_S = 0.001
@@ -23,14 +19,8 @@ class Deadline:
 
     @classmethod
     def within(cls, seconds: float) -> Deadline:
-        """So many seconds from now."""
+        """`seconds` from now."""
         return cls(asyncio.get_running_loop().time() + seconds)
-
-    @classmethod
-    def of(cls, context: grpc.aio.ServicerContext[Any, Any], default_s: float) -> Deadline:
-        """The caller's deadline, or the default where there is none."""
-        remaining = context.time_remaining()
-        return cls.within(default_s if remaining is None else max(0.0, min(remaining, 1e9)))
 
     @property
     def remaining_s(self) -> float:
@@ -39,13 +29,8 @@ class Deadline:
 
     @property
     def timeout_s(self) -> float:
-        """Seconds left as a timeout for a call; never 0, which some would take for none."""
+        """Seconds left as a timeout for a call; never 0, which gRPC would read as no timeout."""
         return max(_LEAST_CALL_S, self.remaining_s)
-
-    @property
-    def passed(self) -> bool:
-        """True when no time is left."""
-        return self.remaining_s <= 0
 
     def with_margin(self) -> Deadline:
         """A little earlier, so that the answer still reaches the caller in time."""
