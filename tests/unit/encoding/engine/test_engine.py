@@ -14,7 +14,7 @@ from shoal.workers.encoding.model import (
     EncodeOptions,
     Tokenized,
 )
-from unit.encoding.stepped_engine import WAIT_S, Starter, SteppedModel, all_read, entered, run, wait_for
+from unit.encoding.engine.stepped_engine import WAIT_S, Starter, SteppedModel, all_read, entered, run, wait_for
 
 
 def test_answers_are_in_the_order_of_the_texts_though_long_ones_go_first(start: Starter, model: SteppedModel) -> None:

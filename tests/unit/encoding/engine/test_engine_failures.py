@@ -24,7 +24,7 @@ from shoal.workers.encoding.model import (
     Tokenized,
     Vectors,
 )
-from unit.encoding.stepped_engine import WAIT_S, Starter, SteppedModel, all_read, entered, run, wait_for
+from unit.encoding.engine.stepped_engine import WAIT_S, Starter, SteppedModel, all_read, entered, run, wait_for
 
 
 def test_a_cancelled_request_is_dropped_before_the_model_sees_it(start: Starter, model: SteppedModel) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from shoal.workers.encoding.engine.engine import EncoderEngine, EngineState
 from shoal.workers.encoding.engine.scheduler import QueueLimits
-from unit.encoding.stepped_engine import WAIT_S, Starter, SteppedModel, wait_for
+from unit.encoding.engine.stepped_engine import WAIT_S, Starter, SteppedModel, wait_for
 
 
 @pytest.fixture
