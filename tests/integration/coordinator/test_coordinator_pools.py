@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from shoal.cluster.coordinator import core
-from shoal.cluster.coordinator.embedding import embedder
+from shoal.cluster.coordinator.embedding import encoder_calls
 from shoal.cluster.coordinator.fleet import pools, supervision
 from shoal.cluster.coordinator.fleet.fleet import Member
 from shoal.cluster.coordinator.fleet.models import encoder_member
@@ -381,7 +381,7 @@ def test_an_edit_and_a_removal_do_not_wait_for_backfill_in_every_lane(world: Wor
 
 
 def test_who_only_waited_behind_others_is_not_blamed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(embedder, "ENCODE_TIMEOUT_S", 2.0)
+    monkeypatch.setattr(encoder_calls, "ENCODE_TIMEOUT_S", 2.0)
     world.start(with_encoders(batch_documents=1))
     world.create()
     world.fleet.late["patient"] = 4

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.broadcast import RoutingBoard
-from shoal.cluster.coordinator.embedding.embedder import Embedder
+from shoal.cluster.coordinator.embedding.embedder import EmbeddingPolicy, GenerationEmbedder
+from shoal.cluster.coordinator.embedding.encoder_calls import EncoderCalls
 from shoal.cluster.coordinator.embedding.precomputed import Kept, PrecomputedVectors
 from shoal.cluster.coordinator.embedding.turns import EncoderTurns
 from shoal.cluster.coordinator.fleet.fleet import Fleet, Member
@@ -66,10 +67,9 @@ class Coordinator:
         self._threads = LedgerThreads(deposed)
         self._channels = Channels()
         self._calls = WorkerCalls(self._channels, settings.secret)
-        self._turns = EncoderTurns()
         self._writes: Gathering[WriteBatch, WriteOutcome | LedgerError] = Gathering(self._commit, BATCHES_PER_COMMIT)
         self._waiting_documents = 0
-        self._embedders: dict[int, tuple[Embedder, asyncio.Task[None]]] = {}
+        self._embedders: dict[int, tuple[GenerationEmbedder, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._changing = asyncio.Lock()
         """Held while the ledger's collections and those in care here may differ."""
@@ -84,12 +84,14 @@ class Coordinator:
         self._writer = LedgerWriter(self._engine, self.epoch)
         self._progress = LedgerProgress(self._engine, self.epoch)
         self._supervisor = Supervisor(self._fleet, self._calls, self._process_changed)
-        ledger = LedgerAccess(self._threads, self._writer, self._progress, self.epoch)
+        ledger = self._ledger = LedgerAccess(self._threads, self._writer, self._progress, self.epoch)
         records = ShardLedger(ledger, self)
         replicas = ReplicaCalls(self._supervisor, self._calls, self.epoch)
         policy = SealPolicy(serve.index.seal_delta_rows, serve.index.seal_segments, serve.index.seal_dead_share)
         self._keeper = ShardKeeper(records, replicas, self._fleet, policy, self)
         self._pools = EncoderPools(serve.encoder, self._supervisor, self._fleet, self)
+        turns = EncoderTurns(self._supervisor.changes)
+        self._encoders = EncoderCalls(self._supervisor, self._calls, turns, self._pools.count_refusal)
         for number in range(serve.index.workers):
             self._supervisor.add(Member(f"index-{number}", "index"))
         # The lease has told callers where to ask, so some may be here already.
@@ -164,7 +166,7 @@ class Coordinator:
         with self._pools.hold(settings.model):
             generation = await self._to_its_end(self._create(name, settings, fingerprint, dimension))
         async with asyncio.timeout(60):
-            await self._supervisor.wait_until(lambda: len(self._keeper.shards_ready(generation)) == settings.shards)
+            await self._supervisor.changes.wait_until(lambda: len(self._keeper.shards_ready(generation)) == settings.shards)
 
     async def drop_collection(self, name: str) -> int:
         """Drops a collection with its shards and files; returns how many documents it had. Raises CollectionNotFound."""
@@ -257,19 +259,11 @@ class Coordinator:
     async def _open(self, generation: GenerationRecord) -> None:
         serve = self._settings.serve
         await self._keeper.open(generation)
-        embedder = Embedder(
-            generation,
-            keeper=self._keeper,
-            threads=self._threads,
-            progress=self._progress,
-            supervisor=self._supervisor,
-            channels=self._channels,
-            turns=self._turns,
-            refused=self._pools.count_refusal,
-            secret=self._settings.secret,
-            limits=BatchLimits(serve.encoder.batch_documents, serve.encoder.batch_bytes),
-            retry=EmbedRetryPolicy(serve.retry.attempts, serve.retry.first_pause_s, serve.retry.longest_pause_s),
+        policy = EmbeddingPolicy(
+            BatchLimits(serve.encoder.batch_documents, serve.encoder.batch_bytes),
+            EmbedRetryPolicy(serve.retry.attempts, serve.retry.first_pause_s, serve.retry.longest_pause_s),
         )
+        embedder = GenerationEmbedder(generation, self._keeper, self._ledger, self._encoders, policy)
         task = asyncio.create_task(embedder.run(), name=f"embed {generation.id}")
         self._embedders[generation.id] = (embedder, task)
 
@@ -335,7 +329,7 @@ class Coordinator:
             message.processes.append(process_message(one))
         message.pools.extend(self._pools.shown())
         self.board.publish(message)
-        self._spawn(self._supervisor.announce())
+        self._supervisor.changes.announce()
 
     async def _tidy(self, generation: int, gone: bool = False) -> None:
         """Removes files that the ledger does not name, once nobody can be reading them any more."""

@@ -6,12 +6,11 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 
-from shoal.cluster.coordinator.ledger_threads import LedgerThreads
+from shoal.cluster.coordinator.ledger_access import LedgerAccess
 from shoal.cluster.coordinator.shards.served_shard import ServedShard, ShardUnreachable
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import ShardRow, rows_message
 from shoal.cluster.ledger.errors import OrdinalTaken
-from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import Applied, SegmentCommit
 
 log = logging.getLogger(__name__)
@@ -31,14 +30,12 @@ class Applier:
         self,
         generation: int,
         keeper: ShardKeeper,
-        threads: LedgerThreads,
-        progress: LedgerProgress,
+        ledger: LedgerAccess,
         settled: Callable[[Sequence[str]], None],
     ) -> None:
         self._generation = generation
         self._keeper = keeper
-        self._threads = threads
-        self._progress = progress
+        self._ledger = ledger
         self._settled = settled
         self._rows: list[ShardRow] = []
         self._some = asyncio.Event()
@@ -96,10 +93,10 @@ class Applier:
         if not commits:
             return False
         try:
-            await self._threads.write(self._progress.commit_segments, commits)
+            await self._ledger.threads.write(self._ledger.progress.commit_segments, commits)
         except OrdinalTaken:
             # A commit that was thought lost had gone through: read where the ledger really is.
-            ordinals = await self._threads.read(self._progress.next_ordinals, self._generation)
+            ordinals = await self._ledger.threads.read(self._ledger.progress.next_ordinals, self._generation)
             for shard in shards:
                 shard.next_ordinal = ordinals.get(shard.number, shard.next_ordinal)
             raise

@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-
-import grpc
-import grpc.aio
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.embedding.applier import Applier
+from shoal.cluster.coordinator.embedding.encoder_calls import EncoderCalls, FailedCall
 from shoal.cluster.coordinator.embedding.precomputed import PrecomputedVectors
-from shoal.cluster.coordinator.embedding.turns import EncoderTurns, Suspicion
-from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
-from shoal.cluster.coordinator.fleet.supervision import Supervisor
-from shoal.cluster.coordinator.ledger_threads import LedgerThreads
+from shoal.cluster.coordinator.ledger_access import LedgerAccess
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import ShardRow
 from shoal.cluster.decisions.admission import PRIORITY_EDIT
@@ -33,65 +29,43 @@ from shoal.cluster.decisions.reconcile import (
     next_attempt,
     plan,
 )
-from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import FailedAttempt, GenerationRecord, PendingDocument
-from shoal.cluster.rpc.calls import call
-from shoal.cluster.rpc.channels import Channels
-from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
-from shoal.workers.runtime.serving import secret_metadata
+from shoal.internal.v1 import encoder_pb2
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
-ENCODE_TIMEOUT_S = 120.0
 LANES_PER_ENCODER = 2
 """One batch is computed while the next is on its way."""
 APPLY_AT_ONCE = 4096
 
-_FAILURES = {
-    grpc.StatusCode.UNAVAILABLE: EncodeFailure.LOST,
-    grpc.StatusCode.CANCELLED: EncodeFailure.LOST,
-    # A text on which the model hangs looks like this.
-    grpc.StatusCode.DEADLINE_EXCEEDED: EncodeFailure.LOST,
-    grpc.StatusCode.RESOURCE_EXHAUSTED: EncodeFailure.BUSY,
-    # The replica has another fingerprint or has only begun to load: it is the wrong one, not the documents.
-    grpc.StatusCode.FAILED_PRECONDITION: EncodeFailure.BUSY,
-    # Somebody else listens at the address of a replica that is gone.
-    grpc.StatusCode.UNAUTHENTICATED: EncodeFailure.BUSY,
-    grpc.StatusCode.UNIMPLEMENTED: EncodeFailure.BUSY,
-}
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingPolicy:
+    """How documents are batched and retried."""
+
+    limits: BatchLimits
+    retry: EmbedRetryPolicy
 
 
-class Embedder:
+class GenerationEmbedder:
     """Reconciles one generation. Belongs to the coordinator's event loop."""
 
     def __init__(
         self,
         generation: GenerationRecord,
-        *,
         keeper: ShardKeeper,
-        threads: LedgerThreads,
-        progress: LedgerProgress,
-        supervisor: Supervisor,
-        channels: Channels,
-        turns: EncoderTurns,
-        refused: Callable[[str], None],
-        secret: str,
-        limits: BatchLimits,
-        retry: EmbedRetryPolicy,
+        ledger: LedgerAccess,
+        encoders: EncoderCalls,
+        policy: EmbeddingPolicy,
     ) -> None:
         self.generation = generation
         self._keeper = keeper
-        self._threads = threads
-        self._progress = progress
-        self._supervisor = supervisor
-        self._channels = channels
-        self._turns = turns
-        self._refused = refused
-        self._metadata = secret_metadata(secret)
-        self._limits = limits
-        self._retry = retry
-        self._applier = Applier(generation.id, keeper, threads, progress, self._settle)
+        self._ledger = ledger
+        self._encoders = encoders
+        self._limits = policy.limits
+        self._retry = policy.retry
+        self._applier = Applier(generation.id, keeper, ledger, self._settle)
         self.precomputed = PrecomputedVectors(generation.shards)
         self._in_flight: set[str] = set()
         self._urgent: set[str] = set()
@@ -135,7 +109,7 @@ class Embedder:
 
     async def _start_what_is_pending(self) -> bool:
         """Starts what there is room for; False when there was nothing to start."""
-        lanes = LANES_PER_ENCODER * len(self._encoders())
+        lanes = LANES_PER_ENCODER * len(self._encoders.replicas(self.generation))
         working = len(self._in_flight) - len(self._encoded_before)
         room = (lanes * self._limits.documents if self.generation.model else APPLY_AT_ONCE) - working
         # Removals and users' vectors go on while the model is away, whatever waits for it.
@@ -151,8 +125,8 @@ class Embedder:
         shards = None if len(ready) == self.generation.shards else ready
         # Those whose vector came with the write are not the encoders' business.
         taken = frozenset(self._in_flight.union(self.precomputed.ids(ready)))
-        pending = await self._threads.read(
-            self._progress.pending,
+        pending = await self._ledger.threads.read(
+            self._ledger.progress.pending,
             self.generation.id,
             limit,
             wall_clock_ms(),
@@ -183,7 +157,7 @@ class Embedder:
         if not due:
             return False
         by_id = {kept.id: kept for kept in due}
-        pending = await self._threads.read(self._progress.pending_among, self.generation.id, list(by_id))
+        pending = await self._ledger.threads.read(self._ledger.progress.pending_among, self.generation.id, list(by_id))
         rows: list[ShardRow] = []
         for document, content_hash in pending:
             precomputed = by_id[document.id].precomputed
@@ -203,13 +177,6 @@ class Embedder:
         self._encoded_before.difference_update(ids)
         self._wake.set()
 
-    def _encoders(self) -> list[SupervisedProcess]:
-        return [
-            one
-            for one in self._supervisor.encoders(self.generation.model)
-            if one.ready and one.fingerprint == self.generation.fingerprint
-        ]
-
     def _launch(self, batch: DocumentBatch[PendingDocument], pause_s: float = 0.0) -> None:
         self._in_flight.update(document.id for document in batch.documents)
         task = asyncio.create_task(self._encode(batch, pause_s))
@@ -220,60 +187,16 @@ class Embedder:
         ids = [document.id for document in batch.documents]
         try:
             await asyncio.sleep(pause_s)
-            try:
-                reply = await self._call(batch)
-            except grpc.aio.AioRpcError as error:
-                await self._fail(batch, error)
+            answer = await self._encoders.encode(self.generation, batch)
+            if isinstance(answer, FailedCall):
+                await self._fail(batch, answer)
             else:
-                await self._take(batch, reply)
+                await self._take(batch, answer)
         except Exception:
             # Whatever it was, the documents are pending in the ledger: let them be fetched again.
             log.exception("generation %d: a batch of %d documents", self.generation.id, len(ids))
             await asyncio.sleep(POLL_S)
             self._settle(ids)
-
-    async def _call(self, batch: DocumentBatch[PendingDocument]) -> encoder_pb2.EncodeResponse:
-        """Waits for a turn at a replica and asks it; raises AioRpcError."""
-        suspicion = Suspicion() if batch.strikes else None
-        size = max(1, sum(len(document.text) for document in batch.documents))
-        name = ""
-        done_before = 0
-
-        def take() -> bool:
-            nonlocal name
-            name = self._turns.take([one.member.name for one in self._encoders()], suspicion, size)
-            return bool(name)
-
-        try:
-            await self._supervisor.wait_until(take)
-            encoder = next(one for one in self._encoders() if one.member.name == name)
-            done_before = encoder.load.texts
-            request = encoder_pb2.EncodeRequest(
-                texts=[document.text for document in batch.documents],
-                role=encoder_pb2.ENCODE_ROLE_DOCUMENT,
-                fingerprint=self.generation.fingerprint,
-                priority=encoder_pb2.ENCODE_PRIORITY_LIVE if batch.live else encoder_pb2.ENCODE_PRIORITY_BACKFILL,
-            )
-            stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(encoder.address))
-            return await call(stub.Encode, request, self._metadata, ENCODE_TIMEOUT_S)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED and self._went_on(name, done_before):
-                # Others went first, as queries do: the wait says nothing about these documents.
-                raise _slow(error) from error
-            if _FAILURES.get(error.code()) is EncodeFailure.LOST:
-                self._supervisor.suspect(name)
-            raise
-        finally:
-            if name:
-                self._turns.end(name, size)
-            if suspicion is not None:
-                self._turns.drop(suspicion)
-            if suspicion is not None or self._turns.waited_for:
-                await self._supervisor.announce()
-
-    def _went_on(self, name: str, done_before: int) -> bool:
-        """Whether a replica is up and has finished texts since a call began."""
-        return any(one.member.name == name and one.load.texts > done_before for one in self._encoders())
 
     async def _take(self, batch: DocumentBatch[PendingDocument], reply: encoder_pb2.EncodeResponse) -> None:
         width = 4 * reply.dimension
@@ -289,20 +212,22 @@ class Embedder:
         self._applier.put(rows)
         await self._count(spoilt)
 
-    async def _fail(self, batch: DocumentBatch[PendingDocument], error: grpc.aio.AioRpcError) -> None:
-        reason = error.details() or error.code().name
-        failure = _FAILURES.get(error.code(), EncodeFailure.REJECTED)
-        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-            self._refused(self.generation.model)
-        log.info("generation %d: a batch of %d: %s: %s", self.generation.id, len(batch.documents), failure.value, reason)
+    async def _fail(self, batch: DocumentBatch[PendingDocument], failed: FailedCall) -> None:
+        log.info(
+            "generation %d: a batch of %d documents: %s: %s",
+            self.generation.id,
+            len(batch.documents),
+            failed.failure.value,
+            failed.reason,
+        )
         counted: list[tuple[PendingDocument, str]] = []
-        for effect in after_failure(batch, failure):
+        for effect in after_failure(batch, failed.failure):
             match effect:
                 case RetryBatch(again, pause_s):
                     self._launch(again, pause_s)
                 case CountAttempt(document):
                     lost = "the encoder was lost while it worked on this document"
-                    counted.append((document, lost if failure is EncodeFailure.LOST else reason))
+                    counted.append((document, lost if failed.failure is EncodeFailure.LOST else failed.reason))
         await self._count(counted)
 
     async def _count(self, spoilt: Sequence[tuple[PendingDocument, str]]) -> None:
@@ -325,12 +250,6 @@ class Embedder:
                 )
             )
         try:
-            await self._threads.write(self._progress.record_failures, failures, wall_clock_ms())
+            await self._ledger.threads.write(self._ledger.progress.record_failures, failures, wall_clock_ms())
         finally:
             self._settle([document.id for document, _ in spoilt])
-
-
-def _slow(error: grpc.aio.AioRpcError) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(
-        grpc.StatusCode.RESOURCE_EXHAUSTED, error.initial_metadata(), error.trailing_metadata(), details=error.details()
-    )

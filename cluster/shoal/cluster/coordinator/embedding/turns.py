@@ -1,70 +1,46 @@
-"""Whose turn it is at an encoder replica. Pure: the waiting is done elsewhere."""
+"""Waits for turns at encoder replicas. Which batch may begin where is decided in `decisions/turns.py`."""
 
-from collections.abc import Sequence
+from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
-class Suspicion:
-    """One batch whose encoder was lost: it must be alone with a replica, or its neighbours would be lost with it."""
-
-    __slots__ = ("replica",)
-
-    def __init__(self) -> None:
-        self.replica = ""
-        """The replica that is kept free for it; empty while there is none."""
+from shoal.cluster.coordinator.changes import Changes
+from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
+from shoal.cluster.decisions.turns import Suspicion, Turns
 
 
 class EncoderTurns:
-    """Knows how much is in flight at each replica, over all generations.
+    """Shared by all generations. Belongs to the coordinator's event loop."""
 
-    A process that dies takes every call along, so a batch that may be to blame is tried with nothing beside it: else
-    innocent documents would be counted as failed with it.
-    """
+    def __init__(self, changes: Changes) -> None:
+        """`changes` announces that other replicas are ready; turns that end are announced there too."""
+        self._changes = changes
+        self._turns = Turns()
 
-    def __init__(self) -> None:
-        self._sizes: dict[str, int] = {}
-        self._kept: dict[str, Suspicion] = {}
+    @asynccontextmanager
+    async def acquire(
+        self, ready: Callable[[], Sequence[SupervisedProcess]], size: int, alone: bool
+    ) -> AsyncIterator[SupervisedProcess]:
+        """Waits until one of the `ready` replicas can take a call; its turn ends with the block.
 
-    def take(self, ready: Sequence[str], suspicion: Suspicion | None = None, size: int = 1) -> str:
-        """Begins a call at the least busy of the replicas of a model that are `ready`; empty when it must wait.
-
-        `size`, at least 1, is what the call adds to the replica's work, in any unit that all callers share.
-
-        Of those only one at a time is kept for a suspicion, so that the others work on.
+        `size`, at least 1, is what the call adds to the replica's work. With `alone`, no other call is in flight there.
         """
-        if suspicion is None:
-            free = [replica for replica in ready if replica not in self._kept]
-            if not free:
-                return ""
-            chosen = min(free, key=self._load)
-        else:
-            if suspicion.replica not in ready:
-                self.drop(suspicion)
-                if not ready or any(replica in self._kept for replica in ready):
-                    return ""
-                suspicion.replica = min(ready, key=self._load)
-                self._kept[suspicion.replica] = suspicion
-            chosen = suspicion.replica
-            if self._load(chosen):
-                return ""
-        self._sizes[chosen] = self._load(chosen) + size
-        return chosen
-
-    @property
-    def waited_for(self) -> bool:
-        """Whether somebody may be waiting for a call to end."""
-        return bool(self._kept)
-
-    def end(self, replica: str, size: int = 1) -> None:
-        """Ends a call that was begun with this `size`."""
-        self._sizes[replica] -= size
-        if not self._sizes[replica]:
-            del self._sizes[replica]
-
-    def drop(self, suspicion: Suspicion) -> None:
-        """Lets others have the replica that was kept."""
-        if suspicion.replica:
-            del self._kept[suspicion.replica]
-            suspicion.replica = ""
-
-    def _load(self, replica: str) -> int:
-        return self._sizes.get(replica, 0)
+        suspicion = Suspicion() if alone else None
+        name = ""
+        try:
+            while True:
+                change = self._changes.next
+                replicas = {one.member.name: one for one in ready()}
+                name = self._turns.take(list(replicas), suspicion, size)
+                if name:
+                    break
+                await change.wait()
+            yield replicas[name]
+        finally:
+            if name:
+                self._turns.end(name, size)
+            if suspicion is not None:
+                self._turns.drop(suspicion)
+            if suspicion is not None or self._turns.waited_for:
+                self._changes.announce()

@@ -101,7 +101,7 @@ class EncoderPools:
         self._requested[model] += 1
         try:
             await self._fill(model)
-            await self._supervisor.wait_until(lambda: self._outcome_known(model))
+            await self._supervisor.changes.wait_until(lambda: self._outcome_known(model))
         finally:
             self._requested[model] -= 1
         replicas = self._replicas(model)
@@ -209,7 +209,7 @@ class EncoderPools:
         for index in change.add:
             self._supervisor.add(encoder_member(model, index))
         for index in change.revive:
-            await self._supervisor.drain(existing[index].member.name, draining=False)
+            self._supervisor.drain(existing[index].member.name, draining=False)
         for index in change.drain:
             self._drain(existing[index])
 
@@ -246,7 +246,7 @@ class EncoderPools:
     async def _end_when_idle(self, one: SupervisedProcess) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        await self._supervisor.drain(one.member.name)
+        self._supervisor.drain(one.member.name)
         # A replica that is slow to answer may still be working.
         working = (LivenessState.READY, LivenessState.UNREACHABLE)
         while one.draining and one.state in working and loop.time() - started < DRAIN_TIMEOUT_S:

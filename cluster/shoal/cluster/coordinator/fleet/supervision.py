@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from shoal.cluster.coordinator.changes import Changes
 from shoal.cluster.coordinator.fleet.fleet import Fleet, FleetError, Member, NoRoom
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
 from shoal.cluster.coordinator.worker_calls import WorkerCalls
@@ -74,7 +75,8 @@ class Supervisor:
         self._name_locks: dict[str, asyncio.Lock] = {}
         """Held while a member of that name is being started or ended."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._change = asyncio.Condition()
+        self.changes = Changes()
+        """Announces every change of any process."""
 
     @property
     def processes(self) -> list[SupervisedProcess]:
@@ -103,12 +105,12 @@ class Supervisor:
             process.task = asyncio.create_task(self._supervise(process, transition), name=f"supervise {member.name}")
         return process
 
-    async def drain(self, name: str, draining: bool = True) -> None:
+    def drain(self, name: str, draining: bool = True) -> None:
         """Stops giving work to a process, or gives it work again."""
         process = self._processes.get(name)
         if process is not None and process.draining != draining:
             process.draining = draining
-            await self._notify(process)
+            self._notify(process)
 
     async def remove(self, name: str) -> None:
         """Ends a member for good."""
@@ -118,7 +120,7 @@ class Supervisor:
         if process.task is not None:
             process.task.cancel()
         await self.end(process.member)
-        await self._notify(process)
+        self._notify(process)
 
     async def end(self, member: Member) -> None:
         """Ends a member for good and retries until it is gone: an unsupervised process would keep its resources."""
@@ -139,16 +141,6 @@ class Supervisor:
         location = await self._blocking(self._fleet.locate, member)
         reply = await self._describe_model(location.address)
         return reply.model
-
-    async def wait_until(self, condition: Callable[[], bool]) -> None:
-        """Returns when `condition` holds; it is checked after every change of any process."""
-        async with self._change:
-            await self._change.wait_for(condition)
-
-    async def announce(self) -> None:
-        """Makes all waiters check their conditions again, because something outside has changed."""
-        async with self._change:
-            self._change.notify_all()
 
     async def close(self) -> None:
         """Stops supervising; the processes keep running."""
@@ -178,7 +170,7 @@ class Supervisor:
         match effect:
             case Announce():
                 if self._processes.get(process.member.name) is process:
-                    await self._notify(process)
+                    self._notify(process)
             case Disconnect(address):
                 await self._calls.channels.close(address)
             case EndPause():
@@ -296,9 +288,9 @@ class Supervisor:
     async def _blocking(self, work: Callable[[Member], Answer], member: Member) -> Answer:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work, member)
 
-    async def _notify(self, process: SupervisedProcess) -> None:
+    def _notify(self, process: SupervisedProcess) -> None:
         self._changed(process)
-        await self.announce()
+        self.changes.announce()
 
     @property
     def _now(self) -> float:

@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from shoal.cluster.coordinator.embedding.turns import EncoderTurns, Suspicion
+from shoal.cluster.decisions.turns import Suspicion, Turns
 
 
 def test_the_least_busy_replica_is_called() -> None:
-    turns = EncoderTurns()
+    turns = Turns()
     assert [turns.take(["a", "b"]) for _ in range(4)] == ["a", "b", "a", "b"]
     turns.end("b")
     assert turns.take(["a", "b"]) == "b"
@@ -18,7 +18,7 @@ def test_the_least_busy_replica_is_called() -> None:
 
 
 def test_the_size_of_calls_counts_not_their_number() -> None:
-    turns = EncoderTurns()
+    turns = Turns()
     assert turns.take(["a", "b"], size=1000) == "a"
     assert [turns.take(["a", "b"], size=300) for _ in range(4)] == ["b"] * 4
     assert turns.take(["a", "b"]) == "a"
@@ -31,7 +31,7 @@ def test_the_size_of_calls_counts_not_their_number() -> None:
 
 
 def test_a_suspicion_waits_until_it_is_alone_and_keeps_others_out() -> None:
-    turns, suspicion = EncoderTurns(), Suspicion()
+    turns, suspicion = Turns(), Suspicion()
     turns.take(["a"])
     assert turns.take(["a"], suspicion) == "" and turns.waited_for
     assert turns.take(["a"]) == ""
@@ -44,7 +44,7 @@ def test_a_suspicion_waits_until_it_is_alone_and_keeps_others_out() -> None:
 
 
 def test_one_replica_at_a_time_is_kept_free() -> None:
-    turns, first, second = EncoderTurns(), Suspicion(), Suspicion()
+    turns, first, second = Turns(), Suspicion(), Suspicion()
     assert turns.take(["a", "b"], first) == "a"
     assert turns.take(["a", "b"], second) == ""
     assert [turns.take(["a", "b"]) for _ in range(2)] == ["b", "b"]
@@ -53,7 +53,7 @@ def test_one_replica_at_a_time_is_kept_free() -> None:
 
 
 def test_a_kept_replica_that_goes_away_is_let_go() -> None:
-    turns, suspicion = EncoderTurns(), Suspicion()
+    turns, suspicion = Turns(), Suspicion()
     turns.take(["a"])
     turns.take(["a", "b"])
     assert turns.take(["a"], suspicion) == ""
@@ -65,7 +65,7 @@ def test_a_kept_replica_that_goes_away_is_let_go() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_a_suspicion_is_never_beside_another_call_and_everyone_gets_a_turn(seed: int) -> None:
     chance = random.Random(seed)
-    turns = EncoderTurns()
+    turns = Turns()
     waiting = [Suspicion() if chance.random() < 0.4 else None for _ in range(40)]
     calls: list[tuple[str, Suspicion | None]] = []
     for _ in range(2000):
