@@ -59,9 +59,10 @@ def test_identity_is_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
 
 
 def test_a_crash_while_the_identity_is_made_leaves_nothing_half(tmp_path: Path) -> None:
-    (tmp_path / "cluster.partial").write_text("{", encoding="utf-8")
+    (tmp_path / "cluster.json.0badcafe.partial").write_text("{", encoding="utf-8")
     folder = DataFolder(tmp_path)
     folder.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [IDENTITY, "shoal.lock"]
     assert json.loads((tmp_path / IDENTITY).read_text(encoding="utf-8")) == {"name": folder.name, "secret": folder.secret}
 
 

@@ -6,6 +6,7 @@ import secrets
 from pathlib import Path
 
 from shoal.cluster.ledger.connection import sqlite_url
+from shoal.workers.runtime.durable_files import partial_siblings, whole_file
 from shoal.workers.runtime.lock_file import LockHeld, lock_file
 
 LOCK = "shoal.lock"
@@ -75,13 +76,11 @@ class DataFolder:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataFolderError(f"data folder {self.path}: {IDENTITY} cannot be read ({error})") from error
         name, secret = f"shoal-{secrets.token_hex(6)}", secrets.token_hex(32)
-        partial = path.with_suffix(".partial")
         try:
-            with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-                json.dump({"name": name, "secret": secret}, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
+            for left_by_a_crash in partial_siblings(path):
+                left_by_a_crash.unlink()
+            with whole_file(path, mode=0o600) as file:
+                file.write(json.dumps({"name": name, "secret": secret}).encode())
         except OSError as error:
             raise DataFolderError(f"data folder {self.path}: {error.strerror or error}") from error
         return name, secret

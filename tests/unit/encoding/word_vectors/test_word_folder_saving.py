@@ -177,7 +177,7 @@ def test_a_process_killed_while_it_saves_leaves_the_old_model(tmp_path: Path) ->
 
 
 def test_what_another_process_is_writing_is_not_cleared_away(tmp_path: Path) -> None:
-    other = tmp_path / "m.partial-12345678"
+    other = tmp_path / "m.12345678.partial"
     other.mkdir()
     held = os.open(other, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from shoal.workers.runtime.durable_files import PARTIAL
+from shoal.workers.runtime.durable_files import is_partial
 from shoal.workers.training.word2vec.corpus import counting, vocabulary
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.encoded_corpus import MANIFEST, VOCABULARY, EncodedCorpus, encode_unit
@@ -115,7 +115,7 @@ def test_a_unit_without_a_known_word_has_no_span(tmp_path: Path) -> None:
 def test_the_end_clears_away_what_the_scan_and_dead_processes_left(tmp_path: Path) -> None:
     folder = tmp_path / "encoded"
     folder.mkdir()
-    (folder / "unit-000000.encoded.partial-0badcafe").touch()
+    (folder / "unit-000000.encoded.0badcafe.partial").touch()
     (folder / "mine.txt").touch()
     encode(write_corpus(tmp_path, "a b a"), CorpusSettings(), Word2VecSettings(min_count=1))
     assert sorted(path.name for path in folder.iterdir()) == [MANIFEST, "mine.txt", "unit-000000.encoded", VOCABULARY]
@@ -146,7 +146,7 @@ def test_a_scan_that_is_killed_leaves_nothing_that_counts(tmp_path: Path) -> Non
         assert process.stdout.readline() == b"stopped\n"
         process.kill()
     left = [file.name for file in folder.iterdir()]
-    assert any(PARTIAL in name for name in left)
+    assert any(map(is_partial, left))
     assert "unit-000000-000.words" in left
     with pytest.raises(TrainingError, match=r"manifest\.json: cannot be read: No such file"):
         EncodedCorpus.open(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import secrets
 from collections.abc import Iterator
@@ -10,13 +11,22 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-PARTIAL = ".partial-"
-"""Part of the name of a file or folder that is still being written. A killed process leaves such names behind."""
+_PARTIAL = ".partial"
 
 
 def partial_name(name: str) -> str:
     """A name, or path, to write to before the content gets the name `name`. Different for each call."""
-    return f"{name}{PARTIAL}{secrets.token_hex(4)}"
+    return f"{name}.{secrets.token_hex(4)}{_PARTIAL}"
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file or folder has a name from `partial_name`. A killed process leaves such names behind."""
+    return name.endswith(_PARTIAL)
+
+
+def partial_siblings(path: Path) -> list[Path]:
+    """What writers of `path` are still writing, or left behind when they were killed."""
+    return list(path.parent.glob(f"{glob.escape(path.name)}.{'[0-9a-f]' * 8}{_PARTIAL}"))
 
 
 @contextmanager

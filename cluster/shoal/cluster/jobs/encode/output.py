@@ -6,7 +6,6 @@ not exist. Safe to use from many processes at once, but for `begin`.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +19,13 @@ from shoal.cluster.jobs.encode.errors import JobError, one_line
 from shoal.cluster.jobs.encode.job import Job, difference
 from shoal.cluster.jobs.encode.parts import PartId
 from shoal.workers.indexing import DamagedFile, Storage, StoredFile, checksum_of
+from shoal.workers.runtime.durable_files import is_partial
+from shoal.workers.runtime.lock_file import LockHeld, lock_file
 
 JOB = "job.json"
 SUMMARY = "summary.json"
 LOCK = ".lock"
 DATA, ERRORS, MANIFEST, ATTEMPTS = ".parquet", ".errors.jsonl", ".json", ".attempts"
-_PARTIAL = ".partial"
 _READERS = 16
 
 
@@ -95,7 +95,7 @@ class OutputFolder:
         self._take_lock()
         names = [file.path for file in self._list()]
         if JOB not in names:
-            foreign = [name for name in names if not name.endswith(_PARTIAL) and name != LOCK and not _ours(name)]
+            foreign = [name for name in names if not is_partial(name) and name != LOCK and not _ours(name)]
             if foreign:
                 raise JobError(f"{self.root}: holds {foreign[0]} and no job; choose an empty folder")
         elif not overwrite and (begun := self.job()) is not None:
@@ -161,7 +161,7 @@ class OutputFolder:
     def conclude(self, summary: bytes) -> None:
         """Says that nothing is left to do, and clears away what processes that died left half written."""
         for file in self._list():
-            if file.path.endswith(_PARTIAL) or (file.path.endswith(ATTEMPTS) and _ours(file.path)):
+            if is_partial(file.path) or (file.path.endswith(ATTEMPTS) and _ours(file.path)):
                 self._delete(file.path)
         self._write(SUMMARY, summary)
 
@@ -172,7 +172,7 @@ class OutputFolder:
             keep.add(manifest.id.name + MANIFEST)
             keep |= {file.path for file in (manifest.data, manifest.errors) if file is not None}
         for file in self._list():
-            if file.path not in keep and (file.path.endswith(_PARTIAL) or _ours(file.path)):
+            if file.path not in keep and (is_partial(file.path) or _ours(file.path)):
                 self._delete(file.path)
 
     def _take_lock(self) -> None:
@@ -181,13 +181,10 @@ class OutputFolder:
             return
         try:
             os.makedirs(self.root, exist_ok=True)
-            self._lock = (Path(self.root) / LOCK).open("a", encoding="utf-8")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.close()
+            self._lock = lock_file(Path(self.root) / LOCK)
+        except LockHeld:
             raise JobError(f"{self.root}: another shoal encode is writing to it") from None
         except OSError as error:
-            self.close()
             raise JobError(f"{self.root}: cannot be used for output: {one_line(error)}") from error
 
     def _manifest(self, path: str) -> PartManifest | None:

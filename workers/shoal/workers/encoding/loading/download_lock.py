@@ -4,10 +4,11 @@ elsewhere."""
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+
+from shoal.workers.runtime.lock_file import lock_file
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,7 @@ def download_lock(cache: Path, repository: str) -> Iterator[None]:
     with contextlib.ExitStack() as held:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            handle = held.enter_context(file.open("a"))
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            held.enter_context(lock_file(file, wait=True))
         except OSError as error:
             # Some network file systems have no locks either: then each process downloads for itself.
             log.warning("%s is downloaded without a lock: %s", repository, error)

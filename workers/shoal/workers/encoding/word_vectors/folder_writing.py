@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import glob
 import json
 import os
 import shutil
@@ -31,7 +30,7 @@ from shoal.workers.encoding.word_vectors.word_folder import (
 )
 from shoal.workers.encoding.word_vectors.word_table import WordTable
 from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError, writing_vectors
-from shoal.workers.runtime.durable_files import PARTIAL, partial_name, sync_folder
+from shoal.workers.runtime.durable_files import partial_name, partial_siblings, sync_folder
 from shoal.workers.runtime.lock_file import LockHeld, locked_folder
 
 _FILES = {CONFIG_FILE, VECTORS_FILE, OUTPUT_FILE, VOCABULARY_FILE}
@@ -98,7 +97,7 @@ def check_output_folder(output: Path) -> None:
 
 def _clear_remains(place: Path) -> None:
     """Removes what processes that were killed left half written; who lives holds a lock."""
-    for remains in place.parent.glob(f"{glob.escape(place.name)}{PARTIAL}*"):
+    for remains in partial_siblings(place):
         with suppress(OSError, LockHeld), locked_folder(remains):
             if set(os.listdir(remains)) <= _FILES:
                 shutil.rmtree(remains, ignore_errors=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
 from hashlib import blake2b
+from pathlib import Path
 
 import pyarrow as pa
 from pyarrow import fs
 
-_PARTIAL = ".partial"
+from shoal.workers.runtime.durable_files import partial_name, sync_folder, whole_file
 
 
 class DamagedFile(Exception):
@@ -66,7 +66,7 @@ class Storage:
             return checksum_of(data)
         self._fs.create_dir(absolute.rpartition("/")[0], recursive=True)
         # An object store shows only complete objects; elsewhere a partial file must not have the final name.
-        target = absolute if self._objects else _partial_name(absolute)
+        target = absolute if self._objects else partial_name(absolute)
         with self._fs.open_output_stream(target) as stream:
             stream.write(data)
         if not self._objects:
@@ -117,43 +117,21 @@ class Storage:
         return f"{self._base.rstrip('/')}/{path}"
 
 
-def _partial_name(path: str) -> str:
-    return f"{path}.{secrets.token_hex(4)}{_PARTIAL}"
-
-
 def _write_local(path: str, data: pa.Buffer | bytes) -> None:
-    folder = os.path.dirname(path)
-    made = _make_folders(folder)
-    partial = _partial_name(path)
-    try:
-        with open(partial, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        if os.path.exists(partial):
-            os.unlink(partial)
-        raise
-    # A name is durable only once its folder is synced; new folders need the same for their parents.
-    for changed in (folder, *made):
-        _sync_folder(changed)
+    made = _make_folders(os.path.dirname(path))
+    with whole_file(Path(path)) as file:
+        file.write(data)
+    # A new folder is durable only once its parent is synced.
+    for changed in made:
+        sync_folder(changed)
 
 
-def _make_folders(folder: str) -> list[str]:
+def _make_folders(folder: str) -> list[Path]:
     """Creates `folder` and its missing parents; returns the folders that got a new entry."""
-    changed: list[str] = []
+    changed: list[Path] = []
     above = folder
     while not os.path.isdir(above):
         above = os.path.dirname(above)
-        changed.append(above)
+        changed.append(Path(above))
     os.makedirs(folder, exist_ok=True)
     return changed
-
-
-def _sync_folder(folder: str) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.runtime.durable_files import PARTIAL, whole_file
+from shoal.workers.runtime.durable_files import is_partial, whole_file
 from shoal.workers.training.word2vec.corpus.counting import UnitCounts, id_blocks, read_words
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary
 from shoal.workers.training.word2vec.errors import TrainingError, writing
@@ -123,7 +123,7 @@ class EncodedCorpus:
         with writing(path), whole_file(path) as file:
             file.write(json.dumps(manifest).encode())
         for left in folder.glob("unit-*"):
-            if left.suffix in _PROVISIONAL or PARTIAL in left.name:
+            if left.suffix in _PROVISIONAL or is_partial(left.name):
                 left.unlink(missing_ok=True)
         return corpus
 
