@@ -28,6 +28,21 @@ RAY_MODULES = {
     "workers/shoal/workers/indexing/actor.py",
     "workers/shoal/workers/training/word2vec/run/learner_actor.py",
 }
+GRPC_FOLDERS = {
+    "client/shoal/client",
+    "client/shoal/client/_transport",
+    "cluster/shoal/cluster",
+    "cluster/shoal/cluster/coordinator",
+    "cluster/shoal/cluster/coordinator/embedding",
+    "cluster/shoal/cluster/coordinator/fleet",
+    "cluster/shoal/cluster/coordinator/shards",
+    "cluster/shoal/cluster/gateway/backends",
+    "cluster/shoal/cluster/gateway/grpc",
+    "cluster/shoal/cluster/rpc",
+    "workers/shoal/workers/encoding/replica",
+    "workers/shoal/workers/indexing",
+    "workers/shoal/workers/runtime",
+}
 HEAVY = ("ray", "torch", "transformers", "pyarrow", "sqlalchemy", "faiss", "hnswlib")
 
 
@@ -66,6 +81,18 @@ def test_ray_is_imported_only_where_it_is_meant_to_be() -> None:
         if "ray" in _imports(path)
     }
     assert found == RAY_MODULES
+
+
+def test_grpc_is_imported_only_where_it_is_meant_to_be() -> None:
+    """The stubs under protos aside: everything else works over whatever carries its messages."""
+    found = {
+        str(path.parent.relative_to(ROOT))
+        for portion in PORTIONS
+        if portion != "protos"
+        for path in (ROOT / portion / "shoal").rglob("*.py")
+        if "grpc" in _imports(path)
+    }
+    assert found == GRPC_FOLDERS
 
 
 def test_one_module_starts_ray_and_one_reads_its_address() -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from shoal.cluster.clock import wall_clock_ms
+from shoal.cluster.clock import wall_clock_ms, wall_clock_s
 from shoal.cluster.coordinator.broadcast import RoutingBoard
 from shoal.cluster.coordinator.embedding.embedder import EmbeddingPolicy, GenerationEmbedder
 from shoal.cluster.coordinator.embedding.encoder_calls import EncoderCalls
@@ -342,7 +341,8 @@ class Coordinator:
             named.update(segment.path for segment in manifest.segments)
             named.update([manifest.sealed.path] if manifest.sealed else [])
         try:
-            await asyncio.to_thread(collect_garbage, self._storage, generation, named, time.time(), 0.0 if gone else grace_s)
+            least_age_s = 0.0 if gone else grace_s
+            await asyncio.to_thread(collect_garbage, self._storage, generation, named, wall_clock_s(), least_age_s)
         except OSError as error:
             log.warning("files of generation %d could not be cleared away: %s", generation, error)
 

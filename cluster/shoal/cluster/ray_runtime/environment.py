@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 ADDRESS_VARIABLE = "RAY_ADDRESS"
@@ -10,6 +11,12 @@ ADDRESS_VARIABLE = "RAY_ADDRESS"
 def joins_cluster() -> bool:
     """Whether the user names a Ray cluster to join. If not, Ray is started here and ends with the command."""
     return ADDRESS_VARIABLE in os.environ
+
+
+def ships_own_code() -> bool:
+    """Whether this process is a submitted Ray job that ships its own modules to the workers."""
+    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
+    return "py_modules" in submitted
 
 
 def set_ray_defaults(quiet: bool = False) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import signal
@@ -14,7 +13,7 @@ from typing import Any
 import ray
 
 import shoal
-from shoal.cluster.ray_runtime.environment import joins_cluster
+from shoal.cluster.ray_runtime.environment import joins_cluster, ships_own_code
 from shoal.workers.runtime.cores import available_cores
 
 
@@ -60,8 +59,7 @@ def joined_ray(cores: int) -> Iterator[None]:
 
 def _shipped_code() -> dict[str, Any]:
     """Ships this code to workers on other machines, unless the submitted job ships its own."""
-    submitted = json.loads(os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")).get("runtime_env") or {}
-    return {} if "py_modules" in submitted else {"py_modules": list(shoal.__path__)}
+    return {} if ships_own_code() else {"py_modules": list(shoal.__path__)}
 
 
 def _start(**options: Any) -> None:

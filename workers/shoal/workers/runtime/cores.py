@@ -26,6 +26,11 @@ def threads_of(wanted: int, sharers: int = 1) -> int:
     return wanted or max(1, available_cores() // sharers)
 
 
+def limit_tokenizer_threads(threads: int) -> None:
+    """Limits the tokenizers' own thread pool, which would take every core otherwise. Call it before a tokenizer runs."""
+    os.environ["RAYON_NUM_THREADS"] = str(threads)
+
+
 def _quota(is_v2: bool, folder: Path) -> float | None:
     """Cores' worth of time in a group; None where there is no limit."""
     try:

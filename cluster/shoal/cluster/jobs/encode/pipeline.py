@@ -8,7 +8,6 @@ files twice.
 from __future__ import annotations
 
 import logging
-import os
 import pickle
 import re
 import warnings
@@ -30,6 +29,7 @@ from shoal.cluster.jobs.encode.reading import PartRecords, read_split
 from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import DeviceLost, ModelError
 from shoal.workers.encoding.replica.process_end import end_process
+from shoal.workers.runtime.cores import limit_tokenizer_threads
 
 CALLS_PER_ACTOR = 2
 """One part is computed while the next is tokenised and the one before it is written."""
@@ -152,8 +152,7 @@ class _Encoder:
     """One actor of the pool: Ray Data calls it with parts, from several threads."""
 
     def __init__(self, job: Job, settings: JobSettings, output: str, threads: int, device: str | None) -> None:
-        # Tokenizers run on a thread pool of their own, which would take every core of the node.
-        os.environ["RAYON_NUM_THREADS"] = str(threads)
+        limit_tokenizer_threads(threads)
         try:
             model = load_model(settings.model, threads, device=device)
             self._encoder = PartWriter(model, job, settings, OutputFolder(output), end_process)
@@ -189,7 +188,7 @@ def _read_split(batch: dict[str, Any], settings: JobSettings) -> Iterator[dict[s
 
 
 def _describe(model: str, threads: int, device: str | None) -> ModelIdentity | str:
-    os.environ["RAYON_NUM_THREADS"] = str(threads)
+    limit_tokenizer_threads(threads)
     try:
         loaded = load_model(model, threads, device=device)
     except ModelError as error:

@@ -13,7 +13,7 @@ from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import EmbeddingModel
 from shoal.workers.encoding.replica.process_end import end_process
 from shoal.workers.encoding.replica.service import EncoderService
-from shoal.workers.runtime.cores import threads_of
+from shoal.workers.runtime.cores import limit_tokenizer_threads, threads_of
 from shoal.workers.runtime.serving import InternalServer, settle_memory
 
 
@@ -35,9 +35,7 @@ class EncoderActor:
         With `threads` 0 it has the cores of its machine, divided by so many `sharers`.
         """
         threads = threads_of(threads, sharers)
-        # Tokenizers run on a thread pool of their own, which would take every core of the node.
-        os.environ["RAYON_NUM_THREADS"] = str(threads)
-
+        limit_tokenizer_threads(threads)
         device = granted_device(ray.get_runtime_context().get_accelerator_ids())
 
         def load(progress: Progress) -> EmbeddingModel:
