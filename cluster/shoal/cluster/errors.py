@@ -16,7 +16,7 @@ ClusterError
 ├── Unauthenticated         no credentials, or wrong ones
 ├── PermissionDenied        credentials that do not allow this
 ├── Cancelled               the caller gave up
-├── InternalDefect          a defect in Shoal itself
+├── InternalDefect          a bug in Shoal itself
 └── ListenError             the public port cannot be bound (start-up; never on the wire)
 """
 

@@ -29,11 +29,12 @@ from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.grpc.collections_service import CollectionService
 from shoal.cluster.gateway.grpc.documents_service import DocumentService
 from shoal.cluster.gateway.grpc.embedding_service import EmbeddingService
-from shoal.cluster.gateway.grpc.interceptors import CallsInFlight, PublicCalls
+from shoal.cluster.gateway.grpc.interceptors import PublicCallsInterceptor
 from shoal.cluster.gateway.grpc.search_service import SearchService
 from shoal.cluster.gateway.grpc.status_service import StatusService
 from shoal.cluster.gateway.paths.collections import CollectionPath, CollectionViews
 from shoal.cluster.gateway.paths.embedding import Embedder
+from shoal.cluster.gateway.paths.public_calls import PublicCalls
 from shoal.cluster.gateway.paths.reading import ReadPath
 from shoal.cluster.gateway.paths.search import Searcher
 from shoal.cluster.gateway.paths.writing import WritePath
@@ -190,17 +191,16 @@ class _Running:
         )
         self._link = CoordinatorLink(reads, self._view, settings.secret, settings.name, self._routed)
         self._models = Models(self._link, self._view, settings.retain_every_s)
-        self._in_flight = CallsInFlight(self._counts)
+        self._calls = PublicCalls(self._counts, settings.default_deadline_s, settings.limits.message_bytes)
         self._draining = asyncio.Event()
         self._health = health.aio.HealthServicer()  # pyright: ignore[reportAttributeAccessIssue]
-        calls = PublicCalls(self._in_flight, settings.default_deadline_s, settings.limits.message_bytes)
         options = [
             ("grpc.max_receive_message_length", settings.limits.message_bytes),
             ("grpc.max_send_message_length", settings.limits.message_bytes),
             # A port in use must be an error, not a port shared with a stranger.
             ("grpc.so_reuseport", 0),
         ]
-        self._server = grpc.aio.server(interceptors=[calls], options=options)
+        self._server = grpc.aio.server(interceptors=[PublicCallsInterceptor(self._calls)], options=options)
         self._following: asyncio.Task[None] | None = None
         self.address = ""
 
@@ -265,7 +265,7 @@ class _Running:
         refusing = asyncio.create_task(self._server.stop(grace_s + START_S))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
-                await self._in_flight.end()
+                await self._calls.in_flight.end()
         # Nobody waits for an answer now; a health watch alone would use up the whole grace. One stop at a time:
         # where two run, one may cancel the calls of a server that the other has freed, which ends the process.
         refusing.cancel()

@@ -8,14 +8,13 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TypeVar
 
-from shoal.cluster.errors import MessageTooLarge
 from shoal.cluster.gateway.backends.counts import GatewayCounts
 from shoal.cluster.gateway.backends.encoder_messages import Priority, QueryAnswer
 from shoal.cluster.gateway.backends.encoders import Encoders
 from shoal.cluster.gateway.backends.models import Models
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.embed_messages import Encoding, check_dimensions, embed_response, options_of
-from shoal.cluster.gateway.paths.validation import check_embed_texts, check_model
+from shoal.cluster.gateway.paths.validation import check_embed_texts, check_model, check_reply_size
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ModelId
@@ -77,14 +76,7 @@ class Embedder:
             encoding = await self._texts(model, texts, options, encoder_pb2.ENCODE_PRIORITY_LIVE, deadline)
         encoding.errors.update(refused)
         response = embed_response(encoding, request.vector_type, round(1e6 * (clock() - began)))
-        size = response.ByteSize()
-        if size > self._limits.message_bytes:
-            raise MessageTooLarge(
-                f"the reply has {size} bytes, the limit is {self._limits.message_bytes}; send fewer texts at a time",
-                field="texts",
-                value=str(size),
-                limit=self._limits.message_bytes,
-            )
+        check_reply_size(response.ByteSize(), self._limits.message_bytes, "send fewer texts at a time", "texts")
         self._counts.embedded(options.role.value, len(texts), sum(response.tokens), len(response.errors))
         return response
 

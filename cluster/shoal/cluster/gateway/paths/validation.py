@@ -6,7 +6,7 @@ Every error names the field's path, the shortened value and the limit.
 import re
 from collections.abc import Sequence
 
-from shoal.cluster.errors import InvalidModel, InvalidRequest, shortened
+from shoal.cluster.errors import InvalidModel, InvalidRequest, MessageTooLarge, shortened
 from shoal.cluster.limits import RequestLimits
 from shoal.v1 import collections_pb2
 
@@ -19,6 +19,14 @@ _MODEL_BYTES = 1024
 def out_of_limit(field: str, value: int, limit: int, unit: str) -> InvalidRequest:
     """The error for something larger than the server takes."""
     return InvalidRequest(f"{field}: {value} {unit}, the limit is {limit}", field=field, value=str(value), limit=limit)
+
+
+def check_reply_size(size: int, limit: int, advice: str, field: str = "") -> None:
+    """Raises MessageTooLarge for a reply of more than `limit` bytes; `advice` says what the caller can do."""
+    if size > limit:
+        raise MessageTooLarge(
+            f"the reply has {size} bytes, the limit is {limit}; {advice}", field=field, value=str(size), limit=limit
+        )
 
 
 def check_collection_name(name: str, limits: RequestLimits, field: str = "collection") -> None:
