@@ -32,9 +32,11 @@ BATCH_SIZES = (4, 8, 16, 64)
 Encode = Callable[[Sequence[str]], np.ndarray]
 
 
-def running_engine(model: str, threads: int, precision: Precision | None, readers: int = 1) -> EncoderEngine:
+def running_engine(model: str, threads: int, precision: Precision | None, tokenizer_threads: int = 1) -> EncoderEngine:
     """An engine that is ready."""
-    engine = EncoderEngine(model, load=lambda progress: load_model(model, threads, precision), readers=readers)
+    engine = EncoderEngine(
+        model, load=lambda progress: load_model(model, threads, precision), tokenizer_threads=tokenizer_threads
+    )
     engine.start()
     while engine.describe().state is EngineState.LOADING:
         time.sleep(0.05)

@@ -131,7 +131,7 @@ def measured(folder: Path, size: Size, length: int, arguments: Any, device: str,
         peer.encode(texts)
         best[kind] = best_batch_size(peer, texts, QUICK_BATCH_SIZES if arguments.quick else BATCH_SIZES)
         sides[kind] = lambda some, peer=peer, size=best[kind]: peer.encode(some, batch_size=size)
-    engine = running_engine(str(folder), cores, None, readers=max(1, cores - 2))
+    engine = running_engine(str(folder), cores, None, tokenizer_threads=max(1, cores - 2))
     sides["ours"] = lambda some: engine.submit(some).result()
     tokens = sum(engine.submit(texts).result().encoded.tokens)
     times: dict[str, list[float]] = {side: [] for side in sides}

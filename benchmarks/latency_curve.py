@@ -125,7 +125,7 @@ async def point(
 async def idle(client: AsyncClient, model: str, texts: Sequence[str], rounds: int) -> Idle:
     """One query at a time through the gateway, and the same in this process, in turn."""
     bare = await asyncio.to_thread(load_model, model, os.cpu_count() or 1)
-    bare.enter_lane()
+    bare.init_inference_thread()
     # A full collection of garbage among the model's objects would hold up this program, and seem the server's.
     settle_memory()
     times: dict[str, list[float]] = {"gateway": [], "bare": []}

@@ -140,7 +140,7 @@ def test_a_ready_model_is_described(hashing: Stub) -> None:
     assert (description.model, description.dimension, description.max_tokens) == ("hashing:64", 64, 512)
     assert description.fingerprint == HashingModel(64).fingerprint
     assert (description.error, description.pid) == ("", os.getpid())
-    assert (description.device, description.progress) == ("cpu float32, 1 lane", "")
+    assert (description.device, description.progress) == ("cpu float32, 1 inference thread", "")
 
 
 def test_the_load_is_described(hashing: Stub) -> None:
@@ -172,7 +172,7 @@ def test_a_text_that_is_too_long_can_be_refused_or_lose_its_start(hashing: Stub)
     long = "word " * 600 + "end"
     refused = hashing.Encode(request("tide", long, truncation=REFUSE), metadata=METADATA)
     assert [(error.position, error.error) for error in refused.errors] == [
-        (1, "text is longer than the 512 tokens that the model reads")
+        (1, "text is longer than the model's limit of 512 tokens")
     ]
     cut = hashing.Encode(request(long, truncation=START), metadata=METADATA)
     expected = HashingModel(64).encode(["word " * 511 + "end"])
@@ -194,14 +194,14 @@ def test_without_the_secret_nothing_is_answered(hashing: Stub, metadata: tuple[t
 @pytest.mark.parametrize(
     ("sent", "detail"),
     [
-        (request(), "texts is empty, the least is 1"),
+        (request(), "texts is empty, at least 1 is needed"),
         (
             request("x", role=encoder_pb2.ENCODE_ROLE_UNSPECIFIED),
-            "role is 0, allowed are ENCODE_ROLE_DOCUMENT and ENCODE_ROLE_QUERY",
+            "role must be ENCODE_ROLE_DOCUMENT or ENCODE_ROLE_QUERY, not 0",
         ),
-        (request("x", priority=9), "priority is 9, allowed are the values of EncodePriority, 0 to 3"),
-        (request("x", truncation=9), "truncation is 9, allowed are the values of EncodeTruncation, 0 to 3"),
-        (request("x", dimensions=-1), "dimensions is -1, the least is 0"),
+        (request("x", priority=9), "priority must be a value of EncodePriority, 0 to 3, not 9"),
+        (request("x", truncation=9), "truncation must be a value of EncodeTruncation, 0 to 3, not 9"),
+        (request("x", dimensions=-1), "dimensions must be at least 0, not -1"),
         (request("x", dimensions=65), "dimensions is 65, model 'hashing:64' has 64"),
         (request("x", prompt="p" * 5000), "prompt has 5000 characters, the limit is 4096"),
         (request(*[""] * 600_000), "texts has 600000 entries, the limit is 524288"),
@@ -287,7 +287,7 @@ def test_a_full_queue_is_told_at_once(serve: Serve, gated: GatedModel) -> None:
     code, detail = refusal(stub, request("xx " * 7))
     assert (code, detail) == (
         grpc.StatusCode.RESOURCE_EXHAUSTED,
-        "live queue holds 7 tokens; 7 more would pass its limit of 8",
+        "live queue holds 7 tokens; 7 more would exceed its limit of 8",
     )
     gated.gate.set()
     assert [call.result(WAIT_S).dimension for call in calls] == [64, 64]

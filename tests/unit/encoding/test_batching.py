@@ -36,11 +36,16 @@ def test_batches_go_from_long_to_short_and_are_full(lengths: list[int], bounds: 
 
 
 @pytest.mark.parametrize(
-    ("tokens", "rows", "least", "field"), [(0, 1, 0, "tokens is 0"), (1, 0, 0, "rows is 0"), (1, 1, -1, "least is -1")]
+    ("tokens", "rows", "min_tokens", "reason"),
+    [
+        (0, 1, 0, "^tokens must be at least 1, not 0"),
+        (1, 0, 0, "^rows must be at least 1, not 0"),
+        (1, 1, -1, "^min_tokens must be at least 0, not -1"),
+    ],
 )
-def test_limits_that_are_too_low_are_refused(tokens: int, rows: int, least: int, field: str) -> None:
-    with pytest.raises(ValueError, match=field):
-        BatchBounds(tokens, rows, least=least)
+def test_limits_that_are_too_low_are_refused(tokens: int, rows: int, min_tokens: int, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        BatchBounds(tokens, rows, min_tokens=min_tokens)
 
 
 @given(st.lists(st.booleans(), max_size=80))

@@ -28,7 +28,7 @@ def give_up(reason: str) -> NoReturn:
 
 
 class TwoLanes(HashingModel):
-    lanes = 2
+    inference_threads = 2
 
 
 def made_of(batch: Sequence[int]) -> Isolated:
@@ -64,7 +64,7 @@ def test_a_batch_that_never_ends_is_told_and_the_rest_is_not_begun(stuck: list[i
     tokens = sum(COUNTS[row] for row in stuck)
     try:
         with pytest.raises(
-            Stalled, match=rf"^a batch of {len(stuck)} texts with {tokens} tokens takes \d s, .* were expected$"
+            Stalled, match=rf"^a batch of {len(stuck)} texts with {tokens} tokens has taken \d s, expected .* s$"
         ):
             list(lanes.run(compute, BATCHES, COUNTS))
         assert begun == BATCHES[: BATCHES.index(stuck) + 1]
@@ -100,7 +100,7 @@ def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(monkeypatch
     waits[:] = [(300.0, False), (1.0, True)]
     lanes._attend(Future())
     waits[:] = [(300.0, False), (1.0, False)]
-    with pytest.raises(Stalled, match=r"^a batch takes 602 s"):
+    with pytest.raises(Stalled, match=r"^a batch has taken 602 s"):
         lanes._attend(Future())
 
 

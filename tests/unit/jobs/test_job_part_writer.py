@@ -32,14 +32,14 @@ class FragileModel(HashingModel):
     """Breaks on some words, alone or with the batch that they are in."""
 
     bounds = BatchBounds(tokens=40)
-    lanes = 2
+    inference_threads = 2
 
     def __init__(self) -> None:
         super().__init__(16)
         self.entered = 0
         self.batches: list[int] = []
 
-    def enter_lane(self) -> None:
+    def init_inference_thread(self) -> None:
         self.entered += 1
 
     def forward(self, batch: Sequence[Tokenized]) -> Vectors:
@@ -86,7 +86,7 @@ def errors(folder: Path, report: PartReport) -> list[dict[str, object]]:
 def test_vectors_are_the_models_own(tmp_path: Path):
     model = FragileModel()
     report = encoder(tmp_path, model=model).encode(a_part(TEXTS))
-    assert len(model.batches) > 5 and model.entered <= model.lanes
+    assert len(model.batches) > 5 and model.entered <= model.inference_threads
     found = rows(tmp_path, report)
     expected = HashingModel(16).encode(TEXTS)
     assert np.array_equal(np.array([row["vector"] for row in found], dtype=np.float32), expected.vectors)

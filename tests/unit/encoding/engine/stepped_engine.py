@@ -26,18 +26,18 @@ class SteppedModel(EmbeddingModel):
     name, fingerprint, dimension, max_tokens, bounds = "stepped", "f00d", 2, 100, BatchBounds(100)
     device, precision = "abacus", "float3"
 
-    def __init__(self, lanes: int = 1) -> None:
-        self.lanes = lanes
+    def __init__(self, inference_threads: int = 1) -> None:
+        self.inference_threads = inference_threads
         self.batches: list[list[str]] = []
         self.read: list[list[str]] = []
         self.entered = threading.Semaphore(0)
         self.permits = threading.Semaphore(1)
-        self.lane_threads: list[str] = []
+        self.inference_thread_names: list[str] = []
         self.forward_threads: set[str] = set()
         self.failure: Exception | None = None
 
-    def enter_lane(self) -> None:
-        self.lane_threads.append(threading.current_thread().name)
+    def init_inference_thread(self) -> None:
+        self.inference_thread_names.append(threading.current_thread().name)
 
     def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
         self.read.append(list(texts))
@@ -82,7 +82,7 @@ def run(model: SteppedModel, batches: int) -> None:
 
 
 def entered(model: SteppedModel) -> None:
-    """Waits until a lane is in the model."""
+    """Waits until an inference thread is in the model."""
     assert model.entered.acquire(timeout=WAIT_S)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.engine.scheduler import Priority
-from shoal.workers.encoding.engine.tokenize_queue import CHUNK_TEXTS
+from shoal.workers.encoding.engine.tokenize_queue import RANGE_TEXTS
 from shoal.workers.encoding.model import (
     AS_DOCUMENT,
     AS_QUERY,
@@ -69,7 +69,7 @@ def test_requests_that_gather_while_the_model_is_busy_share_a_batch(start: Start
 
 def test_texts_are_read_while_the_model_computes(start: Starter, model: SteppedModel) -> None:
     engine = start(model)
-    texts = [f"{number:04}" for number in range(3 * CHUNK_TEXTS)]
+    texts = [f"{number:04}" for number in range(3 * RANGE_TEXTS)]
     future = engine.submit(texts)
     entered(model)
     wait_for(lambda: len(model.read) == 1 + 3)
@@ -78,7 +78,7 @@ def test_texts_are_read_while_the_model_computes(start: Starter, model: SteppedM
     assert future.result(WAIT_S).encoded.vectors.tolist() == [[4, 1]] * len(texts)
 
 
-def test_an_idle_lane_reads_a_lone_query_itself(start: Starter, model: SteppedModel) -> None:
+def test_an_idle_inference_thread_tokenizes_a_lone_query_itself(start: Starter, model: SteppedModel) -> None:
     threads: list[str] = []
 
     class Watched(SteppedModel):
@@ -90,30 +90,30 @@ def test_an_idle_lane_reads_a_lone_query_itself(start: Starter, model: SteppedMo
     engine = start(watched)
     run(watched, 3)
     for number in range(3):
-        # The lane is idle again once it waits, a moment after it answered.
-        wait_for(lambda: engine._workload is not None and engine._workload._idle_lanes == 1)
+        # The thread is idle again once it waits, a moment after it answered.
+        wait_for(lambda: engine._work_queue is not None and engine._work_queue._idle_threads == 1)
         engine.submit([f"query {number}"], AS_QUERY).result(WAIT_S)
-    assert threads == ["shoal-encoder-lane-0"] * 4
+    assert threads == ["shoal-encoder-inference-0"] * 4
 
 
-def test_lanes_compute_side_by_side(start: Starter) -> None:
-    model = SteppedModel(lanes=3)
+def test_inference_threads_compute_side_by_side(start: Starter) -> None:
+    model = SteppedModel(inference_threads=3)
     engine = start(model)
     futures = [engine.submit([letter * 100]) for letter in "abc"]
     for _ in range(3):
         entered(model)
     run(model, 3)
     assert [future.result(WAIT_S).encoded.tokens for future in futures] == [[100]] * 3
-    lanes = {f"shoal-encoder-lane-{number}" for number in range(3)}
-    assert set(model.lane_threads) == model.forward_threads == lanes
-    assert len(model.lane_threads) == 3
+    names = {f"shoal-encoder-inference-{number}" for number in range(3)}
+    assert set(model.inference_thread_names) == model.forward_threads == names
+    assert len(model.inference_thread_names) == 3
 
 
-def test_idle_lanes_share_one_request(start: Starter) -> None:
-    model = SteppedModel(lanes=2)
-    model.bounds = BatchBounds(1000, least=50)
+def test_idle_inference_threads_share_one_request(start: Starter) -> None:
+    model = SteppedModel(inference_threads=2)
+    model.bounds = BatchBounds(1000, min_tokens=50)
     engine = start(model)
-    wait_for(lambda: engine._workload is not None and engine._workload._idle_lanes == 2)
+    wait_for(lambda: engine._work_queue is not None and engine._work_queue._idle_threads == 2)
     future = engine.submit(["a" * 60, "b" * 60])
     for _ in range(2):
         entered(model)

@@ -14,7 +14,7 @@ from shoal.workers.encoding.engine.engine import EncoderEngine, EngineState, Eng
 from shoal.workers.encoding.engine.pending_request import Answer
 from shoal.workers.encoding.engine.scheduler import Priority, QueueFull, QueueLimits
 from shoal.workers.encoding.engine.watchdog import StallLimits
-from shoal.workers.encoding.engine.work_queue import DeadlineExpired, Load, Workload, estimated_tokens
+from shoal.workers.encoding.engine.work_queue import DeadlineExpired, EngineLoad, WorkQueue, estimated_tokens
 from shoal.workers.encoding.model import (
     AS_DOCUMENT,
     AS_QUERY,
@@ -93,7 +93,7 @@ def test_reading_waiting_and_computing_are_told_apart(start: Starter) -> None:
 def test_the_load_is_told(start: Starter, model: SteppedModel) -> None:
     now = 0.0
     engine = start(model, clock=lambda: now)
-    assert engine.load() == Load(lanes=1)
+    assert engine.load() == EngineLoad(inference_threads=1)
     first = engine.submit(["a" * 60, "b" * 60])
     entered(model)
     second = engine.submit(["c" * 30])
@@ -104,7 +104,7 @@ def test_the_load_is_told(start: Starter, model: SteppedModel) -> None:
     run(model, 2)
     assert [future.result(WAIT_S).encoded.errors for future in (first, second)] == [["", ""], [""]]
     wait_for(lambda: engine.load().texts == 3)
-    assert engine.load() == Load(texts=3, tokens=150, batches=2, busy_s=2.0, lanes=1)
+    assert engine.load() == EngineLoad(texts=3, tokens=150, batches=2, busy_s=2.0, inference_threads=1)
 
 
 def test_a_full_queue_refuses_at_once(start: Starter, model: SteppedModel) -> None:
@@ -137,9 +137,9 @@ def test_closing_fails_what_waits_and_refuses_what_comes(start: Starter, model: 
 
 
 def _let_in(engine: EncoderEngine) -> Future[Answer] | None:
-    # Not by the engine: that refuses a moment before its workload ends, and a lane could begin another batch till then.
-    assert engine._workload is not None
-    future = engine._workload.submit(["x"], AS_DOCUMENT, Priority.LIVE, math.inf)
+    # Asks the work queue: the engine refuses a moment earlier, when an inference thread could still begin a batch.
+    assert engine._work_queue is not None
+    future = engine._work_queue.submit(["x"], AS_DOCUMENT, Priority.LIVE, math.inf)
     if future is not None:
         future.cancel()
     return future
@@ -184,9 +184,9 @@ def test_a_batch_that_does_not_end_is_reported(start: Starter, model: SteppedMod
     entered(model)
     now = 75.0
     assert reported.wait(WAIT_S)
-    with pytest.raises(EngineUnavailable, match="a batch of 1 texts with 100 tokens takes 75 s, 0 s were expected"):
+    with pytest.raises(EngineUnavailable, match="a batch of 1 texts with 100 tokens has taken 75 s, expected 0 s"):
         future.result(WAIT_S)
-    assert engine.describe().error == "a batch of 1 texts with 100 tokens takes 75 s, 0 s were expected"
+    assert engine.describe().error == "a batch of 1 texts with 100 tokens has taken 75 s, expected 0 s"
 
 
 def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(model: SteppedModel) -> None:
@@ -200,7 +200,7 @@ def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(model: Step
             now += took or 0.0
             return took is None
 
-    class Looked(Workload):
+    class Looked(WorkQueue):
         def __init__(self) -> None:
             pass
 
@@ -241,7 +241,7 @@ def test_while_loading_requests_are_refused_and_the_progress_is_told(model: Step
     model.permits.acquire()
     engine.start()
     wait_for(lambda: engine.describe().progress == "reading weights")
-    assert (engine.describe().state, engine.describe().model, engine.load()) == (EngineState.LOADING, "slow", Load())
+    assert (engine.describe().state, engine.describe().model, engine.load()) == (EngineState.LOADING, "slow", EngineLoad())
     with pytest.raises(EngineUnavailable, match="model 'slow' is loading"):
         engine.submit(["x"], AS_QUERY)
     proceed.set()
@@ -250,7 +250,7 @@ def test_while_loading_requests_are_refused_and_the_progress_is_told(model: Step
     wait_for(lambda: engine.describe().state is EngineState.READY)
     description = engine.describe()
     assert (description.dimension, description.max_tokens, description.progress) == (2, 100, "")
-    assert description.device == "abacus float3, 1 lane"
+    assert description.device == "abacus float3, 1 inference thread"
     engine.close(WAIT_S)
 
 
@@ -282,7 +282,7 @@ def test_a_model_that_gives_no_good_vector_is_not_ready() -> None:
     engine = EncoderEngine("nan", lambda _: NaNModel())
     engine.start()
     wait_for(lambda: engine.describe().state is EngineState.FAILED)
-    assert engine.describe().error == "a first text failed: the model gave a vector with NaN or infinity"
+    assert engine.describe().error == "the probe text failed: the model gave a vector with NaN or infinity"
     engine.close(WAIT_S)
 
 
@@ -293,9 +293,9 @@ def test_no_texts_are_refused(start: Starter, model: SteppedModel) -> None:
 
 def test_many_callers_get_what_they_asked_for(start: Starter) -> None:
     """Threads that submit, cancel and wait at once: each answer is the caller's own, and nothing is left behind."""
-    model = SteppedModel(lanes=2)
+    model = SteppedModel(inference_threads=2)
     run(model, 10**6)
-    engine = start(model, QueueLimits(tokens=10**6), readers=2)
+    engine = start(model, QueueLimits(tokens=10**6), tokenizer_threads=2)
 
     def call(caller: int) -> None:
         for number in range(40):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.engine.scheduler import PATIENCE, Priority, QueuedRequest, QueueFull, QueueLimits, Scheduler
-from shoal.workers.encoding.engine.window import Item
+from shoal.workers.encoding.engine.window import QueuedText
 
 ROOMY = QueueLimits(tokens=10**9, characters=10**9)
 BOUNDS_OF_1024 = BatchBounds(tokens=1024)
@@ -39,14 +39,14 @@ def filled(requests: Sequence[tuple[Priority, Sequence[int]]], bounds: BatchBoun
     return scheduler
 
 
-def drained(scheduler: Scheduler, bounds: BatchBounds) -> list[list[Item]]:
+def drained(scheduler: Scheduler, bounds: BatchBounds) -> list[list[QueuedText]]:
     batches = []
     while batch := scheduler.next_batch(bounds):
         batches.append(batch)
     return batches
 
 
-def cost(batch: Sequence[Item], bounds: BatchBounds) -> int:
+def cost(batch: Sequence[QueuedText], bounds: BatchBounds) -> int:
     lengths = [item.tokens for item in batch]
     return max(lengths) * len(lengths) if bounds.padded else sum(lengths)
 
@@ -60,7 +60,7 @@ def test_every_item_is_served_exactly_once_within_the_bounds(
     batches = drained(scheduler, bounds)
     served = Counter(item for batch in batches for item in batch)
     assert served == Counter(
-        Item(tokens, id, place) for id, (_, costs) in enumerate(requests) for place, tokens in enumerate(costs)
+        QueuedText(tokens, id, place) for id, (_, costs) in enumerate(requests) for place, tokens in enumerate(costs)
     )
     for batch in batches:
         assert len(batch) <= bounds.rows
@@ -79,7 +79,7 @@ def test_items_that_become_ready_little_by_little_are_served_once(
     for id, (priority, costs) in enumerate(requests):
         # The estimate is wrong for every item.
         scheduler.admit(request(id, priority, [cost + 3 for cost in costs]))
-    served: list[Item] = []
+    served: list[QueuedText] = []
     while unread:
         id = data.draw(st.sampled_from(sorted(unread)))
         costs, start = requests[id][1], unread[id]
@@ -93,7 +93,7 @@ def test_items_that_become_ready_little_by_little_are_served_once(
             served += scheduler.next_batch(bounds)
     served += [item for batch in drained(scheduler, bounds) for item in batch]
     assert sorted(served) == sorted(
-        Item(tokens, id, place)
+        QueuedText(tokens, id, place)
         for id, (_, costs) in enumerate(requests)
         for place, tokens in enumerate(costs)
         if place % 5 != 4
@@ -112,14 +112,14 @@ def test_higher_priorities_lead_unless_one_was_passed_over(
     passed_over = dict.fromkeys(Priority, 0)
     for batch in drained(scheduler, bounds):
         present = [priority for priority in Priority if waiting[priority]]
-        served = {requests[item.request][0] for item in batch}
+        served = {requests[item.request_id][0] for item in batch}
         patient = [priority for priority in present if passed_over[priority] >= PATIENCE]
-        assert requests[batch[0].request][0] is (patient or present)[0]
+        assert requests[batch[0].request_id][0] is (patient or present)[0]
         for priority in present:
             passed_over[priority] = 0 if priority in served else passed_over[priority] + 1
             # With three priorities two can lose patience at once.
             assert passed_over[priority] <= PATIENCE + 1
-        waiting -= Counter(requests[item.request][0] for item in batch)
+        waiting -= Counter(requests[item.request_id][0] for item in batch)
 
 
 @HUNDREDS
@@ -132,7 +132,7 @@ def test_endless_queries_leave_documents_a_share(documents: list[int], query: in
         for number in range(600 // query):
             admitted(scheduler, 1000 + batches * 1000 + number, Priority.QUERY, [query])
         batches += 1
-        pending -= {item.place for item in scheduler.next_batch(bounds) if item.request == 0}
+        pending -= {item.text_index for item in scheduler.next_batch(bounds) if item.request_id == 0}
         assert batches <= (PATIENCE + 1) * (len(documents) + 1)
 
 
@@ -153,7 +153,7 @@ def test_a_small_request_behind_a_huge_one_is_soon_served(small: list[int], huge
     admitted(scheduler, 1, Priority.LIVE, small)
     left, batches = len(small), 0
     while left:
-        left -= sum(item.request == 1 for item in scheduler.next_batch(bounds))
+        left -= sum(item.request_id == 1 for item in scheduler.next_batch(bounds))
         batches += 1
         # Its first turn is a quarter of a batch; the rest may wait for a window of the huge one, and shares the next.
         assert batches <= (4 if sum(small) <= 256 else 24)
@@ -168,7 +168,7 @@ def test_a_huge_request_is_served_behind_endless_small_ones(huge: int, small: in
     while left:
         for number in range(1024 // small + 1):
             admitted(scheduler, 1 + batches * 2000 + number, Priority.LIVE, [small])
-        left -= sum(item.request == 0 for item in scheduler.next_batch(bounds))
+        left -= sum(item.request_id == 0 for item in scheduler.next_batch(bounds))
         batches += 1
         # Every other batch is its own.
         assert batches <= 2 * (huge * 20 // 1020 + 2)
@@ -185,7 +185,7 @@ def test_no_length_is_passed_over_for_longer_than_a_window(lengths: list[int], t
     half = tokens / (4 if padded else 2)
     for number, batch in enumerate(drained(scheduler, bounds)):
         for item in batch:
-            assert number <= (before[item.place] + 8 * tokens + 100) / half + 2
+            assert number <= (before[item.text_index] + 8 * tokens + 100) / half + 2
 
 
 @pytest.mark.parametrize("shortest, longest", [(4, 16), (8, 32), (25, 32)])
@@ -207,7 +207,7 @@ def test_of_64_callers_with_one_query_none_waits_longer_than_three_batches(short
     computing = scheduler.next_batch(bounds)
     for now in range(1, 200):
         following = scheduler.next_batch(bounds)
-        longest_wait = max([longest_wait, *(now - asked.pop(item.request) for item in computing)])
+        longest_wait = max([longest_wait, *(now - asked.pop(item.request_id) for item in computing)])
         ask(now, len(computing))
         computing = following or scheduler.next_batch(bounds)
     assert longest_wait <= 3
@@ -222,7 +222,7 @@ def test_of_64_callers_beside_a_backlog_none_waits_longer_than_four_batches() ->
             admitted(scheduler, 1 + round * 64 + number, Priority.QUERY, [30])
         left, batches = 64, 1
         while left:
-            left -= sum(item.request > 0 for item in scheduler.next_batch(bounds))
+            left -= sum(item.request_id > 0 for item in scheduler.next_batch(bounds))
             batches += 1
         waits.append(batches)
     assert max(waits) <= 4
@@ -239,7 +239,7 @@ def test_dropped_requests_are_not_served_again(
         scheduler.next_batch(bounds)
     for id in dropped:
         scheduler.drop(id)
-    later = {item.request for batch in drained(scheduler, bounds) for item in batch}
+    later = {item.request_id for batch in drained(scheduler, bounds) for item in batch}
     assert not later & dropped
     assert [scheduler.tokens(priority) for priority in Priority] == [0, 0, 0]
     assert scheduler.ready == 0
@@ -267,18 +267,18 @@ def test_what_waits_stays_within_the_limits(requests: list[tuple[Priority, list[
 def test_a_full_document_queue_still_takes_queries() -> None:
     scheduler = Scheduler(QueueLimits(tokens=100, characters=50), BOUNDS_OF_1024)
     scheduler.admit(request(1, Priority.LIVE, [90], characters=10))
-    with pytest.raises(QueueFull, match="live queue holds 90 tokens; 20 more would pass its limit of 100"):
+    with pytest.raises(QueueFull, match="live queue holds 90 tokens; 20 more would exceed its limit of 100"):
         scheduler.admit(request(2, Priority.LIVE, [20]))
-    with pytest.raises(QueueFull, match="live queue holds 10 characters; 41 more would pass its limit of 50"):
+    with pytest.raises(QueueFull, match="live queue holds 10 characters; 41 more would exceed its limit of 50"):
         scheduler.admit(request(2, Priority.LIVE, [2], characters=41))
     admitted(scheduler, 3, Priority.QUERY, [20])
-    assert scheduler.next_batch(BatchBounds(1000)) == [Item(20, 3, 0)]
+    assert scheduler.next_batch(BatchBounds(1000)) == [QueuedText(20, 3, 0)]
 
 
 def test_room_comes_back_as_items_are_served() -> None:
     scheduler = Scheduler(QueueLimits(tokens=100), BOUNDS_OF_1024)
     admitted(scheduler, 1, Priority.LIVE, [40, 40])
-    assert scheduler.next_batch(BatchBounds(50)) == [Item(40, 1, 0)]
+    assert scheduler.next_batch(BatchBounds(50)) == [QueuedText(40, 1, 0)]
     scheduler.admit(request(2, Priority.LIVE, [60]))
     assert scheduler.tokens(Priority.LIVE) == 100
 
@@ -290,17 +290,17 @@ def test_expired_requests_are_named_and_gone() -> None:
     scheduler.next_batch(BatchBounds(10))
     assert scheduler.drop_expired(4.9) == []
     assert scheduler.drop_expired(5.0) == [1]
-    assert drained(scheduler, BatchBounds(100)) == [[Item(10, 2, 0)]]
+    assert drained(scheduler, BatchBounds(100)) == [[QueuedText(10, 2, 0)]]
     admitted(scheduler, 3, Priority.QUERY, [10], deadline=7.0)
     assert scheduler.drop_expired(7.0) == [3]
 
 
 def test_requests_without_items_and_known_ids_are_refused() -> None:
     scheduler = Scheduler(ROOMY, BOUNDS_OF_1024)
-    with pytest.raises(ValueError, match="request 1 has no items"):
+    with pytest.raises(ValueError, match="request 1 has no texts"):
         scheduler.admit(request(1, Priority.QUERY, []))
     scheduler.admit(request(1, Priority.QUERY, [1]))
-    with pytest.raises(ValueError, match="request 1 already waits"):
+    with pytest.raises(ValueError, match="request 1 is already queued"):
         scheduler.admit(request(1, Priority.LIVE, [1]))
 
 
@@ -314,20 +314,20 @@ def test_a_batch_holds_texts_of_alike_length() -> None:
 
 
 @pytest.mark.parametrize(
-    ("lanes", "least", "tokens"),
+    ("threads", "min_tokens", "tokens"),
     [(1, 50, [800]), (4, 0, [800]), (2, 50, [400, 400]), (4, 50, [200] * 4), (8, 300, [300, 300, 200])],
 )
-def test_what_is_ready_is_divided_among_idle_lanes(lanes: int, least: int, tokens: list[int]) -> None:
-    bounds = BatchBounds(tokens=1024, least=least)
+def test_what_is_ready_is_divided_among_idle_threads(threads: int, min_tokens: int, tokens: list[int]) -> None:
+    bounds = BatchBounds(tokens=1024, min_tokens=min_tokens)
     scheduler = filled([(Priority.LIVE, [20] * 40)], bounds)
     batches = []
-    # Each lane that takes a batch leaves one fewer idle.
-    while batch := scheduler.next_batch(bounds, max(1, lanes - len(batches))):
+    # Each thread that takes a batch leaves one fewer idle.
+    while batch := scheduler.next_batch(bounds, max(1, threads - len(batches))):
         batches.append(sum(item.tokens for item in batch))
     assert batches == tokens
 
 
-def test_a_backlog_is_not_cut_smaller_for_idle_lanes() -> None:
-    bounds = BatchBounds(tokens=1000, least=10)
+def test_a_backlog_is_not_cut_smaller_for_idle_threads() -> None:
+    bounds = BatchBounds(tokens=1000, min_tokens=10)
     scheduler = filled([(Priority.LIVE, [20] * 400)], bounds)
     assert len(scheduler.next_batch(bounds, 8)) == 50

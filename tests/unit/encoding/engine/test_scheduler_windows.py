@@ -8,7 +8,7 @@ import pytest
 
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.engine.scheduler import Priority, QueuedRequest, QueueLimits, Scheduler
-from shoal.workers.encoding.engine.window import Item
+from shoal.workers.encoding.engine.window import QueuedText
 
 
 def filled(bounds: BatchBounds, *requests: Sequence[int]) -> Scheduler:
@@ -19,7 +19,7 @@ def filled(bounds: BatchBounds, *requests: Sequence[int]) -> Scheduler:
     return scheduler
 
 
-def lengths(batch: Sequence[Item]) -> list[int]:
+def lengths(batch: Sequence[QueuedText]) -> list[int]:
     return [item.tokens for item in batch]
 
 
@@ -62,5 +62,5 @@ def test_a_first_turn_and_each_further_one_is_a_quarter_of_a_batch() -> None:
     bounds = BatchBounds(tokens=100)
     scheduler = filled(bounds, [25] * 9, [25] * 9)
     # Both first turns, then one text of each in turn.
-    assert [(item.request, item.place) for item in scheduler.next_batch(bounds)] == [(0, 0), (1, 0), (0, 1), (1, 1)]
-    assert [(item.request, item.place) for item in scheduler.next_batch(bounds)] == [(0, 2), (1, 2), (0, 3), (1, 3)]
+    assert [(item.request_id, item.text_index) for item in scheduler.next_batch(bounds)] == [(0, 0), (1, 0), (0, 1), (1, 1)]
+    assert [(item.request_id, item.text_index) for item in scheduler.next_batch(bounds)] == [(0, 2), (1, 2), (0, 3), (1, 3)]

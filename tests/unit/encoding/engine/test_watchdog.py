@@ -2,16 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.workers.encoding.engine.watchdog import StallLimits, Watchdog, stood_still
+from shoal.workers.encoding.engine.watchdog import StallLimits, Watchdog, was_suspended
 
 
 @pytest.mark.parametrize(
     ("expected_s", "now", "stalled"),
     [
         (0.5, 70.0, ""),
-        (0.5, 70.1, "a batch takes 60 s, 0.5 s were expected"),
+        (0.5, 70.1, "a batch has taken 60 s, expected 0.5 s"),
         (4.0, 90.0, ""),
-        (4.0, 90.1, "a batch takes 80 s, 4 s were expected"),
+        (4.0, 90.1, "a batch has taken 80 s, expected 4 s"),
     ],
 )
 def test_work_has_stalled_that_passes_both_limits(expected_s: float, now: float, stalled: str) -> None:
@@ -30,4 +30,4 @@ def test_what_has_ended_is_forgotten() -> None:
 
 
 def test_a_watcher_that_was_held_up_knows_it() -> None:
-    assert [stood_still(waited_s, 6.0) for waited_s in (0.0, 6.1, 12.0, 12.1, 600.0)] == [False, False, False, True, True]
+    assert [was_suspended(waited_s, 6.0) for waited_s in (0.0, 6.1, 12.0, 12.1, 600.0)] == [False, False, False, True, True]

@@ -223,13 +223,13 @@ def test_a_token_beyond_the_table_breaks_its_batch_and_not_the_process(without_g
         network.hidden(beyond)
 
 
-def test_a_lane_has_a_stream_of_its_own(without_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_inference_thread_has_a_stream_of_its_own(without_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     network = on_cpu(bert_weights())
     network.device = torch.device("cuda", 1)
     streams: list[Any] = []
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: f"a stream of {device}")
     monkeypatch.setattr(torch.cuda, "set_stream", streams.append)
-    network.enter_lane()
+    network.init_inference_thread()
     assert streams == ["a stream of cuda:1"]
 
 
@@ -280,8 +280,8 @@ def test_on_a_gpu_states_are_those_of_the_cpu_and_no_text_sees_another(make: Any
     assert not any("refused" in note or "failed" in note for note in network.tuning)
     wanted = FlatNetwork(weights, torch.float32, threads=1)
     some = [batch(*lengths) for lengths in ((5,), (3, 30, 17), (40, 40, 1), (12, 12, 12, 12), (200, 100))]
-    # As it is used: by threads that are lanes, at a time.
-    with ThreadPoolExecutor(network.lanes, initializer=network.enter_lane) as lanes:
-        found = list(lanes.map(lambda one: network.hidden(one).float().cpu(), some * 20))
+    # As it is used: by several inference threads at a time.
+    with ThreadPoolExecutor(network.inference_threads, initializer=network.init_inference_thread) as threads:
+        found = list(threads.map(lambda one: network.hidden(one).float().cpu(), some * 20))
     for one, got in zip(some * 20, found, strict=True):
         assert torch.nn.functional.cosine_similarity(got, wanted.hidden(one)).min() > 0.999

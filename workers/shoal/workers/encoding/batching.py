@@ -1,4 +1,4 @@
-"""How texts of many lengths become batches, and how a failing batch is taken apart. Pure: no model and no clock."""
+"""Splits texts of different lengths into batches, and a failing batch into halves. Pure: no model and no clock."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True, slots=True)
 class BatchBounds:
-    """How much one batch holds."""
+    """The size limits of one batch."""
 
     tokens: int
     rows: int = 1024
     padded: bool = False
-    """True: a batch costs its longest text times its rows. False: tokens lie flat, and it costs their sum."""
-    least: int = 0
-    """What waits is divided among idle lanes, into batches of at least so many tokens; 0 leaves it undivided. For lanes that
-    compute on cores of their own."""
+    """True: a batch costs its rows times its longest text. False: it costs the sum of its tokens."""
+    min_tokens: int = 0
+    """Waiting texts are divided among idle inference threads, in batches of at least this many tokens; 0 never divides
+    them. For inference threads with a core each."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError when `tokens` or `rows` is below 1, or `least` below 0."""
+        """Raises ValueError when `tokens` or `rows` is below 1, or `min_tokens` below 0."""
         if self.tokens < 1:
-            raise ValueError(f"tokens is {self.tokens}, the least is 1")
+            raise ValueError(f"tokens must be at least 1, not {self.tokens}")
         if self.rows < 1:
-            raise ValueError(f"rows is {self.rows}, the least is 1")
-        if self.least < 0:
-            raise ValueError(f"least is {self.least}, the least is 0")
+            raise ValueError(f"rows must be at least 1, not {self.rows}")
+        if self.min_tokens < 0:
+            raise ValueError(f"min_tokens must be at least 0, not {self.min_tokens}")
 
-    def divided(self, tokens: int, lanes: int) -> BatchBounds:
-        """Bounds with which `tokens` that wait keep that many `lanes` busy."""
-        share = max(self.least, -(-tokens // lanes))
-        return replace(self, tokens=share) if self.least and lanes > 1 and share < self.tokens else self
+    def divided(self, tokens: int, threads: int) -> BatchBounds:
+        """Bounds that divide `tokens` waiting tokens evenly among `threads` inference threads."""
+        share = max(self.min_tokens, -(-tokens // threads))
+        return replace(self, tokens=share) if self.min_tokens and threads > 1 and share < self.tokens else self
 
 
 def plan_batches(lengths: Sequence[int], bounds: BatchBounds) -> list[list[int]]:
-    """Groups texts of alike length, longest first, so that little is padded.
+    """Groups texts of similar length, longest first, so that there is little padding.
 
     Each index into `lengths` (tokens) is in exactly one batch. A batch keeps to `bounds`, where an empty row counts as one
-    token; a text that alone costs more is a batch of its own.
+    token; a text that alone exceeds them is a batch of its own.
     Longest first, because a lack of memory then shows in the first batch.
     """
     batches: list[list[int]] = []
@@ -63,10 +63,10 @@ def run_isolated(
     run: Callable[[Sequence[Item]], Sequence[Result]],
     fatal: type[Exception] | tuple[type[Exception], ...] = (),
 ) -> list[Result | Exception]:
-    """Runs a batch; if it raises, halves it until each item that breaks stands alone.
+    """Runs a batch; if it raises, halves it until each failing item is alone.
 
-    Returns for each item its result, or the exception that it raises by itself. `run` gives one result for each item.
-    What is `fatal` says nothing about an item, and is raised.
+    Returns for each item its result, or the exception that it raises alone. `run` returns one result per item. Raises
+    exceptions of type `fatal`, which no single item causes.
     """
     if not items:
         return []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NoReturn
 
-from shoal.workers.encoding.engine.watchdog import StallLimits, Watchdog, stood_still
+from shoal.workers.encoding.engine.watchdog import StallLimits, Watchdog, was_suspended
 from shoal.workers.encoding.model import EmbeddingModel, Isolated
 
 # More patient than the replicas that somebody waits for: a batch given up costs the whole part.
@@ -30,7 +30,7 @@ class Lanes:
         self._watchdog = Watchdog(self._limits)
         self._lock = threading.Lock()
         self._busy_s, self._tokens = 0.0, 0
-        self._threads = ThreadPoolExecutor(model.lanes, "shoal-lane", initializer=model.enter_lane)
+        self._threads = ThreadPoolExecutor(model.inference_threads, "shoal-lane", initializer=model.init_inference_thread)
 
     def run(
         self, compute: Callable[[Sequence[int]], Isolated], batches: Sequence[Sequence[int]], counts: Sequence[int]
@@ -50,7 +50,7 @@ class Lanes:
         looked_at = time.monotonic()
         while not wait([future], interval_s).done:
             before, looked_at = looked_at, time.monotonic()
-            if stood_still(looked_at - before, interval_s):
+            if was_suspended(looked_at - before, interval_s):
                 continue
             with self._lock:
                 reason = self._watchdog.stalled(looked_at)

@@ -1,1 +1,1 @@
-"""Batching: requests in, batches through the model, vectors out."""
+"""The engine around a model: queues, batch scheduling and the threads that compute."""

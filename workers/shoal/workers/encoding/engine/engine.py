@@ -1,6 +1,6 @@
-"""The threads around a model: its lanes compute batches, readers prepare texts with its tokenizer, and a watchdog looks on.
+"""The threads around a model: inference threads compute, tokenizer threads tokenize, a watchdog detects stalls.
 
-What they do next is the workload's and its scheduler's decision; how requests arrive is the service's.
+The work queue and its scheduler decide what they do next. The service decides how requests arrive.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from enum import Enum
 from shoal.workers.encoding.batching import run_isolated
 from shoal.workers.encoding.engine.pending_request import Answer
 from shoal.workers.encoding.engine.scheduler import Priority, QueueLimits
-from shoal.workers.encoding.engine.watchdog import StallLimits, stood_still
-from shoal.workers.encoding.engine.work_queue import Batch, Load, Reading, Workload
+from shoal.workers.encoding.engine.watchdog import StallLimits, was_suspended
+from shoal.workers.encoding.engine.work_queue import EngineLoad, InferenceBatch, TokenizeTask, WorkQueue
 from shoal.workers.encoding.model import (
     AS_DOCUMENT,
     DeviceLost,
@@ -30,15 +30,15 @@ from shoal.workers.encoding.model import (
 )
 
 Progress = Callable[[str], None]
-"""Told what loading is at, in a few words for people to read."""
+"""Called with the current step of loading, in a few words for people to read."""
 
-# What may wait is at least so many batches, whatever the size of a batch.
+# The queue has room for at least this many batches, whatever their size.
 _WAITING_BATCHES = 16
 _CHECKS_PER_STALL = 10
 
 
 class EngineState(Enum):
-    """Where the model of an engine stands."""
+    """State of an engine's model."""
 
     LOADING = "loading"
     READY = "ready"
@@ -51,7 +51,7 @@ class EngineUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What is known of an engine's model; the numbers are 0 until it is ready."""
+    """Describes an engine's model; the numbers are 0 until it is ready."""
 
     state: EngineState
     model: str
@@ -60,13 +60,13 @@ class Description:
     max_tokens: int = 0
     error: str = ""
     progress: str = ""
-    """What loading is at."""
+    """The current step of loading."""
     device: str = ""
-    """Where and in what precision the model computes, for people to read."""
+    """Device, precision and inference threads, for people to read."""
 
 
 class EncoderEngine:
-    """Loads a model in a thread of its own and encodes what `submit` brings. All methods are thread-safe."""
+    """Loads a model in a thread of its own and encodes what `submit` queues. All methods are thread-safe."""
 
     def __init__(
         self,
@@ -75,40 +75,40 @@ class EncoderEngine:
         limits: QueueLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         *,
-        readers: int = 1,
+        tokenizer_threads: int = 1,
         stall_limits: StallLimits | None = None,
         on_lost: Callable[[str], None] | None = None,
     ) -> None:
         """`model` is the name to show while `load` runs; `load` is called once, in a thread of the engine.
 
-        `readers` threads read texts while the lanes compute. `on_lost` is called with the reason when only a new process
-        helps, for the device was lost or a batch does not end; nothing has been answered then.
+        `tokenizer_threads` tokenize texts while the model computes. `on_lost` is called with the reason when the process
+        must be restarted, because the device was lost or a batch does not end; no call has failed by then.
         """
         self._name = model
         self._load_model = load
         self._limits = limits
         self._clock = clock
-        self._readers = readers
+        self._tokenizer_threads = tokenizer_threads
         self._stall_limits = stall_limits or StallLimits()
         self._on_lost = on_lost
         self._state = threading.Lock()
         self._ended = threading.Event()
         self._description = Description(EngineState.LOADING, model)
         self._failure: Callable[[], Exception] | None = None
-        self._workload: Workload | None = None
-        self._threads = [threading.Thread(target=self._run, name="shoal-encoder-lane-0", daemon=True)]
+        self._work_queue: WorkQueue | None = None
+        self._threads = [threading.Thread(target=self._run, name="shoal-encoder-inference-0", daemon=True)]
 
     def start(self) -> None:
         """Begins to load the model; returns at once."""
         self._threads[0].start()
 
     def describe(self) -> Description:
-        """The model and its state, without waiting for anything."""
+        """The model and its state. Never blocks."""
         return self._description
 
-    def load(self) -> Load:
-        """What there is to do and what was done; zeros until the model is ready."""
-        return Load() if self._workload is None else self._workload.load()
+    def load(self) -> EngineLoad:
+        """How much work there is and how much was done; zeros until the model is ready."""
+        return EngineLoad() if self._work_queue is None else self._work_queue.load()
 
     def submit(
         self,
@@ -121,31 +121,31 @@ class EncoderEngine:
 
         `priority` None is QUERY for queries and LIVE for documents. The future raises DeadlineExpired after `timeout_s`,
         EngineUnavailable when the engine is closed or lost, ModelError when the model breaks. Raises EngineUnavailable
-        while the model loads, ModelError when it failed to load, QueueFull when too much waits, ValueError when there
-        are no texts.
+        while the model loads, ModelError when it failed to load, QueueFull when the queue has no room, ValueError when
+        there are no texts.
         """
         if not texts:
-            raise ValueError("texts is empty, the least is 1")
+            raise ValueError("texts is empty, at least 1 is needed")
         if self._failure is not None:
             raise self._failure()
-        if self._workload is None:
+        if self._work_queue is None:
             raise EngineUnavailable(f"model {self._name!r} is loading")
         if priority is None:
             priority = Priority.QUERY if options.role is Role.QUERY else Priority.LIVE
-        future = self._workload.submit(texts, options, priority, timeout_s)
+        future = self._work_queue.submit(texts, options, priority, timeout_s)
         if future is None:
             raise self._failure() if self._failure is not None else self._closed()
         return future
 
     def close(self, timeout_s: float = 10.0) -> None:
-        """Fails what waits and ends the threads; waits at most `timeout_s` for batches in progress, or for loading."""
+        """Fails pending requests and ends the threads; waits at most `timeout_s` for running batches, or for loading."""
         self._end(self._closed)
         until = time.monotonic() + timeout_s
         for thread in list(self._threads):
             if thread.is_alive():
                 thread.join(max(0.0, until - time.monotonic()))
-        if self._workload is not None:
-            self._workload.fail_all(self._closed())
+        if self._work_queue is not None:
+            self._work_queue.fail_all(self._closed())
 
     def _closed(self) -> Exception:
         return EngineUnavailable(f"the encoder of model {self._name!r} was closed")
@@ -154,52 +154,53 @@ class EncoderEngine:
         with self._state:
             self._failure = self._failure or failure
             self._ended.set()
-        if self._workload is not None:
-            self._workload.end()
+        if self._work_queue is not None:
+            self._work_queue.end()
 
     def _run(self) -> None:
-        """Loads the model, then is its first lane: some libraries want the thread that loaded."""
+        """Loads the model, then becomes its first inference thread: some libraries need the thread that loaded."""
         try:
             model = self._load_model(self._show)
             self._show("warming up")
-            model.enter_lane()
-            workload = self._warmed(model)
+            model.init_inference_thread()
+            work_queue = self._warm_up(model)
         except DeviceLost as error:
             self._lose(error.reason)
             return
         except Exception as error:
             self._fail(error.reason if isinstance(error, ModelError) else one_line(error))
             return
+        threads = model.inference_threads
         with self._state:
             if self._ended.is_set():
                 return
-            self._workload = workload
+            self._work_queue = work_queue
             self._description = Description(
                 EngineState.READY,
                 self._name,
                 fingerprint=model.fingerprint,
                 dimension=model.dimension,
                 max_tokens=model.max_tokens,
-                device=f"{model.device} {model.precision}, {model.lanes} {'lane' if model.lanes == 1 else 'lanes'}",
+                device=f"{model.device} {model.precision}, {threads} inference {'thread' if threads == 1 else 'threads'}",
             )
-            for number in range(1, model.lanes):
-                self._begin(f"lane-{number}", lambda: self._enter_lane(model, workload))
-            for number in range(self._readers):
-                self._begin(f"reader-{number}", lambda: self._read_on(model, workload))
-            self._begin("watchdog", lambda: self._watch(workload))
-        self._work(model, workload)
+            for index in range(1, threads):
+                self._start_thread(f"inference-{index}", lambda: self._run_inference_thread(model, work_queue))
+            for index in range(self._tokenizer_threads):
+                self._start_thread(f"tokenizer-{index}", lambda: self._tokenize_loop(model, work_queue))
+            self._start_thread("watchdog", lambda: self._watch(work_queue))
+        self._inference_loop(model, work_queue)
 
-    def _warmed(self, model: EmbeddingModel) -> Workload:
+    def _warm_up(self, model: EmbeddingModel) -> WorkQueue:
         began = self._clock()
         probe = model.encode([model.probe_text])
         if probe.errors[0]:
-            raise ModelError(self._name, f"a first text failed: {probe.errors[0]}")
+            raise ModelError(self._name, f"the probe text failed: {probe.errors[0]}")
         spent = self._clock() - began
-        least = max(QueueLimits().tokens, _WAITING_BATCHES * model.bounds.tokens)
-        limits = self._limits or QueueLimits(tokens=least)
-        return Workload(model, limits, self._stall_limits, self._clock, spent / max(1, probe.tokens[0]))
+        tokens = max(QueueLimits().tokens, _WAITING_BATCHES * model.bounds.tokens)
+        limits = self._limits or QueueLimits(tokens=tokens)
+        return WorkQueue(model, limits, self._stall_limits, self._clock, spent / max(1, probe.tokens[0]))
 
-    def _begin(self, name: str, target: Callable[[], None]) -> None:
+    def _start_thread(self, name: str, target: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=f"shoal-encoder-{name}", daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -207,43 +208,43 @@ class EncoderEngine:
     def _show(self, progress: str) -> None:
         self._description = Description(EngineState.LOADING, self._name, progress=progress)
 
-    def _enter_lane(self, model: EmbeddingModel, workload: Workload) -> None:
-        model.enter_lane()
-        self._work(model, workload)
+    def _run_inference_thread(self, model: EmbeddingModel, work_queue: WorkQueue) -> None:
+        model.init_inference_thread()
+        self._inference_loop(model, work_queue)
 
-    def _work(self, model: EmbeddingModel, workload: Workload) -> None:
-        while (work := workload.next_for_lane()) is not None:
-            if isinstance(work, Reading):
-                self._read(model, workload, work, by_lane=True)
+    def _inference_loop(self, model: EmbeddingModel, work_queue: WorkQueue) -> None:
+        while (work := work_queue.next_for_inference()) is not None:
+            if isinstance(work, TokenizeTask):
+                self._tokenize(model, work_queue, work, by_inference_thread=True)
             else:
-                self._compute(model, workload, work)
+                self._compute(model, work_queue, work)
 
-    def _compute(self, model: EmbeddingModel, workload: Workload, batch: Batch) -> None:
+    def _compute(self, model: EmbeddingModel, work_queue: WorkQueue, batch: InferenceBatch) -> None:
         try:
             vectors, failed = model.forward_isolated(batch.texts)
-            workload.end_batch(batch, vectors, failed)
+            work_queue.end_batch(batch, vectors, failed)
         except DeviceLost as error:
             self._lose(error.reason)
         except ModelError as error:
             self._fail(error.reason)
         except Exception as error:
-            # What no single text is to blame for is a fault of ours, and the next batch deserves its chance.
-            workload.fail_batch(batch, error)
+            # Not the fault of a single text, so a bug of Shoal: the batch fails, the engine goes on with the next.
+            work_queue.fail_batch(batch, error)
 
-    def _read_on(self, model: EmbeddingModel, workload: Workload) -> None:
-        while (reading := workload.next_for_reader()) is not None:
-            self._read(model, workload, reading, by_lane=False)
+    def _tokenize_loop(self, model: EmbeddingModel, work_queue: WorkQueue) -> None:
+        while (task := work_queue.next_to_tokenize()) is not None:
+            self._tokenize(model, work_queue, task, by_inference_thread=False)
 
-    def _read(self, model: EmbeddingModel, workload: Workload, reading: Reading, by_lane: bool) -> None:
+    def _tokenize(self, model: EmbeddingModel, work_queue: WorkQueue, task: TokenizeTask, by_inference_thread: bool) -> None:
         def tokenize(texts: Sequence[str]) -> list[Tokenized]:
-            return model.tokenize(texts, reading.request.options)
+            return model.tokenize(texts, task.request.options)
 
         try:
-            read = [
+            tokenized = [
                 Tokenized(0, error=f"the tokenizer failed: {one_line(text)}") if isinstance(text, Exception) else text
-                for text in run_isolated(reading.texts, tokenize, fatal=ModelError)
+                for text in run_isolated(task.texts, tokenize, fatal=ModelError)
             ]
-            workload.end_reading(reading, read, by_lane)
+            work_queue.end_tokenizing(task, tokenized, by_inference_thread)
         except ModelError as error:
             self._fail(error.reason)
 
@@ -257,15 +258,15 @@ class EncoderEngine:
         self._description = Description(EngineState.FAILED, self._name, error=reason)
         self._end(failure)
         if on_lost is not None:
-            # Before any call fails: callers of a process that has gone go elsewhere.
+            # Before any call fails: callers of a process that is gone try another replica.
             on_lost(reason)
-        if self._workload is not None:
-            self._workload.fail_all(failure())
+        if self._work_queue is not None:
+            self._work_queue.fail_all(failure())
 
-    def _watch(self, workload: Workload) -> None:
+    def _watch(self, work_queue: WorkQueue) -> None:
         interval_s = self._stall_limits.seconds / _CHECKS_PER_STALL
-        looked_at = self._clock()
+        checked_at = self._clock()
         while not self._ended.wait(interval_s):
-            before, looked_at = looked_at, self._clock()
-            if not stood_still(looked_at - before, interval_s) and (reason := workload.stalled()):
+            before, checked_at = checked_at, self._clock()
+            if not was_suspended(checked_at - before, interval_s) and (reason := work_queue.stalled()):
                 self._lose(reason)

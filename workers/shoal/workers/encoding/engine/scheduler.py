@@ -1,12 +1,13 @@
-"""Which waiting texts an encoder computes next. Pure: no thread, no clock, no text; the engine acts on what is said here.
+"""Decides which waiting texts an encoder computes next. Pure: no threads, no clock, no text content.
 
-- Queries lead batches before live edits, and these before backfill; who was passed over for `PATIENCE` batches leads one.
-- What a batch has left is filled from lower priorities; one that queries lead only to `QUERY_FILL`, for queries would
+- Queries lead batches before live edits, and these before backfill. A priority that was passed over for `PATIENCE`
+  batches leads the next one.
+- Free room in a batch is filled from lower priorities. Behind queries only up to `QUERY_FILL`, because the queries would
   wait while the rest is computed.
-- Requests of one priority take turns of a quarter of a batch. The first turn of each stands in the *opening* line, in
-  order of arrival; what is left of them is drawn in turns from a *ring*. The lines lead batches alternately, so that a
-  small request never waits for a huge one to end, nor a huge one for a stream of small ones.
-- Each line is served through a window ordered by length, which is emptied before the next is drawn.
+- Requests of one priority take turns of a quarter of a batch. The first turn of each request goes to the *opening* queue,
+  in order of arrival; the rest is drawn in turns from a *ring* of requests. Opening queue and ring lead batches
+  alternately, so a small request never waits for a huge one to end, nor a huge one for a stream of small ones.
+- Both are served through a window ordered by length, which is emptied before the next texts are drawn.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.engine.window import Item, OpenBatch, Window
+from shoal.workers.encoding.engine.window import BatchBuilder, QueuedText, Window
 
 PATIENCE = 7
 QUERY_FILL = 1 / 8
 _TURNS_PER_BATCH = 4
-# In batches. Where nothing is padded, small requests gain more by the order of arrival than the model by that of length.
-_RING_WINDOW, _OPENING_WINDOW, _FLAT_OPENING_WINDOW = 8, 2, 1
+# In batches. Without padding, small requests gain more from the order of arrival than the model gains from that of length.
+_RING_WINDOW, _PADDED_OPENING_WINDOW, _UNPADDED_OPENING_WINDOW = 8, 2, 1
 
 
 class Priority(Enum):
@@ -36,12 +37,12 @@ class Priority(Enum):
 
 
 class QueueFull(Exception):
-    """The queue holds as much as it may; the message names what is full and the limit."""
+    """The queue has no room; the message names the limit and how much is queued."""
 
 
 @dataclass(frozen=True, slots=True)
 class QueueLimits:
-    """What may wait, for each priority apart, so that a backlog of documents never turns a query away."""
+    """How much may wait, per priority: a backlog of documents never turns a query away."""
 
     tokens: int = 131_072
     characters: int = 64 * 1024 * 1024
@@ -49,16 +50,16 @@ class QueueLimits:
 
 @dataclass(frozen=True, slots=True)
 class QueuedRequest:
-    """One call that waits."""
+    """One request as it is admitted."""
 
     id: int
     """Never used twice."""
     priority: Priority
     costs: Sequence[int]
-    """Tokens of each item, estimated."""
+    """Estimated tokens of each text."""
     characters: int
     deadline: float = math.inf
-    """Time, on the clock of `drop_expired`, after which nobody waits for the answer."""
+    """Time, on the clock of `drop_expired`, after which the answer is no longer wanted."""
 
 
 def _turn(bounds: BatchBounds) -> int:
@@ -69,16 +70,16 @@ def _turn(bounds: BatchBounds) -> int:
 class _Waiting:
     request: QueuedRequest
     costs: list[int]
-    """Tokens of each item: estimated until it is ready."""
+    """Tokens of each text: estimated until the text is ready."""
     tokens: int
-    """Of the items that were not served."""
+    """Of the texts that are not served yet."""
     unserved: int
     ready: int = 0
     ready_tokens: int = 0
     opened: int = 0
     """Tokens of its first turn."""
-    later: deque[Item] = field(default_factory=deque)
-    """What is ready beyond its first turn and was not drawn."""
+    later: deque[QueuedText] = field(default_factory=deque)
+    """Ready texts beyond its first turn that are not drawn yet."""
 
 
 @dataclass(slots=True)
@@ -89,47 +90,47 @@ class _Level:
     tokens: int = 0
     characters: int = 0
     ready: int = 0
-    """Items that can be served now."""
+    """Texts that can be served now."""
     ready_tokens: int = 0
     passed_over: int = 0
-    """Batches since one of its items was served while some were ready."""
-    opening: deque[Item] = field(default_factory=deque)
+    """Batches since one of its texts was served while some were ready."""
+    opening: deque[QueuedText] = field(default_factory=deque)
     ring: deque[_Waiting] = field(default_factory=deque)
-    """Requests with `later` items, the next in turn first."""
+    """Requests with `later` texts, the next in turn first."""
     opening_window: Window = field(default_factory=Window)
     ring_window: Window = field(default_factory=Window)
     ring_leads: bool = False
 
-    def make_ready(self, waiting: _Waiting, place: int, count: int, turn: int) -> None:
-        self._count(waiting, count - waiting.costs[place])
-        waiting.costs[place] = count
+    def make_ready(self, waiting: _Waiting, index: int, count: int, turn: int) -> None:
+        self._count(waiting, count - waiting.costs[index])
+        waiting.costs[index] = count
         if not count:
             waiting.unserved -= 1
             return
         self._count_ready(waiting, 1, count)
-        item = Item(count, waiting.request.id, place)
+        text = QueuedText(count, waiting.request.id, index)
         if waiting.opened < turn:
             waiting.opened += count
-            self.opening.append(item)
+            self.opening.append(text)
         else:
             if not waiting.later:
                 self.ring.append(waiting)
-            waiting.later.append(item)
+            waiting.later.append(text)
 
-    def serve(self, item: Item) -> bool:
-        """Counts an item as served; False if its request was dropped."""
-        waiting = self.requests.get(item.request)
+    def serve(self, text: QueuedText) -> bool:
+        """Counts a text as served; False if its request was dropped."""
+        waiting = self.requests.get(text.request_id)
         if waiting is None:
             return False
-        self._count(waiting, -item.tokens)
-        self._count_ready(waiting, -1, -item.tokens)
+        self._count(waiting, -text.tokens)
+        self._count_ready(waiting, -1, -text.tokens)
         waiting.unserved -= 1
         if not waiting.unserved:
             self.forget(waiting)
         return True
 
     def forget(self, waiting: _Waiting) -> None:
-        """Items in lines and windows are left out when their turn comes."""
+        """Removes a request. Its texts in queues and windows are skipped when their turn comes."""
         del self.requests[waiting.request.id]
         self.tokens -= waiting.tokens
         self.characters -= waiting.request.characters
@@ -140,13 +141,13 @@ class _Level:
         waiting.tokens += tokens
         self.tokens += tokens
 
-    def _count_ready(self, waiting: _Waiting, items: int, tokens: int) -> None:
-        waiting.ready += items
+    def _count_ready(self, waiting: _Waiting, texts: int, tokens: int) -> None:
+        waiting.ready += texts
         waiting.ready_tokens += tokens
-        self.ready += items
+        self.ready += texts
         self.ready_tokens += tokens
 
-    def give(self, batch: OpenBatch, share: float = 1.0) -> None:
+    def give(self, batch: BatchBuilder, share: float = 1.0) -> None:
         if self.ring_leads:
             self._give_ring(batch, share)
             self._give_opening(batch, share)
@@ -154,54 +155,54 @@ class _Level:
             self._give_opening(batch, share)
             self._give_ring(batch, share)
 
-    def lead(self, batch: OpenBatch) -> None:
-        """Begins an empty batch; the line that did leads the next one only if the other has nothing."""
+    def lead(self, batch: BatchBuilder) -> None:
+        """Fills an empty batch. Opening queue and ring take turns to lead, unless only one of them has texts."""
         ring_led = self.ring_leads
         if ring_led:
             self._give_ring(batch, 1.0)
         else:
             self._give_opening(batch, 1.0)
-        self.ring_leads = ring_led != bool(batch.items)
+        self.ring_leads = ring_led != bool(batch.texts)
         self.give(batch)
 
-    def _give_opening(self, batch: OpenBatch, share: float) -> None:
-        batches = _OPENING_WINDOW if batch.bounds.padded else _FLAT_OPENING_WINDOW
-        while batch.reach(share) and (self.opening_window.items or self.opening):
-            if not self.opening_window.items:
+    def _give_opening(self, batch: BatchBuilder, share: float) -> None:
+        batches = _PADDED_OPENING_WINDOW if batch.bounds.padded else _UNPADDED_OPENING_WINDOW
+        while batch.room(share) and (self.opening_window.texts or self.opening):
+            if not self.opening_window.texts:
                 self.opening_window.fill(self._drawn_from_opening(batches, batch.bounds))
             self.opening_window.give(batch, self.serve, share)
-            if self.opening_window.items:
+            if self.opening_window.texts:
                 return
 
-    def _give_ring(self, batch: OpenBatch, share: float) -> None:
-        while batch.reach(share) and (self.ring_window.items or self.ring):
-            if not self.ring_window.items:
+    def _give_ring(self, batch: BatchBuilder, share: float) -> None:
+        while batch.room(share) and (self.ring_window.texts or self.ring):
+            if not self.ring_window.texts:
                 self.ring_window.fill(self._drawn_from_ring(_RING_WINDOW, batch.bounds))
             self.ring_window.give(batch, self.serve, share)
-            if self.ring_window.items:
+            if self.ring_window.texts:
                 return
 
-    def _drawn_from_opening(self, batches: int, bounds: BatchBounds) -> list[Item]:
-        drawn: list[Item] = []
+    def _drawn_from_opening(self, batches: int, bounds: BatchBounds) -> list[QueuedText]:
+        drawn: list[QueuedText] = []
         tokens, rows = batches * bounds.tokens, batches * bounds.rows
         while self.opening and tokens > 0 and len(drawn) < rows:
-            item = self.opening.popleft()
-            if item.request in self.requests:
-                drawn.append(item)
-                tokens -= item.tokens
+            text = self.opening.popleft()
+            if text.request_id in self.requests:
+                drawn.append(text)
+                tokens -= text.tokens
         return drawn
 
-    def _drawn_from_ring(self, batches: int, bounds: BatchBounds) -> list[Item]:
-        drawn: list[Item] = []
+    def _drawn_from_ring(self, batches: int, bounds: BatchBounds) -> list[QueuedText]:
+        drawn: list[QueuedText] = []
         tokens, rows = batches * bounds.tokens, batches * bounds.rows
         while self.ring and tokens > 0 and len(drawn) < rows:
             waiting = self.ring.popleft()
             turn = _turn(bounds)
             while waiting.later and turn > 0 and tokens > 0 and len(drawn) < rows:
-                item = waiting.later.popleft()
-                drawn.append(item)
-                turn -= item.tokens
-                tokens -= item.tokens
+                text = waiting.later.popleft()
+                drawn.append(text)
+                turn -= text.tokens
+                tokens -= text.tokens
             if waiting.later:
                 self.ring.append(waiting)
         return drawn
@@ -211,7 +212,7 @@ class Scheduler:
     """Takes requests in, gives batches out."""
 
     def __init__(self, limits: QueueLimits, bounds: BatchBounds) -> None:
-        """`bounds` hold until `next_batch` tells others."""
+        """`bounds` apply until `next_batch` is called with others."""
         self._limits = limits
         self._levels = {priority: _Level() for priority in Priority}
         self._turn = _turn(bounds)
@@ -219,26 +220,26 @@ class Scheduler:
 
     @property
     def ready(self) -> int:
-        """Items that can be served now."""
+        """Texts that can be served now."""
         return sum(level.ready for level in self._levels.values())
 
     def tokens(self, priority: Priority) -> int:
-        """Tokens of `priority` that wait; of items that are not ready an estimate."""
+        """Tokens of `priority` that wait; estimated for texts that are not ready."""
         return self._levels[priority].tokens
 
     def characters(self, priority: Priority) -> int:
-        """Characters of the requests of `priority` that wait, each counted until its last item is served."""
+        """Characters of the waiting requests of `priority`, each counted until its last text is served."""
         return self._levels[priority].characters
 
     def admit(self, request: QueuedRequest) -> None:
-        """Lets a request in; its items are served once they are ready.
+        """Queues a request; its texts are served once they are ready.
 
-        Raises QueueFull, and ValueError when there are no items or the id waits already.
+        Raises QueueFull, and ValueError when there are no texts or the id is already queued.
         """
         if not request.costs:
-            raise ValueError(f"request {request.id} has no items")
+            raise ValueError(f"request {request.id} has no texts")
         if self._find(request.id) is not None:
-            raise ValueError(f"request {request.id} already waits")
+            raise ValueError(f"request {request.id} is already queued")
         level = self._levels[request.priority]
         cost = sum(request.costs)
         # A request above a limit must be served too, so an idle queue takes anything.
@@ -249,28 +250,28 @@ class Scheduler:
             ):
                 if used + more > limit:
                     name = request.priority.value
-                    raise QueueFull(f"{name} queue holds {used} {what}; {more} more would pass its limit of {limit}")
+                    raise QueueFull(f"{name} queue holds {used} {what}; {more} more would exceed its limit of {limit}")
         level.requests[request.id] = _Waiting(request, list(request.costs), cost, len(request.costs))
         level.tokens += cost
         level.characters += request.characters
         self._earliest = min(self._earliest, request.deadline)
 
     def make_ready(self, request_id: int, start: int, counts: Sequence[int]) -> None:
-        """Says how many tokens the items from place `start` on have; 0 for one that is not to be served.
+        """Sets the token counts of the texts from index `start` on, which makes them ready; 0 for a text not to serve.
 
-        Each item is made ready once. What is said of a request that was dropped is ignored.
+        Each text is made ready once. A request that was dropped is ignored.
         """
         found = self._find(request_id)
         if found is None:
             return
         level, waiting = found
-        for place, count in enumerate(counts, start):
-            level.make_ready(waiting, place, count, self._turn)
+        for index, count in enumerate(counts, start):
+            level.make_ready(waiting, index, count, self._turn)
         if not waiting.unserved:
             level.forget(waiting)
 
     def drop(self, request_id: int) -> bool:
-        """Forgets a cancelled request; False when nothing of it waits."""
+        """Removes a cancelled request; False when nothing of it waits."""
         found = self._find(request_id)
         if found is None:
             return False
@@ -279,7 +280,7 @@ class Scheduler:
         return True
 
     def drop_expired(self, now: float) -> list[int]:
-        """Forgets each request of which something waits and whose deadline is not after `now`; returns their ids."""
+        """Removes each waiting request whose deadline is not after `now`; returns their ids."""
         if now < self._earliest:
             return []
         deadlines = {id: w.request.deadline for level in self._levels.values() for id, w in level.requests.items()}
@@ -289,27 +290,28 @@ class Scheduler:
         self._earliest = min((deadline for deadline in deadlines.values() if deadline > now), default=math.inf)
         return expired
 
-    def next_batch(self, bounds: BatchBounds, lanes: int = 1) -> list[Item]:
-        """What to compute next, within `bounds`; empty when nothing is ready. An item that alone costs more stands alone.
+    def next_batch(self, bounds: BatchBounds, idle_threads: int = 1) -> list[QueuedText]:
+        """What to compute next, within `bounds`; empty when nothing is ready. A text that alone exceeds them stands alone.
 
-        `lanes` is how many are idle, the one that asks included; what is ready is divided among them if `bounds` say so.
+        `idle_threads` counts the idle inference threads, the calling one included; ready texts are divided among them if
+        `bounds` say so.
         """
         self._turn = _turn(bounds)
         waiting = [level for level in self._levels.values() if level.ready]
         if not waiting:
             return []
-        bounds = bounds.divided(sum(level.ready_tokens for level in waiting), lanes)
+        bounds = bounds.divided(sum(level.ready_tokens for level in waiting), idle_threads)
         leader = next((level for level in waiting if level.passed_over >= PATIENCE), waiting[0])
         share = QUERY_FILL if leader is self._levels[Priority.QUERY] else 1.0
-        batch = OpenBatch(bounds)
+        batch = BatchBuilder(bounds)
         leader.lead(batch)
         leader.passed_over = 0
         for level in waiting:
             if level is not leader:
-                before = len(batch.items)
+                before = len(batch.texts)
                 level.give(batch, share)
-                level.passed_over = 0 if len(batch.items) > before else level.passed_over + 1
-        return batch.items
+                level.passed_over = 0 if len(batch.texts) > before else level.passed_over + 1
+        return batch.texts
 
     def _find(self, request_id: int) -> tuple[_Level, _Waiting] | None:
         for level in self._levels.values():

@@ -1,4 +1,4 @@
-"""In which order texts are read by the tokenizer: a piece of one request at a time. Pure."""
+"""The order in which texts are tokenized: one range of a request at a time. Pure."""
 
 from __future__ import annotations
 
@@ -9,67 +9,67 @@ from typing import NamedTuple
 
 from shoal.workers.encoding.engine.scheduler import Priority
 
-# Small enough that a model begins early with a large request, large enough that a call of a tokenizer pays.
-CHUNK_TEXTS = 128
-CHUNK_CHARACTERS = 65_536
+# Small enough for the model to start early on a large request, large enough to amortise a call of the tokenizer.
+RANGE_TEXTS = 128
+RANGE_CHARACTERS = 65_536
 
 
-class Chunk(NamedTuple):
+class TextRange(NamedTuple):
     """Texts `start` to `stop` (exclusive) of a request."""
 
-    request: int
+    request_id: int
     start: int
     stop: int
 
 
 @dataclass(slots=True)
-class _Unread:
+class _Untokenized:
     lengths: Sequence[int]
     start: int = 0
 
 
-class ChunkQueue:
-    """Requests with texts that no tokenizer has read: by priority, and in turns within one."""
+class TokenizeQueue:
+    """Requests with texts that are not tokenized yet: by priority, and round robin within one priority."""
 
     def __init__(self) -> None:
-        self._unread: dict[int, _Unread] = {}
-        self._lines: dict[Priority, deque[int]] = {priority: deque() for priority in Priority}
+        self._untokenized: dict[int, _Untokenized] = {}
+        self._queues: dict[Priority, deque[int]] = {priority: deque() for priority in Priority}
 
     def __len__(self) -> int:
-        """Requests with unread texts."""
-        return len(self._unread)
+        """Number of requests with texts to tokenize."""
+        return len(self._untokenized)
 
     def add(self, request_id: int, priority: Priority, lengths: Sequence[int]) -> None:
-        """Lets the texts of a request, of these `lengths` in characters (at least one text), wait to be read."""
-        self._unread[request_id] = _Unread(lengths)
-        self._lines[priority].append(request_id)
+        """Queues the texts of a request; `lengths` are their characters, at least one entry."""
+        self._untokenized[request_id] = _Untokenized(lengths)
+        self._queues[priority].append(request_id)
 
     def drop(self, request_id: int) -> None:
-        """Forgets a request, if it waits."""
-        self._unread.pop(request_id, None)
+        """Removes a request, if it is queued."""
+        self._untokenized.pop(request_id, None)
 
-    def take(self) -> Chunk | None:
-        """What to read next; None when all is read."""
-        for line in self._lines.values():
-            while line:
-                request_id = line.popleft()
-                unread = self._unread.get(request_id)
-                if unread is None:
+    def take(self) -> TextRange | None:
+        """The texts to tokenize next; None if the queue is empty."""
+        for queue in self._queues.values():
+            while queue:
+                request_id = queue.popleft()
+                request = self._untokenized.get(request_id)
+                if request is None:
                     continue
-                start = unread.start
-                unread.start = _chunk_end(unread.lengths, start)
-                if unread.start < len(unread.lengths):
-                    line.append(request_id)
+                start = request.start
+                request.start = _range_end(request.lengths, start)
+                if request.start < len(request.lengths):
+                    queue.append(request_id)
                 else:
-                    del self._unread[request_id]
-                return Chunk(request_id, start, unread.start)
+                    del self._untokenized[request_id]
+                return TextRange(request_id, start, request.start)
         return None
 
 
-def _chunk_end(lengths: Sequence[int], start: int) -> int:
+def _range_end(lengths: Sequence[int], start: int) -> int:
     stop, characters = start + 1, lengths[start]
-    most = min(len(lengths), start + CHUNK_TEXTS)
-    while stop < most and characters + lengths[stop] <= CHUNK_CHARACTERS:
+    last = min(len(lengths), start + RANGE_TEXTS)
+    while stop < last and characters + lengths[stop] <= RANGE_CHARACTERS:
         characters += lengths[stop]
         stop += 1
     return stop

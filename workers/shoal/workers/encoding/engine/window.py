@@ -1,5 +1,7 @@
-"""Texts that wait, as a batch takes them: alike lengths together, within the bounds. Pure; who is drawn from, and when,
-is the scheduler's."""
+"""Waiting texts ordered by length, and the batch that takes them. Pure.
+
+Texts of similar length go together, within the bounds of a batch. The scheduler decides which requests are drawn from.
+"""
 
 from __future__ import annotations
 
@@ -13,70 +15,70 @@ from typing import NamedTuple
 from shoal.workers.encoding.batching import BatchBounds
 
 
-class Item(NamedTuple):
-    """One text of a request that waits to be computed."""
+class QueuedText(NamedTuple):
+    """One tokenized text of a request, waiting to be computed."""
 
     tokens: int
-    request: int
-    place: int
-    """Of the text in its request."""
+    request_id: int
+    text_index: int
+    """Index of the text in its request."""
 
 
 @dataclass(slots=True)
-class OpenBatch:
-    """A batch that is being put together."""
+class BatchBuilder:
+    """A batch that is being filled."""
 
     bounds: BatchBounds
-    items: list[Item] = field(default_factory=list)
+    texts: list[QueuedText] = field(default_factory=list)
     tokens: int = 0
     longest: int = 0
 
-    def reach(self, share: float = 1.0) -> float:
-        """The longest text for which there is room, 0 for none, while the batch keeps to `share` of its tokens.
+    def room(self, share: float = 1.0) -> float:
+        """Tokens of the longest text that still fits while the batch keeps to `share` of its tokens; 0 when it is full.
 
-        An empty batch takes any text. A padded one takes none that is longer than what it holds: every row would grow.
+        An empty batch takes any text. A padded batch takes none longer than its longest: every row would grow.
         """
-        if not self.items:
+        if not self.texts:
             return math.inf
-        if len(self.items) >= self.bounds.rows:
+        if len(self.texts) >= self.bounds.rows:
             return 0
         budget = self.bounds.tokens * share
         if self.bounds.padded:
-            return self.longest if (len(self.items) + 1) * self.longest <= budget else 0
+            return self.longest if (len(self.texts) + 1) * self.longest <= budget else 0
         return max(0.0, budget - self.tokens)
 
-    def add(self, item: Item) -> None:
-        """Takes an item that is within `reach`."""
-        self.items.append(item)
-        self.tokens += item.tokens
-        self.longest = max(self.longest, item.tokens)
+    def add(self, text: QueuedText) -> None:
+        """Adds a text that fits `room`."""
+        self.texts.append(text)
+        self.tokens += text.tokens
+        self.longest = max(self.longest, text.tokens)
 
 
 @dataclass(slots=True)
 class Window:
-    """Items in order of length. It is emptied before it is filled again, so that no odd length is passed over for ever."""
+    """Texts ordered by length. A window is emptied before it is filled again, so no text is passed over forever."""
 
-    items: list[Item] = field(default_factory=list)
+    texts: list[QueuedText] = field(default_factory=list)
 
-    def fill(self, items: Iterable[Item]) -> None:
-        """Takes items, in order of age, into an empty window."""
-        self.items = list(items)
+    def fill(self, texts: Iterable[QueuedText]) -> None:
+        """Fills an empty window with texts, given oldest first."""
+        self.texts = list(texts)
         # Of equal lengths the oldest goes last, and is given first.
-        self.items.reverse()
-        self.items.sort(key=itemgetter(0))
+        self.texts.reverse()
+        self.texts.sort(key=itemgetter(0))
 
-    def give(self, batch: OpenBatch, wanted: Callable[[Item], bool], share: float = 1.0) -> None:
-        """Moves items into `batch`, longest first, as long as one is within its reach; the unwanted are left out.
+    def give(self, batch: BatchBuilder, wanted: Callable[[QueuedText], bool], share: float = 1.0) -> None:
+        """Moves texts into `batch`, longest first, while one fits; those that are not `wanted` are dropped.
 
-        Longest first: lack of memory then shows in the first batch, and short texts fill what long ones leave.
+        Longest first: a lack of memory then shows in the first batch, and short texts fill the gaps that long ones leave.
         """
-        place = len(self.items)
-        while place:
-            reach = batch.reach(share)
-            if self.items[place - 1].tokens > reach:
-                place = bisect_right(self.items, (reach, math.inf), 0, place)
+        index = len(self.texts)
+        while index:
+            room = batch.room(share)
+            if self.texts[index - 1].tokens > room:
+                index = bisect_right(self.texts, (room, math.inf), 0, index)
                 continue
-            place -= 1
-            item = self.items.pop(place)
-            if wanted(item):
-                batch.add(item)
+            index -= 1
+            text = self.texts.pop(index)
+            if wanted(text):
+                batch.add(text)

@@ -60,7 +60,7 @@ class CudaNetwork(Network):
         self.position_limit = weights.position_limit
         self.device = device
         self.bounds = BatchBounds(CUDA_BATCH_TOKENS, rows=8192)
-        self.lanes = LANES
+        self.inference_threads = LANES
         self.tuning: list[str] = []
         """What was tried to be faster, and what came of it, for people to read."""
         self._skipped_id = weights.positions_skip
@@ -71,8 +71,8 @@ class CudaNetwork(Network):
         self._recorded: RecordedBatches | None = None
         torch.cuda.synchronize(device)
 
-    def enter_lane(self) -> None:
-        """See `Network.enter_lane`."""
+    def init_inference_thread(self) -> None:
+        """See `Network.init_inference_thread`."""
         # The thread's device becomes that of the stream.
         torch.cuda.set_stream(torch.cuda.Stream(self.device))
 

@@ -60,14 +60,14 @@ def check_ids(batch: FlatBatch, rows: int) -> None:
 
 
 class Network(ABC):
-    """A transformer without its pooling. Several threads may call `hidden` at once, as many as `lanes`."""
+    """A transformer without its pooling. As many as `inference_threads` threads may call `hidden` at once."""
 
     hidden_size: int
     position_limit: int | None
     """Tokens of a text that it can tell apart; None where its files set no limit."""
     device: torch.device
     bounds: BatchBounds
-    lanes: int = 1
+    inference_threads: int = 1
     precision: str = "float32"
 
     @abstractmethod
@@ -77,6 +77,6 @@ class Network(ABC):
         No text's states depend on its batch mates.
         """
 
-    def enter_lane(self) -> None:
+    def init_inference_thread(self) -> None:
         """Called once in each thread that will call `hidden`."""
         return

@@ -15,7 +15,7 @@ from shoal.workers.encoding.networks.pretrained import position_limit
 
 # What a forward pass holds, padded: on a CPU more only leaves its cache, a GPU needs much to be busy.
 CPU_BATCH_TOKENS = 1024
-CPU_LEAST_TOKENS = 128
+CPU_MIN_TOKENS = 128
 GPU_BATCH_TOKENS = 32_768
 
 
@@ -32,11 +32,11 @@ class PaddedNetwork(Network):
         self._vocabulary = int(model.get_input_embeddings().num_embeddings)
         self.bounds = BatchBounds(GPU_BATCH_TOKENS, padded=True)
         if device.type == "cpu":
-            self.bounds = BatchBounds(CPU_BATCH_TOKENS, padded=True, least=CPU_LEAST_TOKENS)
-        self.lanes = threads if device.type == "cpu" else 1
+            self.bounds = BatchBounds(CPU_BATCH_TOKENS, padded=True, min_tokens=CPU_MIN_TOKENS)
+        self.inference_threads = threads if device.type == "cpu" else 1
 
-    def enter_lane(self) -> None:
-        """See `Network.enter_lane`."""
+    def init_inference_thread(self) -> None:
+        """See `Network.init_inference_thread`."""
         if self.device.type == "cpu":
             torch.set_num_threads(1)
 

@@ -20,7 +20,7 @@ from shoal.workers.encoding.networks.unpadded_layer import Layer, LayerShape, Pa
 # batch is short for the sake of those who wait.
 CPU_BATCH_TOKENS = 512
 # Below this, a batch for each core gains less than it costs.
-CPU_LEAST_TOKENS = 128
+CPU_MIN_TOKENS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +80,11 @@ class FlatNetwork(Network):
         self.hidden_size = weights.hidden_size
         self.position_limit = weights.position_limit
         self.device = torch.device("cpu")
-        self.bounds = BatchBounds(CPU_BATCH_TOKENS, rows=4096, least=CPU_LEAST_TOKENS)
+        self.bounds = BatchBounds(CPU_BATCH_TOKENS, rows=4096, min_tokens=CPU_MIN_TOKENS)
         # Threads that share a batch wait for each other at every product; threads with a batch each never do. Two threads
         # do take a lone query of 30 tokens from 5.6 to 3.6 ms while the cores are idle, but once other processes want
         # them too (a median of 91 ms was seen), each waits for one that is not running.
-        self.lanes = threads
+        self.inference_threads = threads
         self._dtype = dtype
         self._skipped_id = weights.positions_skip
         shape = LayerShape.of(weights)
@@ -92,8 +92,8 @@ class FlatNetwork(Network):
         layers = [PackedLayer(layer, shape, dtype, int8) for layer in weights.layers]
         self._states = FlatStates(weights, layers, self.device, dtype)
 
-    def enter_lane(self) -> None:
-        """See `Network.enter_lane`."""
+    def init_inference_thread(self) -> None:
+        """See `Network.init_inference_thread`."""
         torch.set_num_threads(1)
 
     @torch.inference_mode()

@@ -1,1 +1,1 @@
-"""An encoder replica: the actor, its gRPC service, and how its process ends."""
+"""An encoder replica: the actor, its gRPC service and its process exit."""

@@ -1,4 +1,4 @@
-"""The Ray actor around one encoder replica: it starts the engine and its gRPC server, and says where they are."""
+"""The Ray actor of one encoder replica: it starts the engine and its gRPC server, and returns their address."""
 
 from __future__ import annotations
 
@@ -18,21 +18,24 @@ from shoal.workers.runtime.serving import InternalServer, settle_memory
 
 
 def granted_device(accelerators: Mapping[str, Sequence[str]]) -> str | None:
-    """What `load_model` is told by an actor to which Ray gave these: Ray hides no GPU from one that asked for none."""
+    """The device for `load_model` in an actor that was granted `accelerators` by Ray; None picks the GPU.
+
+    Ray does not hide GPUs from an actor that requested none.
+    """
     return None if accelerators.get("GPU") else "cpu"
 
 
 @ray.remote
 class EncoderActor:
-    """Holds one model. Create it through `options`, with as many CPUs as it is to have threads.
+    """Holds one model. Create it through `options`, with one CPU for each of its threads.
 
-    The model works in threads of the engine, so methods are answered at once whatever it does; only `stop` waits.
+    The model runs in threads of the engine, so all methods return at once; only `stop` waits.
     """
 
     def __init__(self, model: str, secret: str, threads: int, sharers: int = 1) -> None:
-        """Serves at once and loads `model` meanwhile; a model that cannot be loaded shows in DescribeModel.
+        """Serves at once, while `model` loads; DescribeModel reports a model that cannot be loaded.
 
-        With `threads` 0 it has the cores of its machine, divided by so many `sharers`.
+        `threads` 0 means the cores of the machine, divided by `sharers`, the number of replicas on it.
         """
         threads = threads_of(threads, sharers)
         limit_tokenizer_threads(threads)
@@ -43,7 +46,7 @@ class EncoderActor:
             settle_memory()
             return loaded
 
-        self._engine = EncoderEngine(model, load, readers=max(1, threads // 4), on_lost=end_process)
+        self._engine = EncoderEngine(model, load, tokenizer_threads=max(1, threads // 4), on_lost=end_process)
         service = EncoderService(self._engine)
         self._server = InternalServer(service.register, secret, host=ray.util.get_node_ip_address())
         self._address = self._server.start()
@@ -61,6 +64,6 @@ class EncoderActor:
 
     @ray.method
     def stop(self) -> None:
-        """Ends the service: calls in flight have a second to finish, what waits is refused as UNAVAILABLE."""
+        """Stops the service: calls in flight have a second to finish, waiting ones fail with UNAVAILABLE."""
         self._server.stop()
         self._engine.close()

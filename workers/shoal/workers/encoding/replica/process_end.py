@@ -1,4 +1,4 @@
-"""How a process ends that can encode no more, of a replica or of a job. When it cannot is decided elsewhere."""
+"""Ends the process of a replica or job that can no longer encode."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ LOST_EXIT_CODE = 70
 
 
 def end_process(reason: str) -> NoReturn:
-    """Ends this process at once, without answering anything, so that Ray puts a new one in its place."""
-    sys.stderr.write(f"encoder ends: {reason}\n")
+    """Ends this process at once, without answering any call, so that Ray starts a new one in its place."""
+    sys.stderr.write(f"encoder process exits: {reason}\n")
     sys.stderr.flush()
-    # Not sys.exit: a thread that never comes back, or a device that is gone, would keep the process.
+    # Not sys.exit: a hanging thread or a lost device would keep the process alive.
     os._exit(LOST_EXIT_CODE)

@@ -1,6 +1,6 @@
-"""The encoder's internal gRPC service: messages in and out, statuses for what goes wrong. The engine does the work."""
+"""The encoder's internal gRPC service: maps messages and errors to the engine's and back. The engine does the work."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 import asyncio
@@ -16,7 +16,7 @@ from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.workers.encoding.engine.engine import Description, EncoderEngine, EngineState, EngineUnavailable
 from shoal.workers.encoding.engine.pending_request import Answer
 from shoal.workers.encoding.engine.scheduler import Priority, QueueFull
-from shoal.workers.encoding.engine.work_queue import DeadlineExpired, Load
+from shoal.workers.encoding.engine.work_queue import DeadlineExpired, EngineLoad
 from shoal.workers.encoding.model import EncodeOptions, ModelError, Role, Truncation
 from shoal.workers.runtime.serving import INTERNAL_MESSAGE_BYTES
 
@@ -88,26 +88,26 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
                 _PRIORITIES[request.priority],
                 timeout_s=math.inf if remaining is None else remaining,
             )
-            # When the caller cancels, or its deadline passes, this await is cancelled and takes the work along.
+            # When the caller cancels, or its deadline passes, this await is cancelled, and the work with it.
             return _response(await asyncio.wrap_future(future))
         except Exception as error:
             await _abort(context, error)
 
 
 def _problem(request: encoder_pb2.EncodeRequest, description: Description) -> str:
-    """What is wrong with a request, in one line that names the field, the value and the limit; empty if nothing is."""
+    """What is wrong with a request, in one line with the field, the value and the limit; empty if it is valid."""
     if request.role not in _ROLES:
-        return f"role is {request.role}, allowed are ENCODE_ROLE_DOCUMENT and ENCODE_ROLE_QUERY"
+        return f"role must be ENCODE_ROLE_DOCUMENT or ENCODE_ROLE_QUERY, not {request.role}"
     if request.priority not in _PRIORITIES:
-        return f"priority is {request.priority}, allowed are the values of EncodePriority, 0 to {max(_PRIORITIES)}"
+        return f"priority must be a value of EncodePriority, 0 to {max(_PRIORITIES)}, not {request.priority}"
     if request.truncation not in _TRUNCATIONS:
-        return f"truncation is {request.truncation}, allowed are the values of EncodeTruncation, 0 to {max(_TRUNCATIONS)}"
+        return f"truncation must be a value of EncodeTruncation, 0 to {max(_TRUNCATIONS)}, not {request.truncation}"
     if len(request.prompt) > MAX_PROMPT_CHARACTERS:
         return f"prompt has {len(request.prompt)} characters, the limit is {MAX_PROMPT_CHARACTERS}"
     if not request.texts:
-        return "texts is empty, the least is 1"
+        return "texts is empty, at least 1 is needed"
     if request.dimensions < 0:
-        return f"dimensions is {request.dimensions}, the least is 0"
+        return f"dimensions must be at least 0, not {request.dimensions}"
     if description.state is not EngineState.READY:
         return ""
     if request.dimensions > description.dimension:
@@ -145,7 +145,7 @@ def _response(answer: Answer) -> encoder_pb2.EncodeResponse:
     )
 
 
-def _load(load: Load) -> encoder_pb2.EncoderLoad:
+def _load(load: EngineLoad) -> encoder_pb2.EncoderLoad:
     return encoder_pb2.EncoderLoad(
         waiting_texts=load.waiting_texts,
         waiting_tokens=load.waiting_tokens,
@@ -155,7 +155,7 @@ def _load(load: Load) -> encoder_pb2.EncoderLoad:
         batches=load.batches,
         failed_texts=load.failed_texts,
         busy_ms=round(load.busy_s * 1e3),
-        lanes=load.lanes,
+        lanes=load.inference_threads,
     )
 
 

@@ -61,7 +61,7 @@ class TransformerModel(EmbeddingModel):
         self._network = built.built
         self._fit(self._network)
         self.bounds = self._network.bounds
-        self.lanes = self._network.lanes
+        self.inference_threads = self._network.inference_threads
         self._warm_up()
         self.device = self._place.type
         self.precision = built.precision.value + (f" ({built.note})" if built.note else "")
@@ -101,14 +101,14 @@ class TransformerModel(EmbeddingModel):
         ids = np.resize(self._tokenizer.tokenize([PROBE_TEXTS[-1]], "", Truncation.END)[0].ids, self.max_tokens)
         longest = Tokenized(len(ids), content=TokenizedText(ids, None, truncated=False, prompt_tokens=0))
         batch = [longest] * max(1, self.bounds.tokens // len(ids))
-        with ThreadPoolExecutor(self.lanes, "shoal-warm-up", initializer=self.enter_lane) as lanes:
-            list(lanes.map(self.forward, [batch] * self.lanes))
+        with ThreadPoolExecutor(self.inference_threads, "shoal-warm-up", initializer=self.init_inference_thread) as lanes:
+            list(lanes.map(self.forward, [batch] * self.inference_threads))
         # What torch keeps of this for the streams of these threads is of no use to others.
         torch.cuda.empty_cache()
 
-    def enter_lane(self) -> None:
-        """See `EmbeddingModel.enter_lane`."""
-        self._network.enter_lane()
+    def init_inference_thread(self) -> None:
+        """See `EmbeddingModel.init_inference_thread`."""
+        self._network.init_inference_thread()
 
     def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
         """See `EmbeddingModel.tokenize`."""
