@@ -268,6 +268,7 @@ def test_this_torch_has_the_attention_that_is_used() -> None:
     assert missing_varlen() == ""
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("make", [bert_weights, modernbert_weights])
 def test_on_a_gpu_states_are_those_of_the_cpu_and_no_text_sees_another(make: Any) -> None:

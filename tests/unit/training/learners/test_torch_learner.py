@@ -22,7 +22,8 @@ from shoal.workers.training.word2vec.tables import Floats, Tables  # noqa: E402
 
 TOPICS, TOPIC_WORDS, DIM = 6, 12, 20
 WORDS = TOPICS * TOPIC_WORDS
-CUDA = pytest.param("cuda", marks=pytest.mark.skipif(bool(missing_cuda()), reason=missing_cuda()))
+NO_CUDA = pytest.mark.skipif(bool(missing_cuda()), reason=missing_cuda())
+CUDA = pytest.param("cuda", marks=[pytest.mark.cuda, NO_CUDA])
 
 
 def sentences(count: int) -> Ids:
