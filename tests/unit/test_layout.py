@@ -64,7 +64,8 @@ def test_the_namespace_has_four_roots() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["shoal.v1", "shoal.internal", "shoal.workers", "shoal.cluster", "shoal.client", "shoal.records"]
+    "package",
+    ["shoal.v1", "shoal.internal", "shoal.workers", "shoal.cluster", "shoal.client", "shoal.console", "shoal.records"],
 )
 def test_packages_are_typed(package: str) -> None:
     spec = importlib.util.find_spec(package)

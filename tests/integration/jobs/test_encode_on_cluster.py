@@ -50,7 +50,7 @@ def test_a_submitted_job_encodes_and_a_second_one_finds_nothing_to_do(head: RayH
     command = ["shoal", "encode", corpus, "--model", MODEL, "--output", output, "--part-rows", 64, "--json"]
     done = head.submit(*command)
     # The two bad rows make it fail, as they would make `shoal add`.
-    assert done.returncode == 1 and f"Error: 2 rows were not encoded; {output}/*.errors.jsonl tells why" in done.stdout, done
+    assert done.returncode == 1 and f"shoal: 2 rows were not encoded; {output}/*.errors.jsonl tells why" in done.stdout, done
     table = encoded(output)
     expected = HashingModel(64).encode([str(row["text"]) for row in ROWS])
     assert table.column("id").to_pylist() == [*(row["id"] for row in ROWS[:-1]), "d.txt"]
@@ -96,13 +96,13 @@ def test_options_formats_and_refusals(head: RayHead, corpus: Path, tmp_path: Pat
 
     told = one_line(head.run(*job))
     assert told == (
-        f'Error: {output}: holds another job: it was begun with prompt "about ", not null; choose another --output, '
+        f'shoal: {output}: holds another job: it was begun with prompt "about ", not null; choose another --output, '
         "or --overwrite"
     )
     told = one_line(head.run("encode", corpus, "--model", "no/such-model", "--output", tmp_path / "none"))
-    assert told.startswith("Error: model 'no/such-model': ")
+    assert told.startswith("shoal: model 'no/such-model': ")
     told = one_line(head.run("encode", corpus, "--model", MODEL, "--output", tmp_path / "none", "--gpus", 1))
-    assert told == "Error: --gpus 1: the Ray cluster has 0"
+    assert told == "shoal: --gpus 1: the Ray cluster has 0"
     assert not (tmp_path / "none").exists()
 
 
@@ -115,7 +115,7 @@ def test_a_part_that_cannot_be_written_ends_the_job_and_a_later_run_goes_on(
     job = ["encode", corpus / "a.parquet", "--model", MODEL, "--output", output, "--threads", 1, "--part-rows", 20]
     done = head.run(*job)
     assert (done.returncode, done.stdout) == (1, ""), done
-    assert done.stderr.splitlines()[-1] == f"Error: {obstacle}: cannot be written: Is a directory"
+    assert done.stderr.splitlines()[-1] == f"shoal: {obstacle}: cannot be written: Is a directory"
     obstacle.rmdir()
     # The actors run in folders of their own, and must find the same one.
     done = head.run(*("out" if part is output else part for part in job), cwd=tmp_path)

@@ -44,4 +44,4 @@ def test_a_cluster_without_room(head: RayHead, text: Path, tmp_path: Path) -> No
     command = ["train", "word2vec", text, "--output", tmp_path / "vectors", *SMALL, "--workers", 2, "--threads", 2]
     done = head.run(*command)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "Error: workers is 2: with 2 threads each, the Ray cluster has room for 1\n"
+    assert done.stderr == "shoal: workers is 2: with 2 threads each, the Ray cluster has room for 1\n"

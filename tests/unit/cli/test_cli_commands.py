@@ -134,7 +134,9 @@ def test_a_failure_names_what_the_server_named(shoal: Callable[..., Result], gat
 def test_wrong_usage_is_two(shoal: Callable[..., Result], args: list[str]):
     result = shoal(*args)
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "Error: " in result.stderr
+    usage, hint, blank, error = result.stderr.splitlines()
+    assert usage.startswith("Usage: ") and hint.startswith("Try '") and blank == ""
+    assert error.startswith("shoal: ")
 
 
 @pytest.mark.parametrize("options", [["--address", "nonsense:x"], ["--timeout", "0"]])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
-from shoal.client.cli.model_names import whole_name
+from shoal.console import absolute_model_name
 from support.gateway.client_server import FakeGateway
 
 
@@ -35,20 +35,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("odd@int8", "{here}/odd@int8"),
         ("vectors.txt", "{here}/vectors.txt"),
         ("./missing", "{here}/missing"),
+        ("/models/wiki/", "/models/wiki"),
     ],
 )
 def test_paths_become_absolute(typed: str, sent: str, here: Path) -> None:
-    assert whole_name(typed) == sent.format(here=here)
+    assert absolute_model_name(typed) == sent.format(here=here)
 
 
-@pytest.mark.parametrize(
-    "typed", ["", "all-MiniLM-L6-v2", "org/name@int8", "hashing", "hashing:64", "/models/wiki/", "@int8", "some words"]
-)
+@pytest.mark.parametrize("typed", ["", "all-MiniLM-L6-v2", "org/name@int8", "hashing", "hashing:64", "@int8", "some words"])
 def test_other_names_stay_as_they_are(typed: str, here: Path) -> None:
-    assert whole_name(typed) == typed
+    assert absolute_model_name(typed) == typed
 
 
-def test_commands_send_whole_names(
+def test_commands_send_absolute_names(
     here: Path, shoal: Callable[..., Result], shoal_json: Callable[..., Any], gateway: FakeGateway
 ) -> None:
     assert shoal_json("create", "x", "--model", "./mine")["model"] == f"{here}/mine"

@@ -28,7 +28,7 @@ def printed(*arguments: object) -> Any:
 def failed(*arguments: object) -> str:
     done = shoal(*arguments)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: ") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith("shoal: ") and done.stderr.count("\n") == 1
     return done.stderr
 
 

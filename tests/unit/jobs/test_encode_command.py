@@ -32,13 +32,13 @@ def corpus(tmp_path: Path) -> Path:
 def test_a_field_that_is_not_there(corpus: Path, options: list[str], told: str):
     done = encode(corpus, "--model", "hashing", "--output", corpus.parent / "out", *options)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == f"Error: {corpus}: {told}\n"
+    assert done.stderr == f"shoal: {corpus}: {told}\n"
     assert not (corpus.parent / "out").exists()
 
 
 def test_an_input_that_is_not_there(tmp_path: Path):
     done = encode(tmp_path / "nothing.jsonl", "--model", "hashing", "--output", tmp_path / "out")
-    assert (done.exit_code, done.stderr) == (1, f"Error: {tmp_path}/nothing.jsonl: no such file or folder\n")
+    assert (done.exit_code, done.stderr) == (1, f"shoal: {tmp_path}/nothing.jsonl: no such file or folder\n")
 
 
 @pytest.mark.parametrize(

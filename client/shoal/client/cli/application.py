@@ -14,13 +14,13 @@ from shoal.client.cli.collections import create, drop, list_, show
 from shoal.client.cli.demo.demo import demo
 from shoal.client.cli.documents import explain, failed
 from shoal.client.cli.embed import embed
-from shoal.client.cli.failure import INTERRUPTED, Failure
 from shoal.client.cli.files.importing import import_
 from shoal.client.cli.files.ingest import add
 from shoal.client.cli.search import search
 from shoal.client.cli.session import Defaults
 from shoal.client.cli.status import describe, status
 from shoal.client.errors import ShoalError
+from shoal.console import FAILED, HELP_SETTINGS, INTERRUPTED, Failure, print_error, show_error
 
 ENTRY_POINTS = "shoal.commands"
 # Help must not import what a command needs, so the words for our own are here.
@@ -32,7 +32,6 @@ SUMMARIES = {
     "similar": "Print the words that are most like others.",
 }
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 EPILOG = """\b
 A first search:
   shoal demo
@@ -43,6 +42,9 @@ With documents of your own:
   shoal create papers --model all-MiniLM-L6-v2
   shoal add papers papers.jsonl
   shoal search papers 'tidal locking'
+
+\b
+Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. An error is one line on stderr: "shoal: ...".
 """
 
 
@@ -99,26 +101,26 @@ class Application(click.Group):
             # Click types its two modes apart, and here the outer one is not what is passed on.
             code: Any = super().main(args, prog_name or "shoal", complete_var, False, windows_expand_args, **extra)  # type: ignore[call-overload]
         except click.ClickException as error:
-            error.show()
+            show_error(error)
             sys.exit(error.exit_code)
         except ShoalError as error:
-            Failure(str(error)).show()
-            sys.exit(1)
+            print_error(str(error))
+            sys.exit(FAILED)
         except click.Abort as error:
             unanswered = isinstance(error.__context__, EOFError)
-            click.echo("shoal: no answer to the question" if unanswered else "shoal: interrupted", err=True)
-            sys.exit(1 if unanswered else INTERRUPTED)
+            print_error("no answer to the question" if unanswered else "interrupted")
+            sys.exit(FAILED if unanswered else INTERRUPTED)
         except ModuleNotFoundError as error:
             # A command may import what it needs only when it runs.
             _lacking("this command", error).show()
-            sys.exit(1)
+            sys.exit(FAILED)
         except BrokenPipeError:
             # The reader of a pipe has seen enough (`shoal list | head`); Python would complain again at its own exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(1)
+            sys.exit(FAILED)
         except OSError as error:
-            Failure(f"{error.filename or 'system'}: {error.strerror or error}").show()
-            sys.exit(1)
+            print_error(f"{error.filename or 'system'}: {error.strerror or error}")
+            sys.exit(FAILED)
         # Click returns the code of `ctx.exit`, and what the command returned otherwise.
         sys.exit(code if isinstance(code, int) else 0)
 
@@ -127,7 +129,7 @@ def _lacking(who: str, error: ModuleNotFoundError) -> Failure:
     return Failure(f"{who} needs the package {error.name!r}, which is not installed: pip install 'shoal[cluster]'")
 
 
-@click.group(cls=Application, context_settings=CONTEXT, epilog=EPILOG)
+@click.group(cls=Application, context_settings=HELP_SETTINGS, epilog=EPILOG)
 @click.version_option(package_name="shoal", prog_name="shoal")
 @click.option("--address", help="Server for the command, HOST:PORT.", metavar="HOST:PORT")
 @click.option("--timeout", type=float, help="Seconds that a call may take.", metavar="SECONDS")

@@ -5,10 +5,8 @@ from __future__ import annotations
 import click
 
 from shoal.client import types
-from shoal.client.cli.failure import Failure
-from shoal.client.cli.model_names import whole_name
-from shoal.client.cli.output import print_fields, print_json, print_table
 from shoal.client.cli.session import Session, remote
+from shoal.console import Failure, absolute_model_name, print_fields, print_json, print_table
 
 
 @click.command(
@@ -48,7 +46,13 @@ def create(
 ) -> None:
     """Create the collection NAME."""
     info = session.client.create_collection(
-        name, model=whole_name(model), dimension=dimension, index=index, metric=metric, shards=shards, empty_text=empty_text
+        name,
+        model=absolute_model_name(model),
+        dimension=dimension,
+        index=index,
+        metric=metric,
+        shards=shards,
+        empty_text=empty_text,
     )
     if session.json:
         print_json(info)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from shoal.client.cli.output import print_fields, print_json, print_table
 from shoal.client.cli.session import Session, remote
+from shoal.console import print_fields, print_json, print_table
 
 
 @click.command(

@@ -14,12 +14,10 @@ import numpy as np
 
 from shoal.client import embeddings, types
 from shoal.client._transport.embedding import DEFAULT_BATCH_TEXTS
-from shoal.client.cli.failure import Failure
 from shoal.client.cli.files.vector_file import VectorFile
-from shoal.client.cli.model_names import whole_name
-from shoal.client.cli.output import print_json, shorten
 from shoal.client.cli.session import Session, remote
 from shoal.client.errors import ShoalError
+from shoal.console import Failure, absolute_model_name, print_error, print_json, shorten
 
 SHOWN_NUMBERS = 4
 
@@ -78,7 +76,7 @@ def embed(
     count = failed = tokens = 0
     with ExitStack() as stack:
         file = None if output is None else stack.enter_context(VectorFile(output))
-        for block in _blocks(session, whole_name(model), wanted, options):
+        for block in _blocks(session, absolute_model_name(model), wanted, options):
             if file is not None:
                 file.append(block.vectors)
             if session.json and file is None:
@@ -86,7 +84,7 @@ def embed(
             elif file is None:
                 _print_beginnings(block)
             for place, error in sorted(block.errors.items()):
-                click.echo(f"shoal: text {block.start + place + 1}: {_reason(error)}", err=True)
+                print_error(f"text {block.start + place + 1}: {_reason(error)}")
             count += len(block)
             failed += len(block.errors)
             tokens += int(block.tokens.sum())

@@ -7,8 +7,8 @@ import json
 import click
 
 from shoal.client import types
-from shoal.client.cli.output import print_json, print_table, shorten
 from shoal.client.cli.session import Session, remote
+from shoal.console import print_json, print_table, shorten
 
 
 @click.command(

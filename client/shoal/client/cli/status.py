@@ -7,9 +7,9 @@ import dataclasses
 import click
 
 from shoal.client.cli.collections import print_collection, print_collections
-from shoal.client.cli.output import print_fields, print_json, print_table
 from shoal.client.cli.session import Session, remote
 from shoal.client.processes import ProcessInfo
+from shoal.console import print_fields, print_json, print_table
 
 
 @click.command(short_help="Show how the cluster is.", epilog="\b\nExamples:\n  shoal status\n  shoal status papers --json")

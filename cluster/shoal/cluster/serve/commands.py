@@ -1,6 +1,5 @@
 """What the cluster adds to the command line: `shoal serve`. The cluster itself is local_cluster's."""
 
-import json
 import logging
 import signal
 import sys
@@ -15,11 +14,12 @@ from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
 from shoal.cluster.serve.data_folder import DataFolderError
 from shoal.cluster.settings import SettingsError, read_settings
+from shoal.console import HELP_SETTINGS, Failure, print_json
 
 
 @click.command(
     epilog="Example: shoal serve --data ./shoal-data --listen 127.0.0.1:50051",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=HELP_SETTINGS,
 )
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML); options on the command line win.")
 @click.option("--data", help="Data folder: ledger, secret and vectors.  [default: shoal-data]")
@@ -56,7 +56,7 @@ def serve(
         with told.status("Starting the cluster ..."):
             cluster = LocalCluster(settings)
     except (SettingsError, DataFolderError, LedgerError, ClusterError, ServeError) as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: ended.set())
     try:
@@ -73,8 +73,7 @@ def serve(
 
 def _tell(event: dict[str, str], as_json: bool) -> None:
     if as_json:
-        click.echo(json.dumps(event))
-        sys.stdout.flush()
+        print_json(event)
     elif event["event"] == "ready":
         metrics = f", metrics at http://{event['metrics']}/metrics" if "metrics" in event else ""
         click.echo(f"Shoal serves at {event['address']}, data in {event['data']}{metrics}. Ctrl-C ends it.")

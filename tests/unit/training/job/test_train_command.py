@@ -49,7 +49,7 @@ def trained(corpus: Path, output: Path, *options: object) -> WordTable:
 def failed(done: Result) -> str:
     assert (done.exit_code, done.stdout) == (1, ""), done.output
     lines = done.stderr.splitlines()
-    assert lines and lines[-1].startswith("Error: ")
+    assert lines and lines[-1].startswith("shoal: ")
     return lines[-1]
 
 

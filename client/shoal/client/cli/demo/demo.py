@@ -19,12 +19,11 @@ from shoal.client import samples, types
 from shoal.client._transport.progress import bar
 from shoal.client._transport.retry import RetryPolicy
 from shoal.client.cli.demo import demo_server
-from shoal.client.cli.failure import Failure
-from shoal.client.cli.output import cell, print_json, shorten
 from shoal.client.cli.search import freshness
 from shoal.client.cli.session import json_option
 from shoal.client.client import Client
 from shoal.client.errors import ShoalError
+from shoal.console import Failure, cell, print_json, shorten
 
 COLLECTION = "tldr"
 QUESTIONS = (

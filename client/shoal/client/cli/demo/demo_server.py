@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from shoal.client.cli.failure import Failure
+from shoal.console import Failure
 
 READY_S = 180.0
 STOP_S = 30.0

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from shoal.client.cli.failure import Failure
 from shoal.client.types import CollectionInfo, Document, Embedding
+from shoal.console import Failure
 
 FORMAT = 1
 ROWS_AT_ONCE = 1024
@@ -89,10 +89,10 @@ class EncodedFolder:
             except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
                 raise Failure(f"{self.root}/{name}: cannot be read after row {row}: {_reason(error)}") from error
 
-    def place(self, position: int) -> str:
-        """Where a document stands, given its place among all."""
-        number = bisect_right(self._starts, position) - 1
-        return f"{self.root}/{self._names[number]}:{position - self._starts[number] + 1}"
+    def location(self, index: int) -> str:
+        """File and row, from 1, of a document, given its index among all documents."""
+        part = bisect_right(self._starts, index) - 1
+        return f"{self.root}/{self._names[part]}:{index - self._starts[part] + 1}"
 
     def _json(self, name: str) -> dict[str, Any]:
         try:

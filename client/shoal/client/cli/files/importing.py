@@ -8,12 +8,9 @@ import click
 
 from shoal.client import types
 from shoal.client._transport.progress import bar
-from shoal.client.cli.failure import Failure
 from shoal.client.cli.files.encoded import EncodedFolder
-from shoal.client.cli.output import cell, print_json
 from shoal.client.cli.session import Session, remote
-
-REPORTED_ROWS = 20
+from shoal.console import BadRowReport, Failure, cell, print_json
 
 
 @click.command(
@@ -32,20 +29,15 @@ def import_(session: Session, name: str, directory: str, batch: int | None, wait
     NAME has already is left as it is, so it may be run again."""
     folder = EncodedFolder(directory)
     folder.check_model(session.client.get_collection(name))
-    bad_rows = 0
+    bad_rows = BadRowReport()
     started_at_s = time.monotonic()
     with bar(f"importing to {name}", folder.rows) as advance:
 
         def tell(progress: types.UploadProgress) -> None:
-            nonlocal bad_rows
             advance(progress.acknowledged)
             for refusal in progress.latest_refusals:
-                bad_rows += 1
-                if bad_rows <= REPORTED_ROWS:
-                    reason = cell(f"document {refusal.id!r}: {refusal.error}")
-                    click.echo(f"{folder.place(refusal.position)}: {reason}", err=True)
-                elif bad_rows == REPORTED_ROWS + 1:
-                    click.echo("further bad rows are counted, not shown", err=True)
+                reason = cell(f"document {refusal.id!r}: {refusal.error}")
+                bad_rows.add(f"{folder.location(refusal.position)}: {reason}")
 
         size = batch or session.client.describe().limits.documents_per_write
         summary = session.client.upsert_many(name, folder.documents(), batch_size=size, progress=tell, wait=wait)
@@ -57,7 +49,7 @@ def import_(session: Session, name: str, directory: str, batch: int | None, wait
                 "collection": name,
                 "written": written,
                 "changed": summary.changed,
-                "bad_rows": bad_rows,
+                "bad_rows": bad_rows.count,
                 "token": summary.token,
                 "seconds": round(seconds, 3),
             }
@@ -65,5 +57,5 @@ def import_(session: Session, name: str, directory: str, batch: int | None, wait
     else:
         pace = f"{written / seconds:.0f} rows/s" if seconds else ""
         click.echo(f"{written} documents in {name}, {summary.changed} of them new or changed; {seconds:.1f} s, {pace}")
-    if bad_rows:
-        raise Failure(f"{bad_rows} rows were not imported to {name}")
+    if bad_rows.count:
+        raise Failure(f"{bad_rows.count} rows were not imported to {name}")

@@ -11,12 +11,9 @@ import click
 
 from shoal.client import types
 from shoal.client._transport.progress import bar
-from shoal.client.cli.failure import Failure
-from shoal.client.cli.output import cell, print_json
 from shoal.client.cli.session import Session, remote
+from shoal.console import BadRowReport, Failure, cell, print_json
 from shoal.records import BadRecord, BadRow, Fields, InputError, InputFile, find_inputs, first_row, read_file
-
-REPORTED_ROWS = 20
 
 
 class _Source:
@@ -42,7 +39,7 @@ class _Source:
             raise Failure(str(error)) from error
         self._file_of = array("L")
         self._line_of = array("Q")
-        self.bad_rows = 0
+        self.bad_rows = BadRowReport()
 
     def __iter__(self) -> Iterator[types.Document]:
         for index, file in enumerate(self._files):
@@ -68,11 +65,7 @@ class _Source:
         self._report(index, line, f"document {refusal.id!r}: {refusal.error}")
 
     def _report(self, index: int, line: int, reason: str) -> None:
-        self.bad_rows += 1
-        if self.bad_rows <= REPORTED_ROWS:
-            click.echo(f"{self._shown[index]}:{line}: {cell(reason)}", err=True)
-        elif self.bad_rows == REPORTED_ROWS + 1:
-            click.echo("further bad rows are counted, not shown", err=True)
+        self.bad_rows.add(f"{self._shown[index]}:{line}: {cell(reason)}")
 
 
 @click.command(
@@ -125,12 +118,12 @@ def add(
                 "collection": name,
                 "written": written,
                 "changed": summary.changed,
-                "bad_rows": source.bad_rows,
+                "bad_rows": source.bad_rows.count,
                 "token": summary.token,
                 "seconds": round(seconds, 3),
             }
         )
     else:
         click.echo(f"{written} documents in {name}, {summary.changed} of them new or changed; {seconds:.1f} s")
-    if source.bad_rows:
-        raise Failure(f"{source.bad_rows} rows were not added to {name}")
+    if source.bad_rows.count:
+        raise Failure(f"{source.bad_rows.count} rows were not added to {name}")

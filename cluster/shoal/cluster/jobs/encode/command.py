@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import signal
-import sys
 import time
 from typing import Any
 
@@ -13,8 +11,8 @@ import click
 
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
+from shoal.console import HELP_SETTINGS, BadRowReport, Failure, print_event
 
-REPORTED_ROWS = 20
 TOLD_EVERY_S = 5.0
 
 
@@ -23,7 +21,7 @@ TOLD_EVERY_S = 5.0
     "  shoal encode s3://bucket/papers --text-field abstract --keep year --model all-MiniLM-L6-v2 --output s3://bucket/out\n"
     "  ray job submit -- shoal encode /data/wiki --model all-MiniLM-L6-v2 --output /data/wiki-vectors\n\n"
     "Run it again after an interruption: it goes on where it stopped. `shoal import` brings the output into a collection.",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    context_settings=HELP_SETTINGS,
 )
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("--model", required=True, help="Hub name, local folder, short name or hashing[:DIMENSION].")
@@ -110,13 +108,13 @@ def encode(
         with told:
             summary = run_job(inputs, output, settings, Replicas(replicas or 0, threads or 0, gpus), overwrite, listeners)
     except JobError as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
     except KeyboardInterrupt:
         click.echo(f"stopped; what is finished stays in {output}: run the same command to go on", err=True)
         raise
     told.done(summary)
     if summary.bad_rows:
-        raise click.ClickException(f"{summary.bad_rows} rows were not encoded; {output}/*.errors.jsonl tells why")
+        raise Failure(f"{summary.bad_rows} rows were not encoded; {output}/*.errors.jsonl tells why")
 
 
 def _interrupt() -> None:
@@ -133,7 +131,7 @@ class _Narrator:
         self._output = output
         self._as_json = as_json
         self._told_at_s = -TOLD_EVERY_S
-        self._bad_rows = 0
+        self._bad_rows = BadRowReport()
         console = Console(stderr=True)
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[pace]}"))
         self._drawn = Progress(*columns, console=console, transient=True, disable=not console.is_terminal or as_json)
@@ -160,11 +158,7 @@ class _Narrator:
     def advanced(self, figures: Any, report: Any) -> None:
         """A part is finished."""
         for line in report.told:
-            self._bad_rows += 1
-            if self._bad_rows <= REPORTED_ROWS:
-                click.echo("".join(char for char in line if char.isprintable()), err=True)
-            elif self._bad_rows == REPORTED_ROWS + 1:
-                click.echo("further bad rows are counted, not shown", err=True)
+            self._bad_rows.add(line)
         self._show(figures)
         now_s = time.monotonic()
         if now_s - self._told_at_s >= TOLD_EVERY_S:
@@ -188,12 +182,7 @@ class _Narrator:
         self._drawn.update(self._task, completed=figures.share, pace=f"{figures.rows} rows  {_pace(figures)}")
 
     def _event(self, event: str, values: Any, **more: object) -> None:
-        rounded = {
-            name: round(value, 4) if isinstance(value, float) else value
-            for name, value in dataclasses.asdict(values).items()
-        }
-        click.echo(json.dumps({"event": event, **rounded, **more}))
-        sys.stdout.flush()
+        print_event(event, {**dataclasses.asdict(values), **more}, digits=4)
 
 
 def _pace(figures: Any) -> str:

@@ -9,7 +9,6 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import JobSettings, plan_job
@@ -20,8 +19,9 @@ from shoal.cluster.jobs.encode.pipeline import Replicas, Work, describe_model, p
 from shoal.cluster.jobs.encode.progress import Figures, Progress
 from shoal.cluster.jobs.encode.reading import check_first_row
 from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
+from shoal.console import absolute_model_name
 from shoal.records import InputError, find_inputs
-from shoal.workers.encoding.loading.sources import FileSpec, FolderSpec, parse_spec, split_precision
+from shoal.workers.encoding.loading.sources import parse_spec, split_precision
 from shoal.workers.encoding.model import ModelError
 
 _OF_THIS_RUN = ("rows_here", "seconds")
@@ -54,16 +54,14 @@ class Listeners:
     """A part is finished."""
 
 
-def whole_name(model: str) -> str:
-    """The model by a name that means the same in any folder; raises JobError when it can name none."""
+def checked_model_name(model: str) -> str:
+    """The model by a name that means the same in any folder; raises JobError when it can name no model."""
     try:
         name, _ = split_precision(model)
-        spec = parse_spec(name)
+        parse_spec(name)
     except ModelError as error:
         raise JobError(str(error)) from error
-    if isinstance(spec, FolderSpec | FileSpec):
-        return str(Path(name).expanduser().absolute()) + model[len(name) :]
-    return model
+    return absolute_model_name(model)
 
 
 def run_job(
@@ -71,7 +69,7 @@ def run_job(
 ) -> Summary:
     """Does what is left of a job. Raises JobError; what was committed stays, and another run goes on from there."""
     # Tasks and actors run in folders of their own.
-    settings = dataclasses.replace(settings, model=whole_name(settings.model))
+    settings = dataclasses.replace(settings, model=checked_model_name(settings.model))
     output = output if "://" in output else os.path.abspath(output)
     tell.starting("looking at the input")
     try:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from shoal.console import HELP_SETTINGS, Failure, print_json, print_table
 from shoal.workers.runtime.cores import available_cores
 
 if TYPE_CHECKING:
     from shoal.workers.evaluation import QuestionScore, WordCandidates
 
 RESTRICTED = 30_000
-_PIPE_COLUMNS = 400
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _MODELS = (
     "\n\nMODEL is a file of word vectors (word2vec text or binary, GloVe, .vec, .npy), the output of `shoal train word2vec`,"
     " or any embedding model: a hub name, a folder, hashing[:DIMENSION]. Such a model has no words of its own: it embeds"
@@ -30,13 +28,13 @@ _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON 
 _match_case = click.option("--match-case", is_flag=True, help="Tell words apart that differ in case alone.")
 
 
-@click.group(name="eval", context_settings=_CONTEXT, no_args_is_help=True)
+@click.group(name="eval", context_settings=HELP_SETTINGS, no_args_is_help=True)
 def evaluate() -> None:
     """Score word vectors and embedding models."""
 
 
 @evaluate.command(
-    context_settings=_CONTEXT,
+    context_settings=HELP_SETTINGS,
     short_help="Answer questions such as 'Athens is to Greece as Oslo is to what?'.",
     epilog="\b\nExamples:\n  shoal eval analogy ./vectors questions-words.txt\n"
     "  shoal eval analogy glove.6B.300d.txt questions-words.txt --restrict 0 --json\n"
@@ -82,18 +80,19 @@ def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, matc
             for one in scores.sections
         ]
         values = {"model": model, "file": str(file), "candidates": len(candidates), "sections": parts}
-        _print_json(values | {name: _stats(score) for name, score in sums.items()})
+        print_json(values | {name: _stats(score) for name, score in sums.items()})
         return
     rows = [_row(one.name, one.score) for one in scores.sections]
-    _print_table(
+    print_table(
         ["section", "accuracy", "right", "answered", "asked", "coverage"],
         [*rows, None, *(_row(name, score) for name, score in sums.items())],
+        text_columns=1,
     )
     click.echo(f"The answers were chosen from {len(candidates)} words.")
 
 
 @evaluate.command(
-    context_settings=_CONTEXT,
+    context_settings=HELP_SETTINGS,
     short_help="Compare cosines of words with how alike people found them.",
     epilog="\b\nExamples:\n  shoal eval similarity ./vectors wordsim353.tsv men-3000.tsv\n"
     "  shoal eval similarity all-MiniLM-L6-v2 wordsim353.tsv --json" + _MODELS,
@@ -120,17 +119,17 @@ def similarity(model: str, files: tuple[Path, ...], match_case: bool, as_json: b
             {"file": str(file)} | asdict(score) | {"coverage": score.coverage}
             for file, score in zip(files, scores, strict=True)
         ]
-        _print_json({"model": model, "files": values})
+        print_json({"model": model, "files": values})
         return
     rows = [
         [file.name, _decimals(score.spearman), str(score.answered), str(score.asked), f"{score.coverage:.1%}"]
         for file, score in zip(files, scores, strict=True)
     ]
-    _print_table(["file", "Spearman", "answered", "asked", "coverage"], rows)
+    print_table(["file", "Spearman", "answered", "asked", "coverage"], rows, text_columns=1)
 
 
 @click.command(
-    context_settings=_CONTEXT,
+    context_settings=HELP_SETTINGS,
     short_help="Print the words that are most like others.",
     epilog="\b\nExamples:\n  shoal similar ./vectors lighthouse -n 5\n"
     "  shoal similar glove.6B.300d.txt --positive king --positive woman --negative man\n"
@@ -174,9 +173,9 @@ def similar(
             candidates = _listed(model, vocabulary, restrict, [*added, *negative])
         found = nearest_words(candidates, added, negative, count)
     if as_json:
-        _print_json({"model": model, "positive": added, "negative": list(negative), "words": [asdict(one) for one in found]})
+        print_json({"model": model, "positive": added, "negative": list(negative), "words": [asdict(one) for one in found]})
         return
-    _print_table(["word", "cosine"], [[one.word, _decimals(one.cosine)] for one in found])
+    print_table(["word", "cosine"], [[one.word, _decimals(one.cosine)] for one in found], text_columns=1)
 
 
 def _candidates(model: str, restrict: int, words: Iterable[str] | None) -> WordCandidates:
@@ -215,7 +214,7 @@ def _failures() -> Iterator[None]:
     try:
         yield
     except (EvaluationError, ModelError) as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
 
 
 def _stats(score: QuestionScore) -> dict[str, Any]:
@@ -229,24 +228,3 @@ def _row(name: str, score: QuestionScore) -> list[str]:
 
 def _decimals(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str] | None]) -> None:
-    """A table on stdout, the first column of text and the others of numbers; None is a line between rows."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(header_style="bold", box=None, pad_edge=False)
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", overflow="fold")
-    for row in rows:
-        # A file's names and words are text, not markup, and must not steer the reader's terminal.
-        table.add_row(*("".join(char for char in cell if char.isprintable()) for cell in row or [""] * len(columns)))
-    console = Console(markup=False, highlight=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PIPE_COLUMNS
-    console.print(table)

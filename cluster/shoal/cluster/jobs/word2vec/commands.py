@@ -12,6 +12,7 @@ import click
 
 from shoal.cluster.jobs.word2vec.training_report import TrainingReport
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
+from shoal.console import HELP_SETTINGS, Failure
 from shoal.workers.training.word2vec import CBOW_LEARNING_RATE, LEARNING_RATE, TrainingError, Word2VecSettings
 
 # As the libraries have them, which take a second to import; a test compares.
@@ -21,11 +22,10 @@ SCHEMES = ("contraction", "adasum", "norm-ratio", "mean")
 DEVICES = ("cpu", "cuda", "auto")
 SCHEME, ROUND_WORDS, CHECKPOINT_EVERY_S = "contraction", 0, 60.0
 
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 _OF_SETTINGS = Word2VecSettings()
 
 
-@click.group(context_settings=_CONTEXT, no_args_is_help=True)
+@click.group(context_settings=HELP_SETTINGS, no_args_is_help=True)
 def train() -> None:
     """Train word vectors on your own text."""
 
@@ -45,7 +45,7 @@ def _setting(name: str, told: str, **attributes: Any) -> Any:
     "\b\n  shoal similar vectors lighthouse\n  shoal eval analogy vectors questions-words.txt\n"
     "  shoal create NAME --model ./vectors",
     short_help="Train Word2Vec: skip-gram or CBOW with negative sampling.",
-    context_settings=_CONTEXT,
+    context_settings=HELP_SETTINGS,
 )
 @click.argument("corpus", metavar="CORPUS...", nargs=-1, required=True)
 @click.option("--output", type=click.Path(path_type=Path), required=True, metavar="PATH", help="Folder or file to write.")
@@ -177,7 +177,7 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
                 options["checkpoint_every"],
             )
     except TrainingError as error:
-        raise click.ClickException(str(error)) from error
+        raise Failure(str(error)) from error
     except KeyboardInterrupt:
         rest = " without --overwrite" if options["overwrite"] else ""
         click.echo(f"stopped; run the same command{rest} to go on from {output}.training", err=True)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
+
+from shoal.console import print_event
 
 if TYPE_CHECKING:
     from shoal.workers.training.word2vec import EncodedCorpus, TrainingStats, TrainingSummary
@@ -41,28 +41,28 @@ class TrainingReport:
         """What is being done."""
         self._drawn.update(self._task, description=what, completed=0.0, pace="")
         if self._as_json:
-            _event("phase", {"phase": what})
+            print_event("phase", {"phase": what})
 
     def scanned(self, parts: int, of: int) -> None:
         """So many parts of the corpus are read."""
         self._drawn.update(self._task, completed=parts / of)
         if self._due(parts == of):
             if self._as_json:
-                _event("reading", {"parts": parts, "of": of})
+                print_event("reading", {"parts": parts, "of": of})
             elif self._drawn.disable:
                 click.echo(f"{parts / of:4.0%}  of the corpus is read", err=True)
 
     def placed(self, device: str, reason: str) -> None:
         """The device was chosen."""
         if self._as_json:
-            _event("device", {"device": device, "reason": reason})
+            print_event("device", {"device": device, "reason": reason})
         else:
             self._say(f"trains on {device}: {reason}")
 
     def crowded(self, words: int, worthwhile: int) -> None:
         """There are more workers than so many words are worth."""
         if self._as_json:
-            _event("crowded", {"words": words, "worthwhile_workers": worthwhile})
+            print_event("crowded", {"words": words, "worthwhile_workers": worthwhile})
         else:
             told = "1 worker keeps" if worthwhile == 1 else f"up to {worthwhile} workers keep"
             self._say(f"{words:,} words in all epochs are too few for this many workers: {told} the quality of one")
@@ -72,7 +72,9 @@ class TrainingReport:
         vocabulary = len(corpus.vocabulary.words)
         self._told_at_s = float("-inf")
         if self._as_json:
-            _event("started", {"vocabulary": vocabulary, "corpus_words": corpus.words, "trained_before": trained_before})
+            print_event(
+                "started", {"vocabulary": vocabulary, "corpus_words": corpus.words, "trained_before": trained_before}
+            )
             return
         self._say(f"{vocabulary:,} words have vectors; the corpus has them {corpus.words:,} times")
         if trained_before:
@@ -84,7 +86,7 @@ class TrainingReport:
         self._drawn.update(self._task, completed=stats.share, pace=_pace(stats), refresh=due)
         if due:
             if self._as_json:
-                _event("progress", dataclasses.asdict(stats))
+                print_event("progress", dataclasses.asdict(stats))
             elif self._drawn.disable:
                 click.echo(f"{stats.share:4.0%}  {_pace(stats)}", err=True)
 
@@ -97,7 +99,7 @@ class TrainingReport:
             values |= {"replaced": summary.corpus.replaced if summary.corpus else 0} | dataclasses.asdict(totals)
             for name in ("words_per_s", "words_per_s_per_learner", "merge_share", "bytes_per_merge"):
                 values[name] = getattr(totals, name)
-            _event("finished", values | {"output": self._output})
+            print_event("finished", values | {"output": self._output})
             return
         if summary.corpus and summary.corpus.replaced:
             self._say(f"{summary.corpus.replaced:,} characters of the corpus were no UTF-8 and are U+FFFD")
@@ -126,12 +128,6 @@ class TrainingReport:
             return False
         self._told_at_s = now_s
         return True
-
-
-def _event(event: str, values: dict[str, Any]) -> None:
-    rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
-    click.echo(json.dumps({"event": event, **rounded}))
-    sys.stdout.flush()
 
 
 def _pace(stats: TrainingStats) -> str:

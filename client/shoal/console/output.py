@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+HELP_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 # Wide enough that no cell is cut when the output goes to a file or a pipe.
 PIPE_COLUMNS = 400
 
@@ -19,6 +20,12 @@ PIPE_COLUMNS = 400
 def print_json(value: object) -> None:
     """One JSON value on stdout, with dataclasses as objects and times in ISO 8601."""
     click.echo(json.dumps(plain(value), ensure_ascii=False))
+
+
+def print_event(event: str, values: Mapping[str, object], digits: int = 6) -> None:
+    """One JSON line on stdout for a program that follows a long command. Floats are rounded to `digits` decimals."""
+    rounded = {name: round(value, digits) if isinstance(value, float) else value for name, value in values.items()}
+    click.echo(json.dumps(plain({"event": event, **rounded})))
 
 
 def plain(value: Any) -> Any:
@@ -38,15 +45,23 @@ def plain(value: Any) -> Any:
     return value
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
-    """A table on stdout; numbers stand to the right."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for place, column in enumerate(columns):
-        numbers = bool(rows) and all(isinstance(row[place], int | float) for row in rows)
-        table.add_column(column, justify="right" if numbers else "left", overflow="fold")
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object] | None], text_columns: int | None = None) -> None:
+    """A table on stdout; None is an empty line between rows.
+
+    The first `text_columns` columns are aligned to the left, the others to the right. None: columns of numbers alone are
+    aligned to the right.
+    """
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    filled = [row for row in rows if row is not None]
+    for index, column in enumerate(columns):
+        if text_columns is not None:
+            right = index >= text_columns
+        else:
+            right = bool(filled) and all(isinstance(row[index], int | float) for row in filled)
+        table.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell(value) for value in row))
-    console().print(table)
+        table.add_row(*(cell(value) for value in row or [""] * len(columns)))
+    _console().print(table)
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
@@ -56,10 +71,10 @@ def print_fields(fields: Mapping[str, object]) -> None:
     table.add_column(overflow="fold")
     for name, value in fields.items():
         table.add_row(name, cell(value))
-    console().print(table)
+    _console().print(table)
 
 
-def console() -> Console:
+def _console() -> Console:
     """Stdout as it is now; documents' brackets and colons are text, not markup."""
     drawn = Console(markup=False, highlight=False, emoji=False)
     if not drawn.is_terminal:
@@ -68,7 +83,7 @@ def console() -> Console:
 
 
 def cell(value: object) -> str:
-    """A value in one line. Control characters are dropped: a document must not steer the reader's terminal."""
+    """A value in one line. Control characters are dropped: a document must not control the reader's terminal."""
     if value is None:
         return "-"
     if isinstance(value, bool):
