@@ -71,6 +71,18 @@ def test_no_two_test_files_share_a_name() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_package_fixtures_are_in_packages() -> None:
+    # Elsewhere pytest keeps them until the end of the session.
+    found = {shown(path) for path in python_files("tests") if _has_package_fixture(parsed(path))}
+    assert found == {"tests/integration/ray_cluster/conftest.py"}
+    assert [path for path in found if not (ROOT / path).with_name("__init__.py").exists()] == []
+
+
+def _has_package_fixture(tree: ast.Module) -> bool:
+    keywords = (node for node in ast.walk(tree) if isinstance(node, ast.keyword))
+    return any(node.arg == "scope" and ast.unparse(node.value) == "'package'" for node in keywords)
+
+
 def public_names(tree: ast.Module) -> Iterator[str]:
     """Functions, classes and constants at the top level."""
     for node in tree.body:

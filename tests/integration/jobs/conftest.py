@@ -1,29 +1,18 @@
-"""A Ray cluster that runs already, and a corpus of which a job has enough to do for something to happen in the middle."""
+"""A corpus that keeps a job busy long enough to be disturbed in the middle."""
 
 from __future__ import annotations
 
 import gzip
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from support.encode_process import encode
-from support.ray_head import RayHead
 
 MODEL = "hashing:4096"
 PART_ROWS = 25
-
-
-@pytest.fixture(scope="package")
-def head() -> Iterator[RayHead]:
-    running = RayHead()
-    try:
-        yield running
-    finally:
-        running.close()
 
 
 @pytest.fixture(scope="module")
