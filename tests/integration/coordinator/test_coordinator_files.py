@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from shoal.cluster.coordinator import core
+from shoal.cluster.coordinator import garbage
 from shoal.cluster.coordinator.shards import replicas
+from shoal.cluster.decisions.garbage import Sweep
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.workers.indexing.files import sealing
 from support.coordinator.world import Gate, World, with_index
@@ -46,14 +47,14 @@ def test_a_segment_that_comes_after_the_drop_is_cleared_away(world: World, monke
     world.settles(SHOWN)
     (host,) = world.fleet.hosts()
     gate = Gate(monkeypatch, host, "stage")
-    collect, rounds = core.collect_garbage, threading.Semaphore(1)
+    collect, rounds = garbage.collect_garbage, threading.Semaphore(1)
 
     def collects(*args: Any) -> list[str]:
         # The first time at once, then only when the file is there.
         assert rounds.acquire(blocking=False) or gate.passed.wait(20)
         return collect(*args)
 
-    monkeypatch.setattr(core, "collect_garbage", collects)
+    monkeypatch.setattr(garbage, "collect_garbage", collects)
     world.write({"d00": "edited"})
     drop_while_held(world, gate)
 
@@ -66,8 +67,10 @@ def test_a_file_that_waits_long_for_its_commit_is_kept(world: World, monkeypatch
     world.write(TEXTS)
     gate.wait()
     life = world.now
-    # As when another shard of the collection has been sealed.
-    asyncio.run_coroutine_threadsafe(life.core._tidy(world.cut().generation.id), life.server.loop).result(10)
+    # As when another shard of the collection has been sealed: the file is older than the grace by then.
+    threading.Event().wait(1.0)
+    sweep = life.core._garbage.sweep(Sweep(world.cut().generation.id, 1.0))
+    asyncio.run_coroutine_threadsafe(sweep, life.server.loop).result(10)
     gate.open()
     world.settles(SHOWN)
     eventually(lambda: world.routing().shards[0].stats.sealed_rows > 0)

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar
 
-from shoal.cluster.clock import wall_clock_ms, wall_clock_s
+from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.broadcast import RoutingBoard
 from shoal.cluster.coordinator.embedding.embedder import EmbeddingPolicy, GenerationEmbedder
 from shoal.cluster.coordinator.embedding.encoder_calls import EncoderCalls
@@ -21,6 +21,7 @@ from shoal.cluster.coordinator.fleet.fleet import Fleet, Member
 from shoal.cluster.coordinator.fleet.pools import RESIZE_EVERY_S, EncoderPools
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
 from shoal.cluster.coordinator.fleet.supervision import Supervisor
+from shoal.cluster.coordinator.garbage import GarbageCollector
 from shoal.cluster.coordinator.ledger_access import LedgerAccess
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.settings import CoordinatorSettings
@@ -44,7 +45,7 @@ from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.rpc.gathering import Gathering
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import status_pb2
-from shoal.workers.indexing import Storage, collect_garbage
+from shoal.workers.indexing import Storage
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,9 @@ class Coordinator:
         replicas = ReplicaCalls(self._supervisor, self._calls, self.epoch)
         policy = SealPolicy(serve.index.seal_delta_rows, serve.index.seal_segments, serve.index.seal_dead_share)
         self._keeper = ShardKeeper(records, replicas, self._fleet, policy, self)
+        self._garbage = GarbageCollector(
+            self._storage, ledger, self._keeper, self._embedders.__contains__, serve.index.file_grace_s
+        )
         self._pools = EncoderPools(serve.encoder, self._supervisor, self._fleet, self)
         turns = EncoderTurns(self._supervisor.changes)
         self._encoders = EncoderCalls(self._supervisor, self._calls, turns, self._pools.count_refusal)
@@ -100,7 +104,7 @@ class Coordinator:
         self._spawn(PlacementLoop(self._keeper, records, self._supervisor).run())
         self._spawn(self._keep_lease())
         self._spawn(self._keep_pools())
-        self._spawn(self._tidy_leftovers())
+        self._spawn(self._garbage.find_leftovers())
         self._publish()
         log.info("coordinator of epoch %d at %s", self.epoch, address)
 
@@ -112,6 +116,7 @@ class Coordinator:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self.epoch:
             await self._keeper.stop()
+            await self._garbage.close()
             await self._pools.close()
             await self._supervisor.close()
             await self._threads.write(release_lease, self._engine, self.epoch)
@@ -202,7 +207,7 @@ class Coordinator:
                 embedder[1].cancel()
                 await asyncio.gather(embedder[1], return_exceptions=True)
             await self._keeper.close(generation)
-            self._spawn(self._clear_away(generation))
+            self._garbage.generation_dropped(generation)
         self._publish()
         return dropped.documents
 
@@ -300,7 +305,7 @@ class Coordinator:
 
     def files_replaced(self, generation: GenerationRecord) -> None:
         """Clears away the generation's files that the ledger no longer names."""
-        self._spawn(self._tidy(generation.id, gone=generation.id not in self._embedders))
+        self._garbage.files_replaced(generation.id)
 
     def documents_damaged(self, generation: int) -> None:
         """Embeds the generation's damaged documents again."""
@@ -329,41 +334,6 @@ class Coordinator:
         message.pools.extend(self._pools.shown())
         self.board.publish(message)
         self._supervisor.changes.announce()
-
-    async def _tidy(self, generation: int, gone: bool = False) -> None:
-        """Removes files that the ledger does not name, once nobody can be reading them any more."""
-        grace_s = self._settings.serve.index.file_grace_s
-        await asyncio.sleep(0 if gone else grace_s)
-        # These may have waited for long. Asked before the ledger: what is committed meanwhile is one of them.
-        named = {path for shard in self._keeper.of(generation) for path in (shard.staged, shard.merged)}
-        for shard in self._keeper.of(generation):
-            manifest = await self._threads.read(self._progress.manifest, generation, shard.number)
-            named.update(segment.path for segment in manifest.segments)
-            named.update([manifest.sealed.path] if manifest.sealed else [])
-        try:
-            least_age_s = 0.0 if gone else grace_s
-            await asyncio.to_thread(collect_garbage, self._storage, generation, named, wall_clock_s(), least_age_s)
-        except OSError as error:
-            log.warning("files of generation %d could not be cleared away: %s", generation, error)
-
-    async def _clear_away(self, generation: int) -> None:
-        """Removes all files of a dropped generation: at once, and those that a worker was just writing after the grace."""
-        await self._tidy(generation, gone=True)
-        await asyncio.sleep(self._settings.serve.index.file_grace_s)
-        await self._tidy(generation, gone=True)
-
-    async def _tidy_leftovers(self) -> None:
-        """Clears away what earlier coordinators left when they ended: files staged or replaced, collections dropped."""
-        try:
-            found = await asyncio.to_thread(self._storage.folders)
-        except OSError as error:
-            log.warning("the storage could not be looked through: %s", error)
-            return
-        for name in found:
-            # Whatever else lies under the root is somebody else's.
-            if name.isdigit():
-                # Asked after the listing: whatever had a folder by then and lives is in care here.
-                await self._tidy(int(name), gone=int(name) not in self._embedders)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
