@@ -1,7 +1,7 @@
 """Reads records from users' files, for every command that takes some. Does not depend on the rest of Shoal.
 
-`find` names the files of folders and patterns, `rows` reads their rows, and `mapping` turns a row into a record: an id, a
-text and a payload. A row that cannot be read, or has no record in it, is refused with its line and the reason, and the
+`find` names the files of folders and patterns, `reading` reads their rows, and `mapping` turns a row into a record: an id,
+a text and a payload. A row that cannot be read, or has no record in it, is refused with its line and the reason, and the
 next one follows.
 """
 
@@ -9,7 +9,9 @@ from shoal.records.errors import InputError
 from shoal.records.find import InputFile, find_inputs, open_input
 from shoal.records.formats import suffix_of
 from shoal.records.mapping import USUAL_FIELDS, BadRecord, Fields, Record
-from shoal.records.rows import BadRow, Row, first_row, parquet_rows, read_file, read_rows
+from shoal.records.parquet import parquet_row_count
+from shoal.records.reading import first_row_fault, read_file, read_rows
+from shoal.records.rows import BadRow, Row
 
 __all__ = [
     "BadRecord",
@@ -21,9 +23,9 @@ __all__ = [
     "Row",
     "USUAL_FIELDS",
     "find_inputs",
-    "first_row",
+    "first_row_fault",
     "open_input",
-    "parquet_rows",
+    "parquet_row_count",
     "read_file",
     "read_rows",
     "suffix_of",

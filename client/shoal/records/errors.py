@@ -1,4 +1,4 @@
-"""The error of this package, and errors of others in one line."""
+"""The errors of this package, and errors of others in one line."""
 
 from __future__ import annotations
 
@@ -8,6 +8,15 @@ from typing import Any, cast
 
 class InputError(Exception):
     """An input cannot be found or read. The message is one line that names it."""
+
+
+class Damaged(Exception):
+    """The rest of a file cannot be read; what came before is good. The message says why, without naming the file."""
+
+    def __init__(self, reason: str, complete: bool = False) -> None:
+        super().__init__(reason)
+        self.complete = complete
+        """True when the content before the damage ended as it should, so that its last line is a whole one."""
 
 
 def one_line(error: BaseException) -> str:

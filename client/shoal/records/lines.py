@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Protocol
+
+from shoal.records.errors import Damaged
 
 CHUNK_BYTES = 1 << 16
 
@@ -14,15 +16,32 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def lines_of(stream: Readable, limit: int) -> Iterator[bytes | None]:
+def chunks_of(stream: Readable) -> Iterator[bytes]:
+    """The bytes of a stream as they come."""
+    while chunk := stream.read(CHUNK_BYTES):
+        yield chunk
+
+
+def lines_of(chunks: Iterable[bytes], limit: int) -> Iterator[bytes | None]:
     r"""Lines with their ends (b"\n"), the last one as it is; None in place of a line of more than `limit` bytes.
 
-    Holds at most `limit` bytes and a chunk.
+    Holds at most `limit` bytes and a chunk. Where `chunks` raises Damaged, so does this; a line that the damage cut is
+    dropped.
     """
     pieces: list[bytes] = []
     held = 0
     skipping = False
-    while chunk := stream.read(CHUNK_BYTES):
+    damage: Damaged | None = None
+    source = iter(chunks)
+    while True:
+        try:
+            chunk = next(source, None)
+        except Damaged as error:
+            if not error.complete:
+                raise
+            chunk, damage = None, error
+        if chunk is None:
+            break
         *whole, rest = chunk.split(b"\n")
         for line in whole:
             if not skipping and held + len(line) <= limit:
@@ -39,3 +58,5 @@ def lines_of(stream: Readable, limit: int) -> Iterator[bytes | None]:
         yield None
     elif pieces:
         yield b"".join(pieces)
+    if damage is not None:
+        raise damage

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from shoal.records.payloads import BadPayload, is_unicode, json_payload
+
 ID_FIELDS = ("id", "_id", "path")
 TEXT_FIELDS = ("text", "content", "body")
 TITLE_FIELD = "title"
@@ -13,13 +15,15 @@ TITLE_FIELD = "title"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a row holds. Id and text are valid Unicode."""
+    """What a row holds. Id and text are valid Unicode, the payload is in terms of JSON."""
 
     id: str
     text: str
     payload: dict[str, Any] = field(default_factory=dict)
     vector: list[Any] | None = None
     """The values of the vector field, unchecked; None where no such field was asked for."""
+    nulls: tuple[str, ...] = ()
+    """Fields of the payload in which NaN or an infinity became null."""
 
 
 class BadRecord(ValueError):
@@ -73,19 +77,23 @@ class Fields:
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
             raise BadRecord("", f"field {id_field!r} is not a valid id: {value!r:.40}")
         record_id = str(value)
-        if not _is_unicode(record_id):
+        if not is_unicode(record_id):
             raise BadRecord("", f"field {id_field!r} is not valid Unicode")
         text_fields = self.text or self._usual_text_fields(values)
         for name in text_fields:
             if not isinstance(values.get(name), str | None):
                 raise BadRecord(record_id, f"field {name!r} is not text: {values[name]!r:.40}")
         text = " ".join(values[name] for name in text_fields if values.get(name))
-        if not _is_unicode(text):
+        if not is_unicode(text):
             raise BadRecord(record_id, "the text is not valid Unicode")
         vector = values.get(self.vector) if self.vector else None
         if self.vector and not isinstance(vector, list):
             raise BadRecord(record_id, f"field {self.vector!r} is not a list of numbers: {vector!r:.40}")
-        return Record(record_id, text, self._payload(values, {id_field, self.vector, *text_fields}), vector)
+        try:
+            payload, nulls = json_payload(self._payload(values, {id_field, self.vector, *text_fields}))
+        except BadPayload as error:
+            raise BadRecord(record_id, str(error)) from None
+        return Record(record_id, text, payload, vector, nulls)
 
     def _payload(self, values: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
         if self.keep is None:
@@ -100,11 +108,3 @@ class Fields:
 
 
 USUAL_FIELDS = Fields()
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -123,8 +123,8 @@ def test_a_file_that_is_cut_short_ends_in_a_bad_row(shoal: Callable[..., Result]
     path.write_bytes(gzip.compress(b'{"id": "a", "text": "x"}\n')[:-8])
     result = shoal("add", "c", path, write_lines(tmp_path / "b.jsonl", {"id": "b", "text": "y"}))
     assert result.exit_code == 1
-    assert f"{path}:1: the file is damaged or cut short from here on" in result.stderr
-    assert sorted(gateway.world.collections["c"].documents) == ["b"]
+    assert f"{path}:2: the file is damaged or cut short from here on" in result.stderr
+    assert sorted(gateway.world.collections["c"].documents) == ["a", "b"]
 
 
 def test_folders_and_patterns_are_read_without_hidden_files(

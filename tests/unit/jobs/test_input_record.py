@@ -52,8 +52,8 @@ def test_it_makes_the_same_documents_as_shoal_add(values: dict[str, Any], id_fie
             "a",
             f"the text has {TEXT_BYTES + 1} bytes, the limit is {TEXT_BYTES}",
         ),
-        ({"id": "a", "text": "x", "n": float("nan")}, "a", "the payload is not a JSON object"),
-        ({"id": "a", "text": "x", "n": b"bytes"}, "a", "the payload is not a JSON object"),
+        ({"id": "a", "text": "x", "n": object()}, "a", "field 'n' has no form in JSON: it holds object"),
+        ({"id": "a", "text": "x", "n": ["\udcff"]}, "a", "field 'n' is not valid Unicode"),
     ],
 )
 def test_what_is_wrong_is_told(values: dict[str, Any], id: str, told: str):

@@ -5,7 +5,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.records.lines import lines_of
+from shoal.records.lines import chunks_of, lines_of
 
 
 class Dripping:
@@ -28,7 +28,7 @@ class Dripping:
 def test_lines_come_out_whole_however_they_arrive(lines: list[bytes], ended: bool, sizes: list[int], limit: int):
     data = b"\n".join(lines) + (b"\n" if ended and lines else b"")
     expected = [line if len(line.rstrip(b"\n")) <= limit else None for line in io.BytesIO(data)]
-    assert list(lines_of(Dripping(data, sizes), limit)) == expected
+    assert list(lines_of(chunks_of(Dripping(data, sizes)), limit)) == expected
 
 
 def test_a_line_without_end_is_not_kept_in_memory():
@@ -39,4 +39,4 @@ def test_a_line_without_end_is_not_kept_in_memory():
             self.given += 1
             return b"x" * 1000 if self.given < 1000 else b"\nnext"[: size if self.given == 1000 else 0]
 
-    assert list(lines_of(Endless(), 5000)) == [None, b"next"]
+    assert list(lines_of(chunks_of(Endless()), 5000)) == [None, b"next"]

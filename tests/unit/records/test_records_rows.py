@@ -10,8 +10,18 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from shoal.records import BadRow, InputError, Row, find_inputs, first_row, parquet_rows, read_file, suffix_of
-from shoal.records import rows as rows_module
+from shoal.records import (
+    BadRow,
+    Fields,
+    InputError,
+    Row,
+    find_inputs,
+    first_row_fault,
+    parquet_row_count,
+    read_file,
+    reading,
+    suffix_of,
+)
 
 
 def rows(path: Path, columns: set[str] | None = None) -> list[Row | BadRow]:
@@ -28,7 +38,7 @@ def test_json_lines(tmp_path: Path):
 
 
 def test_a_huge_line_is_one_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(rows_module, "LINE_BYTES", 100)
+    monkeypatch.setattr(reading, "LINE_BYTES", 100)
     for name, header in (("a.jsonl", ""), ("a.csv", "id\n")):
         path = tmp_path / name
         first, last = ('{"id": 1}', '{"id": 3}') if name.endswith("l") else ("1", "3")
@@ -58,7 +68,7 @@ def test_tables(tmp_path: Path):
     path.write_bytes(b'\xef\xbb\xbfid,text\n1,"one\nline"\n2\n\n3,"a"b\n4,\xff\n5,five\n')
     found = rows(path)
     assert found[0] == Row(3, {"id": "1", "text": "one\nline"})
-    assert found[1] == BadRow(4, "1 fields, the header has 2")
+    assert found[1] == BadRow(4, "not as many fields as the header has: 1, not 2")
     assert isinstance(found[2], BadRow) and found[2].line == 6 and found[2].reason.startswith("not CSV")
     # Not UTF-8: the mapping refuses it, the next row is fine.
     assert found[3] == Row(7, {"id": "4", "text": "\udcff"}) and found[4] == Row(8, {"id": "5", "text": "five"})
@@ -72,8 +82,8 @@ def test_records_of_the_wrong_length(tmp_path: Path):
     path.write_text('\ufeffid,text\n1,"two\nlines"\n2\n3,a,b\n\n4,ö\n')
     assert rows(path) == [
         Row(3, {"id": "1", "text": "two\nlines"}),
-        BadRow(4, "1 fields, the header has 2"),
-        BadRow(5, "3 fields, the header has 2"),
+        BadRow(4, "not as many fields as the header has: 1, not 2"),
+        BadRow(5, "not as many fields as the header has: 3, not 2"),
         Row(7, {"id": "4", "text": "ö"}),
     ]
 
@@ -109,7 +119,7 @@ def test_parquet_values_in_terms_of_json(tmp_path: Path):
         Row(2, {"id": 2, "text": None, "day": None, "tags": []}),
     ]
     with path.open("rb") as file:
-        assert parquet_rows(file) == 2
+        assert parquet_row_count(file) == 2
     path.write_bytes(b"PAR1 not really")
     [bad] = rows(path)
     assert isinstance(bad, BadRow) and bad.line == 1 and "cannot be read as Parquet" in bad.reason
@@ -146,13 +156,30 @@ def test_a_file_that_is_gone(tmp_path: Path):
         list(read_file(file))
 
 
-def test_the_first_row_is_the_first_that_can_be_read(tmp_path: Path):
+def test_the_first_row_that_can_be_read_shows_what_is_lacking(tmp_path: Path):
     path = tmp_path / "a.jsonl"
-    path.write_text('{\n{"id": 1}\n{"id": 2}\n')
+    path.write_text('{\n{"id": 1}\n{"id": 2, "text": "x"}\n')
     [[file]] = find_inputs([str(path)])
-    assert first_row(file) == Row(2, {"id": 1})
+    told = "no field text, content, body: name one with --text-field; the fields are id"
+    assert first_row_fault(file, Fields()) == told
     path.write_text("{\n")
-    assert first_row(file) is None
+    assert first_row_fault(file, Fields()) == ""
+
+
+def test_a_first_row_is_told_with_all_that_it_has(tmp_path: Path):
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"id": [1], "text": ["x"], "year": [2020]}), path)
+    [[file]] = find_inputs([str(path)])
+    assert first_row_fault(file, Fields(keep=("author",))) == "no field 'author'; the fields are id, text, year"
+
+
+def test_a_wrong_header_is_a_fault_unless_its_columns_are_not_asked_for(tmp_path: Path):
+    path = tmp_path / "a.csv"
+    path.write_text("id,text,note,note\n1,x,a,b\n")
+    [[file]] = find_inputs([str(path)])
+    told = "column 'note' is in the header twice: rename one, so that none of their values is lost"
+    assert first_row_fault(file, Fields()) == told
+    assert first_row_fault(file, Fields(keep=())) == ""
 
 
 def test_text_files(tmp_path: Path):

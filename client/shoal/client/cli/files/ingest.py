@@ -13,7 +13,7 @@ from shoal.client import types
 from shoal.client._transport.progress import bar
 from shoal.client.cli.session import Session, remote
 from shoal.console import BadRowReport, Failure, cell, print_json
-from shoal.records import BadRecord, BadRow, Fields, InputError, InputFile, find_inputs, first_row, read_file
+from shoal.records import BadRecord, BadRow, Fields, InputError, InputFile, find_inputs, first_row_fault, read_file
 
 
 class _Source:
@@ -32,9 +32,8 @@ class _Source:
                 relative = "://" not in given and not os.path.isabs(given)
                 self._files += files
                 self._shown += [os.path.relpath(file.path) if relative else file.path for file in files]
-                row = first_row(files[0])
-                if row is not None and (missing := fields.missing(row.values)):
-                    raise Failure(f"{self._shown[-len(files)]}: {missing}")
+                if fault := first_row_fault(files[0], fields):
+                    raise Failure(f"{self._shown[-len(files)]}: {fault}")
         except InputError as error:
             raise Failure(str(error)) from error
         self._file_of = array("L")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from shoal.cluster.jobs.encode.errors import one_line
 from shoal.cluster.limits import RequestLimits
 from shoal.records import BadRecord, Record
 
@@ -25,16 +24,10 @@ class InputRecord:
 
 
 def input_record(record: Record) -> InputRecord:
-    """The record to encode; raises BadRecord with the reason when it is over a limit or its payload is not JSON."""
+    """The record to encode; raises BadRecord with the reason when it is over a limit."""
     if (id_bytes := len(record.id.encode())) > ID_BYTES:
         raise BadRecord(record.id[:40], f"the id has {id_bytes} bytes, the limit is {ID_BYTES}")
     if (text_bytes := len(record.text.encode())) > TEXT_BYTES:
         raise BadRecord(record.id, f"the text has {text_bytes} bytes, the limit is {TEXT_BYTES}")
-    if not record.payload:
-        return InputRecord(record.id, record.text, "{}")
-    try:
-        payload = json.dumps(record.payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        payload.encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise BadRecord(record.id, f"the payload is not a JSON object: {one_line(error)}") from None
+    payload = json.dumps(record.payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return InputRecord(record.id, record.text, payload)

@@ -18,9 +18,9 @@ from shoal.records import (
     InputError,
     InputFile,
     Row,
-    first_row,
+    first_row_fault,
     open_input,
-    parquet_rows,
+    parquet_row_count,
     read_rows,
     suffix_of,
 )
@@ -79,7 +79,7 @@ def read_file(file: InputFile, fields: Fields) -> Iterator[tuple[Place, InputRec
     seekable = suffix_of(file.name) == ".parquet"
     try:
         with open_input(file.path, seekable) as opened:
-            rows = parquet_rows(opened) if seekable else 0
+            rows = parquet_row_count(opened) if seekable else 0
             stream = _CountedStream(opened)
             for row in read_rows(opened if seekable else stream, file.name, fields.columns()):
                 # A Parquet file is read here and there: its rows tell how far.
@@ -94,13 +94,13 @@ def read_file(file: InputFile, fields: Fields) -> Iterator[tuple[Place, InputRec
 
 
 def check_first_row(file: InputFile, fields: Fields) -> None:
-    """Raises JobError when the first readable row of a file lacks a field that is asked for."""
+    """Raises JobError when the header of a file is wrong, or its first readable row lacks a field that is asked for."""
     try:
-        row = first_row(file)
+        fault = first_row_fault(file, fields)
     except InputError as error:
         raise JobError(str(error)) from error
-    if row is not None and (missing := fields.missing(row.values)):
-        raise JobError(f"{file.path}: {missing}")
+    if fault:
+        raise JobError(f"{file.path}: {fault}")
 
 
 class _CountedStream:

@@ -1,0 +1,101 @@
+"""Reads the rows of one file: JSON lines, CSV, TSV, Parquet or text, compressed or not. `mapping` says what a row means.
+
+A row that cannot be read becomes a BadRow, and the next one follows. Where a file is damaged or cut short, a BadRow is its
+last row, after all rows that could still be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import IO
+
+from shoal.records.compression import decompressed
+from shoal.records.encodings import utf8
+from shoal.records.errors import Damaged, InputError, one_line, storage_errors
+from shoal.records.find import InputFile, open_input
+from shoal.records.formats import JSON_SUFFIXES, PARQUET_SUFFIX, TEXT_SUFFIXES, compression_of, suffix_of
+from shoal.records.json_lines import json_rows
+from shoal.records.lines import Readable, chunks_of
+from shoal.records.mapping import Fields
+from shoal.records.parquet import parquet_rows
+from shoal.records.rows import BadRow, Row
+from shoal.records.tables import table_rows
+
+LINE_BYTES = 64 * 1024 * 1024
+"""Longest line of a file, and longest text file; what is longer is a bad row."""
+
+
+def read_file(file: InputFile, columns: Collection[str] | None = None) -> Iterator[Row | BadRow]:
+    """The rows of a file in order; raises InputError when it cannot be opened or its storage fails."""
+    try:
+        with open_input(file.path, suffix_of(file.name) == PARQUET_SUFFIX) as opened:
+            yield from read_rows(opened, file.name, columns)
+    except storage_errors() as error:
+        raise InputError(f"{file.path}: cannot be read: {one_line(error)}") from error
+
+
+def first_row_fault(file: InputFile, fields: Fields) -> str:
+    """What is wrong with the header of a file, or what its first readable row lacks; empty when it is as asked for.
+
+    Raises InputError as `read_file` does.
+    """
+    columns = fields.columns()
+    first = _first(file, columns)
+    if isinstance(first, BadRow):
+        return first.reason
+    if first is None or not fields.missing(first.values):
+        return ""
+    # What it lacks is told with all that it has, also what was not asked for.
+    whole = first if columns is None else _first(file, None)
+    return fields.missing(whole.values if isinstance(whole, Row) else first.values)
+
+
+def _first(file: InputFile, columns: Collection[str] | None) -> Row | BadRow | None:
+    return next((row for row in read_file(file, columns) if isinstance(row, Row) or row.whole_file), None)
+
+
+def read_rows(file: IO[bytes] | Readable, name: str, columns: Collection[str] | None = None) -> Iterator[Row | BadRow]:
+    """The rows of an open file whose `name` gives its format. Parquet columns that `columns` leaves out are not read.
+
+    A text file is one row with the fields path (its `name`) and text. A Parquet file must be seekable, as `open_input`
+    opens it. Raises OSError when the storage fails, and InputError when pyarrow is missing.
+    """
+    suffix = suffix_of(name)
+    if suffix == PARQUET_SUFFIX:
+        yield from parquet_rows(file, name, columns)
+        return
+    text = utf8(decompressed(chunks_of(file), compression_of(name)))
+    if suffix in TEXT_SUFFIXES:
+        rows = _text_row(text, name)
+    elif suffix in JSON_SUFFIXES:
+        rows = json_rows(text, LINE_BYTES)
+    else:
+        rows = table_rows(text, "\t" if suffix == ".tsv" else ",", columns, LINE_BYTES)
+    number = 0
+    try:
+        for row in rows:
+            number = row.line
+            yield row
+    except Damaged as error:
+        yield BadRow(number + 1, f"the file is damaged or cut short from here on: {error}")
+
+
+def _text_row(chunks: Iterator[bytes], name: str) -> Iterator[Row | BadRow]:
+    content = bytearray()
+    damage: Damaged | None = None
+    try:
+        for chunk in chunks:
+            content += chunk
+            if len(content) > LINE_BYTES:
+                yield BadRow(1, f"the file is longer than {LINE_BYTES} bytes")
+                return
+    except Damaged as error:
+        if not error.complete:
+            raise
+        damage = error
+    try:
+        yield Row(1, {"path": name, "text": content.decode()})
+    except UnicodeDecodeError as error:
+        yield BadRow(1, f"not UTF-8 at byte {error.start}")
+    if damage is not None:
+        raise damage
