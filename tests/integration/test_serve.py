@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +82,21 @@ def test_second_serve_on_the_folder_is_refused(cluster: ClusterProcess) -> None:
     assert str(cluster.data) in line and "in use by another shoal serve" in line
     with cluster.client() as client:
         assert client.describe().api == "shoal.v1"
+
+
+def test_a_busy_machine_does_not_slow_the_server_more_than_others(cluster: ClusterProcess) -> None:
+    """Ray's own default is a niceness of 15: with two busy processes beside it, searches took ten times as long."""
+    with cluster.client() as client:
+        client.embed("hashing:8", ["an encoder starts"])
+    pids = {kind: found[0] for kind, found in cluster.pids().items()}
+    assert pids.keys() >= {"coordinator", "gateway", "encoder"}
+    here = os.getpriority(os.PRIO_PROCESS, 0)
+    assert {kind: os.getpriority(os.PRIO_PROCESS, pid) for kind, pid in pids.items()} == dict.fromkeys(pids, here)
+
+
+def test_only_the_owner_can_read_the_data(cluster: ClusterProcess) -> None:
+    assert stat.S_IMODE(cluster.data.stat().st_mode) == 0o700
+    assert stat.S_IMODE((cluster.data / "ledger.sqlite").stat().st_mode) == 0o600
 
 
 def test_port_in_use_is_refused(tmp_path: Path) -> None:

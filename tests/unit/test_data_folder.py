@@ -89,3 +89,16 @@ def test_where_things_lie(tmp_path: Path) -> None:
     with pytest.raises(DataFolderError, match=r"vectors: File exists$"):
         _ = folder.storage_root
     folder.close()
+
+
+def test_other_users_cannot_read_it(tmp_path: Path) -> None:
+    """Neither a new folder nor one that an older version made readable."""
+    old = tmp_path / "old"
+    (old / "vectors").mkdir(parents=True)
+    for path in (old, old / "vectors"):
+        path.chmod(0o755)
+    for path in (old, tmp_path / "new"):
+        folder = DataFolder(path)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert stat.S_IMODE(Path(folder.storage_root).stat().st_mode) == 0o700
+        folder.close()

@@ -1,4 +1,5 @@
 import shutil
+import stat
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,18 @@ def test_a_folder_is_made_and_may_have_any_name(tmp_path: Path) -> None:
     with open_ledger(sqlite_url(tmp_path / "100% new?" / "#a b" / "ledger.sqlite")) as ledger:
         ledger.create()
     assert (tmp_path / "100% new?" / "#a b" / "ledger.sqlite").exists()
+
+
+def test_other_users_cannot_read_the_files(tmp_path: Path) -> None:
+    """Neither those of a new ledger nor those that an older version made readable."""
+    path = tmp_path / "ledger.sqlite"
+    for _ in range(2):
+        with open_ledger(sqlite_url(path)) as ledger:
+            if not ledger.reader.collections():
+                ledger.create()
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()}
+            assert modes == dict.fromkeys(("ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm"), 0o600)
+            path.chmod(0o644)
 
 
 def test_a_reader_makes_nothing(tmp_path: Path) -> None:

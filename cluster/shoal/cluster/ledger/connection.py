@@ -1,8 +1,9 @@
 """Opening a ledger: SQLite by default, PostgreSQL by URL; its schema; and the two kinds of transaction on it."""
 
+import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -113,6 +114,7 @@ def _sqlite(path: str, read_only: bool) -> Engine:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LedgerUnreadable(path, f"cannot create its folder: {error.strerror}") from error
+        _keep_private(path)
 
     def connect() -> sqlite3.Connection:
         # Readers open the file for writing as well; otherwise they could not share the write-ahead log after a crash.
@@ -141,6 +143,17 @@ def _sqlite(path: str, read_only: bool) -> Engine:
     )
     event.listen(engine, "begin", _begin)
     return engine
+
+
+def _keep_private(path: str) -> None:
+    """Lets only the owner read the ledger's file, which holds all documents. SQLite gives its other files the same mode."""
+    # What cannot be made or changed here is reported in the words of the connection that follows.
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    for name in (path, f"{path}-wal", f"{path}-shm"):
+        with suppress(OSError):
+            if os.stat(name).st_uid == os.geteuid():
+                os.chmod(name, 0o600)
 
 
 def _begin(connection: Connection) -> None:

@@ -44,7 +44,7 @@ def serve(
     as_json: bool,
 ) -> None:
     """Run a cluster: joins Ray at RAY_ADDRESS or starts it here. Ctrl-C or SIGTERM ends it after the calls in flight."""
-    set_ray_defaults()
+    set_ray_defaults(normal_priority=True)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     from shoal.cluster.serve.local_cluster import LocalCluster, ServeError
 

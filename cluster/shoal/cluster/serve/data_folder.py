@@ -3,6 +3,7 @@
 import json
 import os
 import secrets
+import stat
 from pathlib import Path
 
 from shoal.cluster.ledger.connection import sqlite_url
@@ -30,6 +31,7 @@ class DataFolder:
         self.path = path.absolute()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            _keep_private(self.path)
             if not os.access(self.path, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(13, "Permission denied")
             self._lock = lock_file(self.path / LOCK)
@@ -57,6 +59,7 @@ class DataFolder:
         vectors = self.path / VECTORS
         try:
             vectors.mkdir(exist_ok=True)
+            _keep_private(vectors)
         except OSError as error:
             raise DataFolderError(f"data folder {self.path}: {VECTORS}: {error.strerror or error}") from error
         return str(vectors)
@@ -84,3 +87,11 @@ class DataFolder:
         except OSError as error:
             raise DataFolderError(f"data folder {self.path}: {error.strerror or error}") from error
         return name, secret
+
+
+def _keep_private(folder: Path) -> None:
+    """Only the owner may look into it: documents lie there as they were written. Raises OSError."""
+    # A folder of another owner that this process may write to stays as it is.
+    held = folder.stat()
+    if held.st_uid == os.geteuid():
+        folder.chmod(stat.S_IMODE(held.st_mode) & 0o700)
