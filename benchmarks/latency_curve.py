@@ -25,7 +25,7 @@ from shoal.client import AsyncClient, ShoalError
 from shoal.client.embeddings import EmbedTiming
 from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import AS_QUERY
-from shoal.workers.runtime.serving import settle_memory
+from shoal.workers.runtime import freeze_live_objects
 
 SHARES = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0)
 CALLERS = 64
@@ -127,7 +127,7 @@ async def idle(client: AsyncClient, model: str, texts: Sequence[str], rounds: in
     bare = await asyncio.to_thread(load_model, model, os.cpu_count() or 1)
     bare.init_inference_thread()
     # A full collection of garbage among the model's objects would hold up this program, and seem the server's.
-    settle_memory()
+    freeze_live_objects()
     times: dict[str, list[float]] = {"gateway": [], "bare": []}
     for place in range(rounds + 3):
         text = texts[place % len(texts)]

@@ -102,7 +102,7 @@ class Sides:
         with tempfile.TemporaryDirectory() as folder:
             model = Path(folder) / "model"
             write_model(model, size, max(LENGTHS))
-            self.engine = running_engine(str(model), cores, None, readers=max(1, cores - 2))
+            self.engine = running_engine(str(model), cores, None, tokenizer_threads=max(1, cores - 2))
             self.peer = SentenceTransformer(str(model), device=device, model_kwargs={"dtype": torch.bfloat16})
 
     def ours(self, texts: Sequence[str]) -> Any:

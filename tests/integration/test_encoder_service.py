@@ -22,7 +22,7 @@ from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import AS_QUERY, EmbeddingModel, EncodeOptions, Role, Tokenized, Truncation, Vectors
 from shoal.workers.encoding.replica.service import EncoderService
 from shoal.workers.encoding.static.hashing_model import HashingModel
-from shoal.workers.runtime.serving import InternalServer, internal_options, secret_metadata
+from shoal.workers.runtime import InternalServer, internal_options, secret_metadata
 from support.models.breaking_encoder import breaking_session
 
 pytestmark = pytest.mark.timeout(300)

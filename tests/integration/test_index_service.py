@@ -25,7 +25,7 @@ from shoal.workers.indexing.metric import Floats
 from shoal.workers.indexing.rows import Rows
 from shoal.workers.indexing.service import IndexServicer
 from shoal.workers.indexing.shard.shard import Hits
-from shoal.workers.runtime.serving import InternalServer, internal_options, secret_metadata
+from shoal.workers.runtime import InternalServer, internal_options, secret_metadata
 from support.models.shard_model import Row, rows_from
 
 SPEC = IndexSpec("hnsw", "cosine", 4)

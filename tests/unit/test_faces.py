@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+from collections.abc import Iterator
 
 import pytest
 
@@ -45,6 +46,33 @@ FACES = {
         "seal",
         "segment_of",
         "spec_message",
+    ),
+    "shoal.workers.runtime": (
+        "CONTROL_GROUPS",
+        "CONTROL_GROUP_ROOT",
+        "INTERNAL_MESSAGE_BYTES",
+        "InternalServer",
+        "LockHeld",
+        "available_cores",
+        "compiled",
+        "error_line",
+        "first_error_line",
+        "freeze_live_objects",
+        "group_folders",
+        "inlined",
+        "internal_options",
+        "is_partial",
+        "limit_tokenizer_threads",
+        "lock_file",
+        "locked_folder",
+        "partial_name",
+        "partial_siblings",
+        "secret_metadata",
+        "serving_loop",
+        "sync_folder",
+        "threads_of",
+        "typed_error_line",
+        "whole_file",
     ),
     "shoal.workers.training.word2vec": (
         "AUTO",
@@ -113,13 +141,22 @@ def test_all_of_a_face_is_there(package: str) -> None:
 
 @pytest.mark.parametrize("package", [package for package in FACES if package.startswith("shoal.workers")])
 def test_others_import_a_package_of_workers_by_its_face_alone(package: str) -> None:
+    own = ROOT / "workers" / package.replace(".", "/")
     below = {
-        f"{shown(path)}: {node.module}"
-        for path in python_files("cluster", "benchmarks")
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}.")
+        f"{shown(path)}: {module}"
+        for path in python_files("cluster", "workers", "benchmarks")
+        for module in imported_modules(parsed(path))
+        if module.startswith(f"{package}.") and not path.is_relative_to(own)
     }
     assert below == set()
+
+
+def imported_modules(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
 
 
 def test_documented_names_are_imported_by_faces() -> None:

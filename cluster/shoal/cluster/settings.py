@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 from shoal.cluster.decisions.scaling import PoolBounds
 from shoal.cluster.limits import RequestLimits
+from shoal.workers.runtime import error_line
 
 
 class SettingsError(Exception):
@@ -185,7 +186,7 @@ def read_settings(path: Path | None, overrides: dict[str, Any]) -> ServeSettings
         try:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise SettingsError(f"settings file {path}: {error.strerror or error}") from error
+            raise SettingsError(f"settings file {path}: {error_line(error)}") from error
         except ValueError as error:
             # Not TOML, not UTF-8, or a number of thousands of digits.
             raise SettingsError(f"settings file {path}: {error}") from error

@@ -14,7 +14,7 @@ import pytest
 from shoal.cluster.coordinator import core
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import documents_pb2, errors_pb2, status_pb2
-from shoal.workers.runtime.serving import secret_metadata
+from shoal.workers.runtime import secret_metadata
 from support.coordinator.world import MODEL, NAME, SETTINGS, World
 from support.gateway.small_cluster import SECRET, eventually, refused
 

@@ -24,7 +24,7 @@ from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.settings import ServeSettings
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.v1 import errors_pb2, status_pb2
-from shoal.workers.runtime.serving import secret_metadata
+from shoal.workers.runtime import secret_metadata
 from support.coordinator.world import MODEL, NAME, SETTINGS, Gate, World
 from support.gateway.small_cluster import SECRET, eventually, refused
 

@@ -14,7 +14,7 @@ from shoal.workers.encoding.engine.engine import EncoderEngine, EngineState
 from shoal.workers.encoding.engine.scheduler import QueueFull
 from shoal.workers.encoding.replica.service import EncoderService
 from shoal.workers.encoding.static.hashing_model import HashingModel
-from shoal.workers.runtime.serving import InternalServer
+from shoal.workers.runtime import InternalServer
 from support.gateway.small_cluster import DIMENSION, MODEL, SECRET, SmallCluster, eventually, refused, stop
 
 QUERY = embedding_pb2.ROLE_QUERY

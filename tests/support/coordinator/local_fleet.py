@@ -25,7 +25,7 @@ from shoal.workers.indexing.files.storage import Storage
 from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
 from shoal.workers.indexing.service import IndexServicer
-from shoal.workers.runtime.serving import InternalServer
+from shoal.workers.runtime import InternalServer
 from support.gateway.small_cluster import SECRET, stop
 
 ENCODE_S = 0.02

@@ -26,7 +26,7 @@ from shoal.internal.v1 import coordinator_pb2
 from shoal.internal.v1.coordinator_pb2_grpc import CoordinatorServiceStub
 from shoal.v1 import collections_pb2, documents_pb2
 from shoal.workers.indexing.host import UnknownShard
-from shoal.workers.runtime.serving import InternalServer, secret_metadata
+from shoal.workers.runtime import InternalServer, secret_metadata
 from support.coordinator.local_fleet import LocalFleet
 from support.gateway.small_cluster import SECRET, STOPPED, eventually
 

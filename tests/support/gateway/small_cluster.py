@@ -44,7 +44,7 @@ from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.messages import stats_message
 from shoal.workers.indexing.rows import Rows
 from shoal.workers.indexing.service import IndexServicer
-from shoal.workers.runtime.serving import InternalServer
+from shoal.workers.runtime import InternalServer
 
 SECRET = "a secret of tests"
 MODEL = "hashing:64"

@@ -15,7 +15,7 @@ from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
 from shoal.cluster.coordinator.service import CoordinatorService
 from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.ray_runtime.restarts import retried_at_restart
-from shoal.workers.runtime.serving import InternalServer, settle_memory
+from shoal.workers.runtime import InternalServer, freeze_live_objects
 
 DEPOSED_EXIT_CODE = 3
 
@@ -38,7 +38,7 @@ class CoordinatorActor:
             self._server = InternalServer(service.register, settings.secret, ray.util.get_node_ip_address())
             address = self._server.start()
             asyncio.run_coroutine_threadsafe(self._core.start(address), self._server.loop).result()
-        settle_memory()
+        freeze_live_objects()
 
     @ray.method
     def address(self) -> str:

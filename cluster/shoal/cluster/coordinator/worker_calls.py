@@ -8,7 +8,7 @@ from typing import Any
 from shoal.cluster.rpc.calls import call
 from shoal.cluster.rpc.channels import Channels
 from shoal.internal.v1 import encoder_pb2_grpc, index_pb2_grpc
-from shoal.workers.runtime.serving import secret_metadata
+from shoal.workers.runtime import secret_metadata
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ import ray
 
 from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
 from shoal.cluster.ray_runtime.restarts import retried_at_restart
-from shoal.workers.runtime.serving import settle_memory
+from shoal.workers.runtime import freeze_live_objects
 
 
 @ray.remote
@@ -19,7 +19,7 @@ class GatewayActor:
         with retried_at_restart():
             self._server = GatewayServer(settings)
             self._server.start()
-        settle_memory()
+        freeze_live_objects()
 
     @ray.method
     def address(self) -> str:

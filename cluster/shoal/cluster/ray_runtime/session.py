@@ -14,7 +14,7 @@ import ray
 
 import shoal
 from shoal.cluster.ray_runtime.environment import joins_cluster, ships_own_code
-from shoal.workers.runtime.cores import available_cores
+from shoal.workers.runtime import available_cores, first_error_line
 
 
 class RayUnavailable(Exception):
@@ -34,7 +34,7 @@ def connect_ray(cores: int, namespace: str | None = None) -> None:
             else:
                 _start(num_cpus=max(available_cores(), cores), include_dashboard=False, **shared)
     except Exception as error:  # Ray has no exception class of its own for a start that fails.
-        raise RayUnavailable(f"Ray cannot be started or joined: {str(error).splitlines()[0]}") from error
+        raise RayUnavailable(f"Ray cannot be started or joined: {first_error_line(error)}") from error
 
 
 @contextlib.contextmanager

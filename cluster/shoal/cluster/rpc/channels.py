@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc.aio
 
-from shoal.workers.runtime.serving import internal_options
+from shoal.workers.runtime import internal_options
 
 
 class Channels:

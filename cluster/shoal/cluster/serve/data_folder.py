@@ -7,8 +7,7 @@ import stat
 from pathlib import Path
 
 from shoal.cluster.ledger.connection import sqlite_url
-from shoal.workers.runtime.durable_files import partial_siblings, whole_file
-from shoal.workers.runtime.lock_file import LockHeld, lock_file
+from shoal.workers.runtime import LockHeld, error_line, lock_file, partial_siblings, whole_file
 
 LOCK = "shoal.lock"
 IDENTITY = "cluster.json"
@@ -36,7 +35,7 @@ class DataFolder:
                 raise PermissionError(13, "Permission denied")
             self._lock = lock_file(self.path / LOCK)
         except OSError as error:
-            raise DataFolderError(f"data folder {self.path}: {error.strerror or error}") from error
+            raise DataFolderError(f"data folder {self.path}: {error_line(error)}") from error
         except LockHeld as error:
             raise DataFolderError(
                 f"data folder {self.path}: in use by another shoal serve (process {error.holder});"
@@ -61,7 +60,7 @@ class DataFolder:
             vectors.mkdir(exist_ok=True)
             _keep_private(vectors)
         except OSError as error:
-            raise DataFolderError(f"data folder {self.path}: {VECTORS}: {error.strerror or error}") from error
+            raise DataFolderError(f"data folder {self.path}: {VECTORS}: {error_line(error)}") from error
         return str(vectors)
 
     def close(self) -> None:
@@ -85,7 +84,7 @@ class DataFolder:
             with whole_file(path, mode=0o600) as file:
                 file.write(json.dumps({"name": name, "secret": secret}).encode())
         except OSError as error:
-            raise DataFolderError(f"data folder {self.path}: {error.strerror or error}") from error
+            raise DataFolderError(f"data folder {self.path}: {error_line(error)}") from error
         return name, secret
 
 

@@ -24,6 +24,7 @@ from shoal.cluster.ray_runtime.named_actors import StillRunning, end_actors
 from shoal.cluster.ray_runtime.session import RayUnavailable, connect_ray
 from shoal.cluster.serve.data_folder import DataFolder
 from shoal.cluster.settings import ServeSettings, split_listen
+from shoal.workers.runtime import error_line, first_error_line
 
 COORDINATOR = "coordinator"
 GATEWAY = "gateway"
@@ -178,7 +179,7 @@ def _up(actor: Any, who: str) -> None:
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise ServeError(f"{who} cannot start: {lines[-1].strip()}") from error
     except RayError as error:
-        raise ServeError(f"{who} cannot start: {str(error).splitlines()[0]}") from error
+        raise ServeError(f"{who} cannot start: {first_error_line(error)}") from error
 
 
 class _Port:
@@ -198,7 +199,7 @@ class _Port:
             self._held.bind((host, port))
         except OSError as error:
             self.close()
-            raise ServeError(f"cannot listen on {listen}: {error.strerror or error}") from error
+            raise ServeError(f"cannot listen on {listen}: {error_line(error)}") from error
         chosen = self._held.getsockname()[1]
         self.address = f"[{host}]:{chosen}" if ":" in host else f"{host}:{chosen}"
 

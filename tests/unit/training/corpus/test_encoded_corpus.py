@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from shoal.workers.runtime.durable_files import is_partial
+from shoal.workers.runtime import is_partial
 from shoal.workers.training.word2vec.corpus import counting, vocabulary
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.encoded_corpus import MANIFEST, VOCABULARY, EncodedCorpus, encode_unit

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.workers.runtime.compilation import compiled
+from shoal.workers.runtime import compiled
 from shoal.workers.training.word2vec.kernels.sampling import STEP, alias_table, drawn, keep_thresholds, scrambled
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from shoal.workers.encoding.batching import BatchBounds, plan_batches
+from shoal.workers.runtime import typed_error_line
 
 Vectors = npt.NDArray[np.float32]
 Isolated = tuple[Vectors, dict[int, str]]
@@ -190,7 +191,7 @@ class EmbeddingModel(ABC):
             raise
         except Exception as error:
             if len(batch) == 1:
-                return np.zeros((1, self.dimension), dtype=np.float32), {0: f"the model failed: {one_line(error)}"}
+                return np.zeros((1, self.dimension), dtype=np.float32), {0: f"the model failed: {typed_error_line(error)}"}
             vectors, suspects = np.zeros((len(batch), self.dimension), dtype=np.float32), list(whole)
         else:
             suspects = _invalid_rows(vectors)
@@ -205,11 +206,6 @@ class EmbeddingModel(ABC):
             vectors[indexes] = rows
             reasons.update((indexes[position], reason) for position, reason in failed.items())
         return vectors, reasons
-
-
-def one_line(error: BaseException) -> str:
-    """Kind and message of an error as one line of bounded length."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
 def shortened(vectors: Vectors, dimensions: int, normalize: bool) -> Vectors:

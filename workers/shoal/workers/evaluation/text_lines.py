@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shoal.workers.evaluation.errors import EvaluationError
+from shoal.workers.runtime import error_line
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
@@ -15,7 +16,7 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise EvaluationError(f"{path}: {error.strerror or error}") from error
+        raise EvaluationError(f"{path}: {error_line(error)}") from error
     except UnicodeDecodeError as error:
         raise EvaluationError(f"{path}: this is not text in UTF-8 (byte {error.start})") from error
     return [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]

@@ -10,8 +10,7 @@ import ray.util
 from shoal.workers.indexing.files.storage import Storage
 from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.service import IndexServicer
-from shoal.workers.runtime.cores import threads_of
-from shoal.workers.runtime.serving import InternalServer, settle_memory
+from shoal.workers.runtime import InternalServer, freeze_live_objects, threads_of
 
 
 @ray.remote
@@ -23,7 +22,7 @@ class IndexWorkerActor:
         self._servicer = IndexServicer(ShardHost(Storage(storage_root)), threads_of(threads))
         self._server = InternalServer(self._servicer.register, secret, ray.util.get_node_ip_address())
         self._server.start()
-        settle_memory()
+        freeze_live_objects()
 
     @ray.method
     def address(self) -> str:

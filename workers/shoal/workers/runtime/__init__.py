@@ -1,1 +1,8 @@
-"""What every worker process stands on: serving, cores, compiled kernels, durable files."""
+"""What every worker process stands on: serving, cores, compiled kernels, whole files, locks, errors in one line.
+
+The names that other packages use; each is imported when it is first used.
+"""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

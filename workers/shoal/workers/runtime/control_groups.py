@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-GROUPS = Path("/proc/self/cgroup")
-ROOT = Path("/sys/fs/cgroup")
+CONTROL_GROUPS = Path("/proc/self/cgroup")
+CONTROL_GROUP_ROOT = Path("/sys/fs/cgroup")
 
 
-def group_folders(controller: str, groups: Path = GROUPS, root: Path = ROOT) -> Iterator[tuple[bool, Path]]:
+def group_folders(
+    controller: str, groups: Path = CONTROL_GROUPS, root: Path = CONTROL_GROUP_ROOT
+) -> Iterator[tuple[bool, Path]]:
     """The folder of each group that this process is in, and of those around it, that may limit what `controller` controls.
 
     With each, whether it is of version 2, whose one hierarchy is for all controllers.

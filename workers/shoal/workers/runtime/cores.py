@@ -6,10 +6,10 @@ import math
 import os
 from pathlib import Path
 
-from shoal.workers.runtime.control_groups import GROUPS, ROOT, group_folders
+from shoal.workers.runtime.control_groups import CONTROL_GROUP_ROOT, CONTROL_GROUPS, group_folders
 
 
-def available_cores(groups: Path = GROUPS, root: Path = ROOT) -> int:
+def available_cores(groups: Path = CONTROL_GROUPS, root: Path = CONTROL_GROUP_ROOT) -> int:
     """At least 1. A machine's cores are no measure: a container with a quota of two that starts a thread for each of 64
     is stopped most of the time."""
     try:

@@ -17,6 +17,7 @@ from shoal.cluster.decisions.liveness_events import Location
 from shoal.cluster.ray_runtime.named_actors import StillRunning, end_actors
 from shoal.workers.encoding.replica.actor import EncoderActor
 from shoal.workers.indexing import DamagedFile, IndexWorkerActor, ManifestInfo, SealedInfo, seal
+from shoal.workers.runtime import first_error_line
 
 LOCATE_TIMEOUT_S = 0.5
 START_S = 5.0
@@ -173,4 +174,4 @@ def _line(error: BaseException) -> str:
     """The first line of an error: Ray's messages carry whole tracebacks."""
     if isinstance(error, RayActorError):
         return "its process has ended"
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    return first_error_line(error)

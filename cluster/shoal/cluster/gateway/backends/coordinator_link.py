@@ -20,7 +20,7 @@ from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
-from shoal.workers.runtime.serving import secret_metadata
+from shoal.workers.runtime import secret_metadata
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from shoal.cluster.rpc.routing import ModelId
 from shoal.cluster.rpc.single_flight import SingleFlight
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.workers.encoding.model import EncodeOptions
-from shoal.workers.runtime.serving import secret_metadata
+from shoal.workers.runtime import secret_metadata
 
 # A replica with another model is not the one the route meant.
 _NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})

@@ -19,7 +19,7 @@ from shoal.cluster.rpc.gathering import Gathering
 from shoal.cluster.rpc.retry import retry_until
 from shoal.cluster.rpc.routing import ShardId
 from shoal.internal.v1 import index_pb2, index_pb2_grpc
-from shoal.workers.runtime.serving import secret_metadata
+from shoal.workers.runtime import secret_metadata
 
 # A worker that does not know the shard is not the one the route meant.
 _NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})

@@ -54,7 +54,7 @@ from shoal.v1 import (
     status_pb2,
     status_pb2_grpc,
 )
-from shoal.workers.runtime.serving import serving_loop
+from shoal.workers.runtime import serving_loop
 
 if TYPE_CHECKING:
     from shoal.cluster.gateway.grpc.metrics import MetricsServer

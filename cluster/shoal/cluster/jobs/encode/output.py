@@ -15,12 +15,11 @@ from typing import IO
 
 import pyarrow as pa
 
-from shoal.cluster.jobs.encode.errors import JobError, one_line
+from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import Job, difference
 from shoal.cluster.jobs.encode.parts import PartId
 from shoal.workers.indexing import DamagedFile, Storage, StoredFile, checksum_of
-from shoal.workers.runtime.durable_files import is_partial
-from shoal.workers.runtime.lock_file import LockHeld, lock_file
+from shoal.workers.runtime import LockHeld, error_line, is_partial, lock_file
 
 JOB = "job.json"
 SUMMARY = "summary.json"
@@ -84,7 +83,7 @@ class OutputFolder:
         try:
             self._storage = Storage(root)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise JobError(f"{root}: cannot be used for output: {one_line(error)}") from error
+            raise JobError(f"{root}: cannot be used for output: {error_line(error)}") from error
 
     def begin(self, job: Job, overwrite: bool) -> Job:
         """Makes the folder this job's, or finds that it is already, and clears away what an earlier run left unfinished.
@@ -185,7 +184,7 @@ class OutputFolder:
         except LockHeld:
             raise JobError(f"{self.root}: another shoal encode is writing to it") from None
         except OSError as error:
-            raise JobError(f"{self.root}: cannot be used for output: {one_line(error)}") from error
+            raise JobError(f"{self.root}: cannot be used for output: {error_line(error)}") from error
 
     def _manifest(self, path: str) -> PartManifest | None:
         try:
@@ -203,7 +202,7 @@ class OutputFolder:
         try:
             return self._storage.list("")
         except (OSError, pa.ArrowException) as error:
-            raise JobError(f"{self.root}: cannot be read: {one_line(error)}") from error
+            raise JobError(f"{self.root}: cannot be read: {error_line(error)}") from error
 
     def _read(self, path: str) -> bytes | None:
         try:
@@ -211,19 +210,19 @@ class OutputFolder:
         except DamagedFile:
             return None
         except (OSError, pa.ArrowException) as error:
-            raise JobError(f"{self.root}/{path}: cannot be read: {one_line(error)}") from error
+            raise JobError(f"{self.root}/{path}: cannot be read: {error_line(error)}") from error
 
     def _write(self, path: str, data: pa.Buffer | bytes) -> None:
         try:
             self._storage.write(path, data)
         except (OSError, pa.ArrowException) as error:
-            raise JobError(f"{self.root}/{path}: cannot be written: {one_line(error)}") from error
+            raise JobError(f"{self.root}/{path}: cannot be written: {error_line(error)}") from error
 
     def _delete(self, path: str) -> None:
         try:
             self._storage.delete(path)
         except (OSError, pa.ArrowException) as error:
-            raise JobError(f"{self.root}/{path}: cannot be deleted: {one_line(error)}") from error
+            raise JobError(f"{self.root}/{path}: cannot be deleted: {error_line(error)}") from error
 
 
 def _ours(path: str) -> bool:

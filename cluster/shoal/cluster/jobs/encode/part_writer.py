@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from shoal.cluster.jobs.encode.errors import JobError, one_line
+from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import Job, JobSettings
 from shoal.cluster.jobs.encode.lanes import Lanes
 from shoal.cluster.jobs.encode.output import DATA, ERRORS, OutputFolder, PartManifest
@@ -22,6 +22,7 @@ from shoal.cluster.jobs.encode.shared_lock import SharedLock
 from shoal.cluster.jobs.encode.table import EncodedRows, parquet_of
 from shoal.records import BadRow
 from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
+from shoal.workers.runtime import error_line
 
 MOST_ATTEMPTS = 5
 TOLD_ROWS = 20
@@ -121,7 +122,7 @@ class PartWriter:
             tokenized = model.tokenize(texts, options)
         except ValueError as error:
             # A text that breaks has an error; what is raised is about all of them, such as a prompt that leaves no room.
-            raise JobError(one_line(error)) from error
+            raise JobError(error_line(error)) from error
         counts = [text.count for text in tokenized]
         with self._turn:
             return model.encode_tokenized(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import pickle
-import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,10 +25,11 @@ from shoal.cluster.jobs.encode.output import OutputFolder
 from shoal.cluster.jobs.encode.part_writer import PartReport, PartWriter
 from shoal.cluster.jobs.encode.parts import Split
 from shoal.cluster.jobs.encode.reading import PartRecords, read_split
+from shoal.cluster.ray_runtime.error_lines import ray_error_line
 from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import DeviceLost, ModelError
 from shoal.workers.encoding.replica.process_end import end_process
-from shoal.workers.runtime.cores import limit_tokenizer_threads
+from shoal.workers.runtime import limit_tokenizer_threads
 
 CALLS_PER_ACTOR = 2
 """One part is computed while the next is tokenised and the one before it is written."""
@@ -90,7 +90,7 @@ def describe_model(model: str, replicas: Replicas) -> ModelIdentity:
     try:
         answer = ray.get(task.remote(model, replicas.threads, replicas.device))
     except RayError as error:
-        raise _job_error(error) from error
+        raise JobError(f"the pipeline failed: {ray_error_line(error)}") from error
     if isinstance(answer, str):
         raise JobError(answer)
     return answer
@@ -138,7 +138,7 @@ def write_parts(work: Work, replicas: Replicas) -> Iterator[PartReport]:
     except JobError:
         raise
     except Exception as error:
-        raise _job_error(error) from error
+        raise JobError(f"the pipeline failed: {ray_error_line(error)}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +206,3 @@ def _quieten() -> None:
     for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"ray\..*")
-
-
-def _job_error(error: Exception) -> JobError:
-    """What is left of an error of Ray in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = next((line for line in reversed(lines) if re.match(r"\w[\w.]*(Error|Exception|Interrupt)\b", line)), "")
-    return JobError(f"the pipeline failed: {told or (lines[0] if lines else type(error).__name__)}"[:500])

@@ -8,7 +8,7 @@ from typing import IO
 
 import pyarrow as pa
 
-from shoal.cluster.jobs.encode.errors import JobError, one_line
+from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.input_record import InputRecord, input_record
 from shoal.cluster.jobs.encode.parts import PartId, Split, cut
 from shoal.records import (
@@ -24,6 +24,7 @@ from shoal.records import (
     read_rows,
     suffix_of,
 )
+from shoal.workers.runtime import error_line
 
 PART_BYTES = 32 * 1024 * 1024
 """Text and payload of a part; it closes at this or at its number of rows, whichever comes first."""
@@ -90,7 +91,7 @@ def read_file(file: InputFile, fields: Fields) -> Iterator[tuple[Place, InputRec
                 else:
                     yield place, row
     except (OSError, pa.ArrowException) as error:
-        raise JobError(f"{file.path}: cannot be read: {one_line(error)}") from error
+        raise JobError(f"{file.path}: cannot be read: {error_line(error)}") from error
 
 
 def check_first_row(file: InputFile, fields: Fields) -> None:

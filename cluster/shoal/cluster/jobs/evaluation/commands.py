@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal.console import HELP_SETTINGS, Failure, print_json, print_table
-from shoal.workers.runtime.cores import available_cores
+from shoal.workers.runtime import available_cores
 
 if TYPE_CHECKING:
     from shoal.workers.evaluation import QuestionScore, WordCandidates

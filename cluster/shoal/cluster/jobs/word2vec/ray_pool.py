@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from shoal.cluster.ray_runtime.error_lines import ray_error_line
 from shoal.workers.training.word2vec import (
     Assignment,
     LearnerActor,
@@ -37,7 +37,6 @@ MAX_STILLBORN = 5
 MAX_MERGES = 5
 """How often a merge is tried in which nobody dies, and yet something gets lost."""
 TASKS_PER_CPU = 2
-_COLOUR = re.compile("\x1b\\[[0-9;]*m")
 
 
 @ray.remote(num_cpus=1)
@@ -156,7 +155,7 @@ class RayLearnerPool:
                 return MergeResult(frozenset(members), sum(one.sent for one in agreed.values()))
             # Nobody has taken anything over, so those who are left do it again without the dead.
             self._collect({number: self._joined[number].pid.remote() for number in members})
-        reasons = {_line(error) for error in failed.values()}
+        reasons = {ray_error_line(error) for error in failed.values()}
         raise TrainingError(f"merging failed {MAX_MERGES} times in a row: {', '.join(sorted(reasons))}")
 
     @property
@@ -246,7 +245,9 @@ class RayLearnerPool:
                     _kill(self._pending.pop(number).actor)
                     self._stillborn += 1
                     if self._stillborn == MAX_STILLBORN:
-                        raise TrainingError(f"{MAX_STILLBORN} workers in a row did not start: {_line(error)}") from error
+                        raise TrainingError(
+                            f"{MAX_STILLBORN} workers in a row did not start: {ray_error_line(error)}"
+                        ) from error
                     continue
             self._stillborn = 0
             ready.append(number)
@@ -270,7 +271,7 @@ class RayLearnerPool:
         _kill(self._joined.pop(number))
         self._hosts.pop(number, None)
         self.lost += 1
-        self._reason = _line(error)
+        self._reason = ray_error_line(error)
         self._start_missing()
 
     def _check_room(self) -> None:
@@ -303,7 +304,7 @@ def _answer(call: Any) -> Any:
             raise TrainingError(str(cause)) from error
         if isinstance(cause, RayError) or cause is None:
             raise RayError(str(cause or error)) from error
-        raise TrainingError(f"a worker failed: {type(cause).__name__}: {_line(cause)}") from error
+        raise TrainingError(f"a worker failed: {type(cause).__name__}: {ray_error_line(cause)}") from error
 
 
 def _kill(actor: Any) -> None:
@@ -311,10 +312,3 @@ def _kill(actor: Any) -> None:
         ray.kill(actor, no_restart=True)
     except (RayError, ValueError):
         pass  # It is dead already.
-
-
-def _line(error: BaseException) -> str:
-    """What is left of an error of Ray, which holds whole tracebacks, in one line."""
-    lines = [line.strip() for line in _COLOUR.sub("", str(error)).splitlines() if line.strip()]
-    told = next((line for line in reversed(lines) if re.match(r"\w[\w.]*(Error|Exception)\b", line)), "")
-    return (told or (lines[0] if lines else type(error).__name__))[:300]

@@ -16,7 +16,7 @@ from shoal.workers.encoding.word_vectors.saving import TableFormat, check_output
 from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable
 from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError
-from shoal.workers.runtime.cores import available_cores
+from shoal.workers.runtime import available_cores
 from shoal.workers.training.word2vec import (
     AUTO,
     CHECKPOINT_EVERY_S,

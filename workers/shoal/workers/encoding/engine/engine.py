@@ -26,8 +26,8 @@ from shoal.workers.encoding.model import (
     ModelError,
     Role,
     Tokenized,
-    one_line,
 )
+from shoal.workers.runtime import typed_error_line
 
 Progress = Callable[[str], None]
 """Called with the current step of loading, in a few words for people to read."""
@@ -168,7 +168,7 @@ class EncoderEngine:
             self._lose(error.reason)
             return
         except Exception as error:
-            self._fail(error.reason if isinstance(error, ModelError) else one_line(error))
+            self._fail(error.reason if isinstance(error, ModelError) else typed_error_line(error))
             return
         threads = model.inference_threads
         with self._state:
@@ -241,7 +241,9 @@ class EncoderEngine:
 
         try:
             tokenized = [
-                Tokenized(0, error=f"the tokenizer failed: {one_line(text)}") if isinstance(text, Exception) else text
+                Tokenized(0, error=f"the tokenizer failed: {typed_error_line(text)}")
+                if isinstance(text, Exception)
+                else text
                 for text in run_isolated(task.texts, tokenize, fatal=ModelError)
             ]
             work_queue.end_tokenizing(task, tokenized, by_inference_thread)

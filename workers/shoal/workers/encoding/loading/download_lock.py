@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from shoal.workers.runtime.lock_file import lock_file
+from shoal.workers.runtime import lock_file
 
 log = logging.getLogger(__name__)
 

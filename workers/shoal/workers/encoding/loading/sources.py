@@ -18,6 +18,7 @@ from shoal.workers.encoding.static.static_folder import TOKENIZER_FILE, WEIGHTS_
 from shoal.workers.encoding.transformer.sentence_config import read_sentence_config
 from shoal.workers.encoding.transformer.sentence_files import MODULES_FILE
 from shoal.workers.encoding.word_vectors.word_folder import VECTORS_FILE, VOCABULARY_FILE, is_word_folder
+from shoal.workers.runtime import first_error_line
 
 # Bare names are taken from the organisation that publishes the sentence-transformers models.
 DEFAULT_ORGANISATION = "sentence-transformers"
@@ -216,4 +217,4 @@ def _cause(error: BaseException) -> str:
     """The first line of what lies at the bottom; the hub's own messages are paragraphs."""
     while error.__cause__ is not None:
         error = error.__cause__
-    return str(error).strip().partition("\n")[0] or type(error).__name__
+    return first_error_line(error)

@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.model import one_line
 from shoal.workers.encoding.networks.attention import VarlenAttention
 from shoal.workers.encoding.networks.cuda_graphs import RECORDED, RecordedBatches
 from shoal.workers.encoding.networks.encoder_weights import EncoderWeights
 from shoal.workers.encoding.networks.network import FlatBatch, Network, check_ids, sent
 from shoal.workers.encoding.networks.unpadded_layer import LayerShape, TensorLayer, begin_layer, finish_layer
 from shoal.workers.encoding.networks.unpadded_network import FlatStates, flat_inputs
+from shoal.workers.runtime import typed_error_line
 
 # A GPU needs much to be busy.
 CUDA_BATCH_TOKENS = 65_536
@@ -102,7 +102,7 @@ class CudaNetwork(Network):
             after = self._seconds(samples[0])
         except Exception as error:
             undo()
-            self.tuning.append(f"{what} failed: {one_line(error)}")
+            self.tuning.append(f"{what} failed: {typed_error_line(error)}")
             return
         if share > _TOLERANCE:
             undo()

@@ -15,7 +15,7 @@ from torch import Tensor
 from shoal.workers.encoding.networks.encoder_weights import Dense
 from shoal.workers.encoding.networks.kernels.bfloat16_kernels import bits, power_of_two, rounded, widened
 from shoal.workers.encoding.networks.linear import Linear
-from shoal.workers.runtime.compilation import compiled
+from shoal.workers.runtime import compiled
 
 _f32, _i32 = np.float32, np.int32
 

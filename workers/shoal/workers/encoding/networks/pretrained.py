@@ -9,7 +9,8 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModel
 
-from shoal.workers.encoding.model import ModelError, one_line
+from shoal.workers.encoding.model import ModelError
+from shoal.workers.runtime import typed_error_line
 
 
 def load_pretrained(folder: Path, name: str, dtype: torch.dtype) -> Any:
@@ -36,7 +37,7 @@ def load_pretrained(folder: Path, name: str, dtype: torch.dtype) -> Any:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(name, f"the weights cannot be loaded: {one_line(error)}") from error
+        raise ModelError(name, f"the weights cannot be loaded: {typed_error_line(error)}") from error
     # Absent weights are filled with random numbers; only the pooler, which is not used here, may be.
     absent = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if absent:

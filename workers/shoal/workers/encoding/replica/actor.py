@@ -13,8 +13,7 @@ from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import EmbeddingModel
 from shoal.workers.encoding.replica.process_end import end_process
 from shoal.workers.encoding.replica.service import EncoderService
-from shoal.workers.runtime.cores import limit_tokenizer_threads, threads_of
-from shoal.workers.runtime.serving import InternalServer, settle_memory
+from shoal.workers.runtime import InternalServer, freeze_live_objects, limit_tokenizer_threads, threads_of
 
 
 def granted_device(accelerators: Mapping[str, Sequence[str]]) -> str | None:
@@ -43,7 +42,7 @@ class EncoderActor:
 
         def load(progress: Progress) -> EmbeddingModel:
             loaded = load_model(model, threads, progress=progress, device=device)
-            settle_memory()
+            freeze_live_objects()
             return loaded
 
         self._engine = EncoderEngine(model, load, tokenizer_threads=max(1, threads // 4), on_lost=end_process)

@@ -18,7 +18,7 @@ from shoal.workers.encoding.engine.pending_request import Answer
 from shoal.workers.encoding.engine.scheduler import Priority, QueueFull
 from shoal.workers.encoding.engine.work_queue import DeadlineExpired, EngineLoad
 from shoal.workers.encoding.model import EncodeOptions, ModelError, Role, Truncation
-from shoal.workers.runtime.serving import INTERNAL_MESSAGE_BYTES
+from shoal.workers.runtime import INTERNAL_MESSAGE_BYTES
 
 Context = grpc.aio.ServicerContext[Any, Any]
 

@@ -18,7 +18,6 @@ from shoal.workers.encoding.model import (
     Tokenized,
     Truncation,
     Vectors,
-    one_line,
     shortened,
     too_long,
 )
@@ -28,6 +27,7 @@ from shoal.workers.encoding.word_vectors.file_reading import read_word_vectors
 from shoal.workers.encoding.word_vectors.vector_table import ArrayRows, Ids, VectorTable
 from shoal.workers.encoding.word_vectors.word_folder import CONFIG_FILE, VECTORS_FILE, VOCABULARY_FILE, read_word_folder
 from shoal.workers.encoding.word_vectors.word_splitting import AS_WRITTEN, RULE, UNICODE, WHITESPACE, WordReader, WordRule
+from shoal.workers.runtime import typed_error_line
 
 # Where a model's files set no limit.
 DEFAULT_MAX_TOKENS = 8192
@@ -100,7 +100,7 @@ class TableModel(EmbeddingModel):
         if isinstance(result, PromptTooLong):
             return Tokenized(0, error=str(result))
         if isinstance(result, Exception):
-            return Tokenized(0, error=f"the tokenizer failed: {one_line(result)}")
+            return Tokenized(0, error=f"the tokenizer failed: {typed_error_line(result)}")
         ids, truncated = result
         if not len(ids):
             return Tokenized(0, error=NOTHING_KNOWN)

@@ -10,8 +10,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from shoal.workers.encoding.model import ModelError, one_line
+from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.transformer.sentence_files import ACTIVATIONS, ModuleConfig
+from shoal.workers.runtime import typed_error_line
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "Identity": nn.Identity,
@@ -41,7 +42,7 @@ class Modules:
             try:
                 self._steps.append(self._built(folder, module, name).to(device).eval())
             except (RuntimeError, OSError, SafetensorError) as error:
-                raise ModelError(name, f"the weights of {module.path} cannot be used: {one_line(error)}") from error
+                raise ModelError(name, f"the weights of {module.path} cannot be used: {typed_error_line(error)}") from error
 
     @torch.inference_mode()
     def apply(self, pooled: Tensor) -> Tensor:

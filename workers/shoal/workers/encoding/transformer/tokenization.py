@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.encoding.model import ModelError, Truncation, one_line
+from shoal.workers.encoding.model import ModelError, Truncation
+from shoal.workers.runtime import typed_error_line
 
 # A first cut that prose of `max_tokens` tokens seldom falls short of; a text that does is read again, further.
 _CHARACTERS_PER_TOKEN = 6
@@ -191,7 +192,7 @@ def plain_tokenizer(file: Path, name: str) -> tuple[Tokenizer, int | None]:
         backend = tokenizers.Tokenizer.from_file(str(file))
         model = json.loads(backend.to_str())["model"]
     except Exception as error:
-        raise ModelError(name, f"the tokenizer cannot be loaded: {one_line(error)}") from error
+        raise ModelError(name, f"the tokenizer cannot be loaded: {typed_error_line(error)}") from error
     unknown = model.get("unk_id")
     if unknown is None and model.get("unk_token") is not None:
         unknown = backend.token_to_id(model["unk_token"])

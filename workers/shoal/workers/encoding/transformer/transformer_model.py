@@ -23,7 +23,6 @@ from shoal.workers.encoding.model import (
     Tokenized,
     Truncation,
     Vectors,
-    one_line,
     shortened,
     too_long,
 )
@@ -34,6 +33,7 @@ from shoal.workers.encoding.transformer.modules import Modules
 from shoal.workers.encoding.transformer.pooling import pool
 from shoal.workers.encoding.transformer.sentence_config import SentenceConfig, read_sentence_config
 from shoal.workers.encoding.transformer.tokenization import PromptTooLong, TokenizedText, Tokenizer, transformer_tokenizer
+from shoal.workers.runtime import typed_error_line
 
 # For models whose files state no limit at all.
 _DEFAULT_MAX_TOKENS = 512
@@ -131,7 +131,7 @@ class TransformerModel(EmbeddingModel):
         if isinstance(text, PromptTooLong):
             return Tokenized(0, error=str(text))
         if isinstance(text, Exception):
-            return Tokenized(0, error=f"the tokenizer failed: {one_line(text)}")
+            return Tokenized(0, error=f"the tokenizer failed: {typed_error_line(text)}")
         if len(text.ids) <= self._tokenizer.special_tokens:
             return Tokenized(0, error="the tokenizer finds nothing to read in the text")
         if text.truncated and truncation is Truncation.REFUSE:
@@ -186,7 +186,7 @@ class TransformerModel(EmbeddingModel):
             torch.zeros(1, device=self._place).add_(1)
             torch.cuda.synchronize(self._place)
         except Exception:
-            raise DeviceLost(self.name, f"the GPU no longer answers: {one_line(failure)}") from failure
+            raise DeviceLost(self.name, f"the GPU no longer answers: {typed_error_line(failure)}") from failure
 
 
 def _place(device: str | None) -> torch.device:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from shoal.workers.encoding.word_vectors.file_reading import vocabulary_beside
 from shoal.workers.encoding.word_vectors.word_table import WordTable
 from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError, writing_vectors
-from shoal.workers.runtime.durable_files import whole_file
+from shoal.workers.runtime import whole_file
 
 ROWS_AT_ONCE = 4096
 _BLANK = re.compile(r"[ \r\n]")

@@ -30,8 +30,7 @@ from shoal.workers.encoding.word_vectors.word_folder import (
 )
 from shoal.workers.encoding.word_vectors.word_table import WordTable
 from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError, writing_vectors
-from shoal.workers.runtime.durable_files import partial_name, partial_siblings, sync_folder
-from shoal.workers.runtime.lock_file import LockHeld, locked_folder
+from shoal.workers.runtime import LockHeld, error_line, locked_folder, partial_name, partial_siblings, sync_folder
 
 _FILES = {CONFIG_FILE, VECTORS_FILE, OUTPUT_FILE, VOCABULARY_FILE}
 _HEADER_ALIGNMENT = 64
@@ -88,7 +87,7 @@ def check_output_folder(output: Path) -> None:
     try:
         held = set(os.listdir(output))
     except OSError as error:
-        raise WordVectorError(f"{output}: cannot be read: {error.strerror}") from error
+        raise WordVectorError(f"{output}: cannot be read: {error_line(error)}") from error
     if held and not is_word_folder(output):
         raise WordVectorError(f"{output}: holds files that are no trained word vectors, and is not replaced")
     if foreign := sorted(held - _FILES):

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from shoal.workers.runtime import error_line
+
 
 class WordVectorError(Exception):
     """The message is one line and names the file or folder and what is wrong with it."""
@@ -17,4 +19,4 @@ def writing_vectors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise WordVectorError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise WordVectorError(f"{path}: cannot be written: {error_line(error)}") from error

@@ -17,6 +17,7 @@ from shoal.workers.indexing.manifest import IndexSpec, ManifestInfo, SealedInfo
 from shoal.workers.indexing.metric import Floats
 from shoal.workers.indexing.rows import Rows
 from shoal.workers.indexing.shard.sealed_part import SealedPart
+from shoal.workers.runtime import first_error_line
 
 _SCHEMA = pa.schema([*ROW_FIELDS, pa.field("index", pa.large_binary())])
 
@@ -66,7 +67,7 @@ def read_sealed(storage: Storage, manifest: ManifestInfo, sealed: SealedInfo) ->
             deleted_versions=versions[live:],
         )
     except (pa.ArrowException, KeyError, IndexError, ValueError) as error:
-        raise DamagedFile(sealed.path, "unreadable", str(error).splitlines()[0]) from None
+        raise DamagedFile(sealed.path, "unreadable", first_error_line(error)) from None
 
 
 def _metadata(generation: int, shard: int, through: int, spec: IndexSpec) -> dict[str, str]:

@@ -10,6 +10,7 @@ from shoal.workers.indexing.files.arrow_rows import FORMAT, ROW_FIELDS, check_me
 from shoal.workers.indexing.files.storage import DamagedFile, Storage
 from shoal.workers.indexing.manifest import ManifestInfo, SegmentInfo
 from shoal.workers.indexing.rows import Rows
+from shoal.workers.runtime import first_error_line
 
 
 def write_segment(storage: Storage, generation: int, shard: int, ordinal: int, rows: Rows, epoch: int = 0) -> SegmentInfo:
@@ -32,7 +33,7 @@ def read_segment(storage: Storage, manifest: ManifestInfo, segment: SegmentInfo)
         check_metadata(reader.schema.metadata, expected)
         return rows_in(reader.get_batch(0), manifest.spec.dimension)
     except (pa.ArrowException, KeyError, IndexError, ValueError) as error:
-        raise DamagedFile(segment.path, "unreadable", str(error).splitlines()[0]) from None
+        raise DamagedFile(segment.path, "unreadable", first_error_line(error)) from None
 
 
 def _metadata(generation: int, shard: int, ordinal: int, dimension: int) -> dict[str, str]:

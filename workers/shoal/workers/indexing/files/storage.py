@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs
 
-from shoal.workers.runtime.durable_files import partial_name, sync_folder, whole_file
+from shoal.workers.runtime import partial_name, sync_folder, whole_file
 
 
 class DamagedFile(Exception):

@@ -10,6 +10,7 @@ import numpy as np
 
 from shoal.workers.indexing.kinds.scan import Candidates, padded, ranked, scan
 from shoal.workers.indexing.metric import Floats, Ints
+from shoal.workers.runtime import first_error_line
 
 LIST_LIMIT = 65536
 _ROWS_PER_LIST = 39
@@ -54,7 +55,7 @@ class IvfIndex:
         try:
             lists = faiss.deserialize_index(np.frombuffer(blob, dtype=np.uint8))
         except RuntimeError as error:
-            raise ValueError(f"ivf blob is not an index: {str(error).splitlines()[0]}") from None
+            raise ValueError(f"ivf blob is not an index: {first_error_line(error)}") from None
         if not isinstance(lists, faiss.IndexIVFFlat) or (lists.ntotal, lists.d) != vectors.shape:
             raise ValueError(f"ivf blob is not an index of {vectors.shape[0]} rows of {vectors.shape[1]}")
         return cls(lists, metric)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from shoal.workers.runtime import error_line
+
 
 class TrainingError(Exception):
     """The message is one line and names what is wrong, the value and the limit."""
@@ -33,4 +35,4 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise TrainingError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise TrainingError(f"{path}: cannot be written: {error_line(error)}") from error

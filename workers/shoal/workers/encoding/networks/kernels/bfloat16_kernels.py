@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, uint16
 
-from shoal.workers.runtime.compilation import compiled, inlined
+from shoal.workers.runtime import compiled, inlined
 
 Bits = npt.NDArray[np.uint16]
 

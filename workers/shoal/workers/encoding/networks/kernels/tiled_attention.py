@@ -11,7 +11,7 @@ import numpy as np
 
 from shoal.workers.encoding.networks.kernels.bfloat16_kernels import rounded
 from shoal.workers.encoding.networks.kernels.tile_code import HIDDEN, LANES, TILE_ROWS, exponentials, multiply_tile
-from shoal.workers.runtime.compilation import compiled, inlined
+from shoal.workers.runtime import compiled, inlined
 
 _f32, _u32 = np.float32, np.uint32
 # Columns of a tile: two vectors, or four.

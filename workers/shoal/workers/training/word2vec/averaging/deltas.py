@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shoal.workers.runtime.compilation import compiled
+from shoal.workers.runtime import compiled
 from shoal.workers.training.word2vec.learner import TableDelta
 from shoal.workers.training.word2vec.scratch_buffers import ScratchBuffers
 from shoal.workers.training.word2vec.tables import Floats

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shoal.workers.runtime.durable_files import whole_file
+from shoal.workers.runtime import error_line, whole_file
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.text_blocks import read_blocks
 from shoal.workers.training.word2vec.corpus.tokenizers import WHITESPACE
@@ -95,7 +95,7 @@ def id_blocks(path: Path) -> Iterator[Ids]:
             while len(ids := np.fromfile(file, dtype=np.int32, count=_BLOCK_IDS)):
                 yield ids
     except OSError as error:
-        raise TrainingError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise TrainingError(f"{path}: cannot be read: {error_line(error)}") from error
 
 
 def _write_words(path: Path, words: Sequence[str], counts: npt.NDArray[np.int64]) -> None:
@@ -120,7 +120,7 @@ def read_words(section: ScanSection, partition: int | None = None) -> pa.Table:
             reader = pa.ipc.open_file(file)
             return reader.read_all() if partition is None else pa.Table.from_batches([reader.get_batch(partition)], _WORDS)
     except (OSError, pa.ArrowException) as error:
-        raise TrainingError(f"{section.distinct_words}: cannot be read: {' '.join(str(error).split())}") from error
+        raise TrainingError(f"{section.distinct_words}: cannot be read: {error_line(error)}") from error
 
 
 _WORDS = pa.schema([("word", pa.large_string()), ("number", pa.int32()), ("count", pa.int64())])

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.runtime.durable_files import is_partial, whole_file
+from shoal.workers.runtime import error_line, is_partial, whole_file
 from shoal.workers.training.word2vec.corpus.counting import UnitCounts, id_blocks, read_words
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary
 from shoal.workers.training.word2vec.errors import TrainingError, writing
@@ -143,7 +143,7 @@ class EncodedCorpus:
                 if file.stat().st_size != expected:
                     raise TrainingError(f"{file}: has {file.stat().st_size} bytes, {expected} were written")
         except OSError as error:
-            raise TrainingError(f"{error.filename}: cannot be read: {error.strerror}") from error
+            raise TrainingError(f"{error.filename}: cannot be read: {error_line(error)}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise TrainingError(f"{path}: is damaged: {type(error).__name__}: {error}") from error
         vocabulary = Vocabulary.read(folder / VOCABULARY)

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.runtime.durable_files import whole_file
+from shoal.workers.runtime import whole_file
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.counting import ScanSection, UnitCounts, count_section, id_blocks, read_words
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary, merge_counts, vocabulary_of

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from shoal.workers.runtime import error_line
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.units import CorpusUnit, FileKind, text_column
 from shoal.workers.training.word2vec.errors import TrainingError
@@ -62,7 +63,7 @@ def read_blocks(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[T
     except EOFError as error:
         raise TrainingError(f"{unit.path}: is cut off") from error
     except (OSError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
-        raise TrainingError(f"{unit.path}: cannot be read: {' '.join(str(error).split())}") from error
+        raise TrainingError(f"{unit.path}: cannot be read: {error_line(error)}") from error
 
 
 def _chunks(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from shoal.workers.encoding.word_vectors.word_splitting import words_of
+from shoal.workers.runtime import error_line
 from shoal.workers.training.word2vec.errors import TrainingError
 
 Tokenizer = Callable[[str], Iterable[str]]
@@ -32,7 +33,7 @@ def tokenizer_of(name: str) -> Tokenizer:
     try:
         found: Any = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # A module may raise anything while it is imported.
-        raise TrainingError(f"tokenizer {name}: cannot be imported: {' '.join(str(error).split())}") from error
+        raise TrainingError(f"tokenizer {name}: cannot be imported: {error_line(error)}") from error
     if not callable(found):
         raise TrainingError(f"tokenizer {name}: is no function but {type(found).__name__}")
     return cast(Tokenizer, found)

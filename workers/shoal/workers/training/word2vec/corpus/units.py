@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from shoal.workers.runtime import error_line
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.tokenizers import tokenizer_of
 from shoal.workers.training.word2vec.errors import TrainingError
@@ -129,7 +130,7 @@ def _files(given: str) -> list[str]:
 
 def _below(folder: str) -> Iterator[str]:
     def fail(error: OSError) -> None:
-        raise TrainingError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        raise TrainingError(f"{error.filename}: cannot be read: {error_line(error)}") from error
 
     for place, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(_IGNORED)]
@@ -165,7 +166,7 @@ def _parts(path: str, kind: FileKind, corpus_settings: CorpusSettings, number: i
         else:
             bounds = [0, found.st_size]
     except (OSError, pa.ArrowException) as error:
-        raise TrainingError(f"{path}: cannot be read: {' '.join(str(error).split())}") from error
+        raise TrainingError(f"{path}: cannot be read: {error_line(error)}") from error
     return [
         CorpusUnit(number + place, path, kind, begin, end, found.st_size, found.st_mtime_ns)
         for place, (begin, end) in enumerate(pairwise(bounds))

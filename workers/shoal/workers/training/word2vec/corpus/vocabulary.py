@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from shoal.workers.runtime.durable_files import whole_file
+from shoal.workers.runtime import error_line, whole_file
 from shoal.workers.training.word2vec.corpus.counting import PARTITIONS, UnitCounts, read_words
 from shoal.workers.training.word2vec.errors import TrainingError, writing
 from shoal.workers.training.word2vec.settings import Word2VecSettings
@@ -52,7 +52,7 @@ class Vocabulary:
             lines = path.read_bytes().decode().split("\n")[:-1]
             pairs = [(word, int(count)) for word, count in (line.split(" ") for line in lines)]
         except OSError as error:
-            raise TrainingError(f"{path}: cannot be read: {error.strerror or error}") from error
+            raise TrainingError(f"{path}: cannot be read: {error_line(error)}") from error
         except ValueError as error:
             raise TrainingError(f"{path}: is damaged: {error}") from error
         return Vocabulary(tuple(word for word, _ in pairs), np.array([count for _, count in pairs], dtype=np.int64))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from shoal.workers.runtime.compilation import compiled
+from shoal.workers.runtime import compiled
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.word_indexer import MAX_WORD
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from shoal.workers.runtime import typed_error_line
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.tokenizers import UNICODE, WHITESPACE, tokenizer_of
 from shoal.workers.training.word2vec.errors import TrainingError
@@ -75,7 +76,7 @@ class TokenizerIndexer:
         try:
             return [list(self._tokenizer(line)) if line else [] for line in lines]
         except Exception as error:  # A function of the user's may raise anything.
-            raise TrainingError(f"tokenizer {self._name}: {type(error).__name__}: {' '.join(str(error).split())}") from error
+            raise TrainingError(f"tokenizer {self._name}: {typed_error_line(error)}") from error
 
 
 class _Numbers(dict[str, int]):

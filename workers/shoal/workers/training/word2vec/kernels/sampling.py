@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.runtime.compilation import compiled, inlined
+from shoal.workers.runtime import compiled, inlined
 
 Counts = npt.NDArray[np.int64]
 Thresholds = npt.NDArray[np.uint32]

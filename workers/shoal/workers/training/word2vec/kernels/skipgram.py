@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shoal.workers.runtime.compilation import compiled
+from shoal.workers.runtime import compiled
 from shoal.workers.training.word2vec.kernels.sampling import STEP, below, kept_words, scrambled
 from shoal.workers.training.word2vec.kernels.targets import (
     draw_negatives,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shoal.workers.runtime.compilation import inlined
+from shoal.workers.runtime import inlined
 from shoal.workers.training.word2vec.kernels.sampling import STEP, drawn, scrambled
 from shoal.workers.training.word2vec.kernels.vector_code import LINE, MOST_SUMS, prefetch
 

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from shoal.workers.runtime import first_error_line
 from shoal.workers.training.word2vec.errors import TrainingError, diverged
 from shoal.workers.training.word2vec.kernels.sampling import Counts
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids, ModelDelta, TableDelta, TrainResult
@@ -78,7 +79,9 @@ class TorchLearner:
             self._output = torch.tensor(tables.output, device=self._device)
         except torch.OutOfMemoryError as error:
             size = tables.input.nbytes + tables.output.nbytes
-            raise TrainingError(f"{device} has no memory for tables of {size / 1e6:,.0f} MB: {_line(error)}") from error
+            raise TrainingError(
+                f"{device} has no memory for tables of {size / 1e6:,.0f} MB: {first_error_line(error)}"
+            ) from error
         self._base: tuple[Tensor, Tensor] | None = None
         self.batch_words = batch_words or self._fitting_batch(int(counts.sum()))
         """Words of a batch; falls when the device's memory turns out too small."""
@@ -99,7 +102,7 @@ class TorchLearner:
                 self._learn(self._sampler.batch(ids[begin:end], rates, settings.window, settings.negative), loss)
         except torch.OutOfMemoryError as error:
             raise TrainingError(
-                f"{self._device} has no memory for {SMALLEST_BATCH} words at once: {_line(error)}"
+                f"{self._device} has no memory for {SMALLEST_BATCH} words at once: {first_error_line(error)}"
             ) from error
         total, pairs = loss.tolist()
         return TrainResult(words, total, int(pairs))
@@ -145,7 +148,7 @@ class TorchLearner:
         except torch.OutOfMemoryError as error:
             size = 4 * (self._input.numel() + self._output.numel())
             raise TrainingError(
-                f"{self._device} has no memory for a copy of {size / 1e6:,.0f} MB: {_line(error)}"
+                f"{self._device} has no memory for a copy of {size / 1e6:,.0f} MB: {first_error_line(error)}"
             ) from error
 
     def _tracked(self) -> tuple[Tensor, Tensor]:
@@ -214,7 +217,3 @@ def pieces(ids: Ids, size: int) -> Iterator[tuple[int, int]]:
             end = begin + int(ends[-1]) + 1
         yield begin, end
         begin = end
-
-
-def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

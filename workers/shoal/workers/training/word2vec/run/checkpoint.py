@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from shoal.workers.runtime.durable_files import whole_file
+from shoal.workers.runtime import error_line, whole_file
 from shoal.workers.training.word2vec.errors import TrainingError, writing
 from shoal.workers.training.word2vec.run.schedule import ScheduleState
 from shoal.workers.training.word2vec.tables import Tables
@@ -52,8 +52,9 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise TrainingError(f"{path}: the checkpoint cannot be read ({reason}); begin anew with overwrite") from error
+            raise TrainingError(
+                f"{path}: the checkpoint cannot be read ({error_line(error)}); begin anew with overwrite"
+            ) from error
         expected = Tables.empty(0, dim).input.shape[1]
         shapes = {first.shape, second.shape}
         if found.digest != digest or found.tables.dim != dim or shapes != {(count, expected)}:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shoal.workers.runtime.control_groups import GROUPS, ROOT, group_folders
+from shoal.workers.runtime import CONTROL_GROUP_ROOT, CONTROL_GROUPS, group_folders
 
 _MEMORY = Path("/proc/meminfo")
 _V1, _V2 = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")
 """Limit and use, by the version of control groups."""
 
 
-def free_memory(memory: Path = _MEMORY, groups: Path = GROUPS, root: Path = ROOT) -> int | None:
+def free_memory(memory: Path = _MEMORY, groups: Path = CONTROL_GROUPS, root: Path = CONTROL_GROUP_ROOT) -> int | None:
     """Bytes; None where the system does not tell."""
     try:
         lines = dict(line.split(":", 1) for line in memory.read_text().splitlines())

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from shoal.workers.runtime.durable_files import whole_file
-from shoal.workers.runtime.lock_file import LockHeld, lock_file
+from shoal.workers.runtime import LockHeld, error_line, lock_file, whole_file
 from shoal.workers.training.word2vec.corpus.encoded_corpus import MANIFEST, EncodedCorpus
 from shoal.workers.training.word2vec.errors import TrainingError, writing
 
@@ -29,7 +28,7 @@ class WorkFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = lock_file(self.path / _LOCK)
         except OSError as error:
-            raise TrainingError(f"{self.path}: cannot be used: {error.strerror or error}") from error
+            raise TrainingError(f"{self.path}: cannot be used: {error_line(error)}") from error
         except LockHeld as error:
             raise TrainingError(f"{output}: another training is at work there (process {error.holder})") from None
 
@@ -63,7 +62,7 @@ class WorkFolder:
                         )
                 return
         except OSError as error:
-            raise TrainingError(f"{self.path}: cannot be used: {error.strerror or error}") from error
+            raise TrainingError(f"{self.path}: cannot be used: {error_line(error)}") from error
         except (ValueError, AttributeError) as error:
             raise TrainingError(f"{path}: is damaged; choose another output, or overwrite") from error
         with writing(path), whole_file(path) as file:
@@ -81,7 +80,7 @@ class WorkFolder:
             shutil.rmtree(self.corpus, ignore_errors=True)
             self.corpus.mkdir()
         except OSError as error:
-            raise TrainingError(f"{self.corpus}: cannot be used: {error.strerror or error}") from error
+            raise TrainingError(f"{self.corpus}: cannot be used: {error_line(error)}") from error
         return None
 
     def remove(self) -> None:

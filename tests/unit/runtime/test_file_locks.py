@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from shoal.workers.runtime.lock_file import LockHeld, lock_file, locked_folder
+from shoal.workers.runtime.file_locks import LockHeld, lock_file, locked_folder
 
-HOLD = "import sys, time; from pathlib import Path; from shoal.workers.runtime.lock_file import lock_file\n"
+HOLD = "import sys, time; from pathlib import Path; from shoal.workers.runtime.file_locks import lock_file\n"
 HOLD += "held = lock_file(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
 
 

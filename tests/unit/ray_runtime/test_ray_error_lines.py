@@ -1,0 +1,28 @@
+"""What is left of a traceback that came over Ray."""
+
+from __future__ import annotations
+
+import pytest
+
+from shoal.cluster.ray_runtime.error_lines import ray_error_line
+
+TRACEBACK = """\x1b[36mray::LearnerActor.train()\x1b[39m (pid=7)
+  File "learner.py", line 3, in train
+    raise ValueError(
+shoal.workers.SomeError: the disk is full
+The actor died. See its logs.
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        (TRACEBACK, "shoal.workers.SomeError: the disk is full"),
+        ("KeyboardInterrupt\n", "KeyboardInterrupt"),
+        ("\n  The node was lost.\nIt had no name.", "The node was lost."),
+        ("", "RuntimeError"),
+        ("\x1b[31mTypeError: " + "x" * 400, "TypeError: " + "x" * 289),
+    ],
+)
+def test_the_exception_that_matters_is_the_last_that_is_named(message: str, line: str) -> None:
+    assert ray_error_line(RuntimeError(message)) == line
