@@ -9,10 +9,13 @@ from typing import Any, Literal, TypeAlias, overload
 
 import numpy.typing as npt
 
+# Names with `as` were here before they moved; programs may import them from here.
 from shoal.client.errors import ShoalError
 from shoal.client.errors import Token as Token
 from shoal.client.errors import WriteResult as WriteResult
+from shoal.client.processes import LoadInfo as LoadInfo
 from shoal.client.processes import ProcessInfo
+from shoal.client.processes import WorkerInfo as WorkerInfo
 
 Vector: TypeAlias = npt.NDArray[Any] | Sequence[float]
 IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf"]

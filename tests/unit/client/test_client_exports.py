@@ -1,7 +1,10 @@
+import importlib
 import inspect
 import pickle
 import subprocess
 import sys
+
+import pytest
 
 import shoal.client
 from shoal.client import Token, WriteResult, embeddings, errors, processes, types
@@ -16,6 +19,34 @@ UploadProgress UpsertSummary VersionConflict WorkerInfo WriteResult
 """
 PUBLIC = NAMES.split()
 
+# What could be imported before the folders of the client were moved (commit 1f87330), and from where.
+FORMER_NAMES = {
+    "shoal.client": """
+        AsyncClient Cancelled Client ClusterStatus CollectionExists CollectionInfo CollectionNotFound Coverage CoverageTooLow
+        DeadlineExceeded DimensionMismatch Document DocumentNotFound EmbedProgress EmbedTiming Embedding Embeddings
+        Explanation FailedDocument GenerationState Hit InternalError InvalidArgument InvalidModel Limits LoadInfo
+        MessageTooLarge NotFound Overloaded PermissionDenied PoolInfo QueryCacheInfo Refusal RetryPolicy SearchResult
+        ServerInfo ShardInfo ShoalError StoredDocument Timings Token Unauthenticated Unavailable Unsupported UploadProgress
+        UpsertSummary VersionConflict WorkerInfo WriteResult
+    """,
+    "shoal.client.async_client": "AsyncClient",
+    "shoal.client.cli": "main",
+    "shoal.client.client": "Client",
+    "shoal.client.embeddings": "EmbedProgress EmbedTiming Embeddings Truncation VectorType",
+    "shoal.client.errors": """
+        BY_REASON BY_STATUS Cancelled CollectionExists CollectionNotFound CoverageTooLow DETAIL_KEY DeadlineExceeded
+        DimensionMismatch DocumentNotFound InternalError InvalidArgument InvalidModel MessageTooLarge NotFound Overloaded
+        PermissionDenied ShoalError Unauthenticated Unavailable Unsupported VersionConflict error_from_detail
+        error_from_status
+    """,
+    "shoal.client.samples": "documents",
+    "shoal.client.types": """
+        ClusterStatus CollectionInfo Coverage Document Embedding EmptyText Explanation FailedDocument GenerationState Hit
+        IndexKind Limits LoadInfo Metric PoolInfo QueryCacheInfo Refusal Role SearchResult ServerInfo ShardInfo
+        StoredDocument Timings Token UploadProgress UpsertSummary Vector WorkerInfo WriteResult
+    """,
+}
+
 
 def test_the_public_names_are_frozen_and_sorted():
     assert shoal.client.__all__ == PUBLIC == sorted(PUBLIC)
@@ -28,6 +59,14 @@ def test_every_error_and_every_dataclass_is_public():
             name for name, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__
         }
         assert own <= set(PUBLIC)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [(module, name) for module, names in FORMER_NAMES.items() for name in names.split()]
+)
+def test_former_names_can_be_imported_from_where_they_were(module: str, name: str):
+    found = getattr(importlib.import_module(module), name)
+    assert found is getattr(shoal.client, name, found)
 
 
 def test_a_renamed_class_keeps_its_former_name():
