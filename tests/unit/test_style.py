@@ -17,10 +17,6 @@ LARGEST_FOLDER = 16
 EVERYTHING = (*PORTIONS, "tests", "benchmarks")
 # Known offenders, to be removed from these lists as they are fixed.
 LONG_FUNCTIONS = {"cbow_kernel", "window_kernel"}
-USED_TWICE = {
-    "_Call",
-    "_Line",
-}
 # Alembic calls what is in there by name.
 CALLED_BY_NAME = ROOT / "cluster/shoal/cluster/ledger/migrations"
 
@@ -62,7 +58,7 @@ def test_no_two_classes_of_the_product_share_a_name() -> None:
                 places[node.name].append(shown(path))
     # The client raises an error of the same name as the one that the cluster answered with.
     errors = {node.name for node in parsed(ROOT / "client/shoal/client/errors.py").body if isinstance(node, ast.ClassDef)}
-    assert {name: paths for name, paths in places.items() if len(paths) > 1 and name not in errors | USED_TWICE} == {}
+    assert {name: paths for name, paths in places.items() if len(paths) > 1 and name not in errors} == {}
 
 
 def test_no_two_test_files_share_a_name() -> None:

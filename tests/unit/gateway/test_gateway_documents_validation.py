@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.cluster.errors import DimensionMismatch, InvalidRequest
-from shoal.cluster.gateway.paths.documents_validation import Profile, canonical_payload, check_documents, check_vector
+from shoal.cluster.gateway.paths.documents_validation import WriteRules, canonical_payload, check_documents, check_vector
 from shoal.cluster.limits import RequestLimits
 from shoal.v1 import documents_pb2
 
 LIMITS = RequestLimits()
-WITH_MODEL = Profile("papers", has_model=True, dimension=3, metric="cosine", stores_empty=False)
-VECTORS = Profile("papers", has_model=False, dimension=3, metric="dot", stores_empty=False)
-KEEPS_EMPTY = Profile("papers", has_model=True, dimension=3, metric="cosine", stores_empty=True)
+WITH_MODEL = WriteRules("papers", has_model=True, dimension=3, metric="cosine", stores_empty=False)
+VECTORS = WriteRules("papers", has_model=False, dimension=3, metric="dot", stores_empty=False)
+KEEPS_EMPTY = WriteRules("papers", has_model=True, dimension=3, metric="cosine", stores_empty=True)
 
 
 def packed(*numbers: float) -> bytes:
@@ -31,10 +31,10 @@ def document(**values: Any) -> documents_pb2.Document:
 
 
 def refusal(
-    *documents: documents_pb2.Document, profile: Profile = WITH_MODEL, limits: RequestLimits = LIMITS
+    *documents: documents_pb2.Document, rules: WriteRules = WITH_MODEL, limits: RequestLimits = LIMITS
 ) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        check_documents(documents, profile, limits)
+        check_documents(documents, rules, limits)
     assert "\n" not in caught.value.message and caught.value.field
     return caught.value
 
@@ -86,7 +86,7 @@ def test_a_wrong_length_is_a_dimension_mismatch() -> None:
 
 
 def test_without_a_model_a_vector_is_needed() -> None:
-    assert refusal(document(), profile=VECTORS).field == "documents[0].vector"
+    assert refusal(document(), rules=VECTORS).field == "documents[0].vector"
     assert check_documents([document(vector=packed(0, 0, 0))], VECTORS, LIMITS) == ["{}"]
 
 

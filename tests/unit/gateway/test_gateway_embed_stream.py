@@ -9,8 +9,8 @@ from typing import cast
 import pytest
 
 from shoal.cluster.errors import DeadlineExceeded, InternalDefect, Unavailable
-from shoal.cluster.gateway.grpc.embed_stream import EmbedStream
-from shoal.cluster.gateway.paths.embedding import Embedder
+from shoal.cluster.gateway.paths.embedding import EmbedPath
+from shoal.cluster.gateway.paths.streams.embed_stream import EmbedStream
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.v1 import embedding_pb2, errors_pb2
@@ -63,7 +63,7 @@ def run(scenario: Callable[[Path, Callable[..., EmbedStream]], Awaitable[None]])
         path = Path()
 
         def stream(window: int = 8, ends: Deadline | None = None, draining: asyncio.Event | None = None) -> EmbedStream:
-            return EmbedStream(cast(Embedder, path), window, ends, 0.05, draining or asyncio.Event())
+            return EmbedStream(cast(EmbedPath, path), window, ends, 0.05, draining or asyncio.Event())
 
         async with asyncio.timeout(5):
             await scenario(path, stream)

@@ -5,14 +5,14 @@ import pytest
 
 from shoal.cluster.decisions.admission import content_hash
 from shoal.cluster.errors import DimensionMismatch, InvalidRequest
-from shoal.cluster.gateway.paths.documents_validation import Profile, check_documents
+from shoal.cluster.gateway.paths.documents_validation import WriteRules, check_documents
 from shoal.cluster.limits import RequestLimits
 from shoal.v1 import documents_pb2
 
-PROFILE = Profile("c", True, 3, "dot", False, fingerprint="f" * 32)
+RULES = WriteRules("c", True, 3, "dot", False, fingerprint="f" * 32)
 
 
-def document(text: str = "text", vector: object = (1, 2, 3), fingerprint: str = PROFILE.fingerprint, **more: object):
+def document(text: str = "text", vector: object = (1, 2, 3), fingerprint: str = RULES.fingerprint, **more: object):
     packed = np.asarray(vector, dtype="<f4").tobytes()
     embedding = documents_pb2.Embedding(
         vector=packed, fingerprint=fingerprint, content_hash=content_hash(str(more.pop("made_of", text)), b"")
@@ -20,8 +20,8 @@ def document(text: str = "text", vector: object = (1, 2, 3), fingerprint: str = 
     return documents_pb2.Document(id="a", text=text, embedding=embedding, **more)  # type: ignore[arg-type]
 
 
-def check(one: documents_pb2.Document, profile: Profile = PROFILE) -> None:
-    check_documents([one], profile, RequestLimits())
+def check(one: documents_pb2.Document, rules: WriteRules = RULES) -> None:
+    check_documents([one], rules, RequestLimits())
 
 
 def test_a_good_one_passes():
@@ -29,18 +29,18 @@ def test_a_good_one_passes():
 
 
 @pytest.mark.parametrize(
-    ("one", "profile", "field", "told"),
+    ("one", "rules", "field", "told"),
     [
-        (document(fingerprint="0" * 32), PROFILE, "fingerprint", f"{'0' * 32}, but collection 'c' has {'f' * 32}"),
-        (document(fingerprint=""), PROFILE, "fingerprint", "none, but"),
-        (document(vector=(1, float("nan"), 3)), PROFILE, "vector[1]", "not a finite number"),
-        (document(vector=(0, 0, 0)), PROFILE, "vector", "zero"),
-        (document(made_of="another"), PROFILE, "content_hash", "not that of the document's text"),
+        (document(fingerprint="0" * 32), RULES, "fingerprint", f"{'0' * 32}, but collection 'c' has {'f' * 32}"),
+        (document(fingerprint=""), RULES, "fingerprint", "none, but"),
+        (document(vector=(1, float("nan"), 3)), RULES, "vector[1]", "not a finite number"),
+        (document(vector=(0, 0, 0)), RULES, "vector", "zero"),
+        (document(made_of="another"), RULES, "content_hash", "not that of the document's text"),
     ],
 )
-def test_a_bad_one_is_refused_by_name(one: documents_pb2.Document, profile: Profile, field: str, told: str):
+def test_a_bad_one_is_refused_by_name(one: documents_pb2.Document, rules: WriteRules, field: str, told: str):
     with pytest.raises(InvalidRequest, match=told.replace("[", r"\[")) as refusal:
-        check(one, profile)
+        check(one, rules)
     assert refusal.value.field == f"documents[0].embedding.{field}"
 
 
@@ -55,10 +55,10 @@ def test_it_stands_neither_beside_a_users_own_vector_nor_without_a_text():
         if one.text:
             one.vector = np.asarray((1, 2, 3), dtype="<f4").tobytes()
         with pytest.raises(InvalidRequest) as refusal:
-            check(one, Profile("c", True, 3, "dot", True, fingerprint="f" * 32))
+            check(one, WriteRules("c", True, 3, "dot", True, fingerprint="f" * 32))
         assert refusal.value.field == "documents[0].embedding"
 
 
 def test_a_collection_without_a_model_takes_none():
     with pytest.raises(InvalidRequest, match="no model"):
-        check(document(fingerprint=""), Profile("c", False, 3, "dot", False))
+        check(document(fingerprint=""), WriteRules("c", False, 3, "dot", False))

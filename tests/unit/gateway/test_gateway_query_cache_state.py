@@ -42,7 +42,7 @@ def test_it_holds_what_was_asked_for_last_and_fits(
                 held[key] = value
                 while sum(cost(*entry) for entry in held.items()) > limit_bytes or len(held) > limit_entries:
                     del held[next(iter(held))]
-        figures = cache.figures()
+        figures = cache.stats()
         assert (figures.hits, figures.misses) == (hits, misses)
         assert figures.entries == len(cache) == len(held) <= limit_entries
         assert figures.bytes == sum(cost(*entry) for entry in held.items()) <= limit_bytes
@@ -60,7 +60,7 @@ def test_another_fingerprint_is_another_key() -> None:
 def test_what_is_switched_off_keeps_nothing() -> None:
     for cache in (QueryCache(0, 10), QueryCache(10_000, 0)):
         cache.put(QueryKey("f", AS_QUERY, "a"), EncodedText(b"1234", 1, False))
-        assert len(cache) == 0 and cache.figures().limit_bytes == 0
+        assert len(cache) == 0 and cache.stats().limit_bytes == 0
     for limits in ((-1, 1), (1, -1)):
         with pytest.raises(ValueError, match="the least is 0"):
             QueryCache(*limits)

@@ -9,11 +9,11 @@ from typing import Any, cast
 
 from shoal.cluster.decisions.merging import Candidate, ShardAnswer
 from shoal.cluster.gateway.backends.encoders import Encoders
-from shoal.cluster.gateway.backends.index_shards import Backends
+from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.query_cache import EncodedText
 from shoal.cluster.gateway.paths.embed_messages import QueryAnswer
-from shoal.cluster.gateway.paths.search import Searcher
+from shoal.cluster.gateway.paths.search import SearchPath
 from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, LiveDocument, ShardCut
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
@@ -79,8 +79,8 @@ class Clock:
 
 def searched(ledger: Ledger, shards: Shards, k: int, times: int = 1) -> search_pb2.SearchResponse:
     async def scenario() -> search_pb2.SearchResponse:
-        searcher = Searcher(
-            cast(LedgerReads, ledger), cast(Backends, shards), cast(Encoders, shards), RequestLimits(), Clock()
+        searcher = SearchPath(
+            cast(LedgerReads, ledger), cast(IndexShards, shards), cast(Encoders, shards), RequestLimits(), Clock()
         )
         request = search_pb2.SearchRequest(collection="papers", text="words", k=k)
         for _ in range(times - 1):

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from shoal.cluster.errors import DeadlineExceeded
-from shoal.cluster.gateway.backends.index_shards import Backends, Shown
+from shoal.cluster.gateway.backends.index_shards import IndexShards, Shown
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.visibility import until_shown
@@ -52,8 +52,8 @@ class World:
 
 def wait(world: World, within_s: float = 5) -> None:
     async def scenario() -> None:
-        reads, backends, view = cast(LedgerReads, world), cast(Backends, world), cast(RoutingView, world)
-        await until_shown(reads, backends, view, "papers", "1.9", Deadline.within(within_s))
+        reads, index_shards, view = cast(LedgerReads, world), cast(IndexShards, world), cast(RoutingView, world)
+        await until_shown(reads, index_shards, view, "papers", "1.9", Deadline.within(within_s))
 
     asyncio.run(scenario())
 

@@ -30,8 +30,8 @@ _NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECOND
 RETRY_AFTER_MS = 200
 
 
-class _Line(NamedTuple):
-    """Queries that may travel together."""
+class _EncodeGroup(NamedTuple):
+    """Queries of one group may share a call."""
 
     model: ModelId
     options: EncodeOptions
@@ -59,7 +59,7 @@ class Encoders:
         self._queries_per_call = queries_per_call
         self._shared_s = shared_s
         self._load: Counter[str] = Counter()
-        self._lines: dict[_Line, Gathering[str, QueryAnswer]] = {}
+        self._gatherings: dict[_EncodeGroup, Gathering[str, QueryAnswer]] = {}
         self._flights: SingleFlight[QueryKey, QueryAnswer] = SingleFlight()
         self._dimensions: dict[ModelId, int] = {}
 
@@ -113,13 +113,13 @@ class Encoders:
         return known
 
     async def _gathered(self, model: ModelId, key: QueryKey) -> QueryAnswer:
-        line = _Line(model, key.options)
-        gathering = self._lines.get(line)
+        group = _EncodeGroup(model, key.options)
+        gathering = self._gatherings.get(group)
         if gathering is None:
             # One call at a time for each replica. With two or four, on two cores, fewer queries were answered a second and
             # the slow ones took twice as long: the batches are smaller, and each call costs about a millisecond.
-            gathering = self._lines[line] = Gathering(
-                self._sender(line),
+            gathering = self._gatherings[group] = Gathering(
+                self._sender(group),
                 self._queries_per_call,
                 lanes=lambda: len(self._view.table.encoders.get(model, ())),
             )
@@ -127,8 +127,8 @@ class Encoders:
             # Those who wait come and go, each with a deadline; work that nobody waits for any more is cancelled.
             answer = await gathering.submit(key.text, Deadline.within(self._shared_s).at)
         finally:
-            if gathering.idle and self._lines.get(line) is gathering:
-                del self._lines[line]
+            if gathering.idle and self._gatherings.get(group) is gathering:
+                del self._gatherings[group]
         self._put(key, answer)
         return answer
 
@@ -136,11 +136,11 @@ class Encoders:
         if answer.encoded is not None:
             self._cache.put(key, answer.encoded)
 
-    def _sender(self, line: _Line) -> Callable[[Sequence[str], float], Awaitable[Sequence[QueryAnswer]]]:
+    def _sender(self, group: _EncodeGroup) -> Callable[[Sequence[str], float], Awaitable[Sequence[QueryAnswer]]]:
         async def send(texts: Sequence[str], latest: float) -> list[QueryAnswer]:
             self._counts.encode_queries.add(len(texts))
-            request = encode_request(texts, line.options, line.model.fingerprint, encoder_pb2.ENCODE_PRIORITY_QUERY)
-            return query_answers(await self._ask(line.model, request, Deadline(latest)))
+            request = encode_request(texts, group.options, group.model.fingerprint, encoder_pb2.ENCODE_PRIORITY_QUERY)
+            return query_answers(await self._ask(group.model, request, Deadline(latest)))
 
         return send
 

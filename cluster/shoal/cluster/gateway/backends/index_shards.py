@@ -43,15 +43,15 @@ class _Query:
 
 
 @dataclass(frozen=True, slots=True)
-class _Line:
-    """Queries that may travel together. The address is a part: a new route does not queue behind a worker that hangs."""
+class _ShardGroup:
+    """Queries of one group may share a call. With its own address, a new route does not wait for a hung worker."""
 
     address: str
     shard: ShardId
     k: int
 
 
-class Backends:
+class IndexShards:
     """Every call fails with Unavailable only after the route has been given time to heal. Belongs to one event loop."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Backends:
         self._queries_per_call = queries_per_call
         self._channels = channels
         self._counts = counts
-        self._shard_lines: dict[_Line, Gathering[_Query, ShardAnswer]] = {}
+        self._gatherings: dict[_ShardGroup, Gathering[_Query, ShardAnswer]] = {}
 
     async def search_shard(
         self, shard: ShardId, vector: bytes, k: int, min_ordinal: int, deadline: Deadline, patience: Deadline | None = None
@@ -70,19 +70,19 @@ class Backends:
         """The shard's `k` rows nearest to a packed float32 vector, once it shows segment `min_ordinal`."""
 
         async def attempt() -> ShardAnswer:
-            line = _Line(self._address(shard), shard, k)
-            gathering = self._shard_lines.get(line)
+            group = _ShardGroup(self._address(shard), shard, k)
+            gathering = self._gatherings.get(group)
             if gathering is None:
 
                 async def send(queries: Sequence[_Query], latest: float) -> list[ShardAnswer]:
-                    return await self._search(line, queries, Deadline(latest))
+                    return await self._search(group, queries, Deadline(latest))
 
-                gathering = self._shard_lines[line] = Gathering(send, self._queries_per_call)
+                gathering = self._gatherings[group] = Gathering(send, self._queries_per_call)
             try:
                 return await gathering.submit(_Query(vector, min_ordinal), deadline.at)
             finally:
-                if gathering.idle and self._shard_lines.get(line) is gathering:
-                    del self._shard_lines[line]
+                if gathering.idle and self._gatherings.get(group) is gathering:
+                    del self._gatherings[group]
 
         return await retry_until(deadline, attempt, self._view.change, f"shard {shard}", patience)
 
@@ -110,28 +110,28 @@ class Backends:
             raise Unavailable(f"shard {shard} has no worker now", retry_after_ms=RETRY_AFTER_MS)
         return place.address
 
-    async def _search(self, line: _Line, queries: Sequence[_Query], deadline: Deadline) -> list[ShardAnswer]:
+    async def _search(self, group: _ShardGroup, queries: Sequence[_Query], deadline: Deadline) -> list[ShardAnswer]:
         self._counts.shard_queries.add(len(queries))
         query = index_pb2.ShardQuery(
-            key=line.shard.key(),
+            key=group.shard.key(),
             min_ordinal=max(query.min_ordinal for query in queries),
             vectors=b"".join(query.vector for query in queries),
-            k=line.k,
+            k=group.k,
         )
-        stub = index_pb2_grpc.IndexServiceStub(self._channels.get(line.address))
+        stub = index_pb2_grpc.IndexServiceStub(self._channels.get(group.address))
         request = index_pb2.SearchShardRequest(query=query)
-        response = await call(stub.SearchShard, request, deadline, self._metadata, f"shard {line.shard}", _NOT_HERE)
-        return _answers(response.hits, len(queries), line)
+        response = await call(stub.SearchShard, request, deadline, self._metadata, f"shard {group.shard}", _NOT_HERE)
+        return _answers(response.hits, len(queries), group)
 
 
-def _answers(hits: index_pb2.ShardHits, queries: int, line: _Line) -> list[ShardAnswer]:
+def _answers(hits: index_pb2.ShardHits, queries: int, group: _ShardGroup) -> list[ShardAnswer]:
     if len(hits.counts) != queries or not sum(hits.counts) == len(hits.ids) == len(hits.versions) == len(hits.scores):
-        raise InternalDefect(f"shard {line.shard} at {line.address} gave an answer that does not add up")
+        raise InternalDefect(f"shard {group.shard} at {group.address} gave an answer that does not add up")
     answers: list[ShardAnswer] = []
     start = 0
     for count in hits.counts:
         rows = slice(start, start + count)
         found = map(Candidate, hits.ids[rows], hits.versions[rows], hits.scores[rows])
-        answers.append(ShardAnswer(tuple(found), exhausted=count < line.k, damage_count=hits.damage_count))
+        answers.append(ShardAnswer(tuple(found), exhausted=count < group.k, damage_count=hits.damage_count))
         start += count
     return answers

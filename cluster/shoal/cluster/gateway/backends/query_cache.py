@@ -33,7 +33,7 @@ class EncodedText:
 
 
 @dataclass(frozen=True, slots=True)
-class QueryCacheFigures:
+class QueryCacheStats:
     """How a cache has fared since it was made."""
 
     hits: int
@@ -91,9 +91,9 @@ class QueryCache:
         """Counts a miss that cost no encoding of its own."""
         self._joined += 1
 
-    def figures(self) -> QueryCacheFigures:
+    def stats(self) -> QueryCacheStats:
         """Counts and fill as they are now."""
-        return QueryCacheFigures(
+        return QueryCacheStats(
             self._hits, self._misses, self._joined, self._evicted, len(self._entries), self._bytes, self._limit_bytes
         )
 

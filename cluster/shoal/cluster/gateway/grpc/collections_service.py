@@ -1,4 +1,4 @@
-"""CollectionService: translates its calls for the path of collections."""
+"""CollectionService over gRPC."""
 
 from __future__ import annotations
 
@@ -21,22 +21,19 @@ class CollectionService(collections_pb2_grpc.CollectionServiceServicer):
     async def CreateCollection(
         self, request: collections_pb2.CreateCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> collections_pb2.CreateCollectionResponse:
-        deadline = caller_deadline(context, self._default_deadline_s)
-        created = await self._path.create(request.name, request.settings, deadline)
-        return collections_pb2.CreateCollectionResponse(collection=created)
+        return await self._path.create(request, caller_deadline(context, self._default_deadline_s))
 
     async def GetCollection(
         self, request: collections_pb2.GetCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> collections_pb2.GetCollectionResponse:
-        return collections_pb2.GetCollectionResponse(collection=await self._path.get(request.name))
+        return await self._path.get(request)
 
     async def ListCollections(
         self, request: collections_pb2.ListCollectionsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> collections_pb2.ListCollectionsResponse:
-        return collections_pb2.ListCollectionsResponse(collections=await self._path.list_all())
+        return await self._path.list_all()
 
     async def DropCollection(
         self, request: collections_pb2.DropCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> collections_pb2.DropCollectionResponse:
-        deadline = caller_deadline(context, self._default_deadline_s)
-        return collections_pb2.DropCollectionResponse(documents=await self._path.drop(request.name, deadline))
+        return await self._path.drop(request, caller_deadline(context, self._default_deadline_s))

@@ -1,4 +1,4 @@
-"""DocumentService: translates its calls for the paths of reading and writing."""
+"""DocumentService over gRPC."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import grpc.aio
 
 from shoal.cluster.gateway.grpc.caller_deadlines import caller_deadline, stream_end
-from shoal.cluster.gateway.grpc.upsert_stream import UpsertStream
-from shoal.cluster.gateway.paths.reading import ExplainedDocument, ReadPath
+from shoal.cluster.gateway.paths.reading import ReadPath
+from shoal.cluster.gateway.paths.streams.upsert_stream import UpsertStream
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.v1 import documents_pb2, documents_pb2_grpc
 
@@ -21,7 +21,7 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     def __init__(
         self, reading: ReadPath, writing: WritePath, window: int, default_deadline_s: float, draining: asyncio.Event
     ) -> None:
-        """`window` is how many batches of one stream are worked on at once."""
+        """`window` is the number of batches of one stream that are worked on at once."""
         self._reading = reading
         self._writing = writing
         self._window = window
@@ -31,88 +31,37 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     async def Upsert(
         self, request: documents_pb2.UpsertRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.UpsertResponse:
-        deadline = caller_deadline(context, self._default_deadline_s)
-        response = await self._writing.upsert(request.collection, request.documents, request.wait, deadline)
-        return documents_pb2.UpsertResponse(results=response.results, token=response.token)
+        return await self._writing.upsert(request, caller_deadline(context, self._default_deadline_s))
 
     async def UpsertStream(
         self, request_iterator: AsyncIterator[documents_pb2.UpsertStreamRequest], context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[documents_pb2.UpsertStreamResponse]:
-        ends = stream_end(context)
-        stream = UpsertStream(self._writing, self._window, ends, self._default_deadline_s, self._draining)
+        end = stream_end(context)
+        stream = UpsertStream(self._writing, self._window, end, self._default_deadline_s, self._draining)
         async for answer in stream.answers(aiter(request_iterator)):
             yield answer
 
     async def Delete(
         self, request: documents_pb2.DeleteRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.DeleteResponse:
-        deadline = caller_deadline(context, self._default_deadline_s)
-        response = await self._writing.delete(request.collection, request.ids, request.wait, deadline)
-        return documents_pb2.DeleteResponse(results=response.results, token=response.token)
+        return await self._writing.delete(request, caller_deadline(context, self._default_deadline_s))
 
     async def Get(
         self, request: documents_pb2.GetRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.GetResponse:
-        response = documents_pb2.GetResponse()
-        for document in await self._reading.get(request.collection, request.ids):
-            response.documents.add(
-                id=document.id,
-                text=document.text,
-                payload=document.payload,
-                version=document.version,
-                changed_at_ms=document.changed_at_ms,
-                searchable=document.searchable,
-            )
-        return response
+        return await self._reading.get(request)
 
     async def Explain(
         self, request: documents_pb2.ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.ExplainResponse:
-        deadline = caller_deadline(context, self._default_deadline_s)
-        explained = await self._reading.explain(request.collection, request.id, deadline)
-        return documents_pb2.ExplainResponse(explanation=_explanation(explained))
+        return await self._reading.explain(request, caller_deadline(context, self._default_deadline_s))
 
     async def ListFailed(
         self, request: documents_pb2.ListFailedRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.ListFailedResponse:
-        failed = await self._reading.failed(request.collection, request.limit)
-        response = documents_pb2.ListFailedResponse(total=failed.total)
-        for document in failed.documents:
-            response.documents.add(
-                id=document.id,
-                version=document.version,
-                reason=document.reason,
-                attempts=document.attempts,
-                failed_at_ms=document.failed_at_ms,
-            )
-        return response
+        return await self._reading.list_failed(request)
 
     async def RetryFailed(
         self, request: documents_pb2.RetryFailedRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.RetryFailedResponse:
-        deadline = caller_deadline(context, self._default_deadline_s)
-        retried = await self._writing.retry_failed(request.collection, request.ids, deadline)
-        return documents_pb2.RetryFailedResponse(retried=retried)
-
-
-def _explanation(explained: ExplainedDocument) -> documents_pb2.Explanation:
-    record = explained.record
-    explanation = documents_pb2.Explanation(
-        id=record.id, version=record.version, wanted_version=record.wanted_version, deleted=record.deleted
-    )
-    for state, served_version in zip(record.generations, explained.served_versions, strict=True):
-        explanation.generations.add(
-            generation=state.generation.number,
-            active=state.generation.state == "active",
-            fingerprint=state.generation.fingerprint,
-            shard=state.shard,
-            embedded_version=state.embedded_version,
-            truncated=state.truncated,
-            served_version=served_version,
-            worker=state.worker,
-            attempts=state.attempts,
-            last_error=state.error,
-            next_attempt_at_ms=state.next_attempt_at_ms,
-            failed=state.failed,
-        )
-    return explanation
+        return await self._writing.retry_failed(request, caller_deadline(context, self._default_deadline_s))

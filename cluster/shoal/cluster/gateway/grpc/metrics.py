@@ -60,7 +60,7 @@ class GatewayCollector(Collector):
         yield CounterMetricFamily("shoal_embed_failed_texts", "Texts that got an error from Embed.", value=failed)
 
     def _query_cache(self) -> Iterator[Metric]:
-        cache = self._cache.figures()
+        cache = self._cache.stats()
         for name, what, count in (
             ("hits", "Query texts whose vector was in the cache.", cache.hits),
             ("misses", "Query texts whose vector was not in the cache.", cache.misses),

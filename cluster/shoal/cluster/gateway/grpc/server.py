@@ -21,7 +21,7 @@ from shoal.cluster.errors import ListenError
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
 from shoal.cluster.gateway.backends.counts import GatewayCounts
 from shoal.cluster.gateway.backends.encoders import Encoders
-from shoal.cluster.gateway.backends.index_shards import Backends
+from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.models import Models
 from shoal.cluster.gateway.backends.query_cache import QueryCache
@@ -33,10 +33,11 @@ from shoal.cluster.gateway.grpc.interceptors import PublicCallsInterceptor
 from shoal.cluster.gateway.grpc.search_service import SearchService
 from shoal.cluster.gateway.grpc.status_service import StatusService
 from shoal.cluster.gateway.paths.collections import CollectionPath, CollectionViews
-from shoal.cluster.gateway.paths.embedding import Embedder
+from shoal.cluster.gateway.paths.embedding import EmbedPath
 from shoal.cluster.gateway.paths.public_calls import PublicCalls
 from shoal.cluster.gateway.paths.reading import ReadPath
-from shoal.cluster.gateway.paths.search import Searcher
+from shoal.cluster.gateway.paths.search import SearchPath
+from shoal.cluster.gateway.paths.status import StatusPath
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.cluster.ledger.connection import open_engine
 from shoal.cluster.limits import RequestLimits
@@ -179,7 +180,7 @@ class _Running:
         self._counts = GatewayCounts()
         self._cache = QueryCache(settings.query_cache_bytes, settings.query_cache_entries)
         queries = settings.limits.queries_per_call
-        self._backends = Backends(self._view, self._channels, settings.secret, queries, self._counts)
+        self._index_shards = IndexShards(self._view, self._channels, settings.secret, queries, self._counts)
         self._encoders = Encoders(
             self._view,
             self._channels,
@@ -224,12 +225,12 @@ class _Running:
 
     def _register(self) -> None:
         settings, limits, default_s = self._settings, self._settings.limits, self._settings.default_deadline_s
-        reads, link, view, backends = self._reads, self._link, self._view, self._backends
+        reads, link, view, index_shards = self._reads, self._link, self._view, self._index_shards
         views = CollectionViews(reads, view, self._now_ms)
-        reading = ReadPath(reads, backends, limits)
-        writing = WritePath(reads, link, backends, view, limits)
-        searcher = Searcher(reads, backends, self._encoders, limits, self._now_ms)
-        embedder = Embedder(self._models, self._encoders, view, limits, self._counts)
+        reading = ReadPath(reads, index_shards, limits)
+        writing = WritePath(reads, link, index_shards, view, limits)
+        searcher = SearchPath(reads, index_shards, self._encoders, limits, self._now_ms)
+        embedder = EmbedPath(self._models, self._encoders, view, limits, self._counts)
         collections_pb2_grpc.add_CollectionServiceServicer_to_server(
             CollectionService(CollectionPath(views, link, limits), default_s), self._server
         )
@@ -241,7 +242,7 @@ class _Running:
             EmbeddingService(embedder, limits.stream_window, default_s, self._draining), self._server
         )
         status_pb2_grpc.add_StatusServiceServicer_to_server(
-            StatusService(views, view, self._cache, limits, settings.name, self.address), self._server
+            StatusService(StatusPath(views, view, self._cache, limits, settings.name), self.address), self._server
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)

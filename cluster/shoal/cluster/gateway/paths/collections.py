@@ -7,7 +7,7 @@ from collections.abc import Callable
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
-from shoal.cluster.gateway.paths.profiles import collection_message
+from shoal.cluster.gateway.paths.collection_messages import collection_message
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_settings
 from shoal.cluster.ledger.errors import CollectionNotFound
 from shoal.cluster.limits import RequestLimits
@@ -48,24 +48,28 @@ class CollectionPath:
         self._limits = limits
 
     async def create(
-        self, name: str, settings: collections_pb2.CollectionSettings, deadline: Deadline
-    ) -> collections_pb2.Collection:
+        self, request: collections_pb2.CreateCollectionRequest, deadline: Deadline
+    ) -> collections_pb2.CreateCollectionResponse:
         """Creates a collection; returns when it can be written to."""
+        name, settings = request.name, request.settings
         check_collection_name(name, self._limits, "name")
         check_settings(settings, self._limits)
         await self._link.create_collection(coordinator_pb2.CreateCollectionRequest(name=name, settings=settings), deadline)
-        return await self._views.show(name)
+        return collections_pb2.CreateCollectionResponse(collection=await self._views.show(name))
 
-    async def get(self, name: str) -> collections_pb2.Collection:
+    async def get(self, request: collections_pb2.GetCollectionRequest) -> collections_pb2.GetCollectionResponse:
         """One collection."""
-        check_collection_name(name, self._limits, "name")
-        return await self._views.show(name)
+        check_collection_name(request.name, self._limits, "name")
+        return collections_pb2.GetCollectionResponse(collection=await self._views.show(request.name))
 
-    async def list_all(self) -> list[collections_pb2.Collection]:
+    async def list_all(self) -> collections_pb2.ListCollectionsResponse:
         """All collections, by name."""
-        return await self._views.show_all()
+        return collections_pb2.ListCollectionsResponse(collections=await self._views.show_all())
 
-    async def drop(self, name: str, deadline: Deadline) -> int:
-        """Drops a collection; returns how many documents it had."""
-        check_collection_name(name, self._limits, "name")
-        return await self._link.drop_collection(coordinator_pb2.DropCollectionRequest(name=name), deadline)
+    async def drop(
+        self, request: collections_pb2.DropCollectionRequest, deadline: Deadline
+    ) -> collections_pb2.DropCollectionResponse:
+        """Drops a collection; the reply says how many documents it had."""
+        check_collection_name(request.name, self._limits, "name")
+        dropped = await self._link.drop_collection(coordinator_pb2.DropCollectionRequest(name=request.name), deadline)
+        return collections_pb2.DropCollectionResponse(documents=dropped)

@@ -1,4 +1,6 @@
-"""Checks of documents, payloads and vectors. Pure; what a collection takes is passed in as a `Profile`."""
+"""Checks of documents, payloads and vectors. Pure; what a collection takes is passed in as a `WriteRules`."""
+
+from __future__ import annotations
 
 import json
 from collections.abc import Sequence
@@ -10,6 +12,7 @@ import numpy as np
 from shoal.cluster.decisions.admission import content_hash
 from shoal.cluster.errors import DimensionMismatch, InvalidRequest, shortened
 from shoal.cluster.gateway.paths.validation import check_distinct, check_id, check_text, out_of_limit
+from shoal.cluster.ledger.records import CollectionRecord
 from shoal.cluster.limits import RequestLimits
 from shoal.v1 import documents_pb2
 
@@ -19,7 +22,7 @@ _GREATEST_NORM = float(np.sqrt(np.finfo(np.float32).max)) / 2
 
 
 @dataclass(frozen=True, slots=True)
-class Profile:
+class WriteRules:
     """What a collection takes."""
 
     name: str
@@ -32,8 +35,21 @@ class Profile:
     fingerprint: str = ""
     """Of the model; empty without one."""
 
+    @classmethod
+    def of(cls, record: CollectionRecord) -> WriteRules:
+        """The rules of a collection."""
+        generation = record.generation
+        return cls(
+            name=record.name,
+            has_model=bool(generation.model),
+            dimension=generation.dimension,
+            metric=generation.metric,
+            stores_empty=record.settings.empty_text == "store",
+            fingerprint=generation.fingerprint,
+        )
 
-def check_documents(documents: Sequence[documents_pb2.Document], profile: Profile, limits: RequestLimits) -> list[str]:
+
+def check_documents(documents: Sequence[documents_pb2.Document], rules: WriteRules, limits: RequestLimits) -> list[str]:
     """Checks one batch and returns the canonical payload of each document, in order."""
     if not documents:
         raise InvalidRequest(
@@ -42,29 +58,29 @@ def check_documents(documents: Sequence[documents_pb2.Document], profile: Profil
     if len(documents) > limits.documents_per_write:
         raise out_of_limit("documents", len(documents), limits.documents_per_write, "documents")
     payloads = [
-        _check_document(document, f"documents[{position}]", profile, limits) for position, document in enumerate(documents)
+        _check_document(document, f"documents[{position}]", rules, limits) for position, document in enumerate(documents)
     ]
     check_distinct([document.id for document in documents], "documents[{}].id")
     return payloads
 
 
-def _check_document(document: documents_pb2.Document, path: str, profile: Profile, limits: RequestLimits) -> str:
+def _check_document(document: documents_pb2.Document, path: str, rules: WriteRules, limits: RequestLimits) -> str:
     check_id(document.id, limits, f"{path}.id")
     check_text(document.text, limits, f"{path}.text")
     if document.vector:
-        check_vector(document.vector, profile, f"{path}.vector")
+        check_vector(document.vector, rules, f"{path}.vector")
     elif not document.text.strip():
-        if not profile.stores_empty:
+        if not rules.stores_empty:
             raise InvalidRequest(
                 f"{path}.text: document {shortened(document.id)!r} has neither text nor vector", field=f"{path}.text"
             )
-    elif not profile.has_model:
+    elif not rules.has_model:
         raise InvalidRequest(
-            f"{path}.vector: collection {profile.name!r} has no model, so each document needs a vector",
+            f"{path}.vector: collection {rules.name!r} has no model, so each document needs a vector",
             field=f"{path}.vector",
         )
     if document.HasField("embedding"):
-        _check_embedding(document, f"{path}.embedding", profile)
+        _check_embedding(document, f"{path}.embedding", rules)
     if document.HasField("expected_version") and document.expected_version < 0:
         raise InvalidRequest(
             f"{path}.expected_version: {document.expected_version} is below 0",
@@ -74,34 +90,34 @@ def _check_document(document: documents_pb2.Document, path: str, profile: Profil
     return canonical_payload(document.payload, limits, f"{path}.payload")
 
 
-def _check_embedding(document: documents_pb2.Document, path: str, profile: Profile) -> None:
+def _check_embedding(document: documents_pb2.Document, path: str, rules: WriteRules) -> None:
     """A vector that takes the place of the model's must be one that the model makes of this very text."""
     embedding = document.embedding
     if document.vector or not document.text.strip():
         beside = "beside a vector of the user's own" if document.vector else "without a text"
         raise InvalidRequest(f"{path}: document {shortened(document.id)!r} has an embedding {beside}", field=path)
-    if not profile.has_model or embedding.fingerprint != profile.fingerprint:
+    if not rules.has_model or embedding.fingerprint != rules.fingerprint:
         raise InvalidRequest(
-            f"{path}.fingerprint: {shortened(embedding.fingerprint) or 'none'}, but collection {profile.name!r} has "
-            f"{profile.fingerprint or 'no model'}",
+            f"{path}.fingerprint: {shortened(embedding.fingerprint) or 'none'}, but collection {rules.name!r} has "
+            f"{rules.fingerprint or 'no model'}",
             field=f"{path}.fingerprint",
             value=shortened(embedding.fingerprint),
         )
-    check_vector(embedding.vector, profile, f"{path}.vector")
+    check_vector(embedding.vector, rules, f"{path}.vector")
     if not any(embedding.vector):
         raise InvalidRequest(f"{path}.vector: zero, which no model answers", field=f"{path}.vector", value="0")
     if embedding.content_hash != content_hash(document.text, b""):
         raise InvalidRequest(f"{path}.content_hash: is not that of the document's text", field=f"{path}.content_hash")
 
 
-def check_vector(packed: bytes, profile: Profile, field: str) -> None:
+def check_vector(packed: bytes, rules: WriteRules, field: str) -> None:
     """Packed little-endian float32 of the collection's dimension: finite, and for cosine not zero."""
-    size, dimension = len(packed), profile.dimension
+    size, dimension = len(packed), rules.dimension
     if size % 4:
         raise InvalidRequest(f"{field}: {size} bytes are not a whole number of float32", field=field, value=str(size))
     if size != 4 * dimension:
         raise DimensionMismatch(
-            f"{field}: {size // 4} numbers, collection {profile.name!r} has dimension {dimension}",
+            f"{field}: {size // 4} numbers, collection {rules.name!r} has dimension {dimension}",
             field=field,
             value=str(size // 4),
             limit=dimension,
@@ -121,7 +137,7 @@ def check_vector(packed: bytes, profile: Profile, field: str) -> None:
             field=field,
             value=f"{norm:g}",
         )
-    if profile.metric == "cosine" and norm < _LEAST_NORM:
+    if rules.metric == "cosine" and norm < _LEAST_NORM:
         raise InvalidRequest(f"{field}: a zero vector has no cosine", field=field, value=f"{norm:g}")
 
 

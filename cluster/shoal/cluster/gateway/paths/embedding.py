@@ -37,7 +37,7 @@ def plan_parts(texts: int, replicas: int) -> list[slice]:
     return [slice(start, stop) for start, stop in pairwise(edges)]
 
 
-class Embedder:
+class EmbedPath:
     """Answers embedding requests; belongs to one event loop."""
 
     def __init__(
@@ -58,6 +58,8 @@ class Embedder:
         """
         clock = time.monotonic
         began = clock()
+        if not bulk:
+            deadline = deadline.with_margin()
         check_model(request.model, "model")
         options = options_of(request, self._limits)
         refused = check_embed_texts(request.texts, self._limits)

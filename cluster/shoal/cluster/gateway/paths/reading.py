@@ -1,64 +1,55 @@
-"""Reads of single documents: what is stored, where a document stands on its way into searches, and which ones failed."""
+"""Reads of single documents: their stored form, their state on the way to searches, and the list of failed ones."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from shoal.cluster.errors import ClusterError
-from shoal.cluster.gateway.backends.index_shards import Backends
+from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
+from shoal.cluster.gateway.paths.document_messages import explain_response, failed_response, get_response
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_id, check_ids, list_limit
-from shoal.cluster.ledger.records import DocumentRecord, ExplainRecord, FailedDocuments, GenerationExplanation
+from shoal.cluster.ledger.records import GenerationExplanation
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ShardId
+from shoal.v1 import documents_pb2
 
 # The longest wait for one index worker. Explain also answers while workers are down.
 _LOOKUP_S = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class ExplainedDocument:
-    """A document's record, and the version that each of its generations serves."""
-
-    record: ExplainRecord
-    served_versions: tuple[int | None, ...]
-    """One for each of the record's generations; None where the shard's worker did not answer."""
-
-
 class ReadPath:
-    """All methods raise ClusterError or LedgerError; nothing is changed."""
+    """All methods raise ClusterError or LedgerError and change nothing."""
 
-    def __init__(self, reads: LedgerReads, backends: Backends, limits: RequestLimits) -> None:
+    def __init__(self, reads: LedgerReads, shards: IndexShards, limits: RequestLimits) -> None:
         self._reads = reads
-        self._backends = backends
+        self._shards = shards
         self._limits = limits
 
-    async def get(self, collection: str, ids: Sequence[str]) -> Sequence[DocumentRecord]:
+    async def get(self, request: documents_pb2.GetRequest) -> documents_pb2.GetResponse:
         """The documents that exist."""
-        check_collection_name(collection, self._limits)
-        check_ids(ids, self._limits)
-        return await self._reads.get(collection, list(ids))
+        check_collection_name(request.collection, self._limits)
+        check_ids(request.ids, self._limits)
+        return get_response(await self._reads.get(request.collection, list(request.ids)))
 
-    async def explain(self, collection: str, document_id: str, deadline: Deadline) -> ExplainedDocument:
-        """What the ledger knows about one document, and what the shards serve of it."""
+    async def explain(self, request: documents_pb2.ExplainRequest, deadline: Deadline) -> documents_pb2.ExplainResponse:
+        """One document's state in the ledger, and the version that each shard serves."""
         deadline = deadline.with_margin()
-        check_collection_name(collection, self._limits)
-        check_id(document_id, self._limits, "id")
-        record = await self._reads.explain(collection, document_id)
+        check_collection_name(request.collection, self._limits)
+        check_id(request.id, self._limits, "id")
+        record = await self._reads.explain(request.collection, request.id)
         served = await asyncio.gather(*(self._served(state, record.id, deadline) for state in record.generations))
-        return ExplainedDocument(record, tuple(served))
+        return explain_response(record, served)
 
-    async def failed(self, collection: str, limit: int) -> FailedDocuments:
-        """At most `limit` of the documents that could not be embedded, and how many there are."""
-        check_collection_name(collection, self._limits)
-        return await self._reads.failed(collection, list_limit(limit, self._limits))
+    async def list_failed(self, request: documents_pb2.ListFailedRequest) -> documents_pb2.ListFailedResponse:
+        """Some of the documents that could not be embedded, and how many there are."""
+        check_collection_name(request.collection, self._limits)
+        return failed_response(await self._reads.failed(request.collection, list_limit(request.limit, self._limits)))
 
     async def _served(self, state: GenerationExplanation, document_id: str, deadline: Deadline) -> int | None:
         within = min(deadline, Deadline.within(_LOOKUP_S), key=lambda one: one.at)
         try:
-            return await self._backends.lookup(ShardId(state.generation.id, state.shard), document_id, within)
+            return await self._shards.lookup(ShardId(state.generation.id, state.shard), document_id, within)
         except ClusterError:
             return None

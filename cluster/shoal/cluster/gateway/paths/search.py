@@ -11,11 +11,10 @@ from typing import Any
 from shoal.cluster.decisions.merging import Candidate, ShardAnswer, settled
 from shoal.cluster.errors import ClusterError, CoverageTooLow, DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
 from shoal.cluster.gateway.backends.encoders import Encoders
-from shoal.cluster.gateway.backends.index_shards import Backends
+from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.paths.coverage import Freshness, coverage_of, shortfall
-from shoal.cluster.gateway.paths.documents_validation import check_vector
-from shoal.cluster.gateway.paths.profiles import profile_of
+from shoal.cluster.gateway.paths.documents_validation import WriteRules, check_vector
 from shoal.cluster.gateway.paths.validation import (
     check_collection_name,
     check_k,
@@ -68,14 +67,19 @@ class _Validated:
     """Candidates whose document is deleted."""
 
 
-class Searcher:
+class SearchPath:
     """Answers searches. `now_ms` is the wall clock that the ledger's times are of."""
 
     def __init__(
-        self, reads: LedgerReads, backends: Backends, encoders: Encoders, limits: RequestLimits, now_ms: Callable[[], int]
+        self,
+        reads: LedgerReads,
+        index_shards: IndexShards,
+        encoders: Encoders,
+        limits: RequestLimits,
+        now_ms: Callable[[], int],
     ) -> None:
         self._reads = reads
-        self._backends = backends
+        self._index_shards = index_shards
         self._encoders = encoders
         self._limits = limits
         self._now_ms = now_ms
@@ -146,7 +150,7 @@ class Searcher:
         try:
             cut = await cut_showing(self._reads, request.collection, request.token, deadline)
             if request.HasField("vector"):
-                check_vector(request.vector, profile_of(cut.collection), "vector")
+                check_vector(request.vector, WriteRules.of(cut.collection), "vector")
                 return cut, request.vector, 0.0
             generation = cut.generation
             if not generation.model:
@@ -190,7 +194,7 @@ class Searcher:
         """Asks shards in parallel for their best; without `min_coverage` one that cannot be reached ends the search."""
         tasks = {
             shard.number: _task(
-                self._backends.search_shard(
+                self._index_shards.search_shard(
                     ShardId(run.cut.generation.id, shard.number),
                     run.vector,
                     wanted,

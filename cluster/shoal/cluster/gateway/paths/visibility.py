@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Collection
 
 from shoal.cluster.errors import DeadlineExceeded, Overloaded, Unavailable
-from shoal.cluster.gateway.backends.index_shards import Backends, Shown
+from shoal.cluster.gateway.backends.index_shards import IndexShards, Shown
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.validation import check_token, parse_token
@@ -44,7 +44,7 @@ async def cut_showing(reads: LedgerReads, collection: str, token: str, deadline:
 
 
 async def until_shown(
-    reads: LedgerReads, backends: Backends, view: RoutingView, collection: str, token: str, deadline: Deadline
+    reads: LedgerReads, index_shards: IndexShards, view: RoutingView, collection: str, token: str, deadline: Deadline
 ) -> None:
     """Returns when every shard shows what was committed up to the token.
 
@@ -52,7 +52,7 @@ async def until_shown(
     """
     try:
         async with asyncio.timeout_at(deadline.at):
-            while not await _shows(backends, view, await cut_showing(reads, collection, token, deadline)):
+            while not await _shows(index_shards, view, await cut_showing(reads, collection, token, deadline)):
                 # Files were lost after the cut was taken, and what was written may have been in them.
                 pass
     except (DeadlineExceeded, TimeoutError):
@@ -60,12 +60,12 @@ async def until_shown(
         raise DeadlineExceeded(message) from None
 
 
-async def _shows(backends: Backends, view: RoutingView, cut: Cut) -> bool:
+async def _shows(index_shards: IndexShards, view: RoutingView, cut: Cut) -> bool:
     """True once all shards show the cut; False as soon as one has lost files since it was taken."""
     behind = {ShardId(cut.generation.id, shard.number): shard for shard in cut.shards if shard.through}
     pause = FIRST_POLL_S
     while True:
-        shown = await _shown_of(backends, view, behind)
+        shown = await _shown_of(index_shards, view, behind)
         if any(shown[shard].damage_count > wanted.damage_count for shard, wanted in behind.items()):
             return False
         behind = {shard: wanted for shard, wanted in behind.items() if shown[shard].through < wanted.through}
@@ -75,17 +75,17 @@ async def _shows(backends: Backends, view: RoutingView, cut: Cut) -> bool:
         pause = min(2 * pause, LONGEST_POLL_S)
 
 
-async def _shown_of(backends: Backends, view: RoutingView, shards: Collection[ShardId]) -> dict[ShardId, Shown]:
+async def _shown_of(index_shards: IndexShards, view: RoutingView, shards: Collection[ShardId]) -> dict[ShardId, Shown]:
     """What searches see in each of the shards: nothing, where the worker cannot be asked."""
     places = view.table.shards
     addresses = sorted({places[shard].address for shard in shards if shard in places})
-    answers = await asyncio.gather(*(_shown(backends, address) for address in addresses))
+    answers = await asyncio.gather(*(_shown(index_shards, address) for address in addresses))
     shown = dict(zip(addresses, answers, strict=True))
     return {shard: shown[places[shard].address].get(shard, _NOTHING) if shard in places else _NOTHING for shard in shards}
 
 
-async def _shown(backends: Backends, address: str) -> dict[ShardId, Shown]:
+async def _shown(index_shards: IndexShards, address: str) -> dict[ShardId, Shown]:
     try:
-        return await backends.shown(address, Deadline.within(_ASK_S))
+        return await index_shards.shown(address, Deadline.within(_ASK_S))
     except (Unavailable, DeadlineExceeded, Overloaded):
         return {}

@@ -14,7 +14,7 @@ from shoal.cluster.errors import (
     VersionConflict,
     from_ledger,
 )
-from shoal.cluster.gateway.grpc.paced_stream import once_there_is_room, paced
+from shoal.cluster.gateway.paths.streams.pacing import once_there_is_room, paced
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.rpc.deadlines import Deadline
@@ -36,11 +36,11 @@ class _Batch:
 class UpsertStream:
     """Serves one call. At most `window` batches are read ahead of the last answer: the server sets the pace."""
 
-    def __init__(self, path: WritePath, window: int, ends: Deadline | None, batch_s: float, draining: asyncio.Event) -> None:
-        """`ends` is the caller's deadline for the whole stream, `batch_s` the time that one batch may take."""
+    def __init__(self, path: WritePath, window: int, end: Deadline | None, batch_s: float, draining: asyncio.Event) -> None:
+        """`end` is the caller's deadline for the whole stream, `batch_s` the time that one batch may take."""
         self._path = path
         self._window = window
-        self._ends = ends
+        self._end = end
         self._batch_s = batch_s
         self._draining = draining
         self._under_way: list[_Batch] = []
@@ -88,8 +88,8 @@ class UpsertStream:
         self, request: documents_pb2.UpsertStreamRequest, before: list[Answering]
     ) -> documents_pb2.UpsertStreamResponse:
         deadline = Deadline.within(self._batch_s)
-        if self._ends is not None:
-            deadline = min(deadline, self._ends, key=lambda one: one.at)
+        if self._end is not None:
+            deadline = min(deadline, self._end, key=lambda one: one.at)
         try:
             checked = await self._path.checked(request.collection, request.documents)
             for earlier in before:

@@ -1,10 +1,9 @@
-"""From the ledger's records to what requests are checked against and what replies carry. Pure."""
+"""Collections in the form of replies, made of the ledger's records and the routing table. Pure."""
 
 from __future__ import annotations
 
 from shoal.cluster.gateway.paths.coverage import Freshness
-from shoal.cluster.gateway.paths.documents_validation import Profile
-from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut
+from shoal.cluster.ledger.records import CollectionSettings, Cut
 from shoal.cluster.rpc.routing import RoutingTable, ShardId
 from shoal.v1 import collections_pb2
 
@@ -19,19 +18,6 @@ _METRICS = {
     "l2": collections_pb2.METRIC_L2,
 }
 _EMPTY_TEXTS = {"reject": collections_pb2.EMPTY_TEXT_REJECT, "store": collections_pb2.EMPTY_TEXT_STORE}
-
-
-def profile_of(record: CollectionRecord) -> Profile:
-    """What a collection takes."""
-    generation = record.generation
-    return Profile(
-        name=record.name,
-        has_model=bool(generation.model),
-        dimension=generation.dimension,
-        metric=generation.metric,
-        stores_empty=record.settings.empty_text == "store",
-        fingerprint=generation.fingerprint,
-    )
 
 
 def settings_message(settings: CollectionSettings, dimension: int) -> collections_pb2.CollectionSettings:

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 
 from shoal.cluster.errors import ClusterError, from_ledger
-from shoal.cluster.gateway.grpc.paced_stream import once_there_is_room, paced
-from shoal.cluster.gateway.paths.embedding import Embedder
+from shoal.cluster.gateway.paths.embedding import EmbedPath
+from shoal.cluster.gateway.paths.streams.pacing import once_there_is_room, paced
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.v1 import embedding_pb2
@@ -15,16 +15,20 @@ from shoal.v1 import embedding_pb2
 Answering = asyncio.Task[embedding_pb2.EmbedStreamResponse]
 
 
+# The texts of a stream wait behind all others. Below the clients' own timeout, so that the reply can say what was missing.
+STREAM_REQUEST_S = 240.0
+
+
 class EmbedStream:
     """Serves one call. At most `window` requests are read ahead of their answers: the server sets the pace."""
 
     def __init__(
-        self, embedder: Embedder, window: int, ends: Deadline | None, request_s: float, draining: asyncio.Event
+        self, embedder: EmbedPath, window: int, end: Deadline | None, request_s: float, draining: asyncio.Event
     ) -> None:
-        """`ends` is the caller's deadline for the whole stream, `request_s` the time that one request may take."""
+        """`end` is the caller's deadline for the whole stream, `request_s` the time that one request may take."""
         self._embedder = embedder
         self._window = window
-        self._ends = ends
+        self._end = end
         self._request_s = request_s
         self._draining = draining
         self._under_way: set[Answering] = set()
@@ -39,7 +43,7 @@ class EmbedStream:
         try:
             reading = True
             while reading or self._under_way:
-                async with asyncio.timeout_at(self._ends.at if self._ends is not None else None):
+                async with asyncio.timeout_at(self._end.at if self._end is not None else None):
                     answering = await line.get()
                 if answering is None:
                     reading = False
@@ -70,8 +74,8 @@ class EmbedStream:
 
     async def _answer(self, request: embedding_pb2.EmbedStreamRequest) -> embedding_pb2.EmbedStreamResponse:
         deadline = Deadline.within(self._request_s)
-        if self._ends is not None:
-            deadline = min(deadline, self._ends, key=lambda one: one.at)
+        if self._end is not None:
+            deadline = min(deadline, self._end, key=lambda one: one.at)
         try:
             reply = await once_there_is_room(lambda: self._embedder.embed(request.embed, deadline, bulk=True), deadline)
             return embedding_pb2.EmbedStreamResponse(id=request.id, embed=reply)
