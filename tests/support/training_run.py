@@ -53,8 +53,8 @@ class Run:
         self.rounds: list[TrainingStats] = []
         """Of the last training, like `phases`."""
         self.phases: list[str] = []
-        self.began: list[tuple[EncodedCorpus, int]] = []
-        self.crowded: list[tuple[int, int]] = []
+        self.started: list[tuple[EncodedCorpus, int]] = []
+        self.too_few_words: list[tuple[int, int]] = []
         self.at_round: Callable[[int], None] = lambda number: None
         """Called after each round of a training, of which the first is 1."""
         self.at_save: Callable[[], None] = lambda: None
@@ -70,8 +70,8 @@ class Run:
             "averaging": AveragingSettings(round_words=ROUND_WORDS),
             "listeners": TrainingListeners(
                 phase=self.phases.append,
-                began=lambda *what: self.began.append(what),
-                crowded=lambda *what: self.crowded.append(what),
+                started=lambda *what: self.started.append(what),
+                too_few_words=lambda *what: self.too_few_words.append(what),
                 advanced=self._advanced,
             ),
             "checkpoint_every_s": 0.0,

@@ -1,4 +1,4 @@
-"""What all commands of `shoal` have in common: how they fail, print results, report bad rows and name models.
+"""What all commands of `shoal` have in common: how they fail, print results, report progress and bad rows, and name models.
 
 Used by the client's commands and the cluster's. Does not depend on the rest of Shoal.
 """
@@ -7,6 +7,7 @@ from shoal.console.bad_rows import BadRowReport
 from shoal.console.failure import FAILED, INTERRUPTED, Failure, print_error, show_error
 from shoal.console.model_names import absolute_model_name
 from shoal.console.output import HELP_SETTINGS, cell, print_event, print_fields, print_json, print_table, shorten
+from shoal.console.progress_reporter import ProgressReporter, duration
 
 __all__ = [
     "BadRowReport",
@@ -14,8 +15,10 @@ __all__ = [
     "Failure",
     "HELP_SETTINGS",
     "INTERRUPTED",
+    "ProgressReporter",
     "absolute_model_name",
     "cell",
+    "duration",
     "print_error",
     "print_event",
     "print_fields",

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import click
 
 REPORTED_ROWS = 20
 
 
-class BadRowReport:
-    """Prints the first bad rows on stderr, counts all of them."""
+def _print(line: str) -> None:
+    click.echo(line, err=True)
 
-    def __init__(self) -> None:
+
+class BadRowReport:
+    """Prints the first bad rows, on stderr unless `show` prints them elsewhere, and counts all of them."""
+
+    def __init__(self, show: Callable[[str], None] = _print) -> None:
+        self._show = show
         self.count = 0
 
-    def add(self, line: str) -> None:
-        """One bad row: where it is and what is wrong with it. Control characters are dropped."""
+    def add(self, message: str) -> None:
+        """One bad row: its message from `shoal.records.row_message`."""
         self.count += 1
         if self.count <= REPORTED_ROWS:
-            click.echo("".join(char for char in line if char.isprintable()), err=True)
+            self._show(message)
         elif self.count == REPORTED_ROWS + 1:
-            click.echo("further bad rows are counted, not shown", err=True)
+            self._show("further bad rows are counted, not shown")

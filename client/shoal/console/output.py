@@ -22,9 +22,9 @@ def print_json(value: object) -> None:
     click.echo(json.dumps(plain(value), ensure_ascii=False))
 
 
-def print_event(event: str, values: Mapping[str, object], digits: int = 6) -> None:
-    """One JSON line on stdout for a program that follows a long command. Floats are rounded to `digits` decimals."""
-    rounded = {name: round(value, digits) if isinstance(value, float) else value for name, value in values.items()}
+def print_event(event: str, values: Mapping[str, object]) -> None:
+    """One JSON line on stdout for a program that follows a long command. Floats are rounded."""
+    rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
     click.echo(json.dumps(plain({"event": event, **rounded})))
 
 

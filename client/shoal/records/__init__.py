@@ -11,7 +11,7 @@ from shoal.records.formats import suffix_of
 from shoal.records.mapping import USUAL_FIELDS, BadRecord, Fields, Record
 from shoal.records.parquet import parquet_row_count
 from shoal.records.reading import first_row_fault, read_file, read_rows
-from shoal.records.rows import BadRow, Row
+from shoal.records.rows import BadRow, Row, row_message
 
 __all__ = [
     "BadRecord",
@@ -28,5 +28,6 @@ __all__ = [
     "parquet_row_count",
     "read_file",
     "read_rows",
+    "row_message",
     "suffix_of",
 ]

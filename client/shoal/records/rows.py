@@ -1,4 +1,4 @@
-"""A row of a file, or a row that cannot be read. `reading` gives them, and `mapping` says what a row means."""
+"""A row of a file, or a row that cannot be read, with its message. `reading` gives them; `mapping` says what a row means."""
 
 from __future__ import annotations
 
@@ -26,3 +26,9 @@ class BadRow:
     id: str = ""
     whole_file: bool = field(default=False, compare=False)
     """True where it stands for all rows of its file: the header is wrong."""
+
+
+def row_message(source: str, line: int, reason: str) -> str:
+    """The message about a bad row, in one line. Control characters are dropped: a file must not control a terminal."""
+    message = f"{source}:{line}: {' '.join(reason.split())}"
+    return "".join(char for char in message if char.isprintable())

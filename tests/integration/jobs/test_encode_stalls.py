@@ -12,12 +12,12 @@ from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import JobSettings
 from shoal.cluster.jobs.encode.part_writer import MOST_ATTEMPTS
 from shoal.cluster.jobs.encode.pipeline import Replicas
-from shoal.cluster.jobs.encode.running import Listeners, Summary, run_job
+from shoal.cluster.jobs.encode.running import JobListeners, JobSummary, run_job
 from support import encode_process
 from support.models.breaking_encoder import ONCE, breaking_session
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
-QUIET = Listeners(lambda _what: None, lambda _figures, _precision: None, lambda _figures, _report: None)
+QUIET = JobListeners(lambda _phase: None, lambda _stats, _precision: None, lambda _stats, _report: None)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -28,7 +28,7 @@ def hesitated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield once
 
 
-def run(folder: Path, texts: list[str]) -> Summary:
+def run(folder: Path, texts: list[str]) -> JobSummary:
     corpus = folder / "rows.jsonl"
     corpus.write_text("".join(json.dumps({"id": f"d{n}", "text": text}) + "\n" for n, text in enumerate(texts)))
     settings = JobSettings("hashing:64", part_rows=2)

@@ -120,7 +120,7 @@ def test_bad_rows_are_kept_with_their_reasons_and_spoil_no_others(tmp_path: Path
         (9, "x", "not an object"),
     ]
     assert (report.manifest.rows, report.manifest.bad_rows) == (2, 5)
-    assert report.told[0] == "in.jsonl:2: the model failed: ValueError: cannot read this"
+    assert report.messages[0] == "in.jsonl:2: the model failed: ValueError: cannot read this"
 
 
 def test_a_part_without_a_good_row_has_no_data(tmp_path: Path):

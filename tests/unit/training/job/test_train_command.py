@@ -69,7 +69,7 @@ def folder(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = train(corpus, output, "--pooling", "sif", "--keep-output-vectors")
     assert done.exit_code == 0, done.output
     lines = done.stderr.splitlines()
-    assert "of the corpus is read" in lines[0] and "words have vectors" in lines[1]
+    assert "of the corpus is read" in lines[0] and lines[1].startswith("vocabulary of ")
     assert lines[-1].startswith("100%  ") and "words/s  loss " in lines[-1] and "learning rate 0.00010" in lines[-1]
     assert f" vectors in {output}; " in done.stdout and done.stdout.count("\n") == 1
     return output
@@ -216,19 +216,19 @@ def test_the_device_is_told_where_it_was_left_open(corpus: Path, tmp_path: Path,
     monkeypatch.setitem(sys.modules, "torch", None)
     done = train(corpus, tmp_path / "one", "--device", "auto")
     assert done.exit_code == 0, done.output
-    assert done.stderr.splitlines()[0] == "trains on cpu: torch is not installed"
+    assert done.stderr.splitlines()[0] == "training on cpu: torch is not installed"
     events = train(corpus, tmp_path / "two", "--device", "auto", "--json").stdout.splitlines()
     device = {"event": "device", "device": "cpu", "reason": "torch is not installed"}
     assert device in [json.loads(event) for event in events]
-    assert "trains on" not in train(corpus, tmp_path / "three").stderr
+    assert "training on" not in train(corpus, tmp_path / "three").stderr
 
 
 def test_that_workers_are_many_is_told(capsys: pytest.CaptureFixture[str]):
     for worthwhile, kept in ((1, "1 worker keeps"), (3, "up to 3 workers keep")):
-        TrainingReport("v", as_json=False).crowded(31_000_000, worthwhile)
+        TrainingReport("v", as_json=False).too_few_words(31_000_000, worthwhile)
         told = capsys.readouterr()
         assert told.err == f"31,000,000 words in all epochs are too few for this many workers: {kept} the quality of one\n"
-    TrainingReport("v", as_json=True).crowded(31_000_000, 3)
+    TrainingReport("v", as_json=True).too_few_words(31_000_000, 3)
     event = json.loads(capsys.readouterr().out)
     assert event == {"event": "crowded", "words": 31_000_000, "worthwhile_workers": 3}
 

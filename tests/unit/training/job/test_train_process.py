@@ -75,7 +75,7 @@ def test_asked_to_end_it_keeps_what_it_has_and_goes_on_later(corpus: Path, tmp_p
     finally:
         process.kill()
     assert process.returncode == 130
-    told = [f"stopped; run the same command to go on from {output}.training", "shoal: interrupted"]
+    told = [f"stopped; run the same command to resume from {output}.training", "shoal: interrupted"]
     assert [line for line in stderr.splitlines() if line] == told
     assert not output.exists() and (tmp_path / "vectors.training").is_dir()
 

@@ -77,7 +77,7 @@ def test_one_that_fails_in_the_middle_goes_on_to_the_same_bits(run: Run, undistu
     assert equal(run.saved[0][1], undisturbed)
     # It did not read the text again, nor train what was trained.
     assert "reading the corpus" not in run.phases and summary.corpus is None
-    assert summary.trained_before > 0 and run.began[-1][1] == summary.trained_before
+    assert summary.trained_before > 0 and run.started[-1][1] == summary.trained_before
     assert summary.trained_before + summary.totals.words == 3 * summary.corpus_words
     assert not run.work.exists()
 
@@ -210,6 +210,6 @@ def test_several_threads_train_all_of_it(run: Run) -> None:
 
 def test_many_learners_for_little_text_are_told(run: Run) -> None:
     run.train()
-    assert run.crowded == []
+    assert run.too_few_words == []
     summary = run.train(pool=ScriptedPool(2), overwrite=True)
-    assert run.crowded == [(small_settings().epochs * summary.corpus_words, 1)]
+    assert run.too_few_words == [(small_settings().epochs * summary.corpus_words, 1)]

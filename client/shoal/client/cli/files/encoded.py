@@ -89,10 +89,10 @@ class EncodedFolder:
             except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
                 raise Failure(f"{self.root}/{name}: cannot be read after row {row}: {_reason(error)}") from error
 
-    def location(self, index: int) -> str:
+    def location(self, index: int) -> tuple[str, int]:
         """File and row, from 1, of a document, given its index among all documents."""
         part = bisect_right(self._starts, index) - 1
-        return f"{self.root}/{self._names[part]}:{index - self._starts[part] + 1}"
+        return f"{self.root}/{self._names[part]}", index - self._starts[part] + 1
 
     def _json(self, name: str) -> dict[str, Any]:
         try:

@@ -10,7 +10,8 @@ from shoal.client import types
 from shoal.client._transport.progress import bar
 from shoal.client.cli.files.encoded import EncodedFolder
 from shoal.client.cli.session import Session, remote
-from shoal.console import BadRowReport, Failure, cell, print_json
+from shoal.console import BadRowReport, Failure, print_json
+from shoal.records import row_message
 
 
 @click.command(
@@ -36,8 +37,8 @@ def import_(session: Session, name: str, directory: str, batch: int | None, wait
         def tell(progress: types.UploadProgress) -> None:
             advance(progress.acknowledged)
             for refusal in progress.latest_refusals:
-                reason = cell(f"document {refusal.id!r}: {refusal.error}")
-                bad_rows.add(f"{folder.location(refusal.position)}: {reason}")
+                file, row = folder.location(refusal.position)
+                bad_rows.add(row_message(file, row, f"document {refusal.id!r}: {refusal.error}"))
 
         size = batch or session.client.describe().limits.documents_per_write
         summary = session.client.upsert_many(name, folder.documents(), batch_size=size, progress=tell, wait=wait)

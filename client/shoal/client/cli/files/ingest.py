@@ -12,8 +12,18 @@ import click
 from shoal.client import types
 from shoal.client._transport.progress import bar
 from shoal.client.cli.session import Session, remote
-from shoal.console import BadRowReport, Failure, cell, print_json
-from shoal.records import BadRecord, BadRow, Fields, InputError, InputFile, find_inputs, first_row_fault, read_file
+from shoal.console import BadRowReport, Failure, print_json
+from shoal.records import (
+    BadRecord,
+    BadRow,
+    Fields,
+    InputError,
+    InputFile,
+    find_inputs,
+    first_row_fault,
+    read_file,
+    row_message,
+)
 
 
 class _Source:
@@ -64,7 +74,7 @@ class _Source:
         self._report(index, line, f"document {refusal.id!r}: {refusal.error}")
 
     def _report(self, index: int, line: int, reason: str) -> None:
-        self.bad_rows.add(f"{self._shown[index]}:{line}: {cell(reason)}")
+        self.bad_rows.add(row_message(self._shown[index], line, reason))
 
 
 @click.command(

@@ -1,19 +1,15 @@
-"""`shoal encode`: reads the command line, and tells a person or a program how the job goes."""
+"""`shoal encode`: reads the command line and runs the job."""
 
 from __future__ import annotations
 
-import dataclasses
 import signal
-import time
-from typing import Any
 
 import click
 
+from shoal.cluster.jobs.encode.encode_report import EncodeReport
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
-from shoal.console import HELP_SETTINGS, BadRowReport, Failure, print_event
-
-TOLD_EVERY_S = 5.0
+from shoal.console import HELP_SETTINGS, Failure
 
 
 @click.command(
@@ -91,7 +87,7 @@ def encode(
     set_ray_defaults(quiet=True)
     from shoal.cluster.jobs.encode.job import JobSettings, options_of
     from shoal.cluster.jobs.encode.pipeline import Replicas
-    from shoal.cluster.jobs.encode.running import Listeners, run_job
+    from shoal.cluster.jobs.encode.running import JobListeners, run_job
     from shoal.records import Fields
 
     signal.signal(signal.SIGTERM, lambda _number, _frame: _interrupt())
@@ -102,92 +98,20 @@ def encode(
         dtype=dtype,
         part_rows=part_rows,
     )
-    told = _Narrator(output, as_json)
-    listeners = Listeners(told.starting, told.began, told.advanced)
+    report = EncodeReport(output, as_json)
+    listeners = JobListeners(report.phase, report.started, report.advanced)
     try:
-        with told:
+        with report:
             summary = run_job(inputs, output, settings, Replicas(replicas or 0, threads or 0, gpus), overwrite, listeners)
     except JobError as error:
         raise Failure(str(error)) from error
     except KeyboardInterrupt:
-        click.echo(f"stopped; what is finished stays in {output}: run the same command to go on", err=True)
+        click.echo(f"stopped; finished parts stay in {output}: run the same command to resume", err=True)
         raise
-    told.done(summary)
+    report.finished(summary)
     if summary.bad_rows:
-        raise Failure(f"{summary.bad_rows} rows were not encoded; {output}/*.errors.jsonl tells why")
+        raise Failure(f"{summary.bad_rows} rows were not encoded; see {output}/*.errors.jsonl")
 
 
 def _interrupt() -> None:
     raise KeyboardInterrupt
-
-
-class _Narrator:
-    """Tells how a job goes: a bar on a terminal, lines elsewhere, JSON events where asked for."""
-
-    def __init__(self, output: str, as_json: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
-
-        self._output = output
-        self._as_json = as_json
-        self._told_at_s = -TOLD_EVERY_S
-        self._bad_rows = BadRowReport()
-        console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[pace]}"))
-        self._drawn = Progress(*columns, console=console, transient=True, disable=not console.is_terminal or as_json)
-        self._task = self._drawn.add_task("encoding", total=1.0, pace="")
-
-    def __enter__(self) -> None:
-        self._drawn.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._drawn.stop()
-
-    def starting(self, what: str) -> None:
-        """What is being waited for."""
-        self._drawn.update(self._task, pace=what)
-
-    def began(self, figures: Any, precision: str) -> None:
-        """The first part is about to be encoded."""
-        if self._as_json:
-            self._event("started", figures, precision=precision)
-        elif figures.parts:
-            click.echo(f"{figures.rows} rows were finished before; going on", err=True)
-        self._show(figures)
-
-    def advanced(self, figures: Any, report: Any) -> None:
-        """A part is finished."""
-        for line in report.told:
-            self._bad_rows.add(line)
-        self._show(figures)
-        now_s = time.monotonic()
-        if now_s - self._told_at_s >= TOLD_EVERY_S:
-            self._told_at_s = now_s
-            if self._as_json:
-                self._event("progress", figures)
-            elif self._drawn.disable:
-                click.echo(f"{figures.share:.0%}  {figures.rows} rows  {_pace(figures)}", err=True)
-
-    def done(self, summary: Any) -> None:
-        """Nothing is left to do."""
-        if self._as_json:
-            self._event("finished", summary, output=self._output)
-            return
-        pace = f", {summary.rows_here / summary.seconds:.0f} texts/s" if summary.rows_here else ""
-        click.echo(
-            f"{summary.rows} rows in {self._output}, {summary.rows_here} of them encoded now; {summary.seconds:.1f} s{pace}"
-        )
-
-    def _show(self, figures: Any) -> None:
-        self._drawn.update(self._task, completed=figures.share, pace=f"{figures.rows} rows  {_pace(figures)}")
-
-    def _event(self, event: str, values: Any, **more: object) -> None:
-        print_event(event, {**dataclasses.asdict(values), **more}, digits=4)
-
-
-def _pace(figures: Any) -> str:
-    if figures.eta_s is None:
-        return ""
-    seconds = int(figures.eta_s)
-    left = f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}"
-    return f"{figures.texts_per_s:.0f} texts/s  {figures.tokens_per_s:.0f} tokens/s  {left} left"

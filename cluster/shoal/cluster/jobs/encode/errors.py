@@ -1,5 +1,5 @@
-"""The one way in which a bulk job fails."""
+"""The error of a bulk job."""
 
 
 class JobError(Exception):
-    """A job cannot be begun or go on; the message is one line and says why. What it has committed stays."""
+    """A job cannot start or continue. The message is one line. What the job has committed stays."""

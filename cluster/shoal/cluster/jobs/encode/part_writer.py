@@ -20,13 +20,13 @@ from shoal.cluster.jobs.encode.output import DATA, ERRORS, OutputFolder, PartMan
 from shoal.cluster.jobs.encode.reading import PartRecords, Place
 from shoal.cluster.jobs.encode.shared_lock import SharedLock
 from shoal.cluster.jobs.encode.table import EncodedRows, parquet_of
-from shoal.records import BadRow
+from shoal.records import BadRow, row_message
 from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
 from shoal.workers.runtime import error_line
 
 MOST_ATTEMPTS = 5
-TOLD_ROWS = 20
-"""Bad rows of a part that are told at once; its errors file has all."""
+REPORTED_ROWS = 20
+"""Bad rows of a part that are reported with it; its errors file has all of them."""
 FLOAT16_RANGE = "the vector has numbers beyond the range of float16"
 
 
@@ -35,8 +35,8 @@ class PartReport:
     """What became of a part."""
 
     manifest: PartManifest
-    told: tuple[str, ...]
-    """The first bad rows, a line each."""
+    messages: tuple[str, ...]
+    """About the first bad rows, from `row_message`."""
 
 
 class PartWriter:
@@ -113,7 +113,9 @@ class PartWriter:
             errors=self._output.put(part.id.name + ERRORS, "".join(lines).encode()) if lines else None,
         )
         self._output.commit(manifest)
-        return PartReport(manifest, tuple(f"{place.source}:{row.line}: {row.reason}" for place, row in bad[:TOLD_ROWS]))
+        return PartReport(
+            manifest, tuple(row_message(place.source, row.line, row.reason) for place, row in bad[:REPORTED_ROWS])
+        )
 
     def _encode(self, texts: Sequence[str], options: EncodeOptions) -> Encoded:
         """What `EmbeddingModel.encode` does, with the lanes computing and this thread doing the rest."""

@@ -11,7 +11,7 @@ WINDOW_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class JobStats:
     """A job at one moment. Counts are of all its runs together, rates of the last minute of this one."""
 
     parts: int
@@ -56,7 +56,7 @@ class Progress:
         while len(self._marks) > 2 and now_s - self._marks[1][0] >= WINDOW_S:
             self._marks.popleft()
 
-    def figures(self) -> Figures:
+    def stats(self) -> JobStats:
         """Where the job stands."""
         (begin_s, *before), (end_s, *after) = self._marks[0], self._marks[-1]
         elapsed_s = end_s - begin_s
@@ -64,7 +64,7 @@ class Progress:
             (new - old) / elapsed_s if elapsed_s > 0 else 0.0 for old, new in zip(before, after, strict=True)
         )
         left = max(0, self._input_bytes - self._done_bytes)
-        return Figures(
+        return JobStats(
             parts=self._parts,
             rows=self._rows,
             bad_rows=self._bad_rows,

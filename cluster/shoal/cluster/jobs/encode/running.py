@@ -16,7 +16,7 @@ from shoal.cluster.jobs.encode.output import OutputFolder
 from shoal.cluster.jobs.encode.part_writer import PartReport
 from shoal.cluster.jobs.encode.parts import Finished, plan_splits
 from shoal.cluster.jobs.encode.pipeline import Replicas, Work, describe_model, placed, write_parts
-from shoal.cluster.jobs.encode.progress import Figures, Progress
+from shoal.cluster.jobs.encode.progress import JobStats, Progress
 from shoal.cluster.jobs.encode.reading import check_first_row
 from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
 from shoal.console import absolute_model_name
@@ -28,8 +28,8 @@ _OF_THIS_RUN = ("rows_here", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
-class Summary:
-    """A job that is done."""
+class JobSummary:
+    """What a finished job did."""
 
     parts: int
     rows: int
@@ -37,20 +37,20 @@ class Summary:
     tokens: int
     truncated: int
     rows_here: int
-    """Rows that this run encoded; the others were there already."""
+    """Rows that this run encoded; earlier runs encoded the others."""
     seconds: float
-    """Of this run, from the first read on."""
+    """Duration of this run, without starting Ray and loading the model."""
 
 
 @dataclass(frozen=True, slots=True)
-class Listeners:
-    """Who is told what."""
+class JobListeners:
+    """Called as the job proceeds."""
 
-    starting: Callable[[str], None]
-    """What is being waited for before the first part, in words."""
-    began: Callable[[Figures, str], None]
-    """Where the job stands before this run, and the precision that the model computes in."""
-    advanced: Callable[[Figures, PartReport], None]
+    phase: Callable[[str], None]
+    """What the job does before the first part."""
+    started: Callable[[JobStats, str], None]
+    """The job before this run's first part, and the precision that the model computes in."""
+    advanced: Callable[[JobStats, PartReport], None]
     """A part is finished."""
 
 
@@ -65,13 +65,13 @@ def checked_model_name(model: str) -> str:
 
 
 def run_job(
-    inputs: Sequence[str], output: str, settings: JobSettings, replicas: Replicas, overwrite: bool, tell: Listeners
-) -> Summary:
+    inputs: Sequence[str], output: str, settings: JobSettings, replicas: Replicas, overwrite: bool, listeners: JobListeners
+) -> JobSummary:
     """Does what is left of a job. Raises JobError; what was committed stays, and another run goes on from there."""
     # Tasks and actors run in folders of their own.
     settings = dataclasses.replace(settings, model=checked_model_name(settings.model))
     output = output if "://" in output else os.path.abspath(output)
-    tell.starting("looking at the input")
+    listeners.phase("finding the input files")
     try:
         found = find_inputs(inputs)
     except InputError as error:
@@ -82,9 +82,9 @@ def run_job(
     files = [file for some in found for file in some]
     folder = OutputFolder(output)
     try:
-        tell.starting("starting Ray")
+        listeners.phase("starting Ray")
         with joined_ray(replicas.count * replicas.threads):
-            tell.starting(f"loading {settings.model}")
+            listeners.phase(f"loading {settings.model}")
             actors = placed(replicas)
             model = describe_model(settings.model, actors)
             job = folder.begin(plan_job(secrets.token_hex(8), settings, model, files), overwrite)
@@ -94,16 +94,16 @@ def run_job(
             progress = Progress(sum(file.bytes for file in files), started_at_s)
             for manifest in manifests:
                 progress.found(manifest)
-            before = progress.figures()
-            tell.began(before, model.precision)
+            before = progress.stats()
+            listeners.started(before, model.precision)
             splits = finished.left(plan_splits(files))
             if splits:
                 work = Work(job, settings, output, splits, finished.parts)
                 for report in write_parts(work, actors):
                     progress.finished(report.manifest, time.monotonic())
-                    tell.advanced(progress.figures(), report)
-            done = progress.figures()
-            summary = Summary(
+                    listeners.advanced(progress.stats(), report)
+            done = progress.stats()
+            summary = JobSummary(
                 parts=done.parts,
                 rows=done.rows,
                 bad_rows=done.bad_rows,

@@ -161,10 +161,12 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
         target = TableOutput(path=output, form=form, pooling=pooling, **given("keep_output_vectors"))
     except TrainingError as error:
         raise click.UsageError(str(error)) from error
-    told = TrainingReport(str(output), as_json)
-    listeners = TrainingListeners(told.phase, told.scanned, told.began, told.advanced, told.placed, told.crowded)
+    report = TrainingReport(str(output), as_json)
+    listeners = TrainingListeners(
+        report.phase, report.scanned, report.started, report.advanced, report.device_chosen, report.too_few_words
+    )
     try:
-        with told, _sigterm_as_interrupt():
+        with report, _sigterm_as_interrupt():
             summary = run_word2vec(
                 corpus,
                 target,
@@ -180,9 +182,9 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
         raise Failure(str(error)) from error
     except KeyboardInterrupt:
         rest = " without --overwrite" if options["overwrite"] else ""
-        click.echo(f"stopped; run the same command{rest} to go on from {output}.training", err=True)
+        click.echo(f"stopped; run the same command{rest} to resume from {output}.training", err=True)
         raise
-    told.done(summary)
+    report.finished(summary)
 
 
 @contextmanager

@@ -141,7 +141,7 @@ def _pool(wanted: LearnerPoolSettings, settings: Word2VecSettings, listeners: Tr
     if wanted.workers == 1 and not joins:
         device = training_device(wanted.device, settings)
         if wanted.device == AUTO:
-            listeners.placed(device.name, device.reason)
+            listeners.device_chosen(device.name, device.reason)
         yield LocalLearnerPool(wanted.threads or available_cores(), cuda_learner if device.name == CUDA else cpu_learner)
         return
     if wanted.device not in (CPU, CUDA):

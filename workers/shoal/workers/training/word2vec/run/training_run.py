@@ -52,20 +52,20 @@ def _nothing(*_: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class TrainingListeners:
-    """Who is told what."""
+    """Called as the training proceeds."""
 
     phase: Callable[[str], None] = _nothing
-    """What is being done, in words."""
+    """What the training does now."""
     scanned: Callable[[int, int], None] = _nothing
-    """So many parts of the corpus are read, of so many."""
-    began: Callable[[EncodedCorpus, int], None] = _nothing
-    """The corpus that is trained on, and words that an earlier run had trained."""
+    """How many parts of the corpus are read, and how many there are."""
+    started: Callable[[EncodedCorpus, int], None] = _nothing
+    """The corpus, and how many words earlier runs trained."""
     advanced: Callable[[TrainingStats], None] = _nothing
-    """A round is over."""
-    placed: Callable[[str, str], None] = _nothing
-    """On which device it trains, and why there, where that was left open."""
-    crowded: Callable[[int, int], None] = _nothing
-    """For how many words, of all epochs, there are more learners than keep the quality of one, and how many would."""
+    """A round is finished."""
+    device_chosen: Callable[[str, str], None] = _nothing
+    """The device and the reason for it, where the user left the choice open."""
+    too_few_words: Callable[[int, int], None] = _nothing
+    """The words of all epochs, which are too few for the number of learners, and how many learners they are enough for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,9 +196,9 @@ def _train(
     listeners.phase("training")
     with Interruption() as interruption:
         rounds.prepare()
-        listeners.began(encoded, rounds.resumed_at)
+        listeners.started(encoded, rounds.resumed_at)
         if len(pool.learners) > (worthwhile := worthwhile_learners(total_words)):
-            listeners.crowded(total_words, worthwhile)
+            listeners.too_few_words(total_words, worthwhile)
         progress = rounds.run(lambda: interruption.noted, lambda progress: listeners.advanced(progress.stats()))
         if not rounds.finished:
             interruption.answer()
