@@ -1,6 +1,6 @@
-"""Which engine computes MiniLM fastest on this CPU: the flat network, OpenVINO or ONNX Runtime, each at its best settings.
+"""The fastest engine for MiniLM on this CPU: the unpadded network, OpenVINO or ONNX Runtime, each at its best settings.
 
-All get the same token ids, sorted by length in batches of about 1,000 tokens, and use the same cores: the flat network a
+All get the same token ids, sorted by length in batches of about 1,000 tokens, and use the same cores: the unpadded network a
 thread and a batch each, OpenVINO a stream each, ONNX Runtime one session with all threads, or a session a thread. They take
 their turns in this process. Needs `pip install openvino onnxruntime onnx onnxscript`.
 """
@@ -88,7 +88,7 @@ def onnx_runs(module: Pooled, threads: int, sessions: int) -> list[Run]:
     return [run() for _ in range(sessions)]
 
 
-def flat_runs(precision: Precision, threads: int) -> list[Run]:
+def unpadded_runs(precision: Precision, threads: int) -> list[Run]:
     model = load_model("all-MiniLM-L6-v2", threads, precision)
     ready = threading.local()
 
@@ -143,9 +143,9 @@ def main() -> None:
     network.set_attn_implementation("eager")
     module = Pooled(network).eval()
     sides: dict[str, list[Run]] = {
-        "flat float32": flat_runs(Precision.FLOAT32, threads),
-        "flat bfloat16": flat_runs(Precision.BFLOAT16, threads),
-        "flat int8": flat_runs(Precision.INT8, threads),
+        "unpadded float32": unpadded_runs(Precision.FLOAT32, threads),
+        "unpadded bfloat16": unpadded_runs(Precision.BFLOAT16, threads),
+        "unpadded int8": unpadded_runs(Precision.INT8, threads),
     }
     try:
         sides["OpenVINO float32"] = openvino_runs(module, threads, "f32")
@@ -176,9 +176,9 @@ def main() -> None:
         for side, spent in times.items():
             rate, ratio = (
                 tokens / statistics.median(spent),
-                statistics.median(times["flat bfloat16"]) / statistics.median(spent),
+                statistics.median(times["unpadded bfloat16"]) / statistics.median(spent),
             )
-            print(f"  {side:42} {rate:8.0f} tokens/s, {ratio:.2f} of flat bfloat16, cosine at least {lowest[side]:.5f}")
+            print(f"  {side:42} {rate:8.0f} tokens/s, {ratio:.2f} of unpadded bfloat16, cosine at least {lowest[side]:.5f}")
 
 
 if __name__ == "__main__":

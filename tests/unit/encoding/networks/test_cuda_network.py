@@ -16,9 +16,9 @@ from shoal.workers.encoding.networks.attention import VarlenAttention  # noqa: E
 from shoal.workers.encoding.networks.cuda_graphs import RECORDED, RecordedBatches  # noqa: E402
 from shoal.workers.encoding.networks.cuda_network import CudaNetwork, missing_varlen  # noqa: E402
 from shoal.workers.encoding.networks.encoder_weights import EncoderWeights, encoder_weights  # noqa: E402
-from shoal.workers.encoding.networks.network import FlatBatch  # noqa: E402
+from shoal.workers.encoding.networks.network import UnpaddedBatch  # noqa: E402
 from shoal.workers.encoding.networks.unpadded_layer import finish_layer  # noqa: E402
-from shoal.workers.encoding.networks.unpadded_network import FlatNetwork, flat_inputs  # noqa: E402
+from shoal.workers.encoding.networks.unpadded_network import UnpaddedNetwork, unpadded_inputs  # noqa: E402
 
 VOCABULARY = 100
 SIZES: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 48}
@@ -53,10 +53,10 @@ def modernbert_weights(spread: float = 0.4) -> EncoderWeights:
     return weights
 
 
-def batch(*lengths: int, typed: bool = False) -> FlatBatch:
+def batch(*lengths: int, typed: bool = False) -> UnpaddedBatch:
     rng = np.random.default_rng(sum(lengths))
     ids = [rng.integers(0, VOCABULARY, size=length).astype(np.int32) for length in lengths]
-    return FlatBatch.of(ids, [np.ones_like(one) if typed else None for one in ids])
+    return UnpaddedBatch.of(ids, [np.ones_like(one) if typed else None for one in ids])
 
 
 def formula(
@@ -90,7 +90,7 @@ def on_cpu(weights: EncoderWeights) -> CudaNetwork:
 @pytest.mark.parametrize("make", [bert_weights, modernbert_weights])
 def test_it_computes_what_the_cpu_network_computes(make: Any, without_gpu: None) -> None:
     weights = make()
-    wanted = FlatNetwork(weights, torch.float32, threads=1)
+    wanted = UnpaddedNetwork(weights, torch.float32, threads=1)
     network = on_cpu(weights)
     for lengths in ((5,), (3, 30, 17), (40, 40, 1)):
         for typed in (False, True):
@@ -168,7 +168,7 @@ def test_a_compiled_layer_that_gives_what_is_not_a_number_is_refused(
     network = on_cpu(bert_weights())
     monkeypatch.setattr(torch, "compile", lambda _, **__: lambda x, mixed, weights, shape: x + float("nan"))
     network.tune()
-    assert network.tuning[0].startswith("compiled layers refused, they differ by inf")
+    assert network.tuning[0].startswith("compiled layers refused, wrong by inf")
 
 
 class Recorded(RecordedBatches):
@@ -178,12 +178,12 @@ class Recorded(RecordedBatches):
         self.states, self.most_tokens, self.wrong = states, most_tokens, wrong
         self.replayed: list[int] = []
 
-    def hidden(self, batch: FlatBatch) -> Any:
+    def hidden(self, batch: UnpaddedBatch) -> Any:
         size = next((tokens for tokens, texts in RECORDED if len(batch.ids) <= tokens and len(batch.lengths) <= texts), None)
         if size is None:
             return None
         self.replayed.append(size)
-        inputs = flat_inputs(batch, None, torch.device("cpu"))
+        inputs = unpadded_inputs(batch, None, torch.device("cpu"))
         return self.states(inputs, VarlenAttention(torch.from_numpy(batch.starts), max(batch.lengths))) + (
             size == self.wrong
         )
@@ -218,8 +218,8 @@ def test_recorded_batches_of_every_size_are_compared_before_they_are_used(
 
 def test_a_token_beyond_the_table_breaks_its_batch_and_not_the_process(without_gpu: None) -> None:
     network = on_cpu(bert_weights())
-    beyond = FlatBatch(np.array([1, VOCABULARY], dtype=np.int32), [2])
-    with pytest.raises(IndexError, match="the tokenizer gives token 100, the model has 100"):
+    beyond = UnpaddedBatch(np.array([1, VOCABULARY], dtype=np.int32), [2])
+    with pytest.raises(IndexError, match="the tokenizer returned token id 100, the model has 100 tokens"):
         network.hidden(beyond)
 
 
@@ -279,7 +279,7 @@ def test_on_a_gpu_states_are_those_of_the_cpu_and_no_text_sees_another(make: Any
     network = CudaNetwork(weights, device, torch.bfloat16)
     network.tune()
     assert not any("refused" in note or "failed" in note for note in network.tuning)
-    wanted = FlatNetwork(weights, torch.float32, threads=1)
+    wanted = UnpaddedNetwork(weights, torch.float32, threads=1)
     some = [batch(*lengths) for lengths in ((5,), (3, 30, 17), (40, 40, 1), (12, 12, 12, 12), (200, 100))]
     # As it is used: by several inference threads at a time.
     with ThreadPoolExecutor(network.inference_threads, initializer=network.init_inference_thread) as threads:

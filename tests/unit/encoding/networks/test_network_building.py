@@ -17,7 +17,9 @@ from shoal.workers.encoding.networks.network_building import build_network  # no
 from shoal.workers.encoding.networks.precision import Precision  # noqa: E402
 
 
-@pytest.mark.parametrize(("activation", "told"), [("gelu", "; padded: heads of size 20 have no kernel"), ("strange", "")])
+@pytest.mark.parametrize(
+    ("activation", "told"), [("gelu", "; padded: there is no kernel for heads of size 20"), ("strange", "")]
+)
 def test_an_encoder_that_is_padded_though_it_could_be_flat_says_why(
     activation: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -30,7 +32,7 @@ def test_an_encoder_that_is_padded_though_it_could_be_flat_says_why(
     monkeypatch.setattr(network_building, "load_pretrained", lambda *_: None)
     monkeypatch.setattr(network_building, "encoder_weights", lambda _: SimpleNamespace(activation=activation))
     monkeypatch.setattr(network_building, "_build", build)
-    monkeypatch.setattr(network_building, "varlen_reason", lambda *_: "heads of size 20 have no kernel")
+    monkeypatch.setattr(network_building, "varlen_reason", lambda *_: "there is no kernel for heads of size 20")
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     chosen = build_network(Path(), "m", torch.device("cuda", 0), None, 1, lambda _: np.ones((2, 4), dtype=np.float32))
     assert (chosen.precision, built) == (Precision.BFLOAT16, [Precision.FLOAT32, Precision.BFLOAT16])

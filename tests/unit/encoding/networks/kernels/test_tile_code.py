@@ -13,9 +13,9 @@ pytest.importorskip("numba")
 from numba import njit  # noqa: E402
 
 from shoal.workers.encoding.networks.kernels.tile_code import (  # noqa: E402
-    HIDDEN,
-    LANES,
+    MASKED,
     TILE_ROWS,
+    VECTOR_FLOATS,
     exponentials,
     multiply_tile,
     tiles_work,
@@ -59,7 +59,7 @@ def as_words(values: np.ndarray, bfloat16: bool) -> tuple[np.ndarray, np.ndarray
 def test_a_tile_is_the_product(bfloat16: bool, rows: int, steps: int, vectors: int) -> None:
     skip_without_instructions(bfloat16)
     rng = np.random.default_rng(steps)
-    grain, columns = (2 if bfloat16 else 1), vectors * LANES
+    grain, columns = (2 if bfloat16 else 1), vectors * VECTOR_FLOATS
     x, x_exact = as_words(rng.standard_normal((rows, (steps + 3) * grain)).astype(np.float32), bfloat16)
     w, w_exact = as_words(rng.standard_normal((columns, steps * grain)).astype(np.float32), bfloat16)
     packed = np.concatenate([np.zeros(7, w.dtype), np.ascontiguousarray(w.T).reshape(-1)])
@@ -76,9 +76,9 @@ def test_a_tile_is_the_product(bfloat16: bool, rows: int, steps: int, vectors: i
 @pytest.mark.parametrize("scale", [0.1, 3.0, 80.0])
 def test_rows_of_exponentials(bfloat16: bool, vectors: int, scale: float) -> None:
     skip_without_instructions(bfloat16)
-    numbers, grain = vectors * LANES, 2 if bfloat16 else 1
+    numbers, grain = vectors * VECTOR_FLOATS, 2 if bfloat16 else 1
     scores = (np.random.default_rng(1).standard_normal((TILE_ROWS, numbers + 4)) * scale).astype(np.float32)
-    scores[2, 7] = HIDDEN
+    scores[2, 7] = MASKED
     shares = np.zeros((TILE_ROWS, (numbers + 4) // grain), np.uint32 if bfloat16 else np.float32)
     totals = np.empty(TILE_ROWS, np.float32)
     stride = numbers + 4

@@ -1,5 +1,7 @@
-"""Attention over texts laid end to end, in which no text sees another: compiled for a CPU with AVX-512, by groups of one
-length on any other, by torch's varlen kernel on CUDA."""
+"""Attention over texts laid end to end, where no text attends to another.
+
+Compiled for a CPU with AVX-512, by groups of equal length on other CPUs, by torch's varlen kernel on CUDA.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from shoal.workers.encoding.networks.kernels.bfloat16_kernels import bits
 from shoal.workers.encoding.networks.kernels.tile_code import tiles_work
 from shoal.workers.encoding.networks.kernels.tiled_attention import attend
 
-# Above this length the matrix of scores leaves the cache, and torch's blockwise kernel is the faster one.
+# Above this length the matrix of scores does not fit the cache, and torch's blockwise kernel is faster.
 _LONGEST_DIRECT = 128
 _EVERY_TOKEN = 1 << 40
 
@@ -26,17 +28,17 @@ class Attention(Protocol):
     """Attention for the texts of one batch."""
 
     def __call__(self, qkv: Tensor, window: int | None) -> Tensor:
-        """Context (tokens, heads * size) for `qkv` (tokens, 3, heads, size), whose queries are scaled already.
+        """Context (tokens, heads * size) for `qkv` (tokens, 3, heads, size), whose queries are already scaled.
 
-        With a `window`, a token sees so many tokens to either side.
+        A token attends to `window` tokens on either side; None for all.
         """
         ...
 
 
 def cpu_attention(lengths: Sequence[int], dtype: torch.dtype, size: int) -> Attention:
-    """The fastest attention of this CPU for texts of these lengths and heads of that size; float32 or bfloat16.
+    """The fastest attention on this CPU for texts of these `lengths` (tokens) and heads of `size`; float32 or bfloat16.
 
-    Texts must be ordered by length, so that those of one length are neighbours; what follows the last gets zeros.
+    Texts must be ordered by length, so that equal lengths are neighbours. Tokens after the last text get zeros.
     """
     pairs = dtype is torch.bfloat16
     if tiles_work(pairs) and not (pairs and size % 2):
@@ -45,11 +47,11 @@ def cpu_attention(lengths: Sequence[int], dtype: torch.dtype, size: int) -> Atte
 
 
 class TiledAttention:
-    """For a CPU with AVX-512, and its instructions for bfloat16 if that is the type.
+    """For a CPU with AVX-512, and with AVX512-BF16 for bfloat16.
 
-    On a Zen 5 core, 12 heads of 32, 512 tokens: float32 1.3 ms at length 256 and 0.5 ms at 64, where GroupedAttention
-    takes 2.6 and 0.9 ms; bfloat16 0.8 and 0.35 ms, where torch's products and a compiled softmax took 0.95 and 0.38 ms,
-    and 1.3 ms instead of 1.0 for texts of many lengths.
+    On a Zen 5 core, 12 heads of size 32, 512 tokens: float32 takes 1.3 ms at length 256 and 0.5 ms at 64
+    (GroupedAttention: 2.6 and 0.9 ms). bfloat16 takes 0.8 and 0.35 ms, and 1.0 ms for mixed lengths (torch's products with
+    a compiled softmax: 0.95, 0.38 and 1.3 ms).
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:
@@ -61,15 +63,15 @@ class TiledAttention:
         context = qkv.new_empty(tokens, heads, size)
         context[int(self._lengths.sum()) :] = 0
         pairs = qkv.dtype is torch.bfloat16
-        numbers, filled = (bits(qkv), bits(context)) if pairs else (qkv.numpy(), context.numpy())
-        words = numbers.view(np.uint32) if pairs else numbers
-        attend(numbers, words, self._starts, self._lengths, _EVERY_TOKEN if window is None else window, filled)
+        values, filled = (bits(qkv), bits(context)) if pairs else (qkv.numpy(), context.numpy())
+        words = values.view(np.uint32) if pairs else values
+        attend(values, words, self._starts, self._lengths, _EVERY_TOKEN if window is None else window, filled)
         return context.flatten(1)
 
 
 @dataclass(frozen=True, slots=True)
 class _Group:
-    """Neighbouring texts of one length."""
+    """Neighbouring texts of equal length."""
 
     start: int
     texts: int
@@ -81,7 +83,7 @@ class _Group:
 
 
 class GroupedAttention:
-    """For any CPU, in torch's own operations, texts of one length at once."""
+    """For any CPU, in torch's own operations, all neighbouring texts of equal length at once."""
 
     def __init__(self, lengths: Sequence[int]) -> None:
         self._groups = list(_groups(lengths))
@@ -125,8 +127,8 @@ def _blockwise(qkv: Tensor, group: _Group, window: int | None, context: Tensor) 
 
 
 def _band(length: int, window: int, dtype: torch.dtype) -> Tensor:
-    places = torch.arange(length)
-    near = (places[:, None] - places[None, :]).abs() <= window
+    offsets = torch.arange(length)
+    near = (offsets[:, None] - offsets[None, :]).abs() <= window
     return torch.zeros(length, length, dtype=dtype).masked_fill(~near, float("-inf"))
 
 
@@ -134,12 +136,12 @@ class VarlenAttention:
     """For CUDA (compute capability 8.0 or newer, fp16 or bf16): torch's kernel over cumulative lengths."""
 
     def __init__(self, starts: Tensor, longest: int) -> None:
-        """`starts` (texts + 1,) int32 on the device: where each text begins, and the end of the last."""
+        """`starts` (texts + 1,) int32 on the device: the first token of each text, and the end of the last text."""
         from torch.nn.attention.varlen import varlen_attn
 
         self._attend = varlen_attn
-        # One split: a text's sums are then added up in the same order whatever shares its batch. A torch that cannot be told
-        # so never splits texts of a batch.
+        # With one split, a text's sums are added in the same order whatever else is in its batch. A torch without this
+        # parameter never splits.
         one_split = "num_splits" in inspect.signature(varlen_attn).parameters
         self._unsplit: dict[str, Any] = {"num_splits": 1} if one_split else {}
         self._starts = starts

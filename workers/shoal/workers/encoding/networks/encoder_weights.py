@@ -1,6 +1,6 @@
-"""The weights of BERT and its kin under one set of names, whatever their architecture calls them.
+"""The weights of BERT-family encoders under one set of names.
 
-Here is known which architectures differ in what; how they are computed is the flat network's.
+This module knows how the architectures differ. The unpadded network knows how to compute them.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class Dense:
 
 @dataclass(frozen=True, slots=True)
 class LayerWeights:
-    """One layer. Norms stand before what they are named for if the encoder is `pre_norm`, else after its residual."""
+    """One layer. Each norm is applied before the block it is named for if the encoder is `pre_norm`, else after it."""
 
     attention_norm: Norm | None
     qkv: Dense
-    """Queries, keys and values one below the other: (3 heads head_size, hidden)."""
+    """Queries, keys and values, stacked: (3 * heads * head_size, hidden)."""
     out: Dense
     mlp_norm: Norm
     up: Dense
-    """If the encoder is `gated`, the half that the activation is applied to, and below it the half that multiplies it."""
+    """If the encoder is `gated`, two halves, stacked: the one with the activation, then its factor."""
     down: Dense
     window: int | None
-    """Tokens to either side that a token sees; None for all."""
+    """Tokens on either side that a token attends to; None for all."""
     rotary_base: float | None
 
 
@@ -55,9 +55,9 @@ class EncoderWeights:
 
     words: Tensor
     positions: Tensor | None
-    """(positions, hidden), the first row belonging to a text's first token."""
+    """(positions, hidden); the first row is that of a text's first token."""
     positions_skip: int | None
-    """The token id that has no position of its own (RoBERTa's padding), and takes the row before the first."""
+    """The token id without a position of its own (RoBERTa's padding); it takes the row before the first."""
     types: Tensor | None
     embedding_norm: Norm
     layers: tuple[LayerWeights, ...]
@@ -75,13 +75,13 @@ class EncoderWeights:
 
 
 def encoder_weights(model: Any) -> EncoderWeights | None:
-    """The weights of a loaded transformers model, in its memory where possible; None for an architecture not known here."""
+    """The weights of a loaded transformers model, not copied where possible; None for an unknown architecture."""
     read = _ARCHITECTURES.get(model.config.model_type)
     return read(model) if read is not None and not getattr(model.config, "is_decoder", False) else None
 
 
 class _State:
-    """A state dict that is read by name."""
+    """Reads layers from a state dict."""
 
     def __init__(self, model: Any) -> None:
         self._tensors: Mapping[str, Tensor] = model.state_dict()
@@ -93,7 +93,7 @@ class _State:
         return self._tensors.get(name)
 
     def dense(self, *names: str) -> Dense:
-        """The layers of these names one below the other."""
+        """The layers of these names, stacked into one."""
         weights = [self.tensor(f"{name}.weight") for name in names]
         biases = [bias for name in names if (bias := self.maybe(f"{name}.bias")) is not None]
         if len(names) == 1:
@@ -112,8 +112,8 @@ def _bert(model: Any) -> EncoderWeights | None:
     eps = config.layer_norm_eps
     padding = model.embeddings.position_embeddings.padding_idx
     layers = []
-    for number in range(config.num_hidden_layers):
-        at = f"encoder.layer.{number}"
+    for index in range(config.num_hidden_layers):
+        at = f"encoder.layer.{index}"
         layers.append(
             LayerWeights(
                 attention_norm=state.norm(f"{at}.attention.output.LayerNorm", eps),
@@ -148,8 +148,8 @@ def _distilbert(model: Any) -> EncoderWeights:
     config, state = model.config, _State(model)
     eps = 1e-12
     layers = []
-    for number in range(config.n_layers):
-        at = f"transformer.layer.{number}"
+    for index in range(config.n_layers):
+        at = f"transformer.layer.{index}"
         layers.append(
             LayerWeights(
                 attention_norm=state.norm(f"{at}.sa_layer_norm", eps),
@@ -185,12 +185,12 @@ def _modernbert(model: Any) -> EncoderWeights | None:
         return None
     eps = config.norm_eps
     layers = []
-    for number, kind in enumerate(config.layer_types):
-        at = f"layers.{number}"
+    for index, kind in enumerate(config.layer_types):
+        at = f"layers.{index}"
         layers.append(
             LayerWeights(
                 # The embeddings were just normalised.
-                attention_norm=state.norm(f"{at}.attn_norm", eps) if number else None,
+                attention_norm=state.norm(f"{at}.attn_norm", eps) if index else None,
                 qkv=state.dense(f"{at}.attn.Wqkv"),
                 out=state.dense(f"{at}.attn.Wo"),
                 mlp_norm=state.norm(f"{at}.mlp_norm", eps),
@@ -217,7 +217,7 @@ def _modernbert(model: Any) -> EncoderWeights | None:
 
 
 def _nomic(model: Any) -> EncoderWeights | None:
-    """NomicBERT: rotary positions and a gated MLP in an encoder that is else BERT's."""
+    """NomicBERT: BERT with rotary positions and a gated MLP."""
     config, state = model.config, _State(model)
     if (
         config.rope_parameters["rope_type"] != "default"
@@ -226,8 +226,8 @@ def _nomic(model: Any) -> EncoderWeights | None:
         return None
     eps = config.layer_norm_eps
     layers = []
-    for number in range(config.num_hidden_layers):
-        at = f"layers.{number}"
+    for index in range(config.num_hidden_layers):
+        at = f"layers.{index}"
         layers.append(
             LayerWeights(
                 attention_norm=state.norm(f"{at}.post_attention_layernorm", eps),

@@ -1,7 +1,7 @@
-"""Linear layers in int8 on a CPU: weights scaled by output, activations by token at run time, sums exact in int32.
+"""Linear layers in int8 on a CPU: weights scaled per output, activations per token at run time, exact sums in int32.
 
-Twice the rate of bfloat16's products, at the price of other vectors. What scaling by token buys: MiniLM's vectors keep a
-cosine to float32 above 0.99 (docs/quality.md), where one scale for a whole batch would lose more to a single outlier.
+Twice as fast as bfloat16, at the price of less exact vectors. Scaling per token keeps MiniLM's vectors at a cosine to
+float32 above 0.99 (docs/quality.md); with one scale for a batch, a single outlier would cost more.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Int8Linear(Linear):
     """For bfloat16 states."""
 
     FUSED = ("gelu",)
-    """Activations that it can apply."""
+    """Activations that it applies itself."""
 
     def __init__(self, layer: Dense, activation: str = "") -> None:
         """`activation` is "" or one of FUSED; raises ValueError for any other."""
         if activation and activation not in self.FUSED:
-            raise ValueError(f"activation {activation!r} has no int8 form")
+            raise ValueError(f"activation {activation!r} is not supported in int8")
         weight = layer.weight.float()
         scale = weight.abs().amax(dim=1).clamp(min=1e-12) / 127
         self._weight = (weight / scale[:, None]).round().to(torch.int8).t()
@@ -62,19 +62,19 @@ class Int8Linear(Linear):
 
 @compiled
 def _quantize(x: Any, quantized: Any, scales: Any) -> None:
-    """Each row of bfloat16 divided by its scale, which takes its largest number to 127."""
+    """Divides each bfloat16 row by its scale, which maps its largest number to 127."""
     rows, size = x.shape
     for row in range(rows):
-        # Without their sign, bits of floats are in the order of the floats.
+        # Without the sign, the bits of floats have the order of the floats.
         largest = _i32(0)
-        for number in range(size):
-            largest = max(largest, _i32(_i32(x[row, number]) & _i32(0x7FFF)))
+        for column in range(size):
+            largest = max(largest, _i32(_i32(x[row, column]) & _i32(0x7FFF)))
         scale = widened(np.uint16(largest)) / _f32(127)
         scales[row] = scale
         share = _f32(1) / scale if scale > _f32(0) else _f32(0)
-        for number in range(size):
-            value = widened(x[row, number]) * share
-            quantized[row, number] = np.int8(_i32(value + (_f32(0.5) if value > _f32(0) else _f32(-0.5))))
+        for column in range(size):
+            value = widened(x[row, column]) * share
+            quantized[row, column] = np.int8(_i32(value + (_f32(0.5) if value > _f32(0) else _f32(-0.5))))
 
 
 @compiled
@@ -82,8 +82,8 @@ def _finish(sums: Any, scales: Any, weight_scales: Any, bias: Any, y: Any) -> No
     rows, size = sums.shape
     for row in range(rows):
         scale = scales[row]
-        for number in range(size):
-            y[row, number] = rounded(_f32(sums[row, number]) * scale * weight_scales[number] + bias[number])
+        for column in range(size):
+            y[row, column] = rounded(_f32(sums[row, column]) * scale * weight_scales[column] + bias[column])
 
 
 @compiled
@@ -91,9 +91,9 @@ def _finish_plus(sums: Any, scales: Any, weight_scales: Any, bias: Any, residual
     rows, size = sums.shape
     for row in range(rows):
         scale = scales[row]
-        for number in range(size):
-            value = _f32(sums[row, number]) * scale * weight_scales[number] + bias[number]
-            y[row, number] = rounded(value + widened(residual[row, number]))
+        for column in range(size):
+            value = _f32(sums[row, column]) * scale * weight_scales[column] + bias[column]
+            y[row, column] = rounded(value + widened(residual[row, column]))
 
 
 @compiled
@@ -101,12 +101,12 @@ def _finish_gelu(sums: Any, scales: Any, weight_scales: Any, bias: Any, y: Any) 
     rows, size = sums.shape
     for row in range(rows):
         scale = scales[row]
-        for number in range(size):
-            value = _f32(sums[row, number]) * scale * weight_scales[number] + bias[number]
+        for column in range(size):
+            value = _f32(sums[row, column]) * scale * weight_scales[column] + bias[column]
             # x/2 (1 + erf(x/√2)), erf by formula 7.1.26 of Abramowitz and Stegun.
             size_of = abs(value) * _f32(0.70710678)
             t = _f32(1) / (_f32(1) + _f32(0.3275911) * size_of)
             series = _f32(1.421413741) + t * (_f32(-1.453152027) + t * _f32(1.061405429))
             series = t * (_f32(0.254829592) + t * (_f32(-0.284496736) + t * series))
             erf = _f32(1) - series * power_of_two(-size_of * size_of * _f32(1.4426950408889634))
-            y[row, number] = rounded(_f32(0.5) * value * (_f32(1) + (erf if value > _f32(0) else -erf)))
+            y[row, column] = rounded(_f32(0.5) * value * (_f32(1) + (erf if value > _f32(0) else -erf)))

@@ -1,4 +1,4 @@
-"""Linear layers in the form that computes fastest where they run, activation and residual fused where that is possible."""
+"""Linear layers in the fastest form for their device, with activation and residual fused where possible."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """Activations by their names in Hugging Face configs."""
 
-# oneDNN's name and variant of each activation that it can apply to a product while that is in registers.
+# oneDNN's name and variant of each activation that it can fuse into a product.
 _FUSED = {
     "": ("none", ""),
     "gelu": ("gelu", "none"),
@@ -45,7 +45,7 @@ class Linear(ABC):
 
 
 class PlainLinear(Linear):
-    """torch's own product, for any device and type."""
+    """torch's own linear operation, for any device and type."""
 
     def __init__(self, layer: Dense, activation: str = "") -> None:
         self._weight, self._bias = layer.weight, layer.bias
@@ -60,14 +60,14 @@ class PlainLinear(Linear):
 
 
 class PackedLinear(Linear):
-    """oneDNN's product on a CPU, its weight laid out once for the kernel, activation or residual applied in registers.
+    """oneDNN's linear operation on a CPU: the weight is packed once, activation or residual are applied in registers.
 
-    On a Zen 4 core, 1,024 tokens by 384 by 1,536: fp32 with GELU 11.5 ms against 18.4 ms of torch's linear and gelu, bf16
-    6.1 against 6.2 ms; 12 tokens: fp32 0.16 against 0.22 ms, bf16 0.10 against 0.14 ms.
+    On a Zen 4 core, 1,024 tokens by 384 by 1,536: fp32 with GELU takes 11.5 ms (torch's linear and gelu: 18.4 ms), bf16
+    6.1 ms (6.2). With 12 tokens: fp32 0.16 ms (0.22), bf16 0.10 ms (0.14).
     """
 
     def __init__(self, layer: Dense, activation: str = "") -> None:
-        # The number of rows is a hint for the layout, any number may come.
+        # The number of rows is only a hint for the layout.
         self._weight = _ops()._reorder_linear_weight(layer.weight.contiguous(), 256)
         self._bias = layer.bias
         self._attribute, self._variant = _FUSED[activation]
@@ -80,7 +80,7 @@ class PackedLinear(Linear):
 
 
 def linear(layer: Dense, activation: str = "") -> Linear:
-    """The fastest form of this layer on the device where its weights are."""
+    """The fastest form of this layer on the device of its weights."""
     if layer.weight.device.type == "cpu" and packing_works(layer.weight.dtype):
         return PackedLinear(layer, activation)
     return PlainLinear(layer, activation)
@@ -88,7 +88,7 @@ def linear(layer: Dense, activation: str = "") -> Linear:
 
 @cache
 def packing_works(dtype: torch.dtype) -> bool:
-    """Whether this build of torch has oneDNN's products and they agree with its own: they are no public interface."""
+    """Whether this build of torch has oneDNN's linear operations, which are not public, and they agree with its own."""
     if dtype not in (torch.float32, torch.bfloat16) or not torch.backends.mkldnn.is_available():
         return False
     generator = torch.Generator().manual_seed(1)

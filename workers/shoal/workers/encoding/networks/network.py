@@ -1,7 +1,4 @@
-"""What a network is to the rest of the encoder: token ids of several texts in, their last hidden states out.
-
-How a network computes is its own file's; what becomes of hidden states is pooling's.
-"""
+"""The interface of networks: token ids of several texts in, their last hidden states out."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ TokenIds = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
-class FlatBatch:
+class UnpaddedBatch:
     """The tokens of several texts laid end to end, without padding."""
 
     ids: TokenIds
@@ -31,7 +28,7 @@ class FlatBatch:
     """(tokens,) int32; None where all are 0."""
 
     @classmethod
-    def of(cls, ids: Sequence[TokenIds], type_ids: Sequence[TokenIds | None]) -> FlatBatch:
+    def of(cls, ids: Sequence[TokenIds], type_ids: Sequence[TokenIds | None]) -> UnpaddedBatch:
         """The batch of these texts, in order; `type_ids` has an entry for each, None for zeros."""
         types = None
         if any(some is not None for some in type_ids):
@@ -42,21 +39,23 @@ class FlatBatch:
 
     @property
     def starts(self) -> npt.NDArray[np.int32]:
-        """(texts + 1,) int32: where each text begins, and the end of the last."""
+        """(texts + 1,) int32: the first token of each text, and the end of the last text."""
         return np.concatenate([[0], np.cumsum(self.lengths)]).astype(np.int32)
 
 
-def sent(values: npt.NDArray[np.generic], device: torch.device) -> Tensor:
-    """The array on the device; to a GPU through pinned memory, so that the copy does not hold up the caller."""
+def to_device(values: npt.NDArray[np.generic], device: torch.device) -> Tensor:
+    """The array as a tensor on `device`; copied to a GPU from pinned memory, so that the caller does not wait."""
     tensor = torch.from_numpy(np.ascontiguousarray(values))
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
-def check_ids(batch: FlatBatch, rows: int) -> None:
-    """Raises IndexError for a token that a table of so many rows does not have, as a lookup on a CPU does: on a GPU it would
-    end the process."""
+def check_ids(batch: UnpaddedBatch, rows: int) -> None:
+    """Raises IndexError for a token id outside a table of `rows` rows.
+
+    A lookup on a CPU raises it by itself; on a GPU such an id would end the process.
+    """
     if (largest := int(batch.ids.max())) >= rows:
-        raise IndexError(f"the tokenizer gives token {largest}, the model has {rows}")
+        raise IndexError(f"the tokenizer returned token id {largest}, the model has {rows} tokens")
 
 
 class Network(ABC):
@@ -64,17 +63,17 @@ class Network(ABC):
 
     hidden_size: int
     position_limit: int | None
-    """Tokens of a text that it can tell apart; None where its files set no limit."""
+    """Longest text in tokens; None if the model's files set no limit."""
     device: torch.device
     bounds: BatchBounds
     inference_threads: int = 1
     precision: str = "float32"
 
     @abstractmethod
-    def hidden(self, batch: FlatBatch) -> Tensor:
+    def hidden(self, batch: UnpaddedBatch) -> Tensor:
         """Last hidden states (tokens, hidden_size) of any float type, on `device`, in the order of the batch.
 
-        No text's states depend on its batch mates.
+        A text's states do not depend on the other texts of the batch.
         """
 
     def init_inference_thread(self) -> None:

@@ -1,4 +1,4 @@
-"""From a folder of weights to the network that computes them best on this machine."""
+"""Builds the fastest network for a folder of weights on this machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from shoal.workers.encoding.networks.precision import (
     shown,
 )
 from shoal.workers.encoding.networks.pretrained import load_pretrained
-from shoal.workers.encoding.networks.unpadded_network import FlatNetwork
+from shoal.workers.encoding.networks.unpadded_network import UnpaddedNetwork
 
 TYPES = {Precision.FLOAT32: torch.float32, Precision.BFLOAT16: torch.bfloat16, Precision.FLOAT16: torch.float16}
 
@@ -39,10 +39,10 @@ def build_network(
     threads: int,
     probe: Callable[[Network], Vectors],
 ) -> Chosen[Network]:
-    """The network of the weights in `folder`, flat where its architecture is known, else padded.
+    """The network for the weights in `folder`: unpadded if its architecture is supported, else padded.
 
-    `wanted` None takes the fastest type that the device has. `probe` gives the vectors of the probe texts: a type other
-    than float32 must come close to that, or float32 it is. Raises ModelError when the weights cannot be loaded.
+    `wanted` None takes the fastest number type of the device. `probe` computes the vectors of the probe texts: a faster
+    type is used only if its vectors are close to those of float32. Raises ModelError when the weights cannot be loaded.
     """
     loaded: Any = load_pretrained(folder, name, torch.float32)
     weights = encoder_weights(loaded)
@@ -68,36 +68,34 @@ def build_network(
     if isinstance(chosen.built, CudaNetwork):
         chosen.built.tune()
         notes += chosen.built.tuning
-    elif device.type == "cuda" and _is_flat(weights):
-        # Where somebody expects the faster network, they are told why it is not.
+    elif device.type == "cuda" and _has_unpadded_form(weights):
+        # Says why the faster network is not used, which this architecture leads users to expect.
         notes.append(f"padded: {varlen_reason(weights, device, TYPES[chosen.precision])}")
     return replace(chosen, note="; ".join(filter(None, notes)))
 
 
-def _is_flat(weights: EncoderWeights | None) -> TypeGuard[EncoderWeights]:
+def _has_unpadded_form(weights: EncoderWeights | None) -> TypeGuard[EncoderWeights]:
     return weights is not None and weights.activation in ACTIVATIONS
 
 
 def _build_int8(
     weights: EncoderWeights | None, name: str, device: torch.device, threads: int, cosine: Callable[[Network], float]
 ) -> Chosen[Network]:
-    """No gate: who asks for int8 knows that its vectors are others, and gets told how far."""
-    if not _is_flat(weights):
-        raise ModelError(
-            name, "int8 is for BERT, RoBERTa, DistilBERT, ModernBERT and NomicBERT; this is another architecture"
-        )
+    """No gate: int8 is an explicit choice of different vectors. The note states how close they are."""
+    if not _has_unpadded_form(weights):
+        raise ModelError(name, "int8 needs BERT, RoBERTa, DistilBERT, ModernBERT or NomicBERT; this is another architecture")
     if device.type != "cpu" or Precision.BFLOAT16 not in faster_precisions("cpu", (0, 0), cpu_flags()):
-        raise ModelError(name, "int8 is for CPUs with instructions for bfloat16 (AVX512-BF16 or AMX)")
-    network = FlatNetwork(weights, torch.bfloat16, threads, int8=True)
+        raise ModelError(name, "int8 needs a CPU with bfloat16 instructions (AVX512-BF16 or AMX)")
+    network = UnpaddedNetwork(weights, torch.bfloat16, threads, int8=True)
     return Chosen(network, Precision.INT8, f"cosine to float32 at least {shown(cosine(network))}")
 
 
 def _build(loaded: Any, weights: EncoderWeights | None, device: torch.device, precision: Precision, threads: int) -> Network:
     kind = TYPES[precision]
-    if _is_flat(weights):
+    if _has_unpadded_form(weights):
         if device.type == "cpu" and kind is not torch.float16:
-            return FlatNetwork(weights, kind, threads)
+            return UnpaddedNetwork(weights, kind, threads)
         if device.type == "cuda" and not varlen_reason(weights, device, kind):
             return CudaNetwork(weights, device, kind)
-    # A model is moved in place, and a later attempt may need it as it was.
+    # A model is moved in place, and a later attempt may need the original.
     return PaddedNetwork(loaded if kind is torch.float32 else deepcopy(loaded), device, kind, threads)

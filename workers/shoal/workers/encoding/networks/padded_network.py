@@ -1,4 +1,4 @@
-"""Any architecture that transformers knows, as a network: texts are padded to the longest of their batch."""
+"""Runs any architecture of transformers; texts are padded to the longest of their batch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.networks.network import FlatBatch, Network, check_ids
+from shoal.workers.encoding.networks.network import Network, UnpaddedBatch, check_ids
 from shoal.workers.encoding.networks.pretrained import position_limit
 
-# What a forward pass holds, padded: on a CPU more only leaves its cache, a GPU needs much to be busy.
+# Tokens per forward pass, with padding: on a CPU more would not fit the cache, a GPU needs many to be busy.
 CPU_BATCH_TOKENS = 1024
 CPU_MIN_TOKENS = 128
 GPU_BATCH_TOKENS = 32_768
@@ -23,7 +23,7 @@ class PaddedNetwork(Network):
     """A model of transformers in evaluation mode."""
 
     def __init__(self, model: Any, device: torch.device, dtype: torch.dtype, threads: int) -> None:
-        """Takes a loaded model to `device` and `dtype`. On a CPU each of `threads` threads computes a batch of its own."""
+        """Moves a loaded model to `device` and `dtype`. On a CPU each of `threads` threads computes its own batch."""
         self._model = model.to(device, dtype)
         self._takes_type_ids = "token_type_ids" in inspect.signature(model.forward).parameters
         self.device = device
@@ -40,13 +40,13 @@ class PaddedNetwork(Network):
         if self.device.type == "cpu":
             torch.set_num_threads(1)
 
-    def hidden(self, batch: FlatBatch) -> Tensor:
+    def hidden(self, batch: UnpaddedBatch) -> Tensor:
         """See `Network.hidden`."""
         check_ids(batch, self._vocabulary)
         rows, longest = len(batch.lengths), max(batch.lengths)
         mask = np.arange(longest) < np.asarray(batch.lengths)[:, None]
-        # Masked places may hold any id. Padding goes to the right whatever the tokenizer prefers: positions then start at
-        # the text in every architecture.
+        # Masked tokens may have any id. Padding is always on the right, whatever the tokenizer prefers: positions then
+        # start with the text in every architecture.
         inputs = {"input_ids": np.zeros((rows, longest), dtype=np.int64), "attention_mask": mask.astype(np.int64)}
         inputs["input_ids"][mask] = batch.ids
         if self._takes_type_ids and batch.type_ids is not None:

@@ -1,6 +1,6 @@
-"""In which number type a network computes: what the hardware has, and the gate that a faster type must pass.
+"""The number type in which a network computes: what the hardware offers, and the gate that a faster type must pass.
 
-Pure but for reading the CPU's flags; building networks is the caller's.
+Pure except for reading the CPU's flags.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ T = TypeVar("T")
 
 
 class Precision(Enum):
-    """Number types of weights and activations. Sums, norms and pooling are float32 in all of them."""
+    """Number types of weights and activations. Sums, norms and pooling are always float32."""
 
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
     INT8 = "int8"
-    """Weights and activations of linear layers. Its vectors are others, so it is part of the fingerprint."""
+    """Weights and activations of linear layers. Its vectors differ, so it is part of the fingerprint."""
 
 
-# Texts of several kinds and lengths, by which a faster type is compared with float32.
+# Texts of several kinds and lengths, for comparing a faster type with float32.
 PROBE_TEXTS = (
     "Moon",
     "how do I pack a folder into a compressed file?",
@@ -49,7 +49,7 @@ PROBE_TEXTS = (
 
 @dataclass(frozen=True, slots=True)
 class Chosen(Generic[T]):
-    """What passed, and how it came to be chosen, for people to read."""
+    """The chosen precision, what was built in it, and why it was chosen, for people to read."""
 
     built: T
     precision: Precision
@@ -57,10 +57,10 @@ class Chosen(Generic[T]):
 
 
 def faster_precisions(device: str, capability: tuple[int, int], cpu_flags: frozenset[str]) -> list[Precision]:
-    """The types that compute faster than float32 on this hardware, the best first.
+    """The types that are faster than float32 on this hardware, the best first.
 
-    `device` is torch's kind of device, `capability` that of a CUDA device. A CPU without instructions for bfloat16
-    computes it many times slower than float32.
+    `device` is torch's device type, `capability` the compute capability of a CUDA device. On a CPU without bfloat16
+    instructions, bfloat16 is many times slower than float32.
     """
     if device == "cuda":
         return [Precision.BFLOAT16, Precision.FLOAT16] if capability >= (8, 0) else [Precision.FLOAT16]
@@ -70,7 +70,7 @@ def faster_precisions(device: str, capability: tuple[int, int], cpu_flags: froze
 
 
 def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The instruction sets that the kernel tells of; none where it does not tell."""
+    """The CPU's instruction sets as Linux lists them; empty on other systems."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -85,9 +85,9 @@ def cpu_flags(path: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
 def choose(
     wanted: Sequence[Precision], build: Callable[[Precision], T], embed: Callable[[T], Vectors], reference: Vectors
 ) -> Chosen[T]:
-    """The first of `wanted` whose vectors for the probe texts are close enough to the float32 ones, else float32.
+    """The first of `wanted` whose vectors for the probe texts are close enough to those of float32, else float32.
 
-    `embed` gives the vectors (texts, dimension) of PROBE_TEXTS, `reference` holds those of float32.
+    `embed` returns the vectors (texts, dimension) float32 of PROBE_TEXTS, `reference` has those of float32 precision.
     """
     refused: list[str] = []
     for precision in wanted:
@@ -95,12 +95,12 @@ def choose(
         cosine = least_cosine(embed(built), reference)
         if cosine >= LEAST_COSINE:
             return Chosen(built, precision, "; ".join([f"cosine to float32 at least {shown(cosine)}", *refused]))
-        refused.append(f"{precision.value} refused, its cosine to float32 falls to {shown(cosine)}")
+        refused.append(f"{precision.value} refused, cosine to float32 only {shown(cosine)}")
     return Chosen(build(Precision.FLOAT32), Precision.FLOAT32, "; ".join(refused))
 
 
 def least_cosine(vectors: Vectors, reference: Vectors) -> float:
-    """The smallest cosine between rows of equal place, -1 where one is not finite or zero."""
+    """The smallest cosine between rows of the same index; -1 if any value is not finite or any row is zero."""
     one, other = vectors.astype(np.float64), reference.astype(np.float64)
     norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
     if not np.isfinite(one).all() or not (norms > 0).all():
@@ -109,5 +109,5 @@ def least_cosine(vectors: Vectors, reference: Vectors) -> float:
 
 
 def shown(cosine: float) -> float:
-    """Cut, not rounded, so that a refused 0.99899 is not told as 0.999."""
+    """The cosine truncated to 5 digits, not rounded, so that a refused 0.9989999 is not shown as 0.999."""
     return math.floor(cosine * 1e5 + 1e-6) / 1e5

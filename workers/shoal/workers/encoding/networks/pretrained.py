@@ -1,4 +1,4 @@
-"""Loads a folder of Hugging Face safetensors through transformers, which knows the names that weights had over the years."""
+"""Loads a folder of Hugging Face safetensors with transformers, which maps the old names of weights."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from shoal.workers.runtime import typed_error_line
 
 
 def load_pretrained(folder: Path, name: str, dtype: torch.dtype) -> Any:
-    """The transformers model in `folder` on the CPU, in evaluation mode, its weights in `dtype`.
+    """The transformers model in `folder` on the CPU, in evaluation mode, with weights of `dtype`.
 
-    Raises ModelError when files are missing or malformed, when a weight is absent, and for models with a decoder beside
-    their encoder.
+    Raises ModelError when files are missing or malformed, when a weight is missing, and for encoder-decoder models.
     """
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if getattr(config, "is_encoder_decoder", False):
-            raise ModelError(name, f"{config.model_type} is an encoder with a decoder, which is not supported")
+            raise ModelError(name, f"{config.model_type} is an encoder-decoder model, which is not supported")
         model, report = AutoModel.from_pretrained(
             folder,
             config=config,
@@ -38,19 +37,19 @@ def load_pretrained(folder: Path, name: str, dtype: torch.dtype) -> Any:
         raise
     except Exception as error:
         raise ModelError(name, f"the weights cannot be loaded: {typed_error_line(error)}") from error
-    # Absent weights are filled with random numbers; only the pooler, which is not used here, may be.
-    absent = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
-    if absent:
-        raise ModelError(name, f"the weights lack {len(absent)} tensors, the first is {absent[0]}")
+    # transformers fills missing weights with random numbers. Only the pooler may be missing, which is not used.
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
+    if missing:
+        raise ModelError(name, f"the weights lack {len(missing)} tensors, the first is {missing[0]}")
     return model.eval()
 
 
 def position_limit(model: Any) -> int | None:
-    """How many positions a text may have: by the model's table of them, else by its config; None when neither tells."""
+    """The largest number of positions: from the model's position table, else from its config; None if neither has it."""
     table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
     if not isinstance(table, torch.nn.Embedding):
         stated = getattr(model.config, "max_position_embeddings", None)
         return stated if isinstance(stated, int) and stated > 0 else None
-    # RoBERTa and its kin start counting after the padding index.
+    # RoBERTa and its descendants start counting after the padding index.
     offset = 0 if table.padding_idx is None else table.padding_idx + 1
     return table.num_embeddings - offset

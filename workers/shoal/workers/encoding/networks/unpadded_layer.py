@@ -1,4 +1,4 @@
-"""One layer of the flat network: from packed products on a CPU, as a function of tensors, to be compiled, on CUDA."""
+"""One layer of the unpadded network: with packed products on a CPU, as functions that torch.compile takes on CUDA."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shoal.workers.encoding.networks.linear import ACTIVATIONS, Linear, linear
 
 @dataclass(frozen=True, slots=True)
 class LayerShape:
-    """What all layers of an encoder have in common."""
+    """The settings that all layers of an encoder share."""
 
     activation: str
     gated: bool
@@ -29,30 +29,30 @@ class LayerShape:
         return cls(weights.activation, weights.gated, weights.pre_norm, weights.hidden_size // weights.heads)
 
 
-Turns = tuple[Tensor, Tensor]
-"""Cosine and sine (tokens, 1, 1, size) float32 of the angles by which rotary positions turn queries and keys."""
+Rotations = tuple[Tensor, Tensor]
+"""Cosine and sine (tokens, 1, 1, size) float32 of the angles by which rotary positions rotate queries and keys."""
 
 
 class Layer(ABC):
-    """States are (tokens, hidden); nothing here knows where texts begin."""
+    """States are (tokens, hidden); a layer does not know where texts begin."""
 
     window: int | None
     rotary_base: float | None
 
     @abstractmethod
-    def project(self, x: Tensor, turns: Turns | None) -> Tensor:
-        """Queries (scaled for attention), keys and values, (tokens, 3, heads, size), turned where there are `turns`."""
+    def project(self, x: Tensor, rotations: Rotations | None) -> Tensor:
+        """Queries (scaled for attention), keys and values (tokens, 3, heads, size); with `rotations`, rotated by them."""
 
     @abstractmethod
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
-        """The states after the layer, that got `x` and whose attention gave `mixed` (tokens, hidden)."""
+        """The layer's output for its input `x` and the output `mixed` (tokens, hidden) of its attention."""
 
 
 class PackedLayer(Layer):
     """For a CPU."""
 
     def __init__(self, weights: LayerWeights, shape: LayerShape, dtype: torch.dtype, int8: bool) -> None:
-        """With `int8` the products are computed in that; states are of `dtype`, bfloat16 then."""
+        """States are of `dtype`. `int8` computes products in int8; `dtype` must then be bfloat16."""
         self.window, self.rotary_base = weights.window, weights.rotary_base
         self._shape = shape
         self._activation = ACTIVATIONS[shape.activation]
@@ -71,9 +71,9 @@ class PackedLayer(Layer):
         self._up = made(weights.up, fused)
         self._down = made(weights.down)
 
-    def project(self, x: Tensor, turns: Turns | None) -> Tensor:
+    def project(self, x: Tensor, rotations: Rotations | None) -> Tensor:
         x = normed(x, self._attention_norm) if self._shape.pre_norm and self._attention_norm else x
-        return _headed(self._qkv(x), self._shape, turns)
+        return _headed(self._qkv(x), self._shape, rotations)
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         x = self._out.plus(mixed, x)
@@ -108,18 +108,18 @@ class FinishWeights:
     mlp_norm: Norm
 
 
-Begin = Callable[[Tensor, Turns | None, BeginWeights, LayerShape], Tensor]
+Begin = Callable[[Tensor, Rotations | None, BeginWeights, LayerShape], Tensor]
 Finish = Callable[[Tensor, Tensor, FinishWeights, LayerShape], Tensor]
 
 
-def begin_layer(x: Tensor, turns: Turns | None, weights: BeginWeights, shape: LayerShape) -> Tensor:
-    """See `Layer.project`; in plain operations, as `finish_layer`."""
+def begin_layer(x: Tensor, rotations: Rotations | None, weights: BeginWeights, shape: LayerShape) -> Tensor:
+    """See `Layer.project`; in plain operations, like `finish_layer`."""
     x = x if weights.norm is None else _plainly_normed(x, weights.norm)
-    return _headed(_product(x, weights.qkv), shape, turns)
+    return _headed(_product(x, weights.qkv), shape, rotations)
 
 
 def finish_layer(x: Tensor, mixed: Tensor, weights: FinishWeights, shape: LayerShape) -> Tensor:
-    """See `Layer.finish`; in plain operations, whose norms, biases, activation and residuals torch.compile fuses."""
+    """See `Layer.finish`; in plain operations, so that torch.compile fuses norms, biases, activation and residuals."""
     x = x + _product(mixed, weights.out)
     if not shape.pre_norm and weights.attention_norm is not None:
         x = _plainly_normed(x, weights.attention_norm)
@@ -134,7 +134,7 @@ def finish_layer(x: Tensor, mixed: Tensor, weights: FinishWeights, shape: LayerS
 
 
 class TensorLayer(Layer):
-    """For CUDA; `begin_with` and `finish_with` may be exchanged for compiled forms."""
+    """For CUDA; `begin_with` and `finish_with` may be replaced by compiled functions."""
 
     def __init__(self, weights: LayerWeights, shape: LayerShape, device: torch.device, dtype: torch.dtype) -> None:
         self.window, self.rotary_base = weights.window, weights.rotary_base
@@ -153,17 +153,17 @@ class TensorLayer(Layer):
         self.begin_with: Begin = begin_layer
         self.finish_with: Finish = finish_layer
 
-    def project(self, x: Tensor, turns: Turns | None) -> Tensor:
-        return self.begin_with(x, turns, self._begin, self._shape)
+    def project(self, x: Tensor, rotations: Rotations | None) -> Tensor:
+        return self.begin_with(x, rotations, self._begin, self._shape)
 
     def finish(self, x: Tensor, mixed: Tensor) -> Tensor:
         return self.finish_with(x, mixed, self._finish, self._shape)
 
 
 def moved_norm(norm: Norm, device: torch.device, dtype: torch.dtype) -> Norm:
-    """The norm in the form that `normed` takes for states of that device and type."""
+    """The norm as `normed` needs it for states on `device` and of type `dtype`."""
     if device.type == "cpu" and dtype is torch.bfloat16:
-        # The compiled norm reads float32, and always a bias.
+        # The compiled norm needs float32, and always a bias.
         bias = torch.zeros_like(norm.weight) if norm.bias is None else norm.bias
         return Norm(norm.weight.float().contiguous(), bias.float().contiguous(), norm.eps)
     return Norm(norm.weight.to(device, dtype), None if norm.bias is None else norm.bias.to(device, dtype), norm.eps)
@@ -179,17 +179,17 @@ def normed(x: Tensor, norm: Norm) -> Tensor:
     return _plainly_normed(x, norm)
 
 
-def _headed(qkv: Tensor, shape: LayerShape, turns: Turns | None) -> Tensor:
+def _headed(qkv: Tensor, shape: LayerShape, rotations: Rotations | None) -> Tensor:
     qkv = qkv.view(qkv.shape[0], 3, -1, shape.head_size)
-    return qkv if turns is None else _turned(qkv, *turns)
+    return qkv if rotations is None else _rotated(qkv, *rotations)
 
 
-def _turned(qkv: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Queries and keys of (tokens, 3, heads, size) turned, in float32."""
-    turned = qkv[:, :2].float()
-    left, right = turned.chunk(2, dim=-1)
-    turned = turned * cosines + torch.cat((-right, left), dim=-1) * sines
-    return torch.cat((turned.to(qkv.dtype), qkv[:, 2:]), dim=1)
+def _rotated(qkv: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    """Queries and keys of (tokens, 3, heads, size) rotated, in float32."""
+    rotated = qkv[:, :2].float()
+    left, right = rotated.chunk(2, dim=-1)
+    rotated = rotated * cosines + torch.cat((-right, left), dim=-1) * sines
+    return torch.cat((rotated.to(qkv.dtype), qkv[:, 2:]), dim=1)
 
 
 def _plainly_normed(x: Tensor, norm: Norm) -> Tensor:
@@ -213,13 +213,15 @@ def _fixed_norm(norm: Norm) -> Norm:
 
 
 def _parameter(tensor: Tensor) -> Tensor:
-    """The form by which torch.compile knows that sizes stay: of plain tensors it takes each for one that may change, and
-    makes kernels for rows of any width."""
+    """A parameter, so that torch.compile takes its sizes as fixed.
+
+    For plain tensors it would compile kernels for rows of any width.
+    """
     return torch.nn.Parameter(tensor, requires_grad=False)
 
 
 def _scaled(qkv: Dense, size: int) -> Dense:
-    """Queries scaled for attention in their weights, where it costs nothing."""
+    """The layer with the queries' attention scale folded into their weights, where it costs nothing."""
     rows = qkv.weight.shape[0] // 3
     factors = torch.ones(3 * rows, dtype=torch.float32, device=qkv.weight.device)
     factors[:rows] = size**-0.5

@@ -26,7 +26,7 @@ from shoal.workers.encoding.model import (
     shortened,
     too_long,
 )
-from shoal.workers.encoding.networks.network import FlatBatch, Network, sent
+from shoal.workers.encoding.networks.network import Network, UnpaddedBatch, to_device
 from shoal.workers.encoding.networks.network_building import build_network
 from shoal.workers.encoding.networks.precision import PROBE_TEXTS, Precision
 from shoal.workers.encoding.transformer.modules import Modules
@@ -158,10 +158,10 @@ class TransformerModel(EmbeddingModel):
         return np.concatenate([self.forward(batch[:half]), self.forward(batch[half:])])
 
     def _pooled(self, read: Sequence[TokenizedText], network: Network) -> Vectors:
-        flat = FlatBatch.of([text.ids for text in read], [text.type_ids for text in read])
+        flat = UnpaddedBatch.of([text.ids for text in read], [text.type_ids for text in read])
         with torch.inference_mode():
             # Before the states: the copies need not wait for them.
-            lengths = sent(np.asarray(flat.lengths, dtype=np.int64), network.device)
+            lengths = to_device(np.asarray(flat.lengths, dtype=np.int64), network.device)
             skipped = self._skipped(read, network.device)
             pooled = pool(network.hidden(flat), lengths, self._config.pooling, skipped)
             assert self._modules is not None
@@ -171,7 +171,7 @@ class TransformerModel(EmbeddingModel):
         if self._config.include_prompt or not any(text.prompt_tokens for text in read):
             return None
         # The joint of prompt and text may make fewer tokens than the prompt alone, but one is always left to pool.
-        return sent(np.array([min(text.prompt_tokens, len(text.ids) - 1) for text in read], dtype=np.int64), device)
+        return to_device(np.array([min(text.prompt_tokens, len(text.ids) - 1) for text in read], dtype=np.int64), device)
 
     def finish(self, vectors: Vectors, options: EncodeOptions) -> Vectors:
         """See `EmbeddingModel.finish`."""

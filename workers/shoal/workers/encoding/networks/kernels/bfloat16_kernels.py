@@ -1,7 +1,7 @@
-"""What torch computes slowly on bfloat16 on a CPU, compiled with numba: layer norm, and the parts of other such loops.
+"""bfloat16 operations that torch computes slowly on a CPU, compiled with numba: layer norm, and building blocks.
 
-Arrays hold bfloat16 as the 16 bits that they are; sums are in float32, and each result is rounded once, to nearest even.
-Conversions are written out in full: each keeps numba from widening to 64 bits, which would halve the vectors.
+Arrays hold bfloat16 as uint16 bits. Sums are in float32, and each result is rounded once, to nearest even. The many
+explicit conversions keep numba from widening to 64 bits, which would halve the numbers per vector.
 """
 
 from __future__ import annotations
@@ -20,29 +20,29 @@ _f32, _i32, _u32 = np.float32, np.int32, np.uint32
 
 
 def bits(tensor: Tensor) -> Bits:
-    """The memory of a contiguous bfloat16 tensor on the CPU as an array of its shape."""
+    """A view of a contiguous bfloat16 CPU tensor as a uint16 array of the same shape."""
     return tensor.view(uint16).numpy()
 
 
 @inlined
 def widened(value: Any) -> Any:
-    """The float32 of a bfloat16's bits."""
+    """The bits of a bfloat16 as float32."""
     return _u32(_u32(value) << _u32(16)).view(np.float32)
 
 
 @inlined
 def rounded(value: Any) -> Any:
-    """The bits of the bfloat16 that is nearest to a float32."""
+    """A float32 rounded to bfloat16, as bits."""
     raw = _f32(value).view(np.uint32)
     return np.uint16(_u32(raw + _u32(0x7FFF) + _u32(_u32(raw >> _u32(16)) & _u32(1))) >> _u32(16))
 
 
 @inlined
 def power_of_two(power: Any) -> Any:
-    """2 to a power of at most 0, good to 2e-4, where bfloat16 keeps 4e-3.
+    """2 to a power of at most 0, with relative error 2e-4 (bfloat16 has 4e-3).
 
-    2^(whole + part) with -1 < part <= 0: the whole goes to the exponent's bits, the part to a polynomial (the Taylor series
-    of 2^x to the fifth power). It vectorises, which numpy's does not.
+    2^(whole + part) with -1 < part <= 0: the whole goes to the exponent bits, the part to a polynomial (the Taylor series
+    of 2^x to the fifth power). Unlike numpy's function, it vectorises.
     """
     power = power if power > _f32(-126) else _f32(-126)
     whole = _i32(power)
@@ -55,21 +55,24 @@ def power_of_two(power: Any) -> Any:
 
 @compiled
 def layer_norm(x: Any, weight: Any, bias: Any, eps: Any, y: Any) -> None:
-    """Rows of `x` (rows, size) normalised to mean 0 and variance 1, times `weight` plus `bias` (size,) float32, into `y`."""
+    """Normalises the rows of `x` (rows, size) to mean 0 and variance 1, times `weight` plus `bias` (size,) float32.
+
+    `x` and the result `y` (rows, size) are uint16 bits of bfloat16.
+    """
     rows, size = x.shape
     values = np.empty(size, np.float32)
     for row in range(rows):
         total = _f32(0)
-        for number in range(size):
-            value = widened(x[row, number])
-            values[number] = value
+        for column in range(size):
+            value = widened(x[row, column])
+            values[column] = value
             total += value
         mean = total / _f32(size)
         squares = _f32(0)
-        for number in range(size):
-            away = values[number] - mean
-            values[number] = away
+        for column in range(size):
+            away = values[column] - mean
+            values[column] = away
             squares += away * away
         share = _f32(1) / np.sqrt(squares / _f32(size) + _f32(eps))
-        for number in range(size):
-            y[row, number] = rounded(values[number] * share * weight[number] + bias[number])
+        for column in range(size):
+            y[row, column] = rounded(values[column] * share * weight[column] + bias[column])

@@ -1,5 +1,6 @@
-"""One tile of a matrix product, written as instructions on whole vectors of AVX-512: a compiler that is given the loops
-keeps the sums in memory. What to multiply, and what becomes of the sums, is the caller's.
+"""The microkernels of attention for numba: one tile of a matrix product, and softmax numerators, in AVX-512 instructions.
+
+They are written as LLVM IR because a compiler that is given the loops keeps the sums in memory, not in registers.
 """
 
 from __future__ import annotations
@@ -15,20 +16,20 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 TILE_ROWS = 6
-"""Rows of a tile: with four vectors to a row, 24 of the 32 registers hold sums."""
+"""Rows of a tile: with four vectors per row, 24 of the 32 registers hold sums."""
 
-LANES = 16
-"""float32 numbers in a vector."""
+VECTOR_FLOATS = 16
+"""float32 numbers per AVX-512 vector."""
 
-HIDDEN = -1e30
-"""A score that counts for nothing. Not -inf: fast mathematics lets the compiler take every number for a finite one."""
+MASKED = -1e30
+"""The score of a masked key. Not -inf: with fast math the compiler may assume that all numbers are finite."""
 
 _FLOAT, _WORD = ir.FloatType(), ir.IntType(32)
-_VECTOR, _WORDS = ir.VectorType(_FLOAT, LANES), ir.VectorType(_WORD, LANES)
+_VECTOR, _WORDS = ir.VectorType(_FLOAT, VECTOR_FLOATS), ir.VectorType(_WORD, VECTOR_FLOATS)
 
 
 class _BFloat(ir.types.Type):
-    """The type that llvmlite leaves out."""
+    """LLVM's bfloat type, which llvmlite lacks."""
 
     def _to_string(self) -> str:
         return "bfloat"
@@ -40,32 +41,32 @@ class _BFloat(ir.types.Type):
         return hash(_BFloat)
 
 
-# Products are added unrounded; nothing else is taken loosely.
+# Allows fused multiply-add, and no other fast-math transformation.
 _FUSED = ("contract",)
-_PAIRS = ir.VectorType(_BFloat(), 2 * LANES)
+_PAIRS = ir.VectorType(_BFloat(), 2 * VECTOR_FLOATS)
 
 
 @functools.cache
 def tiles_work(bfloat16: bool) -> bool:
-    """Whether this CPU has the instructions for tiles of float32, or those of pairs of bfloat16."""
+    """Whether this CPU has the instructions for tiles of float32, or of pairs of bfloat16."""
     features = binding.get_host_cpu_features()
     return bool(features.get("avx512f", False) and (not bfloat16 or features.get("avx512bf16", False)))
 
 
-def _readers(context: Any, builder: Any, signature: Any, arguments: Any) -> tuple[Callable[[int], Any], ...]:
-    """By its place among the arguments: an array's numbers as float32, and a whole number; and a whole number's constant."""
+def _accessors(context: Any, builder: Any, signature: Any, arguments: Any) -> tuple[Callable[[int], Any], ...]:
+    """For an intrinsic's code: an array argument as a float32 pointer, an integer argument, an integer constant."""
 
-    def array(place: int) -> Any:
-        data = context.make_array(signature.args[place])(context, builder, arguments[place]).data
+    def array(argument: int) -> Any:
+        data = context.make_array(signature.args[argument])(context, builder, arguments[argument]).data
         return builder.bitcast(data, _FLOAT.as_pointer())
 
-    def whole(place: int) -> Any:
-        return context.cast(builder, arguments[place], signature.args[place], types.intp)
+    def integer(argument: int) -> Any:
+        return context.cast(builder, arguments[argument], signature.args[argument], types.intp)
 
-    def number(value: int) -> Any:
-        return ir.Constant(whole(1).type, value)
+    def constant(value: int) -> Any:
+        return ir.Constant(integer(1).type, value)
 
-    return array, whole, number
+    return array, integer, constant
 
 
 def _multiply_tile(
@@ -82,14 +83,15 @@ def _multiply_tile(
     sums_stride: Any,
     vectors: Any,
 ) -> Any:
-    """TILE_ROWS rows of `sums` = rows of `x` times `weight`. Arrays have one dimension, places and strides count numbers.
+    """Computes TILE_ROWS rows of `sums` = rows of `x` times `weight`.
 
-    Row r of `x` begins at `x_at + r * x_stride` and has `steps` numbers; those after the first `rows` (at least 1) are read
-    from the last of these, and their sums mean nothing. `weight` holds, from `weight_at`, for each step the numbers of
-    `vectors` * LANES columns. Sums, float32, begin at `sums_at + r * sums_stride`.
+    All arrays have one dimension; positions and strides count their elements. Row r of `x` begins at `x_at + r * x_stride`
+    and has `steps` elements. Only the first `rows` (at least 1) are meaningful: the others repeat the last of them.
+    `weight` holds, from `weight_at`, for each step the elements of `vectors` * VECTOR_FLOATS columns. Row r of the float32
+    sums begins at `sums_at + r * sums_stride`.
 
-    `x` and `weight` are both float32, or both uint32, each of which is a pair of bfloat16 whose products are added up.
-    `vectors` is known when this is compiled.
+    `x` and `weight` are both float32, or both uint32, where each element is a pair of bfloat16 and a step adds both
+    products. `vectors` is a compile-time constant.
     """
     if not isinstance(vectors, types.IntegerLiteral):
         return None
@@ -97,33 +99,33 @@ def _multiply_tile(
     pairs = x.dtype != types.float32
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, whole, number = _readers(context, builder, signature, arguments)
+        array, integer, constant = _accessors(context, builder, signature, arguments)
 
-        def vector_at(start: Any, place: int) -> Any:
-            return builder.bitcast(builder.gep(start, [number(place * LANES)]), _VECTOR.as_pointer())
+        def vector_at(start: Any, position: int) -> Any:
+            return builder.bitcast(builder.gep(start, [constant(position * VECTOR_FLOATS)]), _VECTOR.as_pointer())
 
         count = vectors.literal_value
-        first, last = builder.gep(array(0), [whole(1)]), builder.sub(whole(3), number(1))
+        first, last = builder.gep(array(0), [integer(1)]), builder.sub(integer(3), constant(1))
         starts = []
         for row in range(TILE_ROWS):
-            there = builder.icmp_signed("<", number(row), last)
-            starts.append(builder.gep(first, [builder.mul(builder.select(there, number(row), last), whole(2))]))
-        columns = builder.gep(array(4), [whole(5)])
+            there = builder.icmp_signed("<", constant(row), last)
+            starts.append(builder.gep(first, [builder.mul(builder.select(there, constant(row), last), integer(2))]))
+        columns = builder.gep(array(4), [integer(5)])
         totals = [cgutils.alloca_once(builder, _VECTOR) for _ in range(TILE_ROWS * count)]
         for total in totals:
-            builder.store(ir.Constant(_VECTOR, [0.0] * LANES), total)
-        with cgutils.for_range(builder, whole(6)) as loop:
-            here = builder.gep(columns, [builder.mul(loop.index, number(count * LANES))])
-            loaded = [builder.load(vector_at(here, place), align=4) for place in range(count)]
+            builder.store(ir.Constant(_VECTOR, [0.0] * VECTOR_FLOATS), total)
+        with cgutils.for_range(builder, integer(6)) as loop:
+            here = builder.gep(columns, [builder.mul(loop.index, constant(count * VECTOR_FLOATS))])
+            loaded = [builder.load(vector_at(here, position), align=4) for position in range(count)]
             for row, start in enumerate(starts):
                 spread = _spread(builder, builder.load(builder.gep(start, [loop.index]), align=4))
-                for place, some in enumerate(loaded):
-                    total = totals[row * count + place]
+                for position, some in enumerate(loaded):
+                    total = totals[row * count + position]
                     builder.store(_products(builder, pairs, builder.load(total), spread, some), total)
         for row in range(TILE_ROWS):
-            to = builder.gep(array(7), [builder.add(whole(8), builder.mul(number(row), whole(9)))])
-            for place in range(count):
-                builder.store(builder.load(totals[row * count + place]), vector_at(to, place), align=4)
+            to = builder.gep(array(7), [builder.add(integer(8), builder.mul(constant(row), integer(9)))])
+            for position in range(count):
+                builder.store(builder.load(totals[row * count + position]), vector_at(to, position), align=4)
         return context.get_dummy_value()
 
     return signature, generate
@@ -131,11 +133,11 @@ def _multiply_tile(
 
 def _spread(builder: Any, value: Any) -> Any:
     one = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), value, _WORD(0))
-    return builder.shuffle_vector(one, one, ir.Constant(_WORDS, [0] * LANES))
+    return builder.shuffle_vector(one, one, ir.Constant(_WORDS, [0] * VECTOR_FLOATS))
 
 
 def _products(builder: Any, pairs: bool, total: Any, a: Any, b: Any) -> Any:
-    """`total` plus the products of `a` and `b`, lane by lane."""
+    """`total` plus the products of `a` and `b`, element by element."""
     if pairs:
         kind, name = ir.FunctionType(_VECTOR, [_VECTOR, _PAIRS, _PAIRS]), "llvm.x86.avx512bf16.dpbf16ps.512"
         given = [total, builder.bitcast(a, _PAIRS), builder.bitcast(b, _PAIRS)]
@@ -145,7 +147,7 @@ def _products(builder: Any, pairs: bool, total: Any, a: Any, b: Any) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), given)
 
 
-# numba takes the first argument away, which type checkers do not see.
+# numba removes the first parameter, which type checkers do not know.
 multiply_tile: Any = intrinsic(prefer_literal=True)(_multiply_tile)
 
 
@@ -160,49 +162,49 @@ def _exponentials(
     shares_stride: Any,
     totals: Any,
 ) -> Any:
-    """For each row, `shares` = e to the power of each score less the row's largest, and in `totals` their sum.
+    """The numerators of softmax: for each row, `shares` = exp(score - largest score of the row), and `totals` = their sum.
 
-    Row r of `scores`, float32, are the `vectors` * LANES numbers (an even number of vectors) from `scores_at + r *
-    scores_stride`; HIDDEN gives 0. Shares are float32, or words that each hold a pair of bfloat16, and lie in the same way.
-    All TILE_ROWS rows are computed, side by side: one alone would wait for each of its own results. Good to 3e-7:
-    2^power = 2^whole · 2^part with |part| <= 1/2, the latter by its Taylor series to the sixth power.
+    Row r of `scores`, float32, is the `vectors` * VECTOR_FLOATS elements (an even number of vectors) from `scores_at + r *
+    scores_stride`; MASKED gives 0. `shares`, in the same layout, are float32, or uint32 with a pair of bfloat16 each.
+    All TILE_ROWS rows are computed in parallel: one row alone would stall on the latency of its own results. Relative
+    error 3e-7: 2^power = 2^whole · 2^part with |part| <= 1/2, the latter by its Taylor series to the sixth power.
     """
     signature = types.void(scores, scores_at, scores_stride, vectors, shares, shares_at, shares_stride, totals)
     pairs = shares.dtype != types.float32
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, whole, number = _readers(context, builder, signature, arguments)
+        array, integer, constant = _accessors(context, builder, signature, arguments)
 
         def rows_of(start: Any, at: Any, stride: Any) -> list[Any]:
-            return [builder.gep(start, [builder.add(at, builder.mul(number(row), stride))]) for row in range(TILE_ROWS)]
+            return [builder.gep(start, [builder.add(at, builder.mul(constant(row), stride))]) for row in range(TILE_ROWS)]
 
-        def vector_at(start: Any, place: Any, kind: Any = _VECTOR) -> Any:
-            return builder.bitcast(builder.gep(start, [place]), kind.as_pointer())
+        def vector_at(start: Any, position: Any, kind: Any = _VECTOR) -> Any:
+            return builder.bitcast(builder.gep(start, [position]), kind.as_pointer())
 
-        from_rows, to_rows = rows_of(array(0), whole(1), whole(2)), rows_of(array(4), whole(5), whole(6))
-        tops = [cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [HIDDEN] * LANES)) for _ in from_rows]
-        sums = [cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [0.0] * LANES)) for _ in from_rows]
-        with cgutils.for_range(builder, whole(3)) as loop:
-            place = builder.mul(loop.index, number(LANES))
+        from_rows, to_rows = rows_of(array(0), integer(1), integer(2)), rows_of(array(4), integer(5), integer(6))
+        tops = [cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [MASKED] * VECTOR_FLOATS)) for _ in from_rows]
+        sums = [cgutils.alloca_once_value(builder, ir.Constant(_VECTOR, [0.0] * VECTOR_FLOATS)) for _ in from_rows]
+        with cgutils.for_range(builder, integer(3)) as loop:
+            position = builder.mul(loop.index, constant(VECTOR_FLOATS))
             for row, top in zip(from_rows, tops, strict=True):
-                some = builder.load(vector_at(row, place), align=4)
+                some = builder.load(vector_at(row, position), align=4)
                 builder.store(_call(builder, "llvm.maxnum.v16f32", _VECTOR, builder.load(top), some), top)
         largest = [
             _spread(builder, _call(builder, "llvm.vector.reduce.fmax.v16f32", _FLOAT, builder.load(top))) for top in tops
         ]
-        with cgutils.for_range(builder, builder.lshr(whole(3), number(1))) as loop:
-            first = builder.mul(loop.index, number(2 * LANES))
-            second = builder.add(first, number(LANES))
+        with cgutils.for_range(builder, builder.lshr(integer(3), constant(1))) as loop:
+            first = builder.mul(loop.index, constant(2 * VECTOR_FLOATS))
+            second = builder.add(first, constant(VECTOR_FLOATS))
             for row, top, total, to in zip(from_rows, largest, sums, to_rows, strict=True):
                 one, other = (
-                    _power_of_e(builder, builder.fsub(builder.load(vector_at(row, place), align=4), top))
-                    for place in (first, second)
+                    _power_of_e(builder, builder.fsub(builder.load(vector_at(row, position), align=4), top))
+                    for position in (first, second)
                 )
                 builder.store(builder.fadd(builder.load(total), builder.fadd(one, other)), total)
                 if pairs:
                     rounded = _call(builder, "llvm.x86.avx512bf16.cvtne2ps2bf16.512", _PAIRS, other, one)
-                    place = builder.mul(loop.index, number(LANES))
-                    builder.store(rounded, vector_at(to, place, _PAIRS), align=4)
+                    position = builder.mul(loop.index, constant(VECTOR_FLOATS))
+                    builder.store(rounded, vector_at(to, position, _PAIRS), align=4)
                 else:
                     builder.store(one, vector_at(to, first), align=4)
                     builder.store(other, vector_at(to, second), align=4)
@@ -210,7 +212,7 @@ def _exponentials(
         add_up = cgutils.get_or_insert_function(builder.module, kind, "llvm.vector.reduce.fadd.v16f32")
         for row, total in enumerate(sums):
             added = builder.call(add_up, [_FLOAT(0.0), builder.load(total)], fastmath=("reassoc",))
-            builder.store(added, builder.gep(array(7), [number(row)]))
+            builder.store(added, builder.gep(array(7), [constant(row)]))
         return context.get_dummy_value()
 
     return signature, generate
@@ -220,24 +222,24 @@ exponentials: Any = intrinsic(_exponentials)
 
 
 def _power_of_e(builder: Any, values: Any) -> Any:
-    """e to the power of values of at most 0; 0 below the least power that float32 can hold."""
+    """exp of values that are at most 0; 0 where the result would be subnormal in float32."""
 
-    def number(value: float) -> Any:
-        return ir.Constant(_VECTOR, [value] * LANES)
+    def constant(value: float) -> Any:
+        return ir.Constant(_VECTOR, [value] * VECTOR_FLOATS)
 
-    powers = builder.fmul(values, number(math.log2(math.e)))
-    in_reach = builder.fcmp_ordered(">", powers, number(-126.0))
-    powers = builder.select(in_reach, powers, number(-126.0))
+    powers = builder.fmul(values, constant(math.log2(math.e)))
+    in_reach = builder.fcmp_ordered(">", powers, constant(-126.0))
+    powers = builder.select(in_reach, powers, constant(-126.0))
     every, as_set = ir.Constant(ir.IntType(16), -1), _WORD(4)
-    # To the nearest whole number.
-    whole = _call(builder, "llvm.x86.avx512.mask.rndscale.ps.512", _VECTOR, powers, _WORD(8), number(0.0), every, as_set)
+    # Rounded to the nearest integer.
+    whole = _call(builder, "llvm.x86.avx512.mask.rndscale.ps.512", _VECTOR, powers, _WORD(8), constant(0.0), every, as_set)
     part = builder.fsub(powers, whole)
-    series = number(math.log(2) ** 6 / 720)
+    series = constant(math.log(2) ** 6 / 720)
     for n in range(5, -1, -1):
         product = builder.fmul(series, part, flags=_FUSED)
-        series = builder.fadd(product, number(math.log(2) ** n / math.factorial(n)), flags=_FUSED)
-    scaled = _call(builder, "llvm.x86.avx512.mask.scalef.ps.512", _VECTOR, series, whole, number(0.0), every, as_set)
-    return builder.select(in_reach, scaled, number(0.0))
+        series = builder.fadd(product, constant(math.log(2) ** n / math.factorial(n)), flags=_FUSED)
+    scaled = _call(builder, "llvm.x86.avx512.mask.scalef.ps.512", _VECTOR, series, whole, constant(0.0), every, as_set)
+    return builder.select(in_reach, scaled, constant(0.0))
 
 
 def _call(builder: Any, name: str, result: Any, *given: Any) -> Any:

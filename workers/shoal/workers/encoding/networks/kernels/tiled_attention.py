@@ -1,6 +1,6 @@
-"""Attention on a CPU with AVX-512, compiled as one loop over texts and heads: scores never leave the nearest cache.
+"""Attention on a CPU with AVX-512, compiled as one loop over texts and heads: scores never leave the L1 cache.
 
-Softmax over a row of scores that is complete (Vaswani et al. 2017), six queries at a time.
+Plain softmax over complete rows of scores (Vaswani et al. 2017, "Attention Is All You Need"), six queries at a time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from shoal.workers.encoding.networks.kernels.bfloat16_kernels import rounded
-from shoal.workers.encoding.networks.kernels.tile_code import HIDDEN, LANES, TILE_ROWS, exponentials, multiply_tile
+from shoal.workers.encoding.networks.kernels.tile_code import MASKED, TILE_ROWS, VECTOR_FLOATS, exponentials, multiply_tile
 from shoal.workers.runtime import compiled, inlined
 
 _f32, _u32 = np.float32, np.uint32
@@ -20,22 +20,22 @@ _NARROW, _WIDE = 32, 64
 
 @inlined
 def _pack_keys(words: Any, start: int, length: int, head: int, columns: int, keys: Any) -> None:
-    """The keys of one head as panels of `columns`: for each step the word of every key, 0 after the last key."""
+    """Packs the keys of one head into panels of `columns` keys: for each step one word per key, 0 after the last key."""
     steps = words.shape[3]
     for first in range(0, length, columns):
         there = min(columns, length - first)
         at = first * steps
-        for place in range(there):
+        for key in range(there):
             for step in range(steps):
-                keys[at + step * columns + place] = words[start + first + place, 1, head, step]
+                keys[at + step * columns + key] = words[start + first + key, 1, head, step]
         for step in range(steps if there < columns else 0):
-            for place in range(there, columns):
-                keys[at + step * columns + place] = 0
+            for key in range(there, columns):
+                keys[at + step * columns + key] = 0
 
 
 @inlined
 def _pack_values(qkv: Any, start: int, length: int, head: int, grain: int, columns: int, values: Any) -> None:
-    """The values of one head as panels of `columns`: for each `grain` of keys one word a column, 0 where there is none."""
+    """Packs the values of one head into panels of `columns`: for each `grain` keys one word per column, 0 as padding."""
     size = qkv.shape[3]
     steps = (length + grain - 1) // grain
     for panel in range((size + columns - 1) // columns):
@@ -72,7 +72,7 @@ def _multiply(
     at: int,
     to: int,
 ) -> None:
-    """See `multiply_tile`; `columns` is _NARROW or _WIDE, `to` the stride of the sums."""
+    """See `multiply_tile`; `columns` is _NARROW or _WIDE, `at` the position and `to` the stride of the sums."""
     if columns == _NARROW:
         multiply_tile(x, x_at, x_stride, rows, weight, weight_at, steps, sums, at, to, 2)
     else:
@@ -81,10 +81,11 @@ def _multiply(
 
 @compiled
 def attend(qkv: Any, words: Any, starts: Any, lengths: Any, window: int, context: Any) -> None:
-    """Fills the rows of `context` (tokens, heads, size) that belong to texts.
+    """Computes attention for texts laid end to end, into the rows of `context` (tokens, heads, size) that texts have.
 
-    `qkv` (tokens, 3, heads, size) float32, or uint16 for bfloat16, with scaled queries; `words` is the same memory as
-    32-bit numbers. A token sees `window` tokens to either side. `starts` and `lengths` are int64.
+    `qkv` (tokens, 3, heads, size) is float32, or uint16 with the bits of bfloat16, with scaled queries; `words` is the
+    same memory as 32-bit elements. A token attends to `window` tokens on either side. `starts` and `lengths` (texts,) are
+    int64.
     """
     heads, size = qkv.shape[2:]
     steps = words.shape[3]
@@ -93,7 +94,7 @@ def attend(qkv: Any, words: Any, starts: Any, lengths: Any, window: int, context
     longest = 0
     for length in lengths:
         longest = max(longest, length)
-    # A row of scores, and of shares, which are their exponentials.
+    # Elements of a row of scores or shares (their exponentials).
     width = (longest + _WIDE - 1) // _WIDE * _WIDE
     keys = np.empty(width * steps, words.dtype)
     values = np.empty((size + columns - 1) // columns * columns * (longest + 1), words.dtype)
@@ -112,7 +113,7 @@ def attend(qkv: Any, words: Any, starts: Any, lengths: Any, window: int, context
             _pack_values(qkv, start, length, head, grain, columns, values)
             for first in range(0, length, TILE_ROWS):
                 rows = min(TILE_ROWS, length - first)
-                # Of the keys, those from and to which any of these queries looks, in whole panels.
+                # The keys in the window of any of these queries, in whole panels.
                 begin = max(0, first - window) // panel_keys * panel_keys
                 end = min(length, first + rows + window)
                 padded = (end + panel_keys - 1) // panel_keys * panel_keys
@@ -121,11 +122,18 @@ def attend(qkv: Any, words: Any, starts: Any, lengths: Any, window: int, context
                     _multiply(every, at, stride, rows, keys, key * steps, steps, panel_keys, row_scores, key, width)
                 for row in range(rows):
                     for key in range(begin, first + row - window):
-                        scores[row, key] = HIDDEN
+                        scores[row, key] = MASKED
                     for key in range(min(length, first + row + window + 1), padded):
-                        scores[row, key] = HIDDEN
+                        scores[row, key] = MASKED
                 exponentials(
-                    row_scores, begin, width, (padded - begin) // LANES, shares, begin // grain, width // grain, totals
+                    row_scores,
+                    begin,
+                    width,
+                    (padded - begin) // VECTOR_FLOATS,
+                    shares,
+                    begin // grain,
+                    width // grain,
+                    totals,
                 )
                 at, end = begin // grain, (end + grain - 1) // grain
                 for column in range(0, size, columns):
@@ -133,9 +141,9 @@ def attend(qkv: Any, words: Any, starts: Any, lengths: Any, window: int, context
                     _multiply(shares, at, width // grain, rows, values, to, end - at, columns, row_mixed, 0, _WIDE)
                     for row in range(rows):
                         share = _f32(1) / totals[row]
-                        for number in range(min(columns, size - column)):
-                            value = mixed[row, number] * share
+                        for offset in range(min(columns, size - column)):
+                            value = mixed[row, offset] * share
                             if grain == 1:
-                                context[start + first + row, head, column + number] = value
+                                context[start + first + row, head, column + offset] = value
                             else:
-                                context[start + first + row, head, column + number] = rounded(value)
+                                context[start + first + row, head, column + offset] = rounded(value)

@@ -1,4 +1,4 @@
-"""The flat network's parts: products, and the order of a batch. Parity with references is the conformance suite's."""
+"""The unpadded network's parts: products, and the order of a batch. Parity with references is the conformance suite's."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from torch import Tensor  # noqa: E402
 
 from shoal.workers.encoding.networks.encoder_weights import Dense, encoder_weights  # noqa: E402
 from shoal.workers.encoding.networks.linear import ACTIVATIONS, PackedLinear, PlainLinear, packing_works  # noqa: E402
-from shoal.workers.encoding.networks.network import FlatBatch  # noqa: E402
-from shoal.workers.encoding.networks.unpadded_network import FlatNetwork  # noqa: E402
+from shoal.workers.encoding.networks.network import UnpaddedBatch  # noqa: E402
+from shoal.workers.encoding.networks.unpadded_network import UnpaddedNetwork  # noqa: E402
 
 
 def random(*shape: int, seed: int = 1, dtype: Any = torch.float32) -> Tensor:
@@ -40,7 +40,7 @@ def test_packed_products_equal_torchs(dtype: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def network() -> FlatNetwork:
+def network() -> UnpaddedNetwork:
     from transformers import BertConfig, BertModel
 
     torch.manual_seed(5)
@@ -54,20 +54,20 @@ def network() -> FlatNetwork:
     )
     weights = encoder_weights(BertModel(config).eval())
     assert weights is not None
-    return FlatNetwork(weights, torch.float32, threads=1)
+    return UnpaddedNetwork(weights, torch.float32, threads=1)
 
 
 @settings(deadline=None, max_examples=60)
 @given(lengths=st.lists(st.integers(1, 40), min_size=1, max_size=12), seed=st.integers(0, 1000))
 def test_states_come_back_in_the_order_of_the_batch_whatever_its_lengths(
-    network: FlatNetwork, lengths: list[int], seed: int
+    network: UnpaddedNetwork, lengths: list[int], seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     texts = [rng.integers(0, 100, size=length).astype(np.int32) for length in lengths]
     types = [rng.integers(0, 2, size=length).astype(np.int32) if rng.random() < 0.3 else None for length in lengths]
-    together = network.hidden(FlatBatch.of(texts, types))
+    together = network.hidden(UnpaddedBatch.of(texts, types))
     start = 0
     for text, kinds in zip(texts, types, strict=True):
-        by_itself = network.hidden(FlatBatch.of([text], [kinds]))
+        by_itself = network.hidden(UnpaddedBatch.of([text], [kinds]))
         torch.testing.assert_close(together[start : start + len(text)], by_itself, atol=1e-5, rtol=0)
         start += len(text)
