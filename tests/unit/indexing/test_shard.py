@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from shoal.workers.indexing.files.sealing import seal
 from shoal.workers.indexing.files.storage import Storage
 from shoal.workers.indexing.host import ShardHost
+from shoal.workers.indexing.kinds.flat_index import FlatIndex
 from shoal.workers.indexing.kinds.registry import KINDS, build_index
 from shoal.workers.indexing.manifest import IndexSpec, ManifestInfo
-from shoal.workers.indexing.metric import METRICS, prepare
+from shoal.workers.indexing.metric import METRICS, Floats, Ints, prepare
 from shoal.workers.indexing.shard.sealed_part import SealedPart
-from shoal.workers.indexing.shard.shard import Snapshot
+from shoal.workers.indexing.shard.shard import ShardStats, Snapshot
 from support.models.indexes import clustered
 from support.models.shard_model import Row, ShardModel, rows_from
 
@@ -178,6 +179,54 @@ def test_k_live_rows_come_back_though_the_dead_lie_all_around_the_query(kind: st
         assert hits.counts == [min(k, live)]
         assert set(hits.ids).isdisjoint(document_id for document_id, _, _ in deleted)
     assert shard.search(query, 1).ids[0] in {ids[row] for row in near[gone:]}
+
+
+@pytest.mark.parametrize(
+    ("dead", "k", "fetched"),
+    [
+        (0, 10, [10]),
+        (20, 10, [10 + 16 + 3]),
+        (50, 10, [10 + 16 + 15]),
+        # Sealing is overdue: a scan is cheaper.
+        (51, 10, []),
+        (100, 10, []),
+        # There are no more rows than these.
+        (20, 1000, [100]),
+    ],
+)
+def test_an_index_is_asked_for_more_rows_where_some_are_dead(
+    monkeypatch: pytest.MonkeyPatch, dead: int, k: int, fetched: list[int]
+) -> None:
+    searched = []
+    search = FlatIndex.search
+
+    def recorded(index: FlatIndex, queries: Floats, count: int) -> tuple[Ints, Floats]:
+        searched.append(count)
+        return search(index, queries, count)
+
+    monkeypatch.setattr(FlatIndex, "search", recorded)
+    shard = _row_of_a_hundred(range(dead))
+    hits = shard.search(np.array([[-1, 0]], dtype=np.float32), k)
+    assert hits.ids == [f"{i:02d}" for i in range(dead, min(100, dead + k))]
+    assert searched == fetched
+
+
+def test_every_query_of_a_call_finds_live_rows_behind_dead_ones() -> None:
+    shard = _row_of_a_hundred(range(40))
+    queries = np.array([[-1, 0], [1, 0], [-2, 0]], dtype=np.float32)
+    assert shard.search(queries, 1).ids == ["40", "99", "40"]
+
+
+def _row_of_a_hundred(dead: range) -> Snapshot:
+    """Documents 00 to 99, whose first component is their number; these are deleted."""
+    data = np.stack([np.arange(100), np.zeros(100)], axis=1).astype(np.float32)
+    ids, versions = [f"{i:02d}" for i in range(100)], np.ones(100, dtype=np.int64)
+    sealed = SealedPart(1, ids, versions, build_index(IndexSpec("flat", "dot", 2), data), [], versions[:0])
+    return _shard([(ids[row], 2, None) for row in dead], sealed=sealed) if dead else _shard(sealed=sealed)
+
+
+def test_an_empty_shard_has_lost_nothing() -> None:
+    assert _shard().stats() == ShardStats(0, 0, 0, 0, 0, 0, 0)
 
 
 def test_equal_scores_go_by_id_across_the_parts() -> None:
