@@ -158,6 +158,34 @@ def test_the_lowest_free_numbers_are_taken() -> None:
     assert resize([Replica(0, True), Replica(1, False), Replica(2, True)], 1) == Resize(drain=(1, 2))
 
 
+def test_a_size_is_given_up_once_it_was_not_needed_for_the_idle_time() -> None:
+    state = scale(PoolState(4), PoolLoad(), BOUNDS, POLICY, 0.0)
+    assert scale(state, PoolLoad(), BOUNDS, POLICY, POLICY.idle_s - 0.1).wanted == 4
+    assert scale(state, PoolLoad(), BOUNDS, POLICY, POLICY.idle_s).wanted == 1
+
+
+def test_a_need_that_repeats_is_remembered_once_and_from_its_last_time() -> None:
+    state = PoolState(1)
+    for now_s in (0.0, 7.0):
+        state = scale(state, PoolLoad(waiting_tokens=200_000, speed=10_000.0), BOUNDS, POLICY, now_s)
+    assert state == PoolState(4, ((7.0, 4),))
+
+
+@pytest.mark.parametrize(
+    ("load", "wanted"),
+    [
+        # Waiting as long as the policy allows is not too long.
+        (PoolLoad(oldest_s=POLICY.queue_s, ready=3), 1),
+        (PoolLoad(oldest_s=POLICY.queue_s + 0.1, ready=3), 4),
+        (PoolLoad(refusals=1), 1),
+        (PoolLoad(waiting_tokens=POLICY.queue_s * 3, speed=1.0), 3),
+        (PoolLoad(waiting_tokens=POLICY.queue_s * 3 + 1, speed=1.0), 4),
+    ],
+)
+def test_when_a_pool_grows(load: PoolLoad, wanted: int) -> None:
+    assert scale(PoolState(1), load, BOUNDS, POLICY, 0.0).wanted == wanted
+
+
 @pytest.mark.parametrize("pair", [(0, 1), (3, 2)])
 def test_bounds_that_cannot_be(pair: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
