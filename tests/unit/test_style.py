@@ -15,8 +15,6 @@ LONGEST_FILE = 400
 LONGEST_FUNCTION = 70
 LARGEST_FOLDER = 16
 EVERYTHING = (*PORTIONS, "tests", "benchmarks")
-# Known offenders, to be removed from these lists as they are fixed.
-LONG_FUNCTIONS = {"cbow_kernel", "window_kernel"}
 # Alembic calls what is in there by name.
 CALLED_BY_NAME = ROOT / "cluster/shoal/cluster/ledger/migrations"
 
@@ -40,7 +38,7 @@ def test_functions_are_short() -> None:
     for path in (path for path in python_files(*EVERYTHING) if not path.is_relative_to(CALLED_BY_NAME)):
         for function in functions(parsed(path)):
             lines = (function.end_lineno or function.lineno) - function.lineno + 1
-            if lines > LONGEST_FUNCTION and function.name not in LONG_FUNCTIONS:
+            if lines > LONGEST_FUNCTION:
                 found[f"{shown(path)}:{function.name}"] = lines
     assert found == {}
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from shoal.workers.runtime import compiled
-from shoal.workers.training.word2vec.kernels.sampling import STEP, below, kept_words, scrambled
+from shoal.workers.runtime import compiled, inlined
+from shoal.workers.training.word2vec.kernels.sampling import context_bounds, kept_words
 from shoal.workers.training.word2vec.kernels.targets import (
     draw_negatives,
     loss_of,
-    prefetch_row,
+    prefetch_next,
     prefetch_rows,
     take_negatives,
     target_sets,
@@ -60,43 +60,50 @@ def cbow_kernel(width: int, negative: int) -> Any:
             rate = _f32(first_rate + fall * place)
             count, place, state = kept_words(ids, place, keep, kept, state)
             for centre in range(count):
-                state += STEP
-                reach = 1 + below(scrambled(state), window)
-                first, last = max(0, centre - reach), min(count - 1, centre + reach)
+                first, last, state = context_bounds(centre, count, window, state)
                 if first == last:
                     continue
                 rows[0] = kept[centre]
                 state = take_negatives(rows, rates, coming, rate, negative, targets, thresholds, aliases, state)
                 prefetch_rows(output, coming, negative, width)
-                if centre + 1 < count:
-                    prefetch_row(output, np.int64(kept[centre + 1]), width)
-                if centre + 1 + window < count:
-                    prefetch_row(input, np.int64(kept[centre + 1 + window]), width)
+                prefetch_next(input, output, kept, centre, count, window, width)
                 centres += 1
-                for d in range(width):
-                    mean[0, d] = _f32(0)
-                for position in range(first, last + 1):
-                    if position != centre:
-                        row = np.uint64(kept[position])
-                        for d in range(width):
-                            mean[0, d] += input[row, d]
-                share = _f32(1) / _f32(last - first)
-                for d in range(width):
-                    mean[0, d] *= share
-                    mean[1, d] = mean[0, d]
+                _take_mean(mean, input, kept, centre, first, last, width)
                 for s in range(sets):
                     at = s * targets
                     train_pairs(mean, 0, 0, output, rows, rates, labels, logits, at, width, targets, 1, lanes)
                     if centres % look_every == 0:
                         loss += loss_of(logits, labels, rates, s * MOST_SUMS, targets)
                         pairs += s == 0
-                for d in range(width):
-                    mean[0, d] -= mean[1, d]
-                for position in range(first, last + 1):
-                    if position != centre:
-                        row = np.uint64(kept[position])
-                        for d in range(width):
-                            input[row, d] += mean[0, d]
+                _add_change(mean, input, kept, centre, first, last, width)
         return loss, pairs
 
     return compiled(train)
+
+
+@inlined
+def _take_mean(mean: Any, input: Any, kept: Any, centre: Any, first: Any, last: Any, width: Any) -> None:
+    """Puts the mean of a context's rows into both rows of `mean` (2, width)."""
+    for d in range(width):
+        mean[0, d] = _f32(0)
+    for position in range(first, last + 1):
+        if position != centre:
+            row = np.uint64(kept[position])
+            for d in range(width):
+                mean[0, d] += input[row, d]
+    share = _f32(1) / _f32(last - first)
+    for d in range(width):
+        mean[0, d] *= share
+        mean[1, d] = mean[0, d]
+
+
+@inlined
+def _add_change(mean: Any, input: Any, kept: Any, centre: Any, first: Any, last: Any, width: Any) -> None:
+    """Adds what the first row of `mean` (2, width) changed by, compared with the second, to each row of the context."""
+    for d in range(width):
+        mean[0, d] -= mean[1, d]
+    for position in range(first, last + 1):
+        if position != centre:
+            row = np.uint64(kept[position])
+            for d in range(width):
+                input[row, d] += mean[0, d]

@@ -98,6 +98,15 @@ def drawn(bits: Any, thresholds: Any, aliases: Any) -> Any:
 
 
 @inlined
+def context_bounds(centre: Any, count: Any, window: Any, state: Any) -> Any:
+    """The first and the last position of the context of the word at `centre` in a sentence of `count` words: up to 1 to
+    `window` words on each side, drawn evenly. Also returns the state of the random numbers."""
+    state += STEP
+    reach = 1 + below(scrambled(state), window)
+    return max(0, centre - reach), min(count - 1, centre + reach), state
+
+
+@inlined
 def kept_words(ids: Any, place: Any, keep: Any, kept: Any, state: Any) -> Any:
     """Fills `kept` with the words of the sentence at `place` that sub-sampling keeps, until it is full or the sentence
     ends.

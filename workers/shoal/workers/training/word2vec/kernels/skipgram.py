@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from shoal.workers.runtime import compiled
-from shoal.workers.training.word2vec.kernels.sampling import STEP, below, kept_words, scrambled
+from shoal.workers.training.word2vec.kernels.sampling import context_bounds, kept_words
 from shoal.workers.training.word2vec.kernels.targets import (
     draw_negatives,
     loss_of,
-    prefetch_row,
+    prefetch_next,
     prefetch_rows,
     take_negatives,
     target_sets,
@@ -59,18 +59,13 @@ def window_kernel(width: int, negative: int) -> Any:
             rate = _f32(first_rate + fall * place)
             count, place, state = kept_words(ids, place, keep, kept, state)
             for centre in range(count):
-                state += STEP
-                reach = 1 + below(scrambled(state), window)
-                first, last = max(0, centre - reach), min(count - 1, centre + reach)
+                first, last, state = context_bounds(centre, count, window, state)
                 if first == last:
                     continue
                 rows[0] = kept[centre]
                 state = take_negatives(rows, rates, coming, rate, negative, targets, thresholds, aliases, state)
                 prefetch_rows(output, coming, negative, width)
-                if centre + 1 < count:
-                    prefetch_row(output, np.int64(kept[centre + 1]), width)
-                if centre + 1 + window < count:
-                    prefetch_row(input, np.int64(kept[centre + 1 + window]), width)
+                prefetch_next(input, output, kept, centre, count, window, width)
                 centres += 1
                 looked = centres % look_every == 0
                 position = first
@@ -129,14 +124,9 @@ def pair_kernel(width: int, negative: int) -> Any:
             rate = _f32(first_rate + fall * place)
             count, place, state = kept_words(ids, place, keep, kept, state)
             for centre in range(count):
-                state += STEP
-                reach = 1 + below(scrambled(state), window)
-                first, last = max(0, centre - reach), min(count - 1, centre + reach)
+                first, last, state = context_bounds(centre, count, window, state)
                 rows[0] = kept[centre]
-                if centre + 1 < count:
-                    prefetch_row(output, np.int64(kept[centre + 1]), width)
-                if centre + 1 + window < count:
-                    prefetch_row(input, np.int64(kept[centre + 1 + window]), width)
+                prefetch_next(input, output, kept, centre, count, window, width)
                 centres += 1
                 looked = centres % look_every == 0
                 for position in range(first, last + 1):

@@ -60,6 +60,15 @@ def prefetch_row(table: Any, row: Any, width: Any) -> None:
 
 
 @inlined
+def prefetch_next(input: Any, output: Any, kept: Any, centre: Any, count: Any, window: Any, width: Any) -> None:
+    """Begins to load what comes after the word at `centre`: the next word's row, and the row that its context may add."""
+    if centre + 1 < count:
+        prefetch_row(output, np.int64(kept[centre + 1]), width)
+    if centre + 1 + window < count:
+        prefetch_row(input, np.int64(kept[centre + 1 + window]), width)
+
+
+@inlined
 def prefetch_rows(table: Any, rows: Any, negative: Any, width: Any) -> None:
     """Begins to load the rows of negatives."""
     for k in range(1, negative + 1):
