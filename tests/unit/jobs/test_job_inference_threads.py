@@ -9,8 +9,8 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from shoal.cluster.jobs.encode import lanes as lanes_module
-from shoal.cluster.jobs.encode.lanes import Lanes
+from shoal.cluster.jobs.encode import inference_threads as threads_module
+from shoal.cluster.jobs.encode.inference_threads import InferenceThreads
 from shoal.workers.encoding.engine.watchdog import StallLimits
 from shoal.workers.encoding.model import Isolated, ModelError
 from shoal.workers.encoding.static.hashing_model import HashingModel
@@ -27,7 +27,7 @@ def give_up(reason: str) -> NoReturn:
     raise Stalled(reason)
 
 
-class TwoLanes(HashingModel):
+class TwoThreads(HashingModel):
     inference_threads = 2
 
 
@@ -46,8 +46,8 @@ def test_batches_come_out_in_order() -> None:
             first_ended.set()
         return made_of(batch)
 
-    lanes = Lanes(TwoLanes(8), give_up)
-    assert [vectors[:, 0].tolist() for vectors, _ in lanes.run(compute, BATCHES, COUNTS)] == BATCHES
+    threads = InferenceThreads(TwoThreads(8), give_up)
+    assert [vectors[:, 0].tolist() for vectors, _ in threads.run(compute, BATCHES, COUNTS)] == BATCHES
 
 
 @pytest.mark.parametrize("stuck", BATCHES)
@@ -60,13 +60,13 @@ def test_a_batch_that_never_ends_is_told_and_the_rest_is_not_begun(stuck: list[i
             released.wait(30)
         return made_of(batch)
 
-    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.5, times=1e-6))
+    threads = InferenceThreads(HashingModel(8), give_up, StallLimits(seconds=0.5, times=1e-6))
     tokens = sum(COUNTS[row] for row in stuck)
     try:
         with pytest.raises(
             Stalled, match=rf"^a batch of {len(stuck)} texts with {tokens} tokens has taken \d s, expected .* s$"
         ):
-            list(lanes.run(compute, BATCHES, COUNTS))
+            list(threads.run(compute, BATCHES, COUNTS))
         assert begun == BATCHES[: BATCHES.index(stuck) + 1]
     finally:
         released.set()
@@ -78,8 +78,8 @@ def test_a_batch_may_take_long_that_was_expected_to() -> None:
         return made_of(batch)
 
     # The first is expected to take 0.3 s at 10 ms a token, the later ones what that came to.
-    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=0.01, times=1000))
-    assert len(list(lanes.run(compute, BATCHES, COUNTS))) == 3
+    threads = InferenceThreads(HashingModel(8), give_up, StallLimits(seconds=0.01, times=1000))
+    assert len(list(threads.run(compute, BATCHES, COUNTS))) == 3
 
 
 def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,16 +92,16 @@ def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(monkeypatch
         now += took
         return SimpleNamespace(done=done)
 
-    monkeypatch.setattr(lanes_module, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(lanes_module, "wait", wait)
-    lanes = Lanes(HashingModel(8), give_up, StallLimits(seconds=10))
-    lanes._watchdog.begin(1, "a batch", now, 0.0)
+    monkeypatch.setattr(threads_module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(threads_module, "wait", wait)
+    threads = InferenceThreads(HashingModel(8), give_up, StallLimits(seconds=10))
+    threads._watchdog.begin(1, "a batch", now, 0.0)
     # The batch ends once the process goes on, or it does not.
     waits[:] = [(300.0, False), (1.0, True)]
-    lanes._attend(Future())
+    threads._watch(Future())
     waits[:] = [(300.0, False), (1.0, False)]
     with pytest.raises(Stalled, match=r"^a batch has taken 602 s"):
-        lanes._attend(Future())
+        threads._watch(Future())
 
 
 def test_what_a_batch_raises_is_raised() -> None:
@@ -109,4 +109,4 @@ def test_what_a_batch_raises_is_raised() -> None:
         raise ModelError("m", "the device is gone")
 
     with pytest.raises(ModelError, match="the device is gone"):
-        list(Lanes(HashingModel(8), give_up).run(compute, BATCHES, COUNTS))
+        list(InferenceThreads(HashingModel(8), give_up).run(compute, BATCHES, COUNTS))

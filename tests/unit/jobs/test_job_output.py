@@ -85,7 +85,7 @@ def test_a_part_whose_files_are_gone_or_cut_does_not_count(tmp_path: Path):
 def test_another_job_is_refused_unless_it_may_overwrite(tmp_path: Path):
     finish(begun(tmp_path), 0)
     with pytest.raises(
-        JobError, match=r'holds another job: it was begun with dtype "float32", not "float16"; choose another'
+        JobError, match=r'contains another job: it was started with dtype "float32", not "float16"; choose another'
     ):
         begun(tmp_path, OTHER)
     assert len(names(tmp_path)) == 3
@@ -96,7 +96,7 @@ def test_another_job_is_refused_unless_it_may_overwrite(tmp_path: Path):
 def test_a_description_that_cannot_be_read_is_told_and_may_be_overwritten(tmp_path: Path):
     begun(tmp_path)
     (tmp_path / "job.json").write_bytes(b"nonsense")
-    with pytest.raises(JobError, match="is not the description of a job"):
+    with pytest.raises(JobError, match=r"job\.json: not the description of a job"):
         begun(tmp_path)
     begun(tmp_path, overwrite=True)
 
@@ -104,7 +104,7 @@ def test_a_description_that_cannot_be_read_is_told_and_may_be_overwritten(tmp_pa
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_of_something_else_is_never_touched(tmp_path: Path, overwrite: bool):
     (tmp_path / "thesis.tex").write_text("years of work")
-    with pytest.raises(JobError, match=r"holds thesis\.tex and no job; choose an empty folder"):
+    with pytest.raises(JobError, match=r"contains thesis\.tex, but no job; choose an empty folder"):
         begun(tmp_path, overwrite=overwrite)
     assert names(tmp_path) == ["thesis.tex"]
 
@@ -137,7 +137,7 @@ def test_another_folder_is_noticed(tmp_path: Path):
     begun(tmp_path)
     OutputFolder(str(tmp_path)).check_same("first")
     for root, job in ((tmp_path, "second"), (tmp_path / "elsewhere", "first")):
-        with pytest.raises(JobError, match="must be reached by all nodes"):
+        with pytest.raises(JobError, match="all nodes must share the output folder"):
             OutputFolder(str(root)).check_same(job)
 
 

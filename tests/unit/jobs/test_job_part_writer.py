@@ -17,7 +17,7 @@ from shoal.cluster.jobs.encode.job import JobSettings, ModelIdentity, plan_job
 from shoal.cluster.jobs.encode.output import OutputFolder
 from shoal.cluster.jobs.encode.part_writer import MOST_ATTEMPTS, PartReport, PartWriter
 from shoal.cluster.jobs.encode.parts import PartId
-from shoal.cluster.jobs.encode.reading import PartRecords, Place
+from shoal.cluster.jobs.encode.reading import PartRecords, RecordPosition
 from shoal.records import BadRow
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.model import EncodeOptions, ModelError, Tokenized, Vectors
@@ -59,8 +59,10 @@ class FragileModel(HashingModel):
 
 
 def a_part(texts: Sequence[str], bad: Sequence[BadRow] = (), index: int = 0) -> PartRecords:
-    records = [(Place("in.jsonl", line, 0), InputRecord(f"d{line}", text, '{"n":1}')) for line, text in enumerate(texts, 1)]
-    return PartRecords(PartId(0, index), True, records, [(Place("in.jsonl", row.line, 0), row) for row in bad], 10)
+    records = [
+        (RecordPosition("in.jsonl", line, 0), InputRecord(f"d{line}", text, '{"n":1}')) for line, text in enumerate(texts, 1)
+    ]
+    return PartRecords(PartId(0, index), True, records, [(RecordPosition("in.jsonl", row.line, 0), row) for row in bad], 10)
 
 
 def encoder(folder: Path, settings: JobSettings | None = None, model: HashingModel | None = None) -> PartWriter:
@@ -170,7 +172,7 @@ def test_a_part_on_which_processes_die_again_and_again_is_told(tmp_path: Path):
     for _ in range(MOST_ATTEMPTS):
         with pytest.raises(ModelError):
             one.encode(a_part(["gone"]))
-    with pytest.raises(JobError, match=r"part-000000-000000 \(from in\.jsonl:1 on\): the encoder's process died 5 times"):
+    with pytest.raises(JobError, match=r"part-000000-000000 \(from in\.jsonl:1 on\): the encoder process died 5 times"):
         one.encode(a_part(["gone"]))
 
 
@@ -217,5 +219,5 @@ def test_parts_that_were_not_begun_before_share_a_process(tmp_path: Path):
 
 def test_another_model_than_the_jobs_is_refused(tmp_path: Path):
     one = encoder(tmp_path)
-    with pytest.raises(JobError, match="has another fingerprint here"):
+    with pytest.raises(JobError, match=r"has fingerprint \w+ on \S+, but the job was started with \w+: "):
         PartWriter(HashingModel(32), one._job, one._settings, one._output, stalled)

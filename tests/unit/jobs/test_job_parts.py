@@ -16,7 +16,7 @@ def test_splits_hold_every_file_once_and_in_order(sizes: list[int], most_bytes: 
     files = [file(number, size) for number, size in enumerate(sizes)]
     splits = plan_splits(files, most_bytes, most_files)
     assert [one for split in splits for one in split.files] == files
-    assert [split.number for split in splits] == list(range(len(splits)))
+    assert [split.index for split in splits] == list(range(len(splits)))
     for split in splits:
         assert 1 <= len(split.files) <= most_files
         assert len(split.files) == 1 or sum(one.bytes for one in split.files) <= most_bytes
@@ -46,4 +46,4 @@ def test_a_split_is_whole_exactly_when_all_its_parts_are_finished(parts: list[in
     done = data.draw(st.lists(st.sampled_from(every), unique=True))
     finished = Finished.of(done)
     missing = {part.split for part, _ in every} & {part.split for part, last in every if (part, last) not in done}
-    assert {split.number for split in finished.left(splits)} == missing
+    assert {split.index for split in finished.left(splits)} == missing

@@ -33,12 +33,12 @@ def test_a_description_reads_back():
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"format": 1}', job().to_json().replace(b'"bytes"', b'"size"')])
 def test_a_damaged_description_is_told(data: bytes):
-    with pytest.raises(JobError, match=r"out/job\.json: is not the description of a job"):
+    with pytest.raises(JobError, match=r"out/job\.json: not the description of a job"):
         Job.from_json(data, "out/job.json")
 
 
 def test_a_description_of_another_version_is_told():
-    with pytest.raises(JobError, match="has format 9, this version of Shoal reads 1"):
+    with pytest.raises(JobError, match="format 9, but this version of Shoal reads format 1"):
         Job.from_json(job().to_json().replace(b'"format": 1', b'"format": 9'), "out/job.json")
 
 
@@ -51,14 +51,14 @@ def test_the_same_job_differs_in_nothing():
     ("now", "told"),
     [
         (job(model=replace(MODEL, fingerprint="0" * 32)), "model m (fingerprint ffff"),
-        (job(replace(SETTINGS, dtype="float16")), 'it was begun with dtype "float32", not "float16"'),
-        (job(replace(SETTINGS, part_rows=7)), "it was begun with part_rows 4096, not 7"),
-        (job(replace(SETTINGS, options=AS_QUERY)), 'it was begun with role "document", not "query"'),
-        (job(replace(SETTINGS, fields=Fields("doi", ("abstract",)))), 'it was begun with keep ["year"], not null'),
-        (job(files=FILES[:1]), "input /b.jsonl is not there any more"),
-        (job(files=[*FILES, InputFile("/c.csv", "c.csv", 1, 1)]), "input /c.csv was not there when it was begun"),
-        (job(files=[FILES[0], replace(FILES[1], modified_ns=3)]), "input /b.jsonl has changed since it was begun"),
-        (job(files=FILES[::-1]), "its inputs were given in another order"),
+        (job(replace(SETTINGS, dtype="float16")), 'it was started with dtype "float32", not "float16"'),
+        (job(replace(SETTINGS, part_rows=7)), "it was started with part_rows 4096, not 7"),
+        (job(replace(SETTINGS, options=AS_QUERY)), 'it was started with role "document", not "query"'),
+        (job(replace(SETTINGS, fields=Fields("doi", ("abstract",)))), 'it was started with keep ["year"], not null'),
+        (job(files=FILES[:1]), "input /b.jsonl no longer exists"),
+        (job(files=[*FILES, InputFile("/c.csv", "c.csv", 1, 1)]), "input /c.csv did not exist when it was started"),
+        (job(files=[FILES[0], replace(FILES[1], modified_ns=3)]), "input /b.jsonl has changed since it was started"),
+        (job(files=FILES[::-1]), "its inputs were given in a different order"),
     ],
 )
 def test_another_job_is_told_apart(now: Job, told: str):
@@ -81,7 +81,7 @@ def test_only_vectors_as_documents_have_them_bear_the_models_fingerprint():
 
 def test_dimensions_are_bounded_by_the_models():
     assert job(replace(SETTINGS, options=EncodeOptions(dimensions=16))).dimension == 16
-    with pytest.raises(JobError, match="--dimensions 65: model 'm' makes vectors of 64"):
+    with pytest.raises(JobError, match="--dimensions 65: vectors of model 'm' have 64"):
         job(replace(SETTINGS, options=EncodeOptions(dimensions=65)))
 
 

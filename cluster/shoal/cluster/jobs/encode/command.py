@@ -16,38 +16,38 @@ from shoal.console import HELP_SETTINGS, Failure
     epilog="\b\nExamples:\n  shoal encode wiki/*.parquet --model all-MiniLM-L6-v2 --output wiki-vectors\n"
     "  shoal encode s3://bucket/papers --text-field abstract --keep year --model all-MiniLM-L6-v2 --output s3://bucket/out\n"
     "  ray job submit -- shoal encode /data/wiki --model all-MiniLM-L6-v2 --output /data/wiki-vectors\n\n"
-    "Run it again after an interruption: it goes on where it stopped. `shoal import` brings the output into a collection.",
+    "Run the same command after an interruption to resume. `shoal import` adds the output to a collection.",
     context_settings=HELP_SETTINGS,
 )
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True)
 @click.option("--model", required=True, help="Hub name, local folder, short name or hashing[:DIMENSION].")
-@click.option("--output", required=True, metavar="DIR", help="Folder or URI to write to; all nodes must reach it.")
-@click.option("--id-field", default="", help="Field with the row's id; by default id, _id or path.")
+@click.option("--output", required=True, metavar="DIR", help="Folder or URI to write to. All nodes must share it.")
+@click.option("--id-field", default="", help="Field with the id. Default: id, _id or path.")
 @click.option(
     "--text-field",
     "text_fields",
     multiple=True,
-    help="Field with the text; several are joined with a blank. By default title, and text, content or body.",
+    help="Field with the text; several are joined with spaces. Default: title, and text, content or body.",
 )
-@click.option("--keep", "kept", multiple=True, metavar="FIELD", help="Field of the payload; by default all other fields.")
-@click.option("--no-payload", is_flag=True, help="Keep no fields but id and text.")
+@click.option("--keep", "kept", multiple=True, metavar="FIELD", help="Field for the payload. Default: all other fields.")
+@click.option("--no-payload", is_flag=True, help="Keep only id and text.")
 @click.option("--role", type=click.Choice(["document", "query"]), default="document", show_default=True)
-@click.option("--prompt", help="Put before each text in place of the role's own prompt.")
-@click.option("--dimensions", type=click.IntRange(min=1), help="Keep only so many leading dimensions (Matryoshka).")
+@click.option("--prompt", help="Text put before each text, instead of the role's own prompt.")
+@click.option("--dimensions", type=click.IntRange(min=1), help="Keep only the first N dimensions (Matryoshka).", metavar="N")
 @click.option(
-    "--normalize/--no-normalize", default=None, help="Vectors of unit length or not; by default as the model has it."
+    "--normalize/--no-normalize", default=None, help="Whether vectors have unit length. Default: the model's setting."
 )
 @click.option(
     "--truncation",
     type=click.Choice(["end", "start", "refuse"]),
     default="end",
     show_default=True,
-    help="Where a text that is too long is cut; or it is a bad row.",
+    help="Where texts that are too long are cut; with 'refuse' they are bad rows.",
 )
 @click.option("--dtype", type=click.Choice(["float32", "float16"]), default="float32", show_default=True)
-@click.option("--replicas", type=click.IntRange(min=1), help="Encoders at work; by default one per node, or per GPU share.")
-@click.option("--gpus", type=click.FloatRange(min=0), default=0.0, help="GPU share of each encoder; 0 uses the CPU.")
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of each encoder; by default all that are free.")
+@click.option("--replicas", type=click.IntRange(min=1), help="Encoder processes. Default: one per node, or per GPU share.")
+@click.option("--gpus", type=click.FloatRange(min=0), default=0.0, help="GPU share of each encoder. 0 uses the CPU.")
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads of each encoder. Default: all free CPUs.")
 @click.option(
     "--part-rows",
     "--shard-rows",
@@ -55,9 +55,9 @@ from shoal.console import HELP_SETTINGS, Failure
     type=click.IntRange(min=1, max=1_000_000),
     default=4096,
     show_default=True,
-    help="Rows per file.",
+    help="Rows per output file.",
 )
-@click.option("--overwrite", is_flag=True, help="Start anew where DIR holds another job's output.")
+@click.option("--overwrite", is_flag=True, help="Start over if DIR contains another job.")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
 def encode(
     inputs: tuple[str, ...],
@@ -80,10 +80,12 @@ def encode(
     overwrite: bool,
     as_json: bool,
 ) -> None:
-    """Turn the texts of INPUT... into vectors in Parquet files: Parquet, JSON lines, CSV, TSV (.gz, .xz too), text, folders,
-    patterns, URIs. Joins Ray at RAY_ADDRESS, or runs it here."""
+    """Encode the texts of INPUT... into Parquet files with vectors.
+
+    INPUT is a file, folder, pattern or URI: Parquet, JSON lines, CSV, TSV (.gz and .xz too) or text. Joins the Ray cluster
+    at RAY_ADDRESS, or starts Ray on this machine."""
     if kept and no_payload:
-        raise click.UsageError("--keep and --no-payload exclude each other")
+        raise click.UsageError("--keep and --no-payload cannot be combined")
     set_ray_defaults(quiet=True)
     from shoal.cluster.jobs.encode.job import JobSettings, options_of
     from shoal.cluster.jobs.encode.pipeline import Replicas

@@ -1,4 +1,4 @@
-"""Checks a record against the limits of a job and gives its payload one form. No I/O."""
+"""Checks a record against the limits of a job and writes its payload as canonical JSON. No I/O."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from shoal.records import BadRecord, Record
 
 ID_BYTES = RequestLimits().id_bytes
 TEXT_BYTES = 1024 * 1024
-"""Longest text; no model reads nearly as much, and it is held in memory whole."""
+"""The longest text. It is held in memory, and no model reads nearly as much."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputRecord:
-    """A record as it is encoded and written."""
+    """A record to encode and write."""
 
     id: str
     text: str

@@ -1,7 +1,4 @@
-"""What a job is: its settings, the input it was begun with, and whether another run of it is the same job. Pure.
-
-Where its description is kept is `output`'s business.
-"""
+"""A job: its settings and input, and whether two runs are of the same job. Pure; `output` stores the description."""
 
 from __future__ import annotations
 
@@ -22,17 +19,17 @@ DEFAULT_PART_ROWS = 4096
 
 @dataclass(frozen=True, slots=True)
 class JobSettings:
-    """All that decides what a job writes, beside the model's own files and the input."""
+    """Everything that decides what a job writes, except the model files and the input."""
 
     model: str
     options: EncodeOptions = AS_DOCUMENT
     fields: Fields = USUAL_FIELDS
     dtype: str = "float32"
     part_rows: int = DEFAULT_PART_ROWS
-    """Rows of the input, good and bad, that are committed together."""
+    """Input rows, good and bad, that are committed together."""
 
     def values(self) -> dict[str, Any]:
-        """The settings by name, in terms of JSON; the model is known by its fingerprint and so is left out."""
+        """The settings by name, as JSON values, without the model: its fingerprint identifies it."""
         options = self.options
         return {
             "role": options.role.value,
@@ -44,14 +41,14 @@ class JobSettings:
             "id_field": self.fields.id,
             "text_fields": list(self.fields.text),
             "keep": None if self.fields.keep is None else list(self.fields.keep),
-            # The name that folders of earlier versions have.
+            # The name in folders of earlier versions.
             "shard_rows": self.part_rows,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentity:
-    """What is known of the model once it has been loaded."""
+    """What is known of a model after loading it."""
 
     fingerprint: str
     dimension: int
@@ -61,14 +58,14 @@ class ModelIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it is written down beside its output."""
+    """The description of a job, stored with its output."""
 
     id: str
-    """Random: shows whether a folder is the same on another machine."""
+    """Random; shows whether another machine sees the same folder."""
     model: str
     model_fingerprint: str
     fingerprint: str
-    """What its vectors compare with; see `vector_fingerprint`."""
+    """See `vector_fingerprint`."""
     dimension: int
     settings: Mapping[str, Any]
     inputs: Sequence[InputFile]
@@ -79,23 +76,23 @@ class Job:
 
     @staticmethod
     def from_json(data: bytes, where: str) -> Job:
-        """Raises JobError, naming `where`, when it is not the description of a job."""
+        """Reads what `to_json` wrote. Raises JobError, naming `where`, when it is not the description of a job."""
         try:
             values = json.loads(data)
             if values["format"] != FORMAT:
-                raise JobError(f"{where}: has format {values['format']}, this version of Shoal reads {FORMAT}")
+                raise JobError(f"{where}: format {values['format']}, but this version of Shoal reads format {FORMAT}")
             names = [field.name for field in dataclasses.fields(Job) if field.name != "inputs"]
             return Job(**{name: values[name] for name in names}, inputs=[InputFile(**file) for file in values["inputs"]])
         except (ValueError, KeyError, TypeError) as error:
-            raise JobError(f"{where}: is not the description of a job: {error}") from error
+            raise JobError(f"{where}: not the description of a job: {error}") from error
 
 
 def vector_fingerprint(model_fingerprint: str, options: EncodeOptions) -> str:
-    """The model's own fingerprint where `options` give the vectors that a collection has of its documents, else another.
+    """The model's fingerprint if `options` give the vectors that a collection stores for documents; otherwise another one.
 
-    Vectors with other prompts, dimensions and the like must not be taken for those.
+    Vectors with another prompt, dimension and so on must not be mistaken for those.
     """
-    # Refusing long texts changes no vector of the others.
+    # Refusing long texts does not change the vectors of the others.
     decisive = (
         dataclasses.replace(options, truncation=Truncation.END) if options.truncation is Truncation.REFUSE else options
     )
@@ -109,10 +106,10 @@ def vector_fingerprint(model_fingerprint: str, options: EncodeOptions) -> str:
 
 
 def plan_job(id: str, settings: JobSettings, model: ModelIdentity, inputs: Sequence[InputFile]) -> Job:
-    """The job of these settings; raises JobError when the model cannot do as asked."""
+    """The job with these settings. Raises JobError when the model does not support them."""
     dimensions = settings.options.dimensions
     if dimensions > model.dimension:
-        raise JobError(f"--dimensions {dimensions}: model {settings.model!r} makes vectors of {model.dimension}")
+        raise JobError(f"--dimensions {dimensions}: vectors of model {settings.model!r} have {model.dimension}")
     return Job(
         id=id,
         model=settings.model,
@@ -124,28 +121,28 @@ def plan_job(id: str, settings: JobSettings, model: ModelIdentity, inputs: Seque
     )
 
 
-def difference(begun: Job, now: Job) -> str:
-    """Why `now` is another job than the one that was begun, in words; empty when it is the same."""
-    if begun.model_fingerprint != now.model_fingerprint:
-        told = f"{begun.model} (fingerprint {begun.model_fingerprint})"
-        return f"it was begun with model {told}, not {now.model} ({now.model_fingerprint})"
+def difference(before: Job, now: Job) -> str:
+    """How `now` differs from the job that was started before, in words; empty when it is the same job."""
+    if before.model_fingerprint != now.model_fingerprint:
+        model = f"{before.model} (fingerprint {before.model_fingerprint})"
+        return f"it was started with model {model}, not {now.model} ({now.model_fingerprint})"
     for name, value in now.settings.items():
-        if (before := begun.settings.get(name)) != value:
+        if (old := before.settings.get(name)) != value:
             shown = "part_rows" if name == "shard_rows" else name
-            return f"it was begun with {shown} {json.dumps(before)}, not {json.dumps(value)}"
-    files = {file.path: file for file in begun.inputs}
+            return f"it was started with {shown} {json.dumps(old)}, not {json.dumps(value)}"
+    files = {file.path: file for file in before.inputs}
     for file in now.inputs:
         if (held := files.pop(file.path, None)) is None:
-            return f"input {file.path} was not there when it was begun"
+            return f"input {file.path} did not exist when it was started"
         if held != file:
-            return f"input {file.path} has changed since it was begun"
+            return f"input {file.path} has changed since it was started"
     for path in files:
-        return f"input {path} is not there any more"
-    if list(begun.inputs) != list(now.inputs):
-        return "its inputs were given in another order"
+        return f"input {path} no longer exists"
+    if list(before.inputs) != list(now.inputs):
+        return "its inputs were given in a different order"
     return ""
 
 
 def options_of(role: str, prompt: str | None, dimensions: int, normalize: bool | None, truncation: str) -> EncodeOptions:
-    """Options from their names."""
+    """The options for values of the command line."""
     return EncodeOptions(Role(role), prompt, dimensions, normalize, Truncation(truncation))

@@ -1,7 +1,7 @@
-"""The folder that a job writes: its description, parts of vectors, bad rows, and the manifests that make them count.
+"""The output folder of a job: its description, and for each part the vectors, the bad rows and a manifest.
 
-A part's files are written first and its manifest last, each appearing whole or not at all; what no manifest names does
-not exist. Safe to use from many processes at once, but for `begin`.
+The files of a part are written first and its manifest last, each one atomically. Files that no manifest names do not
+count. Safe to use from many processes at once, except for `begin`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class FileInfo:
 
 @dataclass(frozen=True, slots=True)
 class PartManifest:
-    """What a finished part consists of, and what it stands for."""
+    """The files and counts of a finished part."""
 
     split: int
     part: int
@@ -52,13 +52,13 @@ class PartManifest:
     truncated: int
     input_bytes: int
     data: FileInfo | None
-    """None where there is not one good row."""
+    """None if there are no good rows."""
     errors: FileInfo | None
-    """None where there is no bad row."""
+    """None if there are no bad rows."""
 
     @property
     def id(self) -> PartId:
-        """Which part this is."""
+        """The id of the part."""
         return PartId(self.split, self.part)
 
     def to_json(self) -> bytes:
@@ -67,7 +67,7 @@ class PartManifest:
 
     @staticmethod
     def from_json(data: bytes) -> PartManifest:
-        """Raises ValueError, KeyError or TypeError when it is no manifest."""
+        """Raises ValueError, KeyError or TypeError when `data` is not a manifest."""
         values = json.loads(data)
         for name in ("data", "errors"):
             values[name] = FileInfo(**values[name]) if values[name] is not None else None
@@ -75,7 +75,7 @@ class PartManifest:
 
 
 class OutputFolder:
-    """A job's output at a path or a URI of pyarrow.fs. Methods raise JobError, in one line that names the folder."""
+    """The output of a job, at a path or a URI of pyarrow.fs. Methods raise JobError in one line that names the folder."""
 
     def __init__(self, root: str) -> None:
         self.root = root
@@ -86,23 +86,23 @@ class OutputFolder:
             raise JobError(f"{root}: cannot be used for output: {error_line(error)}") from error
 
     def begin(self, job: Job, overwrite: bool) -> Job:
-        """Makes the folder this job's, or finds that it is already, and clears away what an earlier run left unfinished.
+        """Starts or resumes the job in the folder, and removes unfinished parts of earlier runs.
 
-        Returns the job as it was first begun. Raises JobError when the folder holds another job or something else, unless
-        `overwrite`, which removes what another job wrote; and when another process is writing to it.
+        Returns the job as it was first started. Raises JobError when another process is writing to the folder, or when it
+        holds another job (unless `overwrite`, which removes the other job's files) or other files.
         """
         self._take_lock()
         names = [file.path for file in self._list()]
         if JOB not in names:
             foreign = [name for name in names if not is_partial(name) and name != LOCK and not _ours(name)]
             if foreign:
-                raise JobError(f"{self.root}: holds {foreign[0]} and no job; choose an empty folder")
-        elif not overwrite and (begun := self.job()) is not None:
-            if differs := difference(begun, job):
-                raise JobError(f"{self.root}: holds another job: {differs}; choose another --output, or --overwrite")
+                raise JobError(f"{self.root}: contains {foreign[0]}, but no job; choose an empty folder")
+        elif not overwrite and (before := self.job()) is not None:
+            if differs := difference(before, job):
+                raise JobError(f"{self.root}: contains another job: {differs}; choose another --output, or use --overwrite")
             self._clear()
-            return begun
-        # The description goes first: parts of another job must not be taken for those of this one.
+            return before
+        # Deleted first, so that parts of the other job are never mistaken for parts of this one.
         self._delete(JOB)
         for name in names:
             if _ours(name):
@@ -111,24 +111,24 @@ class OutputFolder:
         return job
 
     def close(self) -> None:
-        """Lets another process have the folder."""
+        """Releases the folder for other processes."""
         if self._lock is not None:
             self._lock.close()
             self._lock = None
 
     def check_same(self, job_id: str) -> None:
-        """Raises JobError when this process sees another folder than the one that began the job."""
+        """Raises JobError unless this process sees the folder in which the job was started."""
         try:
             job = self.job()
         except JobError:
             job = None
         if job is None or job.id != job_id:
             raise JobError(
-                f"{self.root}: is another folder on {os.uname().nodename}; the output must be reached by all nodes"
+                f"{self.root}: a different folder on {os.uname().nodename}; all nodes must share the output folder"
             )
 
     def finished(self) -> list[PartManifest]:
-        """The manifests of all parts whose files are there, in order."""
+        """The manifests of all parts whose files exist, in order."""
         sizes = {file.path: file.bytes for file in self._list()}
         paths = sorted(path for path in sizes if path.endswith(MANIFEST) and _part_of(path))
         with ThreadPoolExecutor(_READERS) as readers:
@@ -140,32 +140,32 @@ class OutputFolder:
         ]
 
     def attempts(self, part: PartId) -> int:
-        """How often a part that is not finished was begun in this run."""
+        """How often an unfinished part was started in this run."""
         return int(self._read(part.name + ATTEMPTS) or b"0")
 
     def count_attempts(self, part: PartId, attempts: int) -> None:
-        """Says that a part is begun for so many times; `commit` forgets it."""
+        """Records how often a part was started, until `commit`."""
         self._write(part.name + ATTEMPTS, str(attempts).encode())
 
     def put(self, name: str, data: pa.Buffer | bytes) -> FileInfo:
-        """Writes a file of a part; it does not count before `commit`."""
+        """Writes a file of a part. It does not count before `commit`."""
         self._write(name, data)
         return FileInfo(name, len(data), checksum_of(data))
 
     def commit(self, manifest: PartManifest) -> None:
-        """Makes a part count; its files are written already."""
+        """Makes a part count. Its files must be written before."""
         self._write(manifest.id.name + MANIFEST, manifest.to_json())
         self._delete(manifest.id.name + ATTEMPTS)
 
     def conclude(self, summary: bytes) -> None:
-        """Says that nothing is left to do, and clears away what processes that died left half written."""
+        """Marks the job as finished, and removes partial files of processes that died."""
         for file in self._list():
             if is_partial(file.path) or (file.path.endswith(ATTEMPTS) and _ours(file.path)):
                 self._delete(file.path)
         self._write(SUMMARY, summary)
 
     def _clear(self) -> None:
-        """Removes what no finished part names; attempts of an earlier run say nothing about this one."""
+        """Removes files that no finished part names, and the attempts of earlier runs, which do not count in this one."""
         keep = {JOB, SUMMARY}
         for manifest in self.finished():
             keep.add(manifest.id.name + MANIFEST)
@@ -175,7 +175,7 @@ class OutputFolder:
                 self._delete(file.path)
 
     def _take_lock(self) -> None:
-        """Holds the folder until this process ends; object stores have no locks, and there nothing is held."""
+        """Locks the folder until this process ends. Object stores have no locks, so no lock is taken there."""
         if "://" in self.root:
             return
         try:
@@ -190,11 +190,11 @@ class OutputFolder:
         try:
             return PartManifest.from_json(self._read(path) or b"")
         except (ValueError, KeyError, TypeError):
-            # Damaged or gone, so the part is made again.
+            # Damaged or missing, so the part is encoded again.
             return None
 
     def job(self) -> Job | None:
-        """The job that the folder holds, None when it holds none."""
+        """The job in the folder, None if there is none."""
         data = self._read(JOB)
         return None if data is None else Job.from_json(data, f"{self.root}/{JOB}")
 

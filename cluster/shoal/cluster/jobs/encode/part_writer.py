@@ -1,11 +1,12 @@
-"""Encodes a part and commits it: what an actor of a job does. Knows no Ray.
+"""Encodes a part and commits it: the work of an actor of a job. Does not depend on Ray.
 
-A part's texts make the same batches whenever it is encoded, so that its vectors come out the same bit for bit.
+The texts of a part always make the same batches, so its vectors are the same bit for bit whenever it is encoded.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,10 +15,10 @@ from typing import NoReturn
 import numpy as np
 
 from shoal.cluster.jobs.encode.errors import JobError
+from shoal.cluster.jobs.encode.inference_threads import InferenceThreads
 from shoal.cluster.jobs.encode.job import Job, JobSettings
-from shoal.cluster.jobs.encode.lanes import Lanes
 from shoal.cluster.jobs.encode.output import DATA, ERRORS, OutputFolder, PartManifest
-from shoal.cluster.jobs.encode.reading import PartRecords, Place
+from shoal.cluster.jobs.encode.reading import PartRecords, RecordPosition
 from shoal.cluster.jobs.encode.shared_lock import SharedLock
 from shoal.cluster.jobs.encode.table import EncodedRows, parquet_of
 from shoal.records import BadRow, row_message
@@ -32,7 +33,7 @@ FLOAT16_RANGE = "the vector has numbers beyond the range of float16"
 
 @dataclass(frozen=True, slots=True)
 class PartReport:
-    """What became of a part."""
+    """The result of a part."""
 
     manifest: PartManifest
     messages: tuple[str, ...]
@@ -40,8 +41,7 @@ class PartReport:
 
 
 class PartWriter:
-    """Holds the model of one actor. `encode` may be called by several threads: one tokenises while another's texts are
-    computed."""
+    """Holds the model of one actor. Several threads may call `encode`: one tokenizes while another one computes."""
 
     def __init__(
         self,
@@ -51,31 +51,31 @@ class PartWriter:
         output: OutputFolder,
         on_stall: Callable[[str], NoReturn],
     ) -> None:
-        """Raises JobError when the model or the folder is another one than the job's; for `on_stall`, see Lanes."""
+        """Raises JobError when the model or the folder differs from the job's. For `on_stall` see InferenceThreads."""
         if model.fingerprint != job.model_fingerprint:
             raise JobError(
-                f"model {settings.model!r} has another fingerprint here ({model.fingerprint}) than when the job was begun"
-                f" ({job.model_fingerprint}): do all machines have the same files?"
+                f"model {settings.model!r} has fingerprint {model.fingerprint} on {os.uname().nodename}, but the job was"
+                f" started with {job.model_fingerprint}: do all machines have the same model files?"
             )
         output.check_same(job.id)
         self._model = model
         self._job = job
         self._settings = settings
         self._output = output
-        self._lanes = Lanes(model, on_stall)
+        self._threads = InferenceThreads(model, on_stall)
         self._process = SharedLock()
-        # Parts are computed one after another: sharing the lanes would only make both late.
+        # One part at a time: two that share the inference threads would both be late.
         self._turn = threading.Lock()
 
     def encode(self, part: PartRecords) -> PartReport:
-        """Encodes, writes and commits a part. Raises JobError or ModelError, and then nothing of it counts."""
+        """Encodes, writes and commits a part. Raises JobError or ModelError; the part is not committed then."""
         attempts = self._output.attempts(part.id)
-        # A process has died of it, or of what it shared the process with: alone, it shows which.
+        # A process died with this part, or with another one that ran beside it: alone, it shows which.
         with self._process.alone() if attempts else self._process.shared():
             if attempts >= MOST_ATTEMPTS:
                 where = f"{part.records[0][0].source}:{part.records[0][0].line}" if part.records else "an empty part"
                 raise JobError(
-                    f"{part.id.name} (from {where} on): the encoder's process died {attempts} times while it worked on it"
+                    f"{part.id.name} (from {where} on): the encoder process died {attempts} times while it encoded this part"
                 )
             self._output.count_attempts(part.id, attempts + 1)
             return self._finished(part)
@@ -86,9 +86,9 @@ class PartWriter:
         vectors, errors = _narrowed(encoded, self._settings.dtype)
         good = [row for row, error in enumerate(errors) if not error]
         bad = list(part.bad)
-        for (place, record), error in zip(part.records, errors, strict=True):
+        for (position, record), error in zip(part.records, errors, strict=True):
             if error:
-                bad.append((place, BadRow(place.line, error, record.id)))
+                bad.append((position, BadRow(position.line, error, record.id)))
         data = None
         if good:
             rows = EncodedRows(
@@ -99,7 +99,7 @@ class PartWriter:
             )
             data = self._output.put(part.id.name + DATA, parquet_of(rows, self._job, self._settings.dtype))
         bad.sort(key=lambda one: (one[0].source, one[0].line))
-        lines = [_error_line(place, row) for place, row in bad]
+        lines = [_error_line(position, row) for position, row in bad]
         manifest = PartManifest(
             split=part.id.split,
             part=part.id.index,
@@ -114,21 +114,21 @@ class PartWriter:
         )
         self._output.commit(manifest)
         return PartReport(
-            manifest, tuple(row_message(place.source, row.line, row.reason) for place, row in bad[:REPORTED_ROWS])
+            manifest, tuple(row_message(position.source, row.line, row.reason) for position, row in bad[:REPORTED_ROWS])
         )
 
     def _encode(self, texts: Sequence[str], options: EncodeOptions) -> Encoded:
-        """What `EmbeddingModel.encode` does, with the lanes computing and this thread doing the rest."""
+        """As `EmbeddingModel.encode`, but the inference threads compute the batches."""
         model = self._model
         try:
             tokenized = model.tokenize(texts, options)
         except ValueError as error:
-            # A text that breaks has an error; what is raised is about all of them, such as a prompt that leaves no room.
+            # A text that fails has its own error. What is raised concerns all texts, such as a prompt that is too long.
             raise JobError(error_line(error)) from error
         counts = [text.count for text in tokenized]
         with self._turn:
             return model.encode_tokenized(
-                tokenized, options, lambda compute, batches: self._lanes.run(compute, batches, counts)
+                tokenized, options, lambda compute, batches: self._threads.run(compute, batches, counts)
             )
 
 
@@ -141,6 +141,6 @@ def _narrowed(encoded: Encoded, dtype: str) -> tuple[np.ndarray, list[str]]:
     return vectors, [error or ("" if fit else FLOAT16_RANGE) for error, fit in zip(encoded.errors, fits, strict=True)]
 
 
-def _error_line(place: Place, row: BadRow) -> str:
-    values = {"source": place.source, "line": row.line, "id": row.id, "reason": row.reason}
+def _error_line(position: RecordPosition, row: BadRow) -> str:
+    values = {"source": position.source, "line": row.line, "id": row.id, "reason": row.reason}
     return json.dumps(values, ensure_ascii=True) + "\n"

@@ -1,4 +1,4 @@
-"""Cuts the input into splits, each read by one task, and a split's records into parts, each committed on its own. Pure."""
+"""Cuts the input into splits, one for each reading task, and splits into parts, each committed on its own. Pure."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _NAME = re.compile(r"part-(\d{6,})-(\d{6,})")
 class Split:
     """Files that one task reads, in order."""
 
-    number: int
+    index: int
     files: tuple[InputFile, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PartId:
-    """A part: which split it is of, and which part of that, both from 0."""
+    """A part: the index of its split, and its index in that split, both from 0."""
 
     split: int
     index: int
 
     @property
     def name(self) -> str:
-        """Name of its files without a suffix; names sort as the input does up to a million splits of a million parts."""
+        """The name of its files without a suffix. Names sort like the input, up to a million splits of a million parts."""
         return f"part-{self.split:06d}-{self.index:06d}"
 
     @staticmethod
     def parse(name: str) -> PartId | None:
-        """The part of that name, None when it is the name of none."""
+        """The part with that name; None when no part can have it."""
         found = _NAME.fullmatch(name)
         return PartId(int(found[1]), int(found[2])) if found else None
 
 
 def plan_splits(files: Sequence[InputFile], most_bytes: int = SPLIT_BYTES, most_files: int = SPLIT_FILES) -> list[Split]:
-    """Puts small files together, in order; a large one is a split of its own. The same files give the same splits."""
+    """Groups small files, in order; a large file is a split of its own. The same files give the same splits."""
     splits: list[list[InputFile]] = []
     size = 0
     for file in files:
@@ -53,13 +53,14 @@ def plan_splits(files: Sequence[InputFile], most_bytes: int = SPLIT_BYTES, most_
             size = 0
         splits[-1].append(file)
         size += file.bytes
-    return [Split(number, tuple(split)) for number, split in enumerate(splits)]
+    return [Split(index, tuple(split)) for index, split in enumerate(splits)]
 
 
 def cut(items: Iterable[tuple[Item, int]], most_items: int, most_size: int) -> Iterator[tuple[list[Item], bool]]:
-    """Cuts items, each with its size, into runs; and whether a run is the last. There is always one, be it empty.
+    """Cuts items, each given with its size, into runs; yields each with whether it is the last. There is at least one run,
+    which may be empty.
 
-    A run holds at most `most_items`, and at most `most_size` unless it is a single item. Needs to hold one run and an item.
+    A run has at most `most_items`, and at most `most_size` unless it is a single item. Holds one run and one item in memory.
     """
     run: list[Item] = []
     size = 0
@@ -74,16 +75,16 @@ def cut(items: Iterable[tuple[Item, int]], most_items: int, most_size: int) -> I
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The parts that need no work."""
+    """The finished parts of a job."""
 
     parts: Mapping[int, frozenset[int]]
     """By split."""
     last: Mapping[int, int]
-    """The last part of each split where it is known."""
+    """The index of the last part of each split, where it is known."""
 
     @staticmethod
     def of(finished: Iterable[tuple[PartId, bool]]) -> Finished:
-        """From the finished parts, each with whether it is the last of its split."""
+        """From the finished parts, each given with whether it is the last of its split."""
         parts: dict[int, set[int]] = {}
         last: dict[int, int] = {}
         for part, is_last in finished:
@@ -93,9 +94,9 @@ class Finished:
         return Finished({split: frozenset(found) for split, found in parts.items()}, last)
 
     def whole(self, split: int) -> bool:
-        """True when nothing of a split is left to do."""
+        """Whether all parts of a split are finished."""
         return split in self.last and len(self.parts[split]) == self.last[split] + 1
 
     def left(self, splits: Iterable[Split]) -> list[Split]:
-        """The splits of which something is left to do."""
-        return [split for split in splits if not self.whole(split.number)]
+        """The splits that have unfinished parts."""
+        return [split for split in splits if not self.whole(split.index)]

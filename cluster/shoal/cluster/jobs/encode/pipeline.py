@@ -1,8 +1,7 @@
-"""The job as a Ray Data pipeline: splits → tasks that read → actors that encode and commit → reports. The one place in
-`jobs` that knows Ray; what tasks and actors do is `reading`'s and `encoding`'s.
+"""The job as a Ray Data pipeline: splits → tasks that read → actors that encode and commit → reports. The only module of
+`encode` that uses Ray; tasks run `reading`, actors run `part_writer`.
 
-A row of the dataset is a whole part, so that no block ever holds half of one: a part that Ray runs twice writes the same
-files twice.
+A row of the dataset is a whole part, so no block holds half of one: a part that Ray runs twice writes the same files twice.
 """
 
 from __future__ import annotations
@@ -32,41 +31,41 @@ from shoal.workers.encoding.replica.process_end import end_process
 from shoal.workers.runtime import limit_tokenizer_threads
 
 CALLS_PER_ACTOR = 2
-"""One part is computed while the next is tokenised and the one before it is written."""
+"""One part is computed while the next one is tokenized and the last one is written."""
 READERS_PER_REPLICA = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Replicas:
-    """The actors that encode; 0 leaves a number to `placed`."""
+    """The actors that encode. A number that is 0 is chosen by `with_defaults`."""
 
     count: int = 0
     threads: int = 0
-    """CPU threads of each, and the CPUs that Ray reserves for it."""
+    """CPU threads of each actor, and the CPUs that Ray reserves for it."""
     gpus: float = 0.0
-    """GPU share of each."""
+    """GPU share of each actor."""
 
     @property
     def device(self) -> str | None:
-        """What `load_model` is told: Ray hides no GPU from those who asked for none."""
+        """The device for `load_model`. Ray does not hide GPUs from actors that requested none."""
         return None if self.gpus else "cpu"
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """What a run of a job is to do."""
+class JobRun:
+    """What one run of a job has to do."""
 
     job: Job
     settings: JobSettings
     output: str
     splits: Sequence[Split]
-    """Those of which something is left to do."""
+    """The splits that have unfinished parts."""
     skipped: Mapping[int, frozenset[int]]
-    """By split, the parts that are finished."""
+    """The finished parts, by split."""
 
 
-def placed(wanted: Replicas) -> Replicas:
-    """`wanted` with numbers in place of zeros, after what the Ray cluster has; raises JobError when it has too little."""
+def with_defaults(wanted: Replicas) -> Replicas:
+    """`wanted` with zeros replaced by what fits the Ray cluster. Raises JobError when the cluster is too small."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     gpus = sum(node.get("GPU", 0.0) for node in nodes)
     cores = max((int(node["CPU"]) for node in nodes), default=0)
@@ -76,7 +75,7 @@ def placed(wanted: Replicas) -> Replicas:
         raise JobError(f"--threads {max(1, wanted.threads)}: the largest node of the Ray cluster has {cores} CPUs")
     count = wanted.count or max(1, int(gpus / wanted.gpus) if wanted.gpus > 0 else len(nodes))
     free = int(ray.available_resources().get("CPU", 0))
-    # What other work on the cluster holds is not waited for.
+    # Fits into the CPUs that are free now: the job does not wait for other work on the cluster.
     threads = wanted.threads or max(1, min(cores, free // count))
     total = sum(int(node["CPU"]) // threads for node in nodes)
     if count > total:
@@ -85,7 +84,7 @@ def placed(wanted: Replicas) -> Replicas:
 
 
 def describe_model(model: str, replicas: Replicas) -> ModelIdentity:
-    """What the model is where it will run; raises JobError when it cannot be loaded there."""
+    """The model as loaded in a Ray task. Raises JobError when it cannot be loaded."""
     task = ray.remote(_describe).options(num_cpus=replicas.threads, num_gpus=replicas.gpus)
     try:
         answer = ray.get(task.remote(model, replicas.threads, replicas.device))
@@ -96,19 +95,19 @@ def describe_model(model: str, replicas: Replicas) -> ModelIdentity:
     return answer
 
 
-def write_parts(work: Work, replicas: Replicas) -> Iterator[PartReport]:
-    """Runs the pipeline; a part is committed when its report comes out. Raises JobError."""
-    _quieten()
-    rows = [{"split": pickle.dumps((split, work.skipped.get(split.number, frozenset())))} for split in work.splits]
-    # A block of its own for each, so that every split is read by a task of its own.
+def write_parts(run: JobRun, replicas: Replicas) -> Iterator[PartReport]:
+    """Runs the pipeline and yields a report for each part, which is committed by then. Raises JobError."""
+    _silence_ray_data()
+    rows = [{"split": pickle.dumps((split, run.skipped.get(split.index, frozenset())))} for split in run.splits]
+    # One block per split, so that each split is read by its own task.
     splits = ray.data.from_items(rows, override_num_blocks=len(rows))
     parts = splits.map_batches(
         cast(Any, _read_split),
         batch_size=1,
-        # Not reserved: the encoders have every core, and would keep the readers from ever starting.
+        # No reservation: the encoders have reserved all CPUs, and the readers would never start.
         num_cpus=0,
         compute=TaskPoolStrategy(size=READERS_PER_REPLICA * replicas.count),
-        fn_kwargs={"settings": work.settings},
+        fn_kwargs={"settings": run.settings},
     )
     reports = parts.map_batches(
         _Encoder,
@@ -122,9 +121,9 @@ def write_parts(work: Work, replicas: Replicas) -> Iterator[PartReport]:
             enable_true_multi_threading=True,
         ),
         fn_constructor_kwargs={
-            "job": work.job,
-            "settings": work.settings,
-            "output": work.output,
+            "job": run.job,
+            "settings": run.settings,
+            "output": run.output,
             "threads": replicas.threads,
             "device": replicas.device,
         },
@@ -132,7 +131,7 @@ def write_parts(work: Work, replicas: Replicas) -> Iterator[PartReport]:
     try:
         for row in reports.iter_rows():
             report = pickle.loads(row["report"])
-            if isinstance(report, _Failure):
+            if isinstance(report, JobFailure):
                 raise JobError(report.reason)
             yield report
     except JobError:
@@ -142,38 +141,38 @@ def write_parts(work: Work, replicas: Replicas) -> Iterator[PartReport]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    """Why the job cannot go on, on its way to the driver: of an exception Ray Data keeps the traceback alone."""
+class JobFailure:
+    """Why the job cannot continue, sent to the driver as a value: of an exception Ray Data keeps only the traceback."""
 
     reason: str
 
 
 class _Encoder:
-    """One actor of the pool: Ray Data calls it with parts, from several threads."""
+    """One actor of the pool. Ray Data calls it with parts, from several threads."""
 
     def __init__(self, job: Job, settings: JobSettings, output: str, threads: int, device: str | None) -> None:
         limit_tokenizer_threads(threads)
         try:
             model = load_model(settings.model, threads, device=device)
-            self._encoder = PartWriter(model, job, settings, OutputFolder(output), end_process)
+            self._writer = PartWriter(model, job, settings, OutputFolder(output), end_process)
         except (JobError, ModelError) as error:
-            self._encoder = _Failure(str(error))
+            self._writer = JobFailure(str(error))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         return {"report": [pickle.dumps(self._report(pickle.loads(part))) for part in batch["part"]]}
 
-    def _report(self, part: PartRecords | _Failure) -> PartReport | _Failure:
-        if isinstance(self._encoder, _Failure):
-            return self._encoder
-        if isinstance(part, _Failure):
+    def _report(self, part: PartRecords | JobFailure) -> PartReport | JobFailure:
+        if isinstance(self._writer, JobFailure):
+            return self._writer
+        if isinstance(part, JobFailure):
             return part
         try:
-            return self._encoder.encode(part)
+            return self._writer.encode(part)
         except DeviceLost as error:
-            # Ray runs the part in the process that comes after this one.
+            # Ray runs the part again in the process that replaces this one.
             end_process(str(error))
         except (JobError, ModelError) as error:
-            return _Failure(str(error))
+            return JobFailure(str(error))
 
 
 def _read_split(batch: dict[str, Any], settings: JobSettings) -> Iterator[dict[str, list[bytes]]]:
@@ -184,7 +183,7 @@ def _read_split(batch: dict[str, Any], settings: JobSettings) -> Iterator[dict[s
                 if part.id.index not in finished:
                     yield {"part": [pickle.dumps(part)]}
         except JobError as error:
-            yield {"part": [pickle.dumps(_Failure(str(error)))]}
+            yield {"part": [pickle.dumps(JobFailure(str(error)))]}
 
 
 def _describe(model: str, threads: int, device: str | None) -> ModelIdentity | str:
@@ -196,12 +195,12 @@ def _describe(model: str, threads: int, device: str | None) -> ModelIdentity | s
     return ModelIdentity(loaded.fingerprint, loaded.dimension, loaded.max_tokens, loaded.precision)
 
 
-def _quieten() -> None:
-    """Progress and errors are told by the command itself."""
+def _silence_ray_data() -> None:
+    """The command reports progress and errors itself."""
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    # Every row, which is a part, becomes a block at once: it is not held until others have filled a larger one.
+    # Each row, which is a part, becomes a block at once instead of waiting until a larger block is full.
     context.target_max_block_size = 1
     for name in ("ray.data", "ray.data._internal.execution.streaming_executor"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""How far a job is, how fast it goes and when it will end. Pure: the clock is read elsewhere."""
+"""How much of a job is finished, its speed and the time left. Pure: times are passed in."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WINDOW_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class JobStats:
-    """A job at one moment. Counts are of all its runs together, rates of the last minute of this one."""
+    """A job at one moment. Counts cover all its runs, rates the last minute of this run."""
 
     parts: int
     rows: int
@@ -20,11 +20,11 @@ class JobStats:
     tokens: int
     truncated: int
     share: float
-    """Share of the input that is done, 0 to 1."""
+    """Share of the input that is finished, 0 to 1."""
     texts_per_s: float
     tokens_per_s: float
     eta_s: float | None
-    """Seconds to the end at this pace; None while there is no pace."""
+    """Estimated seconds left; None before there is a rate."""
 
 
 class Progress:
@@ -33,12 +33,12 @@ class Progress:
     def __init__(self, input_bytes: int, started_at_s: float) -> None:
         self._input_bytes = input_bytes
         self._parts = self._rows = self._bad_rows = self._tokens = self._truncated = self._done_bytes = 0
-        # Of this run: when, and texts, tokens and bytes by then.
+        # Of this run: the time, and texts, tokens and bytes finished by then.
         self._marks: deque[tuple[float, int, int, int]] = deque([(started_at_s, 0, 0, 0)])
         self._texts_here = self._tokens_here = self._bytes_here = 0
 
     def found(self, manifest: PartManifest) -> None:
-        """A part that an earlier run finished."""
+        """Counts a part that an earlier run finished."""
         self._parts += 1
         self._rows += manifest.rows
         self._bad_rows += manifest.bad_rows
@@ -47,7 +47,7 @@ class Progress:
         self._done_bytes += manifest.input_bytes
 
     def finished(self, manifest: PartManifest, now_s: float) -> None:
-        """A part that this run has finished."""
+        """Counts a part that this run finished."""
         self.found(manifest)
         self._texts_here += manifest.rows
         self._tokens_here += manifest.tokens
@@ -57,7 +57,7 @@ class Progress:
             self._marks.popleft()
 
     def stats(self) -> JobStats:
-        """Where the job stands."""
+        """The job now."""
         (begin_s, *before), (end_s, *after) = self._marks[0], self._marks[-1]
         elapsed_s = end_s - begin_s
         texts, tokens, read = (

@@ -1,4 +1,4 @@
-"""Reads a split into parts of records: what the tasks of a job do before anything is encoded. Knows no Ray."""
+"""Reads a split into parts of records: the work of a reading task of a job. Does not depend on Ray."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from shoal.records import (
 from shoal.workers.runtime import error_line
 
 PART_BYTES = 32 * 1024 * 1024
-"""Text and payload of a part; it closes at this or at its number of rows, whichever comes first."""
+"""Text and payload of a part. A part ends at this or at its number of rows, whichever comes first."""
 _ROW_BYTES = 64
-"""What a row weighs beside its text and payload."""
+"""Counted for each row in addition to its text and payload."""
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a record stands: file and line, and how many bytes of the file had been read by then."""
+class RecordPosition:
+    """The file and line of a record, and how many bytes of the file were read by then."""
 
     source: str
     line: int
@@ -43,19 +43,19 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class PartRecords:
-    """What a part is made of, before it is encoded."""
+    """The records of a part, before they are encoded."""
 
     id: PartId
     last: bool
     """True for the last part of its split."""
-    records: list[tuple[Place, InputRecord]]
-    bad: list[tuple[Place, BadRow]]
+    records: list[tuple[RecordPosition, InputRecord]]
+    bad: list[tuple[RecordPosition, BadRow]]
     input_bytes: int
-    """Bytes of the input that this part stands for, as they lie in storage."""
+    """Bytes of the input that belong to this part, as stored (compressed)."""
 
 
 def read_split(split: Split, fields: Fields, part_rows: int) -> Iterator[PartRecords]:
-    """The parts of a split, always the same ones. Raises JobError when a file cannot be opened or read."""
+    """The parts of a split, the same ones in every run. Raises JobError when a file cannot be opened or read."""
     items = ((item, _weight(item[1])) for file in split.files for item in read_file(file, fields))
     starts: dict[str, int] = {}
     total = passed = 0
@@ -63,33 +63,33 @@ def read_split(split: Split, fields: Fields, part_rows: int) -> Iterator[PartRec
         starts[file.path] = total
         total += file.bytes
     for index, (run, last) in enumerate(cut(items, part_rows, PART_BYTES)):
-        place = run[-1][0] if run else None
-        reached = total if last or place is None else max(passed, starts[place.source] + place.read_bytes)
+        end = run[-1][0] if run else None
+        reached = total if last or end is None else max(passed, starts[end.source] + end.read_bytes)
         yield PartRecords(
-            PartId(split.number, index),
+            PartId(split.index, index),
             last,
-            [(place, item) for place, item in run if isinstance(item, InputRecord)],
-            [(place, item) for place, item in run if isinstance(item, BadRow)],
+            [(position, item) for position, item in run if isinstance(item, InputRecord)],
+            [(position, item) for position, item in run if isinstance(item, BadRow)],
             reached - passed,
         )
         passed = reached
 
 
-def read_file(file: InputFile, fields: Fields) -> Iterator[tuple[Place, InputRecord | BadRow]]:
-    """The records of a file and its bad rows, in order, each with its place; raises JobError as `read_split` does."""
+def read_file(file: InputFile, fields: Fields) -> Iterator[tuple[RecordPosition, InputRecord | BadRow]]:
+    """The records and bad rows of a file, in order, each with its position. Raises JobError as `read_split` does."""
     seekable = suffix_of(file.name) == ".parquet"
     try:
         with open_input(file.path, seekable) as opened:
             rows = parquet_row_count(opened) if seekable else 0
             stream = _CountedStream(opened)
             for row in read_rows(opened if seekable else stream, file.name, fields.columns()):
-                # A Parquet file is read here and there: its rows tell how far.
+                # A Parquet file is not read in order, so progress is estimated from its rows.
                 reached = file.bytes * row.line // rows if rows else stream.read_bytes
-                place = Place(file.path, row.line, min(file.bytes, reached))
+                position = RecordPosition(file.path, row.line, min(file.bytes, reached))
                 if isinstance(row, Row):
-                    yield place, _record(row, fields)
+                    yield position, _record(row, fields)
                 else:
-                    yield place, row
+                    yield position, row
     except (OSError, pa.ArrowException) as error:
         raise JobError(f"{file.path}: cannot be read: {error_line(error)}") from error
 

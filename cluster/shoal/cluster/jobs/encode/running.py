@@ -1,4 +1,4 @@
-"""One run of a job, from its input to its summary: puts the parts together. What is told to whom is the command's."""
+"""One run of a job, from finding its input files to the summary. `command` reports it to the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shoal.cluster.jobs.encode.job import JobSettings, plan_job
 from shoal.cluster.jobs.encode.output import OutputFolder
 from shoal.cluster.jobs.encode.part_writer import PartReport
 from shoal.cluster.jobs.encode.parts import Finished, plan_splits
-from shoal.cluster.jobs.encode.pipeline import Replicas, Work, describe_model, placed, write_parts
+from shoal.cluster.jobs.encode.pipeline import JobRun, Replicas, describe_model, with_defaults, write_parts
 from shoal.cluster.jobs.encode.progress import JobStats, Progress
 from shoal.cluster.jobs.encode.reading import check_first_row
 from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
@@ -67,8 +67,8 @@ def checked_model_name(model: str) -> str:
 def run_job(
     inputs: Sequence[str], output: str, settings: JobSettings, replicas: Replicas, overwrite: bool, listeners: JobListeners
 ) -> JobSummary:
-    """Does what is left of a job. Raises JobError; what was committed stays, and another run goes on from there."""
-    # Tasks and actors run in folders of their own.
+    """Runs what is left of a job. Raises JobError; committed parts stay, and the next run continues from there."""
+    # Tasks and actors have other working directories.
     settings = dataclasses.replace(settings, model=checked_model_name(settings.model))
     output = output if "://" in output else os.path.abspath(output)
     listeners.phase("finding the input files")
@@ -77,7 +77,7 @@ def run_job(
     except InputError as error:
         raise JobError(str(error)) from error
     for some in found:
-        # A mistyped field is told before anything starts; the first file of each input speaks for the others.
+        # Finds a mistyped field before anything starts. Only the first file of each input is checked.
         check_first_row(some[0], settings.fields)
     files = [file for some in found for file in some]
     folder = OutputFolder(output)
@@ -85,7 +85,7 @@ def run_job(
         listeners.phase("starting Ray")
         with joined_ray(replicas.count * replicas.threads):
             listeners.phase(f"loading {settings.model}")
-            actors = placed(replicas)
+            actors = with_defaults(replicas)
             model = describe_model(settings.model, actors)
             job = folder.begin(plan_job(secrets.token_hex(8), settings, model, files), overwrite)
             manifests = folder.finished()
@@ -98,8 +98,8 @@ def run_job(
             listeners.started(before, model.precision)
             splits = finished.left(plan_splits(files))
             if splits:
-                work = Work(job, settings, output, splits, finished.parts)
-                for report in write_parts(work, actors):
+                run = JobRun(job, settings, output, splits, finished.parts)
+                for report in write_parts(run, actors):
                     progress.finished(report.manifest, time.monotonic())
                     listeners.advanced(progress.stats(), report)
             done = progress.stats()

@@ -1,4 +1,4 @@
-"""A lock that several hold together, or one alone."""
+"""A lock with shared and exclusive holders."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class SharedLock:
-    """Whoever wants it alone goes before those who come after, so that it does not wait for ever."""
+    """A waiting exclusive holder goes before later shared ones, so that it does not wait forever."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -18,7 +18,7 @@ class SharedLock:
 
     @contextmanager
     def shared(self) -> Iterator[None]:
-        """Held with others."""
+        """Holds the lock together with other shared holders."""
         with self._changed:
             self._changed.wait_for(lambda: not self._alone and not self._wanted_alone)
             self._sharing += 1
@@ -31,7 +31,7 @@ class SharedLock:
 
     @contextmanager
     def alone(self) -> Iterator[None]:
-        """Held by nobody else."""
+        """Holds the lock exclusively."""
         with self._changed:
             self._wanted_alone += 1
             self._changed.wait_for(lambda: not self._alone and not self._sharing)
