@@ -1,4 +1,4 @@
-"""Finds and opens input files: paths and URIs of files, folders and patterns. `rows` reads what is in them.
+"""Finds and opens input files: paths and URIs of files, folders and patterns. `reading` reads what is in them.
 
 Local files need no pyarrow; URIs, and files that must be seekable, do.
 """
@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
 from shoal.records.errors import InputError, needs_pyarrow, one_line, storage_errors
-from shoal.records.formats import SUFFIXES, suffix_of
+from shoal.records.formats import SUFFIXES, TEXT_SUFFIXES, suffix_of
 
+STANDARD_INPUT = "-"
 _PATTERN = re.compile(r"[*?\[]")
 _HIDDEN = ("_", ".")
-"""Files and folders inside a folder whose names begin with one of these are left out (_SUCCESS, .git)."""
+"""Files and folders whose names begin with one of these are hidden (_SUCCESS, .git)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,35 +28,68 @@ class InputFile:
     """A file to read. Size and time of change show whether it is still the same."""
 
     path: str
-    """An absolute path or a URI."""
+    """An absolute path or a URI; "-" for standard input."""
     name: str
-    """The path relative to the folder or pattern that it was found by; the id of a text file."""
+    """The path relative to the folder or pattern that it was found by, or, where several inputs have text files, to the
+    folder that holds all of these: the id of a text file. It ends with the suffix that gives the format."""
     bytes: int
     modified_ns: int
 
 
-def find_inputs(inputs: Sequence[str]) -> list[list[InputFile]]:
-    """The files of each input: at least one, and those of a folder or pattern sorted by path.
+@dataclass(frozen=True, slots=True)
+class FoundInputs:
+    """What was found; goes through the files of each input."""
 
-    Raises InputError, naming the input.
+    files: list[list[InputFile]]
+    """Of each input: at least one, and those of a folder or pattern sorted by path."""
+    hidden: list[str]
+    """Paths of hidden files that would have been read."""
+
+    def __iter__(self) -> Iterator[list[InputFile]]:
+        return iter(self.files)
+
+    @property
+    def note(self) -> str:
+        """How many hidden files were left out, in words; empty when none were."""
+        return _left_out(self.hidden)
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The files of one input. Their names are relative to `base`, a folder."""
+
+    base: str
+    files: list[InputFile]
+    hidden: list[str]
+
+
+def find_inputs(inputs: Sequence[str], hidden: bool = False, stdin_suffix: str = "") -> FoundInputs:
+    """The files of each input. Hidden ones, of a folder or a pattern that does not name them, are left out unless `hidden`.
+
+    "-" is standard input, in the format of `stdin_suffix`; refused if that is empty. Raises InputError, naming the input.
     """
     seen: set[str] = set()
-    found: list[list[InputFile]] = []
+    found: list[_Found] = []
     for given in inputs:
         try:
-            files = list((_find_uri if "://" in given else _find_local)(given))
+            if given == STANDARD_INPUT:
+                one = _standard_input(stdin_suffix)
+            else:
+                one = (_find_uri if "://" in given else _find_local)(given, hidden)
         except storage_errors() as error:
             raise InputError(f"{given}: {one_line(error)}") from error
-        for file in files:
+        for file in one.files:
             if file.path in seen:
                 raise InputError(f"{file.path}: given twice")
             seen.add(file.path)
-        found.append(files)
-    return found
+        found.append(one)
+    return FoundInputs([one.files for one in _told_apart(found)], [path for one in found for path in one.hidden])
 
 
 def open_input(path: str, seekable: bool) -> IO[bytes]:
     """Opens a file as it is, without decompressing it; raises `storage_errors()`, and InputError without pyarrow."""
+    if path == STANDARD_INPUT:
+        return sys.stdin.buffer
     if "://" not in path and not seekable:
         return Path(path).open("rb")
     fs = _pyarrow_fs(path, "a URI" if "://" in path else "Parquet")
@@ -70,33 +106,73 @@ def matches(pattern: str, path: str) -> bool:
     return re.fullmatch("".join(translated), path) is not None
 
 
-def _find_local(given: str) -> list[InputFile]:
+def _told_apart(found: list[_Found]) -> list[_Found]:
+    """Several inputs with text files, whose names are their ids: all are named from the folder that holds them."""
+    texts = [one for one in found if any(suffix_of(file.name) in TEXT_SUFFIXES for file in one.files)]
+    if len(texts) < 2:
+        return found
+    shared = 0
+    parts = [one.base.split("/") for one in texts]
+    while all(len(part) > shared and part[shared] == parts[0][shared] for part in parts):
+        shared += 1
+
+    def renamed(one: _Found) -> _Found:
+        above = "/".join(one.base.split("/")[shared:])
+        return replace(one, files=[replace(file, name=f"{above}/{file.name}") for file in one.files]) if above else one
+
+    return [renamed(one) if one in texts else one for one in found]
+
+
+def _standard_input(suffix: str) -> _Found:
+    if not suffix:
+        raise InputError("-: standard input is not read here: write it to a file first")
+    return _Found("", [InputFile(STANDARD_INPUT, f"-{suffix}", 0, 0)], [])
+
+
+_Below = Callable[[str], dict[str, Callable[[], InputFile]]]
+"""The files of known formats below a folder, by their names relative to it."""
+
+
+def _find_local(given: str, hidden: bool) -> _Found:
     path = os.path.abspath(given)
     if os.path.isfile(path):
         _check_format(given, path)
-        return [_local_file(path, os.path.basename(path))]
+        base, _, name = path.rpartition("/")
+        return _Found(base, [_local_file(path, name)], [])
+
+    def below(base: str) -> dict[str, Callable[[], InputFile]]:
+        found = (path for path in _walk(base) if suffix_of(path) and os.path.isfile(path))
+        return {path[len(base) + 1 :]: partial(_local_file, path, path[len(base) + 1 :]) for path in found}
+
     if os.path.isdir(path):
-        return _all_in_folder(given, _below_local(path))
-    return _all_matching(given, path, _below_local)
+        return _all_in_folder(given, path, below, hidden)
+    return _all_matching(given, path, below, hidden)
 
 
-def _find_uri(given: str) -> list[InputFile]:
+def _find_uri(given: str, hidden: bool) -> _Found:
     fs = _pyarrow_fs(given, "a URI")
     system, path = fs.FileSystem.from_uri(given)
     prefix = given[: given.rindex(path)] if path in given else ""
 
-    def below(base: str) -> list[InputFile]:
+    def below(base: str) -> dict[str, Callable[[], InputFile]]:
         selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
-        named = ((info, info.path[len(base) + 1 :]) for info in system.get_file_info(selector))
-        return [_uri_file(info, name, prefix) for info, name in named if info.type == fs.FileType.File and _is_input(name)]
+        named = {info.path[len(base) + 1 :]: info for info in system.get_file_info(selector)}
+        return {
+            name: partial(_uri_file, info, name, prefix)
+            for name, info in named.items()
+            if info.type == fs.FileType.File and suffix_of(name)
+        }
 
     info = system.get_file_info(path)
     if info.type == fs.FileType.File:
         _check_format(given, path)
-        return [_uri_file(info, path.rpartition("/")[2], prefix)]
-    if info.type == fs.FileType.Directory:
-        return _all_in_folder(given, below(path.rstrip("/")))
-    return _all_matching(given, path, below)
+        base, _, name = path.rpartition("/")
+        found = _Found(base, [_uri_file(info, name, prefix)], [])
+    elif info.type == fs.FileType.Directory:
+        found = _all_in_folder(given, path.rstrip("/"), below, hidden)
+    else:
+        found = _all_matching(given, path, below, hidden)
+    return _Found(prefix + found.base, found.files, [prefix + path for path in found.hidden])
 
 
 def _check_format(given: str, path: str) -> None:
@@ -105,46 +181,66 @@ def _check_format(given: str, path: str) -> None:
         raise InputError(f"{given}: not a {formats}, nor a folder of them")
 
 
-def _all_in_folder(given: str, files: list[InputFile]) -> list[InputFile]:
-    if not files:
-        raise InputError(f"{given}: no {', '.join(SUFFIXES)} files in this folder")
-    return sorted(files, key=lambda file: file.path)
+def _all_in_folder(given: str, base: str, below: _Below, hidden: bool) -> _Found:
+    found = _found(base, below(base), lambda name: hidden or not any(map(_is_hidden, name.split("/"))))
+    if not found.files:
+        where = f"{given}: no {', '.join(SUFFIXES)} files in this folder"
+        raise InputError("; ".join(filter(None, (where, _left_out(found.hidden)))))
+    return found
 
 
-def _all_matching(given: str, path: str, below: Callable[[str], list[InputFile]]) -> list[InputFile]:
+def _all_matching(given: str, path: str, below: _Below, hidden: bool) -> _Found:
     if not (first := _PATTERN.search(path)):
         raise InputError(f"{given}: no such file or folder")
     base = path[: first.start()].rpartition("/")[0]
-    chosen = [file for file in below(base) if matches(path[len(base) + 1 :], file.name)]
-    if not chosen:
-        raise InputError(f"{given}: no {', '.join(SUFFIXES)} file matches")
-    return sorted(chosen, key=lambda file: file.path)
+    pattern = path[len(base) + 1 :]
+    # As in a shell, a pattern may begin with the character that hides a name, and then means such names.
+    named = [part for part in pattern.split("/") if _is_hidden(part)]
+
+    def is_shown(name: str) -> bool:
+        concealed = filter(_is_hidden, name.split("/"))
+        return hidden or all(any(part[0] == one[0] and matches(part, one) for part in named) for one in concealed)
+
+    found = _found(base, {name: file for name, file in below(base).items() if matches(pattern, name)}, is_shown)
+    if not found.files:
+        where = f"{given}: no {', '.join(SUFFIXES)} file matches"
+        raise InputError("; ".join(filter(None, (where, _left_out(found.hidden)))))
+    return found
 
 
-def _below_local(base: str) -> list[InputFile]:
-    found = (path for path in _walk(base) if _is_input(path[len(base) + 1 :]) and os.path.isfile(path))
-    return [_local_file(path, path[len(base) + 1 :]) for path in found]
+def _found(base: str, files: dict[str, Callable[[], InputFile]], is_shown: Callable[[str], bool]) -> _Found:
+    names = sorted(files)
+    return _Found(
+        base,
+        sorted((files[name]() for name in names if is_shown(name)), key=lambda file: file.path),
+        [f"{base}/{name}" for name in names if not is_shown(name)],
+    )
+
+
+def _left_out(hidden: Sequence[str]) -> str:
+    if not hidden:
+        return ""
+    files = "1 hidden file was" if len(hidden) == 1 else f"{len(hidden)} hidden files were"
+    return f"{files} left out, such as {hidden[0]}; --hidden reads them too"
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(_HIDDEN)
 
 
 def _walk(base: str) -> Iterator[str]:
     """Every path of a file below a folder; links are followed, but not back into a folder that holds them."""
 
     def fail(error: OSError) -> None:
-        if not isinstance(error, FileNotFoundError):
+        # What may be left out may be unreadable.
+        hidden = any(map(_is_hidden, str(error.filename)[len(base) + 1 :].split("/")))
+        if not isinstance(error, FileNotFoundError) and not hidden:
             raise error
 
     for folder, folders, names in os.walk(base or "/", followlinks=True, onerror=fail):
         here = os.path.realpath(folder) + os.sep
-        folders[:] = [
-            name
-            for name in folders
-            if not name.startswith(_HIDDEN) and not here.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)
-        ]
+        folders[:] = [name for name in folders if not here.startswith(os.path.realpath(os.path.join(folder, name)) + os.sep)]
         yield from (os.path.join(folder, name) for name in names)
-
-
-def _is_input(name: str) -> bool:
-    return bool(suffix_of(name)) and not any(part.startswith(_HIDDEN) for part in name.split("/"))
 
 
 def _local_file(path: str, name: str) -> InputFile:

@@ -125,3 +125,30 @@ def test_adding_a_table_that_has_a_column_twice(shoal: Callable[..., Result], ga
     told = "column 'text' is in the header twice: rename one, so that none of their values is lost"
     assert (result.exit_code, result.stderr) == (1, f"shoal: {path}: {told}\n")
     assert gateway.world.collections["c"].documents == {}
+
+
+def test_adding_two_folders_that_both_have_a_readme(
+    taken: Callable[..., Taken], gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "README.md").write_text(f"about {folder}")
+    monkeypatch.chdir(tmp_path)
+    assert taken(Path("a"), Path("b")).ids == ["a/README.md", "b/README.md"]
+    assert gateway.world.collections["c"].documents["b/README.md"].text == "about b"
+
+
+def test_adding_a_folder_with_hidden_files_in_it(
+    shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name in (".git/description.txt", ".venv/lib/LICENSE.txt", "._x.md", "a.md", "sub/b.md"):
+        path = tmp_path / "notes" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("some text")
+    result = shoal("add", "c", tmp_path / "notes")
+    left_out = f"3 hidden files were left out, such as {tmp_path}/notes/._x.md"
+    assert (result.exit_code, result.stderr) == (0, f"shoal: {left_out}; --hidden reads them too\n")
+    assert sorted(gateway.world.collections["c"].documents) == ["a.md", "sub/b.md"]
+    result = shoal("add", "c", tmp_path / "notes", "--hidden")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert len(gateway.world.collections["c"].documents) == 5

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
-from shoal.records import InputError, find_inputs, open_input
+from shoal.records import InputError, find_inputs, open_input, suffix_of
 from shoal.records.find import matches
 
 
@@ -50,11 +53,11 @@ def test_uris_keep_their_scheme(corpus: Path):
 
 
 def test_uris_and_paths_find_the_same(corpus: Path):
-    local, remote = find_inputs([str(corpus)]), find_inputs([f"file://{corpus}"])
-    assert [(file.name, file.bytes, file.modified_ns) for file in local[0]] == [
-        (file.name, file.bytes, file.modified_ns) for file in remote[0]
+    [local], [remote] = find_inputs([str(corpus)]), find_inputs([f"file://{corpus}"])
+    assert [(file.name, file.bytes, file.modified_ns) for file in local] == [
+        (file.name, file.bytes, file.modified_ns) for file in remote
     ]
-    assert [file.path for file in remote[0]] == [f"file://{file.path}" for file in local[0]]
+    assert [file.path for file in remote] == [f"file://{file.path}" for file in local]
     assert names(f"file://{corpus}/**/*.csv") == ["sub/deep/d.csv"]
 
 
@@ -118,3 +121,90 @@ def test_a_change_shows(corpus: Path):
     assert find_inputs([str(corpus)]) == before
     (corpus / "b.jsonl").write_bytes(b"xxxxxxy")
     assert find_inputs([str(corpus)]) != before
+
+
+def test_files_of_the_same_name_in_two_folders_have_ids_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for folder in ("a", "b"):
+        (tmp_path / folder / "sub").mkdir(parents=True)
+        (tmp_path / folder / "README.md").write_text(folder)
+        (tmp_path / folder / "sub" / "x.txt").write_text(folder)
+    monkeypatch.chdir(tmp_path)
+    both = ["a/README.md", "a/sub/x.txt", "b/README.md", "b/sub/x.txt"]
+    assert names("a", "b") == names("./a/", tmp_path / "b") == names(f"file://{tmp_path}/a", f"file://{tmp_path}/b") == both
+    # As a shell expands */README.md, and as it is expanded here.
+    assert names("a/README.md", "b/README.md") == names("*/README.md") == ["a/README.md", "b/README.md"]
+    assert names("a") == ["README.md", "sub/x.txt"] and names("a/README.md") == ["README.md"]
+    assert names("a/README.md", "a/sub") == ["README.md", "sub/x.txt"]
+    # Paths and URIs have no folder in common.
+    mixed = names("a", f"file://{tmp_path}/b")
+    assert mixed[0] == f"{tmp_path}/a/README.md" and mixed[2] == f"file://{tmp_path}/b/README.md"
+
+
+def test_files_whose_names_are_no_ids_leave_the_names_of_texts_alone(tmp_path: Path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.md").touch()
+    (tmp_path / "x.jsonl").touch()
+    assert names(tmp_path / "notes", tmp_path / "x.jsonl") == ["a.md", "x.jsonl"]
+
+
+def test_hidden_files_are_left_out_counted_and_read_on_demand(corpus: Path):
+    (corpus / ".venv" / "lib").mkdir(parents=True)
+    (corpus / ".venv" / "lib" / "LICENSE.txt").touch()
+    (corpus / "sub" / "._c.md").touch()
+    (corpus / ".gitignore").touch()
+    for given in (str(corpus), f"file://{corpus}"):
+        found = find_inputs([given])
+        assert [file.name for files in found for file in files] == names(corpus)
+        left_out = [".git/e.md", ".venv/lib/LICENSE.txt", "_SUCCESS.txt", "sub/._c.md"]
+        assert found.hidden == [f"{given}/{path}" for path in left_out]
+        assert found.note == f"4 hidden files were left out, such as {given}/.git/e.md; --hidden reads them too"
+        everything = find_inputs([given], hidden=True)
+        assert sum(len(files) for files in everything) == len(names(corpus)) + 4 and everything.note == ""
+    assert find_inputs([str(corpus / "sub")]).note.startswith("1 hidden file was left out, such as ")
+
+
+def test_a_hidden_folder_that_is_named_is_read(corpus: Path):
+    assert names(corpus / ".git") == names(f"{corpus}/.git/*.md") == ["e.md"]
+    assert names(f"{corpus}/.g*/*") == [".git/e.md"] and names(f"{corpus}/_*") == ["_SUCCESS.txt"]
+    with pytest.raises(
+        InputError, match=r"file matches; 1 hidden file was left out, such as .*_SUCCESS\.txt; --hidden reads them too$"
+    ):
+        names(f"{corpus}/*.txt")
+
+
+def test_a_hidden_folder_that_may_not_be_read_is_no_error(corpus: Path, monkeypatch: pytest.MonkeyPatch):
+    scan = os.scandir
+    closed = [".git"]
+
+    def refuse(path: str):
+        if str(path).endswith(tuple(closed)):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert names(corpus) == ["a.jsonl.gz", "b.jsonl", "sub/c.md", "sub/deep/d.csv", "sub/g.parquet"]
+    closed.append("deep")
+    with pytest.raises(InputError, match="Permission denied"):
+        names(corpus)
+
+
+def test_standard_input_has_the_format_that_is_said():
+    [[file]] = find_inputs(["-"], stdin_suffix=".csv")
+    assert (file.path, suffix_of(file.name)) == ("-", ".csv")
+    with pytest.raises(InputError, match=r"^-: standard input is not read here: write it to a file first$"):
+        find_inputs(["-"])
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="/"), min_size=1, max_size=3)
+PATHS = st.lists(st.tuples(st.sampled_from("abc"), NAMES.filter(lambda name: name[0] not in "._")), min_size=1, max_size=6)
+
+
+@hypothesis.given(PATHS, st.booleans())
+def test_no_two_files_share_an_id_whatever_is_given(tmp_path_factory, paths: list[tuple[str, str]], by_file: bool):
+    root = tmp_path_factory.mktemp("ids")
+    for folder, name in paths:
+        (root / folder).mkdir(exist_ok=True)
+        (root / folder / f"{name}.md").touch()
+    given = sorted({root / folder / f"{name}.md" if by_file else root / folder for folder, name in paths})
+    found = names(*given)
+    assert len(set(found)) == len(found) == len(set(paths))

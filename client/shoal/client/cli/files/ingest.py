@@ -12,7 +12,7 @@ import click
 from shoal.client import types
 from shoal.client._transport.progress import bar
 from shoal.client.cli.session import Session, remote
-from shoal.console import BadRowReport, Failure, print_json
+from shoal.console import BadRowReport, Failure, print_error, print_json
 from shoal.records import (
     BadRecord,
     BadRow,
@@ -32,13 +32,14 @@ class _Source:
     Raises Failure for an input that cannot be found or read.
     """
 
-    def __init__(self, inputs: Sequence[str], fields: Fields) -> None:
+    def __init__(self, inputs: Sequence[str], fields: Fields, hidden: bool) -> None:
         self._fields = fields
         self._files: list[InputFile] = []
         self._shown: list[str] = []
         # Checked before the first document is sent: a mistyped name should change nothing.
         try:
-            for given, files in zip(inputs, find_inputs(inputs), strict=True):
+            found = find_inputs(inputs, hidden)
+            for given, files in zip(inputs, found, strict=True):
                 relative = "://" not in given and not os.path.isabs(given)
                 self._files += files
                 self._shown += [os.path.relpath(file.path) if relative else file.path for file in files]
@@ -46,6 +47,8 @@ class _Source:
                     raise Failure(f"{self._shown[-len(files)]}: {fault}")
         except InputError as error:
             raise Failure(str(error)) from error
+        self.note = found.note
+        """What is to be said of the files; may be empty."""
         self._file_of = array("L")
         self._line_of = array("Q")
         self.bad_rows = BadRowReport()
@@ -93,6 +96,7 @@ class _Source:
     help="Field with the text; several are joined with a blank. By default title, and text, content or body.",
 )
 @click.option("--vector-field", default="", help="Field with a vector of your own, used in place of the model's.")
+@click.option("--hidden", is_flag=True, help="Also read files and folders whose names begin with a dot or an underscore.")
 @click.option("--batch", type=click.IntRange(min=1), help="Documents per message.")
 @click.option("--wait", is_flag=True, help="Return once the documents are searchable.")
 @remote
@@ -103,13 +107,16 @@ def add(
     id_field: str,
     text_fields: tuple[str, ...],
     vector_field: str,
+    hidden: bool,
     batch: int | None,
     wait: bool,
 ) -> None:
     """Add the documents in FILE... to NAME: Parquet, JSON lines, CSV, TSV (.gz, .xz too), text, folders, patterns, URIs.
 
     A row that cannot be added is reported with its file and line, and the others are added."""
-    source = _Source(files, Fields(id_field, text_fields, vector=vector_field))
+    source = _Source(files, Fields(id_field, text_fields, vector=vector_field), hidden)
+    if source.note:
+        print_error(source.note)
     started_at_s = time.monotonic()
     with bar(f"adding to {name}", None) as advance:
 

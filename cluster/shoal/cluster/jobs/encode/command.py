@@ -9,7 +9,7 @@ import click
 from shoal.cluster.jobs.encode.encode_report import EncodeReport
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
-from shoal.console import HELP_SETTINGS, Failure
+from shoal.console import HELP_SETTINGS, Failure, print_error
 
 
 @click.command(
@@ -31,6 +31,7 @@ from shoal.console import HELP_SETTINGS, Failure
 )
 @click.option("--keep", "kept", multiple=True, metavar="FIELD", help="Field for the payload. Default: all other fields.")
 @click.option("--no-payload", is_flag=True, help="Keep only id and text.")
+@click.option("--hidden", is_flag=True, help="Also read files and folders whose names begin with a dot or an underscore.")
 @click.option("--role", type=click.Choice(["document", "query"]), default="document", show_default=True)
 @click.option("--prompt", help="Text put before each text, instead of the role's own prompt.")
 @click.option("--dimensions", type=click.IntRange(min=1), help="Keep only the first N dimensions (Matryoshka).", metavar="N")
@@ -67,6 +68,7 @@ def encode(
     text_fields: tuple[str, ...],
     kept: tuple[str, ...],
     no_payload: bool,
+    hidden: bool,
     role: str,
     prompt: str | None,
     dimensions: int | None,
@@ -101,10 +103,11 @@ def encode(
         part_rows=part_rows,
     )
     report = EncodeReport(output, as_json)
-    listeners = JobListeners(report.phase, report.started, report.advanced)
+    listeners = JobListeners(print_error, report.phase, report.started, report.advanced)
+    pool = Replicas(replicas or 0, threads or 0, gpus)
     try:
         with report:
-            summary = run_job(inputs, output, settings, Replicas(replicas or 0, threads or 0, gpus), overwrite, listeners)
+            summary = run_job(inputs, output, settings, pool, overwrite, listeners, hidden)
     except JobError as error:
         raise Failure(str(error)) from error
     except KeyboardInterrupt:

@@ -46,6 +46,8 @@ class JobSummary:
 class JobListeners:
     """Called as the job proceeds."""
 
+    note: Callable[[str], None]
+    """Something about the input that is no error."""
     phase: Callable[[str], None]
     """What the job does before the first part."""
     started: Callable[[JobStats, str], None]
@@ -65,7 +67,13 @@ def checked_model_name(model: str) -> str:
 
 
 def run_job(
-    inputs: Sequence[str], output: str, settings: JobSettings, replicas: Replicas, overwrite: bool, listeners: JobListeners
+    inputs: Sequence[str],
+    output: str,
+    settings: JobSettings,
+    replicas: Replicas,
+    overwrite: bool,
+    listeners: JobListeners,
+    hidden: bool = False,
 ) -> JobSummary:
     """Runs what is left of a job. Raises JobError; committed parts stay, and the next run continues from there."""
     # Tasks and actors have other working directories.
@@ -73,9 +81,11 @@ def run_job(
     output = output if "://" in output else os.path.abspath(output)
     listeners.phase("finding the input files")
     try:
-        found = find_inputs(inputs)
+        found = find_inputs(inputs, hidden)
     except InputError as error:
         raise JobError(str(error)) from error
+    if found.note:
+        listeners.note(found.note)
     for some in found:
         # Finds a mistyped field before anything starts. Only the first file of each input is checked.
         check_first_row(some[0], settings.fields)
