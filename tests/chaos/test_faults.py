@@ -22,13 +22,15 @@ SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in ran
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_no_answer_calls_itself_fresh_without_a_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_no_answer_claims_to_be_fresh_while_it_lacks_a_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     live(World(tmp_path), monkeypatch, seed)
 
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("seed", SEEDS[2:])
-def test_nor_does_it_with_postgresql(
+def test_no_answer_claims_to_be_fresh_while_it_lacks_a_document_with_postgresql(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgresql_url: str, seed: int
 ) -> None:
     live(World(tmp_path, postgresql_url), monkeypatch, seed)

@@ -98,7 +98,7 @@ def test_zero_rows_and_queries(spec: IndexSpec) -> None:
     _check_answer(reloaded(spec, vectors), spec, vectors, queries, 10)
 
 
-def test_search_alone_and_in_a_batch_agree(spec: IndexSpec) -> None:
+def test_searching_alone_and_in_a_batch_gives_the_same_results(spec: IndexSpec) -> None:
     vectors, queries = clustered(3000, DIMENSION, 15), prepare(clustered(30, DIMENSION, 16), spec.metric)
     index = build_index(spec, vectors)
     together = index.search(queries, 7)
@@ -151,7 +151,7 @@ def test_searches_from_many_threads_agree(spec: IndexSpec) -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
-def test_bad_components_never_get_in(spec: IndexSpec, bad: float) -> None:
+def test_components_that_are_not_finite_are_refused(spec: IndexSpec, bad: float) -> None:
     vectors = clustered(10, DIMENSION, 23)
     vectors[6, 3] = bad
     with pytest.raises(ValueError, match="row 6"):
@@ -171,7 +171,7 @@ def test_foreign_bytes_are_refused(kind: str, blob: bytes) -> None:
         index_class(kind).load(blob, prepare(clustered(60, DIMENSION, 25), "l2"), "l2")
 
 
-def test_unknown_kind_and_metric_list_what_is_known() -> None:
+def test_errors_for_an_unknown_kind_or_metric_list_the_known_ones() -> None:
     with pytest.raises(ValueError, match="flat, hnsw, ivf"):
         index_class("annoy")
     with pytest.raises(ValueError, match="flat, hnsw, ivf"):

@@ -110,7 +110,7 @@ def test_positions_that_a_config_states_are_a_limit(tmp_path: Path) -> None:
     assert loaded(folder).max_tokens == reference(folder).max_seq_length == 64
 
 
-def test_texts_that_see_each_other_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_that_attend_to_each_other_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check itself: attention over a packed batch as if it were one text."""
     from shoal.workers.encoding.networks import unpadded_network as flat_network
 
@@ -124,7 +124,7 @@ def test_texts_that_see_each_other_are_caught(tmp_path: Path, monkeypatch: pytes
         check_cross_talk(model, sentences(6, longest=9))
 
 
-def test_padding_that_is_seen_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_to_padding_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check itself: a padded batch without its mask."""
     import torch
 

@@ -51,7 +51,7 @@ def test_prompts_are_put_before_texts_by_role(tmp_path: Path) -> None:
     assert prompted.encode([""], AS_QUERY).errors == [EMPTY_TEXT]
 
 
-def test_a_caller_s_prompt_stands_in_for_the_role_s(tmp_path: Path) -> None:
+def test_a_callers_prompt_replaces_the_roles(tmp_path: Path) -> None:
     """Models of the E5 kind keep their prompts in their documentation alone."""
     folder = bert_folder(tmp_path / "model", {"query": "fish: "})
     model, other = loaded(folder), reference(folder)
@@ -61,7 +61,7 @@ def test_a_caller_s_prompt_stands_in_for_the_role_s(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "max", "weightedmean", "mean_sqrt_len_tokens", "lasttoken"])
-def test_a_caller_s_prompt_is_left_out_of_pooling_where_the_model_s_are(pooling: str, tmp_path: Path) -> None:
+def test_a_callers_prompt_is_left_out_of_pooling_where_the_models_are(pooling: str, tmp_path: Path) -> None:
     folder = instructor_folder(tmp_path / "model")
     config = folder / "1_Pooling" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "pooling_mode": pooling}))
@@ -126,7 +126,7 @@ def test_dense_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-def test_truncate_dim_of_the_files_keeps_the_first_places(normalize: bool, tmp_path: Path) -> None:
+def test_truncate_dim_of_the_files_keeps_the_leading_dimensions(normalize: bool, tmp_path: Path) -> None:
     folder = bert_folder(tmp_path / "model", pooling="mean", normalize=normalize)
     whole = loaded(folder)
     (folder / "config_sentence_transformers.json").write_text(json.dumps({"truncate_dim": 12}))
@@ -162,7 +162,7 @@ def test_the_fingerprint_follows_the_content_of_the_folder(tmp_path: Path) -> No
     assert len(set(seen)) == 6
 
 
-def test_a_batch_that_fails_is_taken_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_that_fails_is_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = loaded(roberta_folder(tmp_path / "model"))
     texts = [f"the tide {number}" for number in range(9)]
     expected = model.encode(texts)
@@ -194,7 +194,7 @@ def test_weights_that_lack_tensors_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damaged", ["model.safetensors", "tokenizer.json", "config.json", "2_Dense/model.safetensors"])
-def test_damaged_files_are_told_in_one_line(damaged: str, tmp_path: Path) -> None:
+def test_damaged_files_are_reported_in_one_line(damaged: str, tmp_path: Path) -> None:
     folder = dense_folder(tmp_path / "model")
     (folder / damaged).write_bytes(b"{ damaged")
     with pytest.raises(ModelError) as caught:
@@ -204,7 +204,7 @@ def test_damaged_files_are_told_in_one_line(damaged: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("damaged", ["model.safetensors", "tokenizer.json", "config.json"])
-def test_damaged_files_of_a_table_are_told_in_one_line(damaged: str, tmp_path: Path) -> None:
+def test_damaged_files_of_a_table_are_reported_in_one_line(damaged: str, tmp_path: Path) -> None:
     folder = model2vec_folder(tmp_path / "model")
     (folder / damaged).write_bytes(b"{ damaged")
     with pytest.raises(ModelError) as caught:
@@ -233,7 +233,7 @@ def test_word_vectors_are_averaged(write: Any, tmp_path: Path) -> None:
     np.testing.assert_allclose(encoded.vectors[2], words["star"] / np.linalg.norm(words["star"]), atol=1e-6)
 
 
-def test_a_table_of_any_language_has_a_probe(tmp_path: Path) -> None:
+def test_a_table_in_any_language_has_a_probe_text(tmp_path: Path) -> None:
     """By it a replica sees whether the model computes; no English word need be known."""
     (tmp_path / "vectors.txt").write_text("</s> 1 2\n, 3 4\nnull 0 0\n月 1 -1\n", encoding="utf-8")
     model = loaded(tmp_path / "vectors.txt")
@@ -244,7 +244,7 @@ def test_a_table_of_any_language_has_a_probe(tmp_path: Path) -> None:
         loaded(tmp_path / "vectors.txt")
 
 
-def test_a_table_s_fingerprint_follows_its_content(tmp_path: Path) -> None:
+def test_a_tables_fingerprint_follows_its_content(tmp_path: Path) -> None:
     file = glove_file(tmp_path / "vectors.txt")
     before = loaded(file).fingerprint
     assert loaded(shutil.copy(file, tmp_path / "copy.vec")).fingerprint == before
@@ -267,7 +267,7 @@ def test_a_token_that_the_table_lacks_is_an_error_of_its_text(tmp_path: Path) ->
     assert f"token {len(table) - 1} is not among the {len(table) - 1} of the table" in encoded.errors[1]
 
 
-def test_a_real_static_model_gives_the_vectors_of_its_own_package() -> None:
+def test_a_real_static_model_gives_the_vectors_of_its_package() -> None:
     """Its package computes them in Rust. It averages unknown tokens in, as model2vec does not, so texts have none."""
     package = pytest.importorskip("static_model")
     found = importlib.util.find_spec("static_model")
@@ -279,7 +279,7 @@ def test_a_real_static_model_gives_the_vectors_of_its_own_package() -> None:
     np.testing.assert_allclose(encoded.vectors, package.get_embeddings(texts), atol=1e-5)
 
 
-def test_modules_of_another_order_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:
+def test_modules_in_an_unsupported_order_are_refused_before_anything_is_loaded(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     write_sentence_files(folder, "mean", normalize=False)

@@ -28,7 +28,7 @@ def model(kind: str, tmp_path_factory: pytest.TempPathFactory) -> EmbeddingModel
     return make_model(kind, tmp_path_factory.mktemp("models") / kind)
 
 
-def test_a_text_has_the_same_vector_alone_and_among_others(model: EmbeddingModel) -> None:
+def test_a_text_has_the_same_vector_alone_and_in_a_batch(model: EmbeddingModel) -> None:
     texts = sentences(40, longest=30)
     together = model.encode(texts)
     assert together.errors == [""] * len(texts)
@@ -38,7 +38,7 @@ def test_a_text_has_the_same_vector_alone_and_among_others(model: EmbeddingModel
         assert (together.tokens[row], together.truncated[row]) == (alone.tokens[0], alone.truncated[0])
 
 
-def test_batch_mates_of_any_length_leave_a_vector_alone(model: EmbeddingModel) -> None:
+def test_the_length_of_other_texts_in_a_batch_does_not_change_a_vector(model: EmbeddingModel) -> None:
     check_cross_talk(model, [*sentences(12, longest=4), "moon", "tide " * 60, *sentences(6, longest=60), "a", "star"])
 
 
@@ -49,7 +49,7 @@ def test_vectors_are_in_the_order_of_the_texts(model: EmbeddingModel) -> None:
     assert forwards.tokens == backwards.tokens[::-1]
 
 
-def test_answers_have_the_shape_that_is_promised(model: EmbeddingModel, kind: str) -> None:
+def test_answers_have_the_documented_shape(model: EmbeddingModel, kind: str) -> None:
     encoded = model.encode(sentences(7, longest=9), AS_QUERY)
     assert encoded.vectors.shape == (7, model.dimension)
     assert encoded.vectors.dtype == np.float32
@@ -76,7 +76,7 @@ def test_texts_without_content_are_errors_and_their_neighbours_are_answered(mode
     np.testing.assert_allclose(encoded.vectors[[1, 4]], model.encode(["the tide", "the moon"]).vectors, atol=1e-5)
 
 
-def test_a_text_that_breaks_is_an_error_or_a_vector_and_its_neighbours_are_answered(model: EmbeddingModel) -> None:
+def test_a_hostile_text_gives_an_error_or_a_vector_and_its_neighbours_are_answered(model: EmbeddingModel) -> None:
     texts = ["the tide", "half a pair: \ud83d", "the moon", "nul \0 inside", "the star"]
     encoded = model.encode(texts)
     assert [encoded.errors[row] for row in (0, 2, 4)] == ["", "", ""]
@@ -89,7 +89,7 @@ def long_words(model: EmbeddingModel) -> list[str]:
     return [WORDS[number % len(WORDS)] for number in range(3 * model.max_tokens)]
 
 
-def test_what_is_longer_than_the_model_reads_is_cut_and_flagged(model: EmbeddingModel) -> None:
+def test_a_text_above_the_models_limit_is_truncated_and_flagged(model: EmbeddingModel) -> None:
     words = long_words(model)
     longer = " ".join(words)
     other_end = " ".join([*words[: 2 * model.max_tokens], *reversed(WORDS)])
@@ -99,7 +99,7 @@ def test_what_is_longer_than_the_model_reads_is_cut_and_flagged(model: Embedding
     np.testing.assert_allclose(encoded.vectors[0], encoded.vectors[2], atol=1e-5)
 
 
-def test_the_start_is_cut_where_that_is_asked(model: EmbeddingModel) -> None:
+def test_the_start_is_truncated_on_request(model: EmbeddingModel) -> None:
     words = long_words(model)
     texts = [" ".join(words), "the tide", " ".join([*reversed(WORDS), *words[-2 * model.max_tokens :]])]
     encoded = model.encode(texts, EncodeOptions(truncation=Truncation.START))
@@ -112,13 +112,13 @@ def test_the_start_is_cut_where_that_is_asked(model: EmbeddingModel) -> None:
     assert np.abs(encoded.vectors[2] - at_the_end.vectors[2]).max() > 1e-6
 
 
-def test_a_text_that_is_too_long_is_refused_where_that_is_asked(model: EmbeddingModel) -> None:
+def test_a_text_that_is_too_long_is_refused_on_request(model: EmbeddingModel) -> None:
     encoded = model.encode([" ".join(long_words(model)), "the tide"], EncodeOptions(truncation=Truncation.REFUSE))
     assert encoded.errors == [too_long(model.max_tokens), ""]
     assert (encoded.truncated, encoded.vectors[0].any(), encoded.vectors[1].any()) == ([False, False], False, True)
 
 
-def test_a_huge_text_costs_little_and_is_read_as_far_as_the_model_reads(model: EmbeddingModel) -> None:
+def test_a_huge_text_costs_little_and_is_read_up_to_the_models_limit(model: EmbeddingModel) -> None:
     far_apart = "the" + " " * 400_000 + "tide"
     for truncation in (Truncation.END, Truncation.START):
         encoded = model.encode(["tide " * 100_000, far_apart], EncodeOptions(truncation=truncation))
@@ -127,7 +127,7 @@ def test_a_huge_text_costs_little_and_is_read_as_far_as_the_model_reads(model: E
         assert encoded.tokens[0] == model.max_tokens
 
 
-def test_a_prompt_is_as_if_it_were_written_in_the_text(model: EmbeddingModel, kind: str) -> None:
+def test_a_prompt_has_the_effect_of_a_prefix_of_the_text(model: EmbeddingModel, kind: str) -> None:
     if kind == "instructor":
         pytest.skip("leaves prompts out of its pooling")
     prompted = model.encode(["the tide", "moon"], EncodeOptions(prompt="a star: "))
@@ -137,7 +137,7 @@ def test_a_prompt_is_as_if_it_were_written_in_the_text(model: EmbeddingModel, ki
     assert model.encode(["", " "], EncodeOptions(prompt="a star: ")).errors == [EMPTY_TEXT, EMPTY_TEXT]
 
 
-def test_vectors_are_of_unit_length_or_not_as_asked(model: EmbeddingModel) -> None:
+def test_vectors_are_normalized_on_request(model: EmbeddingModel) -> None:
     texts = sentences(5, longest=9)
     as_it_is = model.encode(texts).vectors
     unit = model.encode(texts, EncodeOptions(normalize=True)).vectors
@@ -147,7 +147,7 @@ def test_vectors_are_of_unit_length_or_not_as_asked(model: EmbeddingModel) -> No
     np.testing.assert_allclose(raw / np.linalg.norm(raw, axis=1, keepdims=True), unit, atol=1e-6)
 
 
-def test_fewer_dimensions_are_the_first_ones(model: EmbeddingModel, kind: str) -> None:
+def test_dimensions_keeps_the_leading_ones(model: EmbeddingModel, kind: str) -> None:
     texts = ["the tide turns at once in deep water and the moon locks slowly", "a shoal of fish faces one side of a planet"]
     kept = model.dimension // 2
     whole = model.encode(texts, EncodeOptions(normalize=False)).vectors
@@ -162,7 +162,7 @@ def test_the_probe_has_a_vector(model: EmbeddingModel) -> None:
     assert model.encode([model.probe_text]).errors == [""]
 
 
-def test_likeness_is_seen_and_unlike_texts_are_told_apart(model: EmbeddingModel, kind: str) -> None:
+def test_similar_texts_score_above_dissimilar_ones(model: EmbeddingModel, kind: str) -> None:
     unlike = "the moon locks slowly" if kind in TABLES else "quarterly tax return"
     vectors = model.encode(["a shoal of fish", "the fish of a shoal", unlike], AS_DOCUMENT).vectors
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

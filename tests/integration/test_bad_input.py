@@ -215,7 +215,7 @@ def test_deadline_of_1_ms(client: Client) -> None:
     assert len(client.search(NAME, "fish")) == len(TEXTS)
 
 
-def test_token_of_nothing(client: Client) -> None:
+def test_token_of_an_unknown_form(client: Client) -> None:
     with pytest.raises(InvalidArgument) as caught:
         client.search(NAME, "fish", token="yesterday")
     told(caught.value, "token", "'yesterday'")

@@ -233,7 +233,7 @@ def test_while_the_model_loads_calls_are_unavailable_and_it_is_described(serve: 
     assert stub.Encode(request("x"), metadata=METADATA).dimension == 64
 
 
-def test_a_model_that_cannot_be_loaded_is_told_with_its_reason(serve: Serve, tmp_path: Path) -> None:
+def test_a_model_that_cannot_be_loaded_is_reported_with_its_reason(serve: Serve, tmp_path: Path) -> None:
     missing = str(tmp_path / "no model")
     stub = serve(lambda: load_model(missing, threads=1), model=missing)
     assert described(stub, encoder_pb2.ENCODER_STATE_FAILED).error == "there is no such folder or file"
@@ -241,7 +241,7 @@ def test_a_model_that_cannot_be_loaded_is_told_with_its_reason(serve: Serve, tmp
     assert refusal(stub, request("x")) == expected
 
 
-def test_a_passed_deadline_ends_the_call_and_its_work(serve: Serve, gated: GatedModel) -> None:
+def test_an_expired_deadline_ends_the_call_and_its_work(serve: Serve, gated: GatedModel) -> None:
     stub = serve(lambda: gated)
     described(stub, encoder_pb2.ENCODER_STATE_READY)
     busy = stub.Encode.future(request("busy"), metadata=METADATA, timeout=WAIT_S)
@@ -277,7 +277,7 @@ def await_waiting(stub: Stub, tokens: int) -> None:
     raise AssertionError(f"{tokens} tokens did not come to wait")
 
 
-def test_a_full_queue_is_told_at_once(serve: Serve, gated: GatedModel) -> None:
+def test_a_full_queue_is_reported_at_once(serve: Serve, gated: GatedModel) -> None:
     stub = serve(lambda: gated, limits=QueueLimits(tokens=8))
     described(stub, encoder_pb2.ENCODER_STATE_READY)
     calls = [stub.Encode.future(request("busy"), metadata=METADATA, timeout=WAIT_S)]
@@ -323,7 +323,7 @@ def test_the_actor_serves_its_model_and_stops(ray_session: Any) -> None:
 
 
 @pytest.mark.cluster
-def test_a_lost_device_and_a_batch_that_does_not_end_end_the_process_and_ray_starts_another(ray_session: Any) -> None:
+def test_a_lost_device_or_a_stalled_batch_ends_the_process_and_ray_starts_another(ray_session: Any) -> None:
     from shoal.workers.encoding.replica.actor import EncoderActor
 
     actor = EncoderActor.options(num_cpus=1, max_restarts=-1, max_task_retries=-1).remote("hashing:64", SECRET, 1)

@@ -178,7 +178,7 @@ def test_embedding_status_and_describe(client: Client) -> None:
     assert server.limits.k == 1000
 
 
-def test_figures_are_served_for_prometheus_again_after_the_gateway_died(sealing: ClusterProcess) -> None:
+def test_metrics_are_served_again_after_the_gateway_died(sealing: ClusterProcess) -> None:
     def scraped() -> str:
         try:
             with urllib.request.urlopen(f"http://{sealing.ready['metrics']}/metrics", timeout=5) as reply:

@@ -38,7 +38,7 @@ def imported(cluster: ClusterProcess, name: str, output: object, *options: str) 
     return done.returncode, json.loads(done.stdout or "{}"), done.stderr.splitlines()
 
 
-def test_the_vectors_of_the_output_are_those_that_answer(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
+def test_searches_use_the_vectors_of_the_output(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
     output = write_output(tmp_path, ROWS, Backwards(64), JobSettings(MODEL, part_rows=64))
     client.create_collection("whole", model=MODEL)
     code, told, _ = imported(cluster, "whole", output, "--wait")
@@ -65,7 +65,7 @@ def test_the_vectors_of_the_output_are_those_that_answer(cluster: ClusterProcess
     assert client.search("whole", vector[::-1], k=1)[0].id == "d7"
 
 
-def test_half_precision_comes_in_as_float32(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
+def test_half_precision_is_imported_as_float32(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
     output = write_output(tmp_path, ROWS[:50], HashingModel(64), JobSettings(MODEL, dtype="float16"))
     client.create_collection("halves", model=MODEL)
     assert imported(cluster, "halves", output, "--wait")[1]["changed"] == 50
@@ -89,7 +89,7 @@ def test_other_vectors_are_refused(cluster: ClusterProcess, client: Client, tmp_
     assert client.get_collection("other").documents == 0
 
 
-def test_a_row_that_was_tampered_with_is_refused_alone(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
+def test_a_tampered_row_is_refused_alone(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
     output = write_output(tmp_path, ROWS[:20], HashingModel(64), JobSettings(MODEL, part_rows=10))
     path = output / "part-000000-000001.parquet"
     table = pyarrow.parquet.read_table(path)
@@ -104,7 +104,7 @@ def test_a_row_that_was_tampered_with_is_refused_alone(cluster: ClusterProcess, 
     assert lines[-1] == "shoal: 1 rows were not imported to tampered"
 
 
-def test_what_is_no_finished_output_is_refused(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
+def test_output_that_is_not_finished_is_refused(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
     client.create_collection("strict", model=MODEL)
     told = imported(cluster, "strict", tmp_path / "nothing")[2]
     assert told[0].startswith(f"shoal: {tmp_path}/nothing: cannot be read: ")

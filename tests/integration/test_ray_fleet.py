@@ -113,7 +113,9 @@ def test_encoders_share_gpus_and_spread_and_wait_for_room(fleet: RayFleet) -> No
     assert located(fleet, members[4]).pid
 
 
-def test_who_is_ended_is_gone_though_ray_is_late_or_misses_it(fleet: RayFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stopped_actor_is_gone_though_ray_is_late_or_misses_the_stop(
+    fleet: RayFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
     member = encoder_member(MODEL, 0)
     fleet.start(member)
     located(fleet, member)
@@ -133,7 +135,7 @@ def test_who_is_ended_is_gone_though_ray_is_late_or_misses_it(fleet: RayFleet, m
     assert located(fleet, member).pid
 
 
-def test_who_does_not_end_is_told(fleet: RayFleet, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_actor_that_does_not_stop_is_reported(fleet: RayFleet, monkeypatch: pytest.MonkeyPatch) -> None:
     member = encoder_member(MODEL, 0)
     fleet.start(member)
     located(fleet, member)
@@ -145,7 +147,7 @@ def test_who_does_not_end_is_told(fleet: RayFleet, monkeypatch: pytest.MonkeyPat
     assert fleet.existing() == [member.name]
 
 
-def test_one_that_stands_still_or_is_killed_is_replaced(fleet: RayFleet) -> None:
+def test_an_actor_that_hangs_or_is_killed_is_replaced(fleet: RayFleet) -> None:
     member = encoder_member(MODEL, 0)
     fleet.start(member)
     first = located(fleet, member)
@@ -164,7 +166,7 @@ def test_one_that_stands_still_or_is_killed_is_replaced(fleet: RayFleet) -> None
     assert third.address != second.address
 
 
-def test_who_was_on_a_machine_that_is_lost_comes_back_where_there_is_room(machines: Cluster, fleet: RayFleet) -> None:
+def test_an_actor_of_a_lost_machine_restarts_where_there_is_room(machines: Cluster, fleet: RayFleet) -> None:
     members = [encoder_member(MODEL, number) for number in range(4)]
     for member in members:
         fleet.start(member)

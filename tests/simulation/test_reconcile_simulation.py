@@ -114,7 +114,7 @@ def check_end(world: SmallWorld) -> None:
 
 
 @pytest.mark.parametrize("block", range(8))
-def test_converges_and_never_shows_what_is_stale(block: int) -> None:
+def test_converges_and_never_shows_stale_vectors(block: int) -> None:
     seen_poison = seen_calls = 0
     for seed in range(block * SEEDS_PER_TEST, (block + 1) * SEEDS_PER_TEST):
         world = SmallWorld(random.Random(seed))

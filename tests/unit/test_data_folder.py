@@ -37,14 +37,14 @@ def test_another_process_is_refused_until_the_holder_dies(tmp_path: Path) -> Non
     DataFolder(tmp_path).close()
 
 
-def test_one_process_cannot_have_it_twice(tmp_path: Path) -> None:
+def test_one_process_cannot_lock_it_twice(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     assert f"(process {os.getpid()})" in refusal(tmp_path)
     folder.close()
     DataFolder(tmp_path).close()
 
 
-def test_identity_is_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
+def test_the_identity_is_created_once_and_only_the_owner_can_read_it(tmp_path: Path) -> None:
     first = DataFolder(tmp_path / "new" / "folder")
     first.close()
     again = DataFolder(tmp_path / "new" / "folder")
@@ -58,7 +58,7 @@ def test_identity_is_made_once_and_for_the_owner_alone(tmp_path: Path) -> None:
     assert sorted(path.name for path in first.path.iterdir()) == [IDENTITY, "shoal.lock"]
 
 
-def test_a_crash_while_the_identity_is_made_leaves_nothing_half(tmp_path: Path) -> None:
+def test_a_crash_while_the_identity_is_created_leaves_no_partial_file(tmp_path: Path) -> None:
     (tmp_path / "cluster.json.0badcafe.partial").write_text("{", encoding="utf-8")
     folder = DataFolder(tmp_path)
     folder.close()
@@ -67,20 +67,20 @@ def test_a_crash_while_the_identity_is_made_leaves_nothing_half(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"name": "x"}', b"\xff\xff"])
-def test_a_spoilt_identity_is_told_and_the_lock_let_go(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_identity_is_reported_and_the_lock_released(tmp_path: Path, content: bytes) -> None:
     (tmp_path / IDENTITY).write_bytes(content)
     assert refusal(tmp_path).startswith(f"data folder {tmp_path}: {IDENTITY} cannot be read (")
     (tmp_path / IDENTITY).unlink()
     DataFolder(tmp_path).close()
 
 
-def test_a_file_in_its_place(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert refusal(tmp_path / "file") == f"data folder {tmp_path / 'file'}: File exists"
     assert refusal(tmp_path / "file" / "below").endswith("Not a directory")
 
 
-def test_where_things_lie(tmp_path: Path) -> None:
+def test_paths_in_the_folder(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     assert folder.ledger_url.endswith(f"{tmp_path}/ledger.sqlite")
     assert Path(folder.storage_root) == tmp_path / "vectors" and (tmp_path / "vectors").is_dir()

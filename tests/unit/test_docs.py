@@ -33,13 +33,13 @@ def prose(page: Path) -> Iterator[tuple[int, str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_lead_to_existing_files(page: Path) -> None:
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=names(PAGES))
-def test_named_paths_are_there(page: Path) -> None:
+def test_named_paths_exist(page: Path) -> None:
     named = re.findall(
         r"`((?:tests|workers|cluster|client|protos|benchmarks|docs)/[\w./-]+)`", page.read_text(encoding="utf-8")
     )

@@ -129,18 +129,18 @@ FACES = {
 
 
 @pytest.mark.parametrize("package", FACES)
-def test_a_face_is_what_was_agreed_on(package: str) -> None:
+def test_a_face_exports_the_agreed_names(package: str) -> None:
     assert tuple(sorted(importlib.import_module(package).__all__)) == FACES[package]
 
 
 @pytest.mark.parametrize("package", FACES)
-def test_all_of_a_face_is_there(package: str) -> None:
+def test_all_names_of_a_face_exist(package: str) -> None:
     face = importlib.import_module(package)
     assert [name for name in FACES[package] if getattr(face, name, None) is None] == []
 
 
 @pytest.mark.parametrize("package", [package for package in FACES if package.startswith("shoal.workers")])
-def test_others_import_a_package_of_workers_by_its_face_alone(package: str) -> None:
+def test_other_packages_import_a_package_of_workers_through_its_face_only(package: str) -> None:
     own = ROOT / "workers" / package.replace(".", "/")
     below = {
         f"{shown(path)}: {module}"

@@ -73,7 +73,7 @@ def test_packages_are_typed(package: str) -> None:
     assert (Path(spec.submodule_search_locations[0]) / "py.typed").is_file()
 
 
-def test_ray_is_imported_only_where_it_is_meant_to_be() -> None:
+def test_ray_is_imported_in_the_listed_files_only() -> None:
     """Everything else works on whatever runs its processes."""
     found = {
         str(path.relative_to(ROOT))
@@ -84,7 +84,7 @@ def test_ray_is_imported_only_where_it_is_meant_to_be() -> None:
     assert found == RAY_MODULES
 
 
-def test_grpc_is_imported_only_where_it_is_meant_to_be() -> None:
+def test_grpc_is_imported_in_the_listed_folders_only() -> None:
     """The stubs under protos aside: everything else works over whatever carries its messages."""
     found = {
         str(path.parent.relative_to(ROOT))

@@ -58,7 +58,7 @@ def test_file_then_overrides(tmp_path: Path) -> None:
         ("lease_s = 1" + 400 * "0", "lease_s: a whole number too large for this setting"),
     ],
 )
-def test_what_is_unknown_or_of_the_wrong_type_is_named(tmp_path: Path, toml: str, said: str) -> None:
+def test_unknown_settings_and_wrong_types_are_named(tmp_path: Path, toml: str, said: str) -> None:
     assert wrong(tmp_path, toml).startswith(said)
 
 
@@ -88,7 +88,7 @@ def test_what_is_unknown_or_of_the_wrong_type_is_named(tmp_path: Path, toml: str
         ("[retry]\nfirst_pause_s = 5\nlongest_pause_s = 4", "retry.longest_pause_s = 4.0: must be between 5.0 and 86400"),
     ],
 )
-def test_what_is_out_of_range_is_named(tmp_path: Path, toml: str, said: str) -> None:
+def test_settings_out_of_range_are_named(tmp_path: Path, toml: str, said: str) -> None:
     assert wrong(tmp_path, toml) == said
 
 
@@ -154,12 +154,12 @@ def test_listen_is_host_and_port(listen: str, parts: tuple[str, int]) -> None:
 @pytest.mark.parametrize(
     "listen", ["", "host", ":1", "host:", "host:x", "host:65536", "host:-1", "host:²", "host:" + 5000 * "1"]
 )
-def test_listen_that_is_not(tmp_path: Path, listen: str) -> None:
+def test_malformed_listen_addresses(tmp_path: Path, listen: str) -> None:
     with pytest.raises(SettingsError, match=r"must be HOST:PORT with a port from 0 to 65535$"):
         read_settings(None, {"listen": listen})
 
 
-def test_every_setting_says_what_it_is() -> None:
+def test_every_setting_is_documented() -> None:
     tree = ast.parse(inspect.getsource(settings_module))
     for part in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Settings")):
         for field, following in zip(part.body, [*part.body[1:], None], strict=True):

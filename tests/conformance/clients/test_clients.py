@@ -79,7 +79,7 @@ def test_a_write_and_a_search_that_carries_its_token(client: Any, gateway: FakeG
     assert (sent.token, sent.k, sent.include_text, sent.min_coverage) == ("1.7", 1, True, 0.5)
 
 
-def test_a_refused_document_raises_and_the_others_stand(client: Any):
+def test_a_refused_document_raises_and_the_others_are_written(client: Any):
     with pytest.raises(VersionConflict, match="has version 0, not 4") as caught:
         client.upsert("c", [Document(id="a", text="x"), Document(id="b", text="y", expected_version=4)])
     assert caught.value.token is not None
@@ -131,7 +131,7 @@ def test_a_detail_reaches_the_caller(client: Any):
     assert (caught.value.field, caught.value.limit) == ("vector", 384)
 
 
-def test_a_message_beyond_the_server_is_told_as_such(client: Any):
+def test_a_message_above_the_servers_limit_raises_its_own_error(client: Any):
     with pytest.raises(MessageTooLarge):
         client.upsert("c", [Document(id="a", text="x" * 5_000_000)])
 
@@ -144,7 +144,7 @@ def test_a_closed_client_says_so(connect: Callable[..., Any]):
         client.list_collections()
 
 
-def test_a_cancelled_call_is_told_as_such(client: Any, gateway: FakeGateway):
+def test_a_cancelled_call_raises_its_own_error(client: Any, gateway: FakeGateway):
     gateway.fail("Status", grpc.StatusCode.CANCELLED, reason=errors_pb2.ERROR_REASON_CANCELLED)
     with pytest.raises(Cancelled):
         client.status()

@@ -27,7 +27,7 @@ def test_embeddings_are_a_matrix(client: Any, gateway: FakeGateway):
     assert not sent.HasField("prompt") and not sent.HasField("normalize")
 
 
-def test_what_is_asked_of_an_embedding_is_sent(client: Any, gateway: FakeGateway):
+def test_options_of_an_embedding_are_sent(client: Any, gateway: FakeGateway):
     options = {"prompt": "", "dimensions": 8, "normalize": False, "truncation": "refuse", "vector_type": "float16"}
     assert client.embed("m", ["a"], **options).vectors.dtype == np.float16
     assert [one.vectors.dtype for one in client.embed_many("m", ["a"], role="query", **options)] == [np.float16]
@@ -61,7 +61,7 @@ def test_many_texts_come_back_in_their_order(client: Any, gateway: FakeGateway):
     assert list(client.embed_many("m", [])) == []
 
 
-def test_a_bad_text_among_many_is_told_with_its_place(client: Any, gateway: FakeGateway):
+def test_a_bad_text_among_many_is_reported_with_its_index(client: Any, gateway: FakeGateway):
     bad: list[Any] = ["a", 7, "", "\ud800", "y" * (1 << 20), "z" * (1 + (1 << 20)), "b"]
     blocks = list(client.embed_many("m", bad, batch_size=4))
     errors = {block.start + place: str(error) for block in blocks for place, error in block.errors.items()}
@@ -71,7 +71,7 @@ def test_a_bad_text_among_many_is_told_with_its_place(client: Any, gateway: Fake
     assert lengths(blocks) == [1, 0, 0, 0, 1 << 20, 0, 1]
 
 
-def test_many_texts_go_on_after_their_stream_broke(client: Any, gateway: FakeGateway):
+def test_many_texts_resume_after_their_stream_broke(client: Any, gateway: FakeGateway):
     gateway.world.break_after = [3, 0, 2]
     blocks = list(client.embed_many("m", texts(100), batch_size=10))
     assert lengths(blocks) == [len(text) for text in texts(100)]
@@ -80,7 +80,7 @@ def test_many_texts_go_on_after_their_stream_broke(client: Any, gateway: FakeGat
     assert [stream[0] for stream in gateway.world.batches if stream] == [0, 3, 3, 5]
 
 
-def test_a_request_that_found_no_room_is_sent_again_alone(client: Any, gateway: FakeGateway):
+def test_a_request_refused_for_lack_of_room_is_resent_alone(client: Any, gateway: FakeGateway):
     full = errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_OVERLOADED, message="full", retry_after_ms=20)
     gateway.world.batch_errors = [full, full]
     assert lengths(list(client.embed_many("m", texts(30), batch_size=10))) == [len(text) for text in texts(30)]
@@ -88,7 +88,7 @@ def test_a_request_that_found_no_room_is_sent_again_alone(client: Any, gateway: 
     assert len(stream) == 5 and set(stream) == {0, 1, 2}
 
 
-def test_many_texts_end_with_what_a_retry_cannot_mend(client: Any, gateway: FakeGateway):
+def test_many_texts_end_with_an_error_that_a_retry_cannot_fix(client: Any, gateway: FakeGateway):
     refused = errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_INVALID_MODEL, message="no such model", field="model")
     gateway.world.batch_errors = [refused]
     with pytest.raises(InvalidModel, match="no such model"):

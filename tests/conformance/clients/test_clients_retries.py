@@ -33,14 +33,14 @@ class PausesFor:
         return self._share * remaining_s
 
 
-def test_unavailable_is_tried_again(client: Any, gateway: FakeGateway):
+def test_unavailable_is_retried(client: Any, gateway: FakeGateway):
     gateway.fail("Search", grpc.StatusCode.UNAVAILABLE, times=2)
     assert len(client.search("c", "x")) == 0
     assert gateway.world.calls["Search"] == 3
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.name not in ("OK", "UNAVAILABLE")])
-def test_nothing_else_is_tried_again(client: Any, gateway: FakeGateway, code: grpc.StatusCode):
+def test_nothing_else_is_retried(client: Any, gateway: FakeGateway, code: grpc.StatusCode):
     gateway.fail("Search", code, times=2)
     with pytest.raises(Exception, match=r"ordered by the test|timeout"):
         client.search("c", "x")
@@ -57,7 +57,9 @@ def test_retries_end_with_the_deadline(client: Any, gateway: FakeGateway):
     assert gateway.world.calls["Search"] >= 2
 
 
-def test_a_last_attempt_without_time_hides_nothing(connect: Callable[..., Any], gateway: FakeGateway, clock: Clock):
+def test_a_last_attempt_without_time_does_not_hide_the_earlier_error(
+    connect: Callable[..., Any], gateway: FakeGateway, clock: Clock
+):
     gateway.fail("Status", grpc.StatusCode.UNAVAILABLE)
     with pytest.raises(Unavailable, match="cannot reach"):
         connect(retry=PausesFor(1.1)).status()
@@ -65,7 +67,9 @@ def test_a_last_attempt_without_time_hides_nothing(connect: Callable[..., Any], 
 
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("method", ["upsert_many", "embed_many"])
-def test_nor_does_that_of_a_stream(connect: Callable[..., Any], gateway: FakeGateway, clock: Clock, method: str, full: bool):
+def test_a_streams_last_attempt_without_time_does_not_hide_the_earlier_error(
+    connect: Callable[..., Any], gateway: FakeGateway, clock: Clock, method: str, full: bool
+):
     client = connect(retry=PausesFor(1.1))
     client.create_collection("c", model="m")
     if full:
@@ -76,7 +80,7 @@ def test_nor_does_that_of_a_stream(connect: Callable[..., Any], gateway: FakeGat
         list(client.embed_many("m", ["a"])) if method == "embed_many" else client.upsert_many("c", documents(3))
 
 
-def test_why_an_upload_was_held_up_is_forgotten_with_its_next_answer(
+def test_the_reason_for_a_delay_is_forgotten_with_the_uploads_next_answer(
     connect: Callable[..., Any], gateway: FakeGateway, clock: Clock
 ):
     client = connect(retry=PausesFor(0.9))
@@ -86,7 +90,7 @@ def test_why_an_upload_was_held_up_is_forgotten_with_its_next_answer(
         client.upsert_many("c", documents(30), batch_size=10, timeout=600, progress=lambda _: clock.sleep(601))
 
 
-def test_the_server_may_ask_for_a_longer_pause_than_there_is(client: Any, gateway: FakeGateway):
+def test_the_server_may_ask_for_a_longer_pause_than_the_deadline_allows(client: Any, gateway: FakeGateway):
     fault = {"reason": errors_pb2.ERROR_REASON_UNAVAILABLE, "extra": {"retry_after_ms": 60_000}}
     gateway.fail("Search", grpc.StatusCode.UNAVAILABLE, **fault)
     with pytest.raises(Unavailable) as caught:

@@ -34,12 +34,12 @@ def test_an_upload_writes_everything_once(client: Any, gateway: FakeGateway):
     assert (again.documents, again.changed) == (95, 0)
 
 
-def test_an_empty_upload_is_none(client: Any, gateway: FakeGateway):
+def test_an_empty_upload_sends_nothing(client: Any, gateway: FakeGateway):
     summary = client.upsert_many("c", [], wait=True)
     assert (summary.documents, summary.token) == (0, None)
 
 
-def test_refusals_are_collected_with_their_places(client: Any, gateway: FakeGateway):
+def test_refusals_are_collected_with_their_indexes(client: Any, gateway: FakeGateway):
     bad: Any = {"x": object()}
     given = [*documents(3), Document(id="r", text=REFUSED), Document(id="p", payload=bad), *documents(5)[3:]]
     given += [Document(id="s", text=REFUSED), Document(id="v", text="x", expected_version=3)]
@@ -74,7 +74,7 @@ def test_the_last_edit_of_a_document_wins(client: Any, gateway: FakeGateway):
     assert (summary.documents, summary.refused) == (4, 1)
 
 
-def test_an_upload_goes_on_after_its_stream_broke(client: Any, gateway: FakeGateway):
+def test_an_upload_resumes_after_its_stream_broke(client: Any, gateway: FakeGateway):
     gateway.world.break_after = [3, 0, 2]
     summary = client.upsert_many("c", documents(100), batch_size=10)
     assert summary.changed == 100
@@ -104,7 +104,7 @@ def test_a_server_that_stays_full_ends_the_upload(client: Any, gateway: FakeGate
     assert len(gateway.world.batches) <= 4
 
 
-def test_an_upload_into_nothing_ends_at_once(client: Any, gateway: FakeGateway):
+def test_an_upload_into_a_missing_collection_ends_at_once(client: Any, gateway: FakeGateway):
     with pytest.raises(CollectionNotFound):
         client.upsert_many("none", documents(30))
     assert len(gateway.world.batches) == 1
@@ -134,6 +134,6 @@ def test_wait_returns_when_the_upload_is_searchable(client: Any, gateway: FakeGa
         client.upsert_many("c", documents(3), wait=True, timeout=1.5)
 
 
-def test_wait_is_not_held_up_by_the_writes_of_others(client: Any, gateway: FakeGateway):
+def test_wait_does_not_wait_for_other_clients_writes(client: Any, gateway: FakeGateway):
     gateway.world.pending_looks, gateway.world.lag_ms = 10_000, 30
     client.upsert_many("c", documents(3), wait=True)

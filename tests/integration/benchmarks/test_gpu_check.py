@@ -65,7 +65,7 @@ def test_every_part_passes_on_a_cpu_without_ray(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_a_part_that_fails_is_reported_beside_what_it_measured(tmp_path: Path) -> None:
+def test_a_part_that_fails_is_reported_with_its_measurements(tmp_path: Path) -> None:
     done, results = run_check(tmp_path, "--quick", "--only", "word2vec", absent=["gensim"])
     assert done.returncode == 1
     (part,) = results["parts"]
@@ -82,7 +82,7 @@ def test_a_part_that_takes_too_long_is_ended_and_the_next_one_starts(tmp_path: P
     assert results["parts"][0]["error"].startswith("not done after ")
 
 
-def test_without_a_gpu_it_points_to_quick(tmp_path: Path) -> None:
+def test_without_a_gpu_the_error_suggests_quick(tmp_path: Path) -> None:
     done, results = run_check(tmp_path)
     assert done.returncode == 1 and results is None
     assert done.stderr.splitlines() == [
@@ -90,7 +90,7 @@ def test_without_a_gpu_it_points_to_quick(tmp_path: Path) -> None:
     ]
 
 
-def test_a_wrong_option_names_what_is_allowed(tmp_path: Path) -> None:
+def test_the_error_for_a_wrong_option_names_the_allowed_values(tmp_path: Path) -> None:
     done, _ = run_check(tmp_path, "--quick", "--only", "video")
     assert done.returncode == 2 and "'video' matches no part: CUDA tests, encoder of MiniLM size" in done.stderr
     done, _ = run_check(tmp_path / "again", "--quick", "--corpus", "nowhere.txt")

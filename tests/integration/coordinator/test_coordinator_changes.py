@@ -35,7 +35,7 @@ def embedding(world: World) -> list[str]:
     return sorted(task.get_name() for task in tasks if task.get_name().startswith("embed "))
 
 
-def test_a_collection_is_whole_though_its_caller_left_meanwhile(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collection_is_complete_though_its_caller_disconnected(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.start()
     gate = Gate(monkeypatch, LedgerWriter, "create_collection")
     asked = later(world, world.now.core.create_collection(NAME, SETTINGS))
@@ -47,7 +47,7 @@ def test_a_collection_is_whole_though_its_caller_left_meanwhile(world: World, mo
     world.settles({"a": 1})
 
 
-def test_a_collection_is_gone_though_its_caller_left_meanwhile(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collection_is_dropped_though_its_caller_disconnected(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
     running.write({"a": "text"})
     running.settles({"a": 1})
     gate = Gate(monkeypatch, LedgerWriter, "drop_collection")
@@ -72,7 +72,7 @@ def test_a_collection_is_dropped_though_a_round_waits_for_one_of_its_shards(runn
     assert not first.lock.locked() and not second.lock.locked()
 
 
-def test_what_is_dropped_while_the_coordinator_starts_is_not_embedded(
+def test_a_collection_dropped_while_the_coordinator_starts_is_not_embedded(
     running: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running.now.stop()
@@ -88,7 +88,9 @@ def test_what_is_dropped_while_the_coordinator_starts_is_not_embedded(
     assert running.now.core._embedders == {} and not embedding(running)
 
 
-def test_what_is_made_while_the_coordinator_starts_is_opened_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_collection_created_while_the_coordinator_starts_is_opened_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gate = Gate(monkeypatch, LedgerProgress, "generations")
     world.start(wait=False)
     gate.wait()

@@ -29,7 +29,7 @@ def test_a_write_becomes_searchable(running: World) -> None:
     running.settles({"a": 1, "b": 1, "c": 1})
 
 
-def test_edits_deletes_and_inserts_again(running: World) -> None:
+def test_edits_deletes_and_reinserts(running: World) -> None:
     running.write({"a": "one", "b": "two"})
     running.write({"a": "another"})
     running.send(deletes=["b"])
@@ -38,7 +38,7 @@ def test_edits_deletes_and_inserts_again(running: World) -> None:
     running.settles({"a": 2, "b": 3})
 
 
-def test_the_newest_wins_when_edited_in_flight(running: World) -> None:
+def test_the_newest_version_wins_when_a_document_is_edited_in_flight(running: World) -> None:
     for number in range(30):
         running.write({"a": f"text {number}", "b": f"other {number // 10}"})
     running.settles({"a": 30, "b": 3})
@@ -54,7 +54,7 @@ def test_users_own_vectors_need_no_encoder(running: World) -> None:
     assert running.fleet.encoded == []
 
 
-def test_one_document_that_conflicts_leaves_the_others(running: World) -> None:
+def test_a_conflict_of_one_document_does_not_affect_the_others(running: World) -> None:
     running.write({"a": "one"})
     reply = running.send([Document(id="a", text="x", expected_version=7), Document(id="b", text="two", expected_version=0)])
     assert [one.HasField("error") for one in reply.results] == [True, False]
@@ -88,7 +88,7 @@ def test_a_poison_document_is_set_aside_alone(running: World, harm: str) -> None
     assert running.cut().failed == 0
 
 
-def test_an_edit_cures_a_poison_document(running: World) -> None:
+def test_an_edit_fixes_a_poison_document(running: World) -> None:
     running.fleet.refused.add("poison")
     running.write({"a": "poison", "b": "healthy"})
     eventually(lambda: running.cut().failed == 1)
@@ -97,14 +97,14 @@ def test_an_edit_cures_a_poison_document(running: World) -> None:
     assert running.cut().failed == 0
 
 
-def test_a_text_without_words_fails_by_itself(running: World) -> None:
+def test_a_text_without_words_fails_alone(running: World) -> None:
     running.write({"a": " \t\u00a0", "b": "healthy"})
     running.settles({"a": 0, "b": 1})
     assert failed(running) == {"a": 2}
     assert [len(texts) for texts in running.fleet.encoded] == [2, 1]
 
 
-def test_an_encoder_that_is_away_counts_against_nobody(running: World) -> None:
+def test_an_unreachable_encoder_does_not_count_as_an_attempt(running: World) -> None:
     (encoder,) = running.fleet.names("encoder")
     running.write({"before": "a text"})
     running.settles({"before": 1})
@@ -122,7 +122,9 @@ def test_an_encoder_that_is_away_counts_against_nobody(running: World) -> None:
 
 
 @pytest.mark.parametrize("status", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAUTHENTICATED])
-def test_a_busy_or_foreign_encoder_counts_against_nobody(running: World, status: grpc.StatusCode) -> None:
+def test_a_busy_encoder_or_one_with_another_model_does_not_count_as_an_attempt(
+    running: World, status: grpc.StatusCode
+) -> None:
     running.fleet.refused.add("text")
     running.fleet.refusal = status
     running.write({"a": "a text", "b": "b text"})

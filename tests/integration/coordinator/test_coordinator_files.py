@@ -60,7 +60,9 @@ def test_a_segment_that_comes_after_the_drop_is_cleared_away(world: World, monke
 
 
 @pytest.mark.parametrize("commit", ["commit_segments", "commit_sealed"])
-def test_a_file_that_waits_long_for_its_commit_is_kept(world: World, monkeypatch: pytest.MonkeyPatch, commit: str) -> None:
+def test_a_file_that_waits_long_for_its_commit_is_not_deleted(
+    world: World, monkeypatch: pytest.MonkeyPatch, commit: str
+) -> None:
     world.start(with_index(seal_delta_rows=8, file_grace_s=1.0))
     world.create(shards=1)
     gate = Gate(monkeypatch, LedgerProgress, commit)

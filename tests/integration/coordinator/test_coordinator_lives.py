@@ -36,14 +36,14 @@ INVALID, EXISTS, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ALR
         ),
     ],
 )
-def test_a_collection_that_cannot_be(world: World, settings: Any, reason: int, said: str) -> None:
+def test_a_collection_that_cannot_be_created(world: World, settings: Any, reason: int, said: str) -> None:
     world.start()
     code, detail = refused(lambda: world.create(**settings))
     assert (code, detail.reason, detail.message) == (INVALID, reason, said)
     assert world.reader.collections() == []
 
 
-def test_a_name_that_is_taken_and_one_that_is_not(running: World) -> None:
+def test_a_name_in_use_and_an_unknown_name(running: World) -> None:
     assert refused(running.create)[0] is EXISTS
     for call in (
         lambda: running.write({"a": "text"}, "nothing"),
@@ -54,7 +54,7 @@ def test_a_name_that_is_taken_and_one_that_is_not(running: World) -> None:
         assert (code, detail.message) == (MISSING, "no collection is named 'nothing'")
 
 
-def test_a_model_is_kept_while_it_is_asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_is_kept_while_it_is_requested(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core, "RESIZE_EVERY_S", 0.05)
     world.start(replace(SETTINGS, encoder=replace(SETTINGS.encoder, idle_s=0.5)))
     world.retain("hashing:8")
@@ -65,7 +65,7 @@ def test_a_model_is_kept_while_it_is_asked_for(world: World, monkeypatch: pytest
     eventually(lambda: not world.fleet.names("encoder"))
 
 
-def test_the_routing_message_tells_of_everything(running: World) -> None:
+def test_the_routing_message_lists_everything(running: World) -> None:
     message = running.routing()
     generation = running.cut().generation
     assert [(route.key.generation, route.key.shard) for route in message.shards] == [(generation.id, 0), (generation.id, 1)]
@@ -90,7 +90,7 @@ def test_calls_without_the_secret_are_refused(running: World) -> None:
     assert running.cut().collection.name == NAME
 
 
-def test_the_next_coordinator_goes_on(running: World) -> None:
+def test_the_next_coordinator_continues(running: World) -> None:
     running.write({"done": "before"})
     running.settles({"done": 1})
     (encoder,) = running.fleet.names("encoder")
@@ -105,7 +105,7 @@ def test_the_next_coordinator_goes_on(running: World) -> None:
     running.settles({"a": 0, "b": 1, "done": 2})
 
 
-def test_an_end_that_comes_with_news_is_not_lost(running: World) -> None:
+def test_a_watch_that_ends_during_a_change_is_not_lost(running: World) -> None:
     core = running.now.core
 
     async def end() -> None:
@@ -133,7 +133,7 @@ def test_a_deposed_coordinator_cannot_write(running: World) -> None:
     running.settles({"a": 1})
 
 
-def test_a_deposed_coordinator_finds_out_by_itself(running: World) -> None:
+def test_a_deposed_coordinator_notices_it_itself(running: World) -> None:
     first = running.now
     running.start()
     eventually(lambda: first.depositions > 0)

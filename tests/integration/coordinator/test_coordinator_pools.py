@@ -126,7 +126,7 @@ def test_a_replica_finishes_what_it_has_before_it_ends(running: World) -> None:
     assert running.fleet.cut_off == 0
 
 
-def test_a_replica_that_does_not_end_is_ended_once_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replica_that_does_not_stop_is_stopped_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervision, "END_PAUSE_S", 0.05)
     world.start()
     world.create()
@@ -136,9 +136,7 @@ def test_a_replica_that_does_not_end_is_ended_once_more(world: World, monkeypatc
     assert not world.fleet.unending[name_of(0)]
 
 
-def test_a_replica_that_is_being_emptied_comes_back_when_there_is_work(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_draining_replica_returns_when_there_is_work(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "MIN_DRAIN_S", 30.0)
     world.fleet.pace_s = 0.005
     world.start(with_encoders(max_replicas=2, scale_up_s=0.2, scale_down_s=0.5))
@@ -156,7 +154,7 @@ def test_a_replica_that_is_being_emptied_comes_back_when_there_is_work(
     assert world.fleet.cut_off == 0
 
 
-def test_a_replica_that_finds_no_room_says_so_and_holds_up_nobody(world: World) -> None:
+def test_a_replica_without_room_says_so_and_does_not_block_others(world: World) -> None:
     world.fleet.no_room.add(name_of(1))
     world.start(with_encoders(replicas=3))
     world.create()
@@ -170,7 +168,7 @@ def test_a_replica_that_finds_no_room_says_so_and_holds_up_nobody(world: World) 
     eventually(lambda: states(world) == ["ready"] * 3)
 
 
-def test_a_model_that_finds_no_room_at_all_is_told_with_the_reason(world: World) -> None:
+def test_a_model_without_any_room_is_reported_with_the_reason(world: World) -> None:
     world.fleet.no_room.add(name_of(0))
     world.start()
     code, detail = refused(world.create)
@@ -184,7 +182,7 @@ def test_a_model_that_finds_no_room_at_all_is_told_with_the_reason(world: World)
     world.create()
 
 
-def test_an_encoder_that_stands_still_is_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hanging_encoder_is_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     # So long that a machine which stands still for a second ends nobody else.
     set_liveness(monkeypatch, hung_s=5.0, probe_timeout_s=1.0)
     world.start(with_encoders(replicas=2))
@@ -209,7 +207,7 @@ def test_an_encoder_that_stands_still_is_replaced(world: World, monkeypatch: pyt
     assert encoders(world)[name_of(0)].restarts == 0
 
 
-def test_a_slow_answer_to_one_probe_ends_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_answer_to_one_probe_stops_no_process(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.start()
     world.create()
     set_liveness(monkeypatch, probe_timeout_s=0.1)
@@ -220,7 +218,7 @@ def test_a_slow_answer_to_one_probe_ends_nobody(world: World, monkeypatch: pytes
     assert world.fleet.restarted == [] and encoders(world)[name_of(0)].restarts == 0
 
 
-def test_a_pause_of_the_coordinator_itself_ends_nobody(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_of_the_coordinator_itself_stops_no_process(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.start()
     world.create()
     set_liveness(monkeypatch, probe_timeout_s=0.1)
@@ -234,7 +232,7 @@ def test_a_pause_of_the_coordinator_itself_ends_nobody(world: World, monkeypatch
     assert world.fleet.restarted == [] and encoders(world)[name_of(0)].restarts == 0
 
 
-def test_the_next_coordinator_takes_in_what_is_there(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_coordinator_adopts_running_processes(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "ADOPTION_TRIES", 3)
     world.start(with_encoders(replicas=2))
     world.create()
@@ -254,7 +252,7 @@ def test_the_next_coordinator_takes_in_what_is_there(world: World, monkeypatch: 
     assert world.fleet.cut_off == 0
 
 
-def test_a_replica_that_is_found_after_its_sibling_is_kept_as_well(
+def test_a_replica_found_after_its_sibling_is_also_kept(
     world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None]
 ) -> None:
     first, second = name_of(0, "hashing:8"), name_of(1, "hashing:8")
@@ -282,7 +280,7 @@ def test_a_replica_that_is_found_after_its_sibling_is_kept_as_well(
     assert {name: worker.pid for name, worker in encoders(world).items()} == pids
 
 
-def test_a_replica_that_is_slow_to_say_what_it_holds_is_adopted(
+def test_a_replica_that_is_slow_to_describe_itself_is_adopted(
     world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None]
 ) -> None:
     monkeypatch.setattr(pools, "ADOPTION_TRIES", 1)
@@ -299,7 +297,7 @@ def test_a_replica_that_is_slow_to_say_what_it_holds_is_adopted(
     assert states(world) == ["ready"] and world.fleet.names("encoder") == list(pids)
 
 
-def test_the_first_probe_of_a_process_may_take_its_time(
+def test_the_first_probe_of_a_process_may_be_slow(
     world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None]
 ) -> None:
     set_liveness(monkeypatch, probe_timeout_s=30.0)
@@ -314,7 +312,7 @@ def test_the_first_probe_of_a_process_may_take_its_time(
         making.result(20)
 
 
-def test_a_model_that_loaded_for_long_is_kept_from_then_on(
+def test_a_model_that_took_long_to_load_is_kept_after_that(
     world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None]
 ) -> None:
     now_s = [0.0]
@@ -338,7 +336,7 @@ def test_a_model_that_loaded_for_long_is_kept_from_then_on(
     [lambda world: world.retain("nonsense"), lambda world: world.create(model="nonsense")],
     ids=["to embed", "for a collection"],
 )
-def test_a_model_that_cannot_be_loaded_is_not_started_again_as_it_ends(
+def test_a_model_that_cannot_be_loaded_is_not_restarted_as_it_ends(
     world: World, monkeypatch: pytest.MonkeyPatch, looks: Callable[[], None], ask: Callable[[World], None]
 ) -> None:
     world.start()
@@ -356,7 +354,7 @@ def test_a_model_that_cannot_be_loaded_is_not_started_again_as_it_ends(
     assert started == [name_of(0, "nonsense")] and not world.fleet.names("encoder")
 
 
-def test_live_edits_go_before_what_is_new(running: World) -> None:
+def test_live_edits_go_before_new_documents(running: World) -> None:
     running.write({"a": "one", "b": "two"})
     running.settles({"a": 1, "b": 1})
     assert set(running.fleet.priorities) == {BACKFILL}
@@ -366,7 +364,7 @@ def test_live_edits_go_before_what_is_new(running: World) -> None:
     assert (sent[("changed",)], sent[("three",)]) == (LIVE, BACKFILL)
 
 
-def test_an_edit_and_a_removal_do_not_wait_for_backfill_in_every_lane(world: World) -> None:
+def test_an_edit_and_a_removal_do_not_wait_behind_backfill(world: World) -> None:
     world.start(with_encoders(batch_documents=1))
     world.create()
     world.write({"a": "one", "b": "two"})
@@ -380,7 +378,7 @@ def test_an_edit_and_a_removal_do_not_wait_for_backfill_in_every_lane(world: Wor
     assert world.versions(["c", "d", "e"]) == {"c": 0, "d": 0, "e": 0}
 
 
-def test_who_only_waited_behind_others_is_not_blamed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_document_that_only_waited_behind_others_is_not_blamed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(encoder_calls, "ENCODE_TIMEOUT_S", 2.0)
     world.start(with_encoders(batch_documents=1))
     world.create()

@@ -47,7 +47,7 @@ def back(world: World) -> None:
         world.fleet.release(name)
 
 
-def test_they_need_no_encoder_and_are_applied_once(running: World) -> None:
+def test_precomputed_vectors_need_no_encoder_and_are_applied_once(running: World) -> None:
     documents = [with_embedding(f"d{number}", f"text {number}") for number in range(500)]
     running.send(documents)
     running.settles({f"d{number}": 1 for number in range(500)})
@@ -59,7 +59,7 @@ def test_they_need_no_encoder_and_are_applied_once(running: World) -> None:
     assert running.files() == files
 
 
-def test_they_are_not_the_users_own_vectors(running: World) -> None:
+def test_precomputed_vectors_are_not_user_vectors(running: World) -> None:
     running.send([with_embedding("a", "text")])
     running.settles({"a": 1})
     assert running.reader.get(NAME, ["a"])[0].vector == b""
@@ -95,7 +95,7 @@ def test_a_deleted_document_does_not_come_back(running: World) -> None:
     assert waiting(running) == [] and running.fleet.encoded == []
 
 
-def test_lost_with_the_coordinator_they_are_made_again(running: World) -> None:
+def test_vectors_lost_with_the_coordinator_are_recomputed(running: World) -> None:
     away(running)
     running.send([with_embedding("a", "one"), with_embedding("b", "two")])
     running.now.stop()
@@ -105,7 +105,7 @@ def test_lost_with_the_coordinator_they_are_made_again(running: World) -> None:
     assert sorted(text for texts in running.fleet.encoded for text in texts) == ["one", "two"]
 
 
-def test_a_change_of_payload_alone_leaves_nothing_behind(running: World) -> None:
+def test_a_payload_change_leaves_no_vector_behind(running: World) -> None:
     running.send([with_embedding("a", "text")])
     running.settles({"a": 1})
     reply = running.send([with_embedding("a", "text", payload='{"year":2020}')])
@@ -148,7 +148,7 @@ def test_a_document_that_is_written_as_the_ledger_is_read_is_not_encoded(
     assert running.fleet.encoded == []
 
 
-def test_they_wait_for_a_shard_that_nobody_serves(world: World) -> None:
+def test_precomputed_vectors_wait_for_a_shard_without_a_worker(world: World) -> None:
     world.start(with_index(workers=2))
     world.create(shards=2)
     world.fleet.kill("index-0", hold_down=True)
@@ -163,7 +163,7 @@ def test_they_wait_for_a_shard_that_nobody_serves(world: World) -> None:
     assert world.fleet.encoded == [] and waiting(world) == []
 
 
-def test_too_many_waiting_are_told_to_come_later(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_writers_are_refused_while_too_many_vectors_wait(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
     away(running)
     for embedder, _ in running.now.core._embedders.values():
         monkeypatch.setattr(embedder.precomputed, "_most_bytes", 1000)

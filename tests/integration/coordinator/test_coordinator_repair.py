@@ -27,7 +27,7 @@ TEXTS = {f"d{number:02}": f"text {number}" for number in range(20)}
 SHOWN = dict.fromkeys(TEXTS, 1)
 
 
-def test_a_killed_worker_shows_its_shards_again(running: World) -> None:
+def test_a_killed_worker_serves_its_shards_again(running: World) -> None:
     running.write(TEXTS)
     running.settles(SHOWN)
     encoded = len(running.fleet.encoded)
@@ -39,7 +39,7 @@ def test_a_killed_worker_shows_its_shards_again(running: World) -> None:
 
 
 @pytest.mark.parametrize("loss", ["damaged", "missing"])
-def test_what_a_lost_segment_held_is_embedded_again(running: World, loss: str) -> None:
+def test_rows_of_a_lost_segment_are_embedded_again(running: World, loss: str) -> None:
     running.write(TEXTS)
     running.settles(SHOWN)
     running.fleet.kill("index-0", hold_down=True)
@@ -55,7 +55,7 @@ def test_what_a_lost_segment_held_is_embedded_again(running: World, loss: str) -
     running.settles(SHOWN)
 
 
-def test_sealing_merges_files_and_clears_the_old_away(world: World) -> None:
+def test_sealing_merges_files_and_deletes_the_old_ones(world: World) -> None:
     world.start(with_index(seal_delta_rows=8))
     world.create(shards=1)
     for one, text in TEXTS.items():
@@ -91,7 +91,7 @@ def test_rows_that_come_while_a_shard_is_sealed_are_sealed_without_another_write
     assert world.routing().shards[0].stats.live == 8000 and world.fleet.seals >= 2
 
 
-def test_a_file_found_damaged_while_sealing_is_made_anew(world: World) -> None:
+def test_a_file_found_damaged_while_sealing_is_rebuilt(world: World) -> None:
     world.start()
     world.create(shards=1)
     world.write(TEXTS)
@@ -106,7 +106,7 @@ def test_a_file_found_damaged_while_sealing_is_made_anew(world: World) -> None:
     world.settles({**SHOWN, "e": 1})
 
 
-def test_shards_of_a_worker_that_stays_away_go_to_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_of_a_worker_that_stays_away_move_to_another(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(placement_loop, "LOST_WORKER_S", 0.3)
     world.start(with_index(workers=2))
     world.create(shards=2)
@@ -119,7 +119,7 @@ def test_shards_of_a_worker_that_stays_away_go_to_another(world: World, monkeypa
     assert {shard.worker for shard in world.cut().shards} == {"index-1"}
 
 
-def test_calls_on_a_channel_that_is_closed_are_made_again(running: World) -> None:
+def test_calls_on_a_closed_channel_are_retried(running: World) -> None:
     """Closing a channel cancels its calls; the tasks that made them must outlive that."""
     for number in range(15):
         running.write({one: f"{text} {number}" for one, text in TEXTS.items()})
@@ -128,7 +128,7 @@ def test_calls_on_a_channel_that_is_closed_are_made_again(running: World) -> Non
     running.settles(dict.fromkeys(TEXTS, 15))
 
 
-def test_a_worker_that_refuses_is_not_stormed(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_refuses_is_not_flooded_with_retries(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> Any:
         raise OSError("No space left on device")
 
@@ -142,7 +142,7 @@ def test_a_worker_that_refuses_is_not_stormed(running: World, monkeypatch: pytes
     running.settles({"a": 1})
 
 
-def test_mending_outlives_a_ledger_that_cannot_be_read(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repair_survives_a_ledger_that_cannot_be_read(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
     running.write({"a": "text"})
     running.settles({"a": 1})
     whole, failures = LedgerProgress.manifest, [1, 2]
@@ -159,7 +159,7 @@ def test_mending_outlives_a_ledger_that_cannot_be_read(running: World, monkeypat
     assert not failures
 
 
-def test_watching_outlives_a_defect_of_the_fleet(running: World) -> None:
+def test_supervision_survives_a_defect_of_the_fleet(running: World) -> None:
     running.fleet.defects = [RuntimeError("unheard of"), RuntimeError("unheard of")]
     for name in ("index-0", *running.fleet.names("encoder")):
         running.fleet.kill(name)
@@ -168,7 +168,7 @@ def test_watching_outlives_a_defect_of_the_fleet(running: World) -> None:
     assert not running.fleet.defects
 
 
-def test_a_dropped_collection_leaves_nothing(running: World) -> None:
+def test_a_dropped_collection_leaves_no_files(running: World) -> None:
     running.write(TEXTS)
     running.settles(SHOWN)
     assert running.drop() == len(TEXTS)
@@ -180,7 +180,7 @@ def test_a_dropped_collection_leaves_nothing(running: World) -> None:
     running.settles({"d00": 1}, NAME)
 
 
-def test_a_shard_that_nobody_serves_holds_up_no_other(world: World) -> None:
+def test_a_shard_without_a_worker_does_not_block_the_others(world: World) -> None:
     world.start(replace(with_index(workers=2), encoder=replace(SETTINGS.encoder, batch_documents=2)))
     world.create(shards=2)
     (down,) = {shard.number for shard in world.cut().shards if shard.worker == "index-0"}
@@ -198,7 +198,7 @@ def test_a_shard_that_nobody_serves_holds_up_no_other(world: World) -> None:
     world.settles(dict.fromkeys(ids, 1))
 
 
-def test_what_an_earlier_coordinator_left_is_cleared_away(world: World) -> None:
+def test_files_of_an_earlier_coordinator_are_deleted(world: World) -> None:
     dropped, own = world.fleet.root / "77" / "0" / "segment.arrow", world.fleet.root / "notes" / "mine.txt"
     for file in (dropped, own):
         file.parent.mkdir(parents=True)
@@ -209,7 +209,7 @@ def test_what_an_earlier_coordinator_left_is_cleared_away(world: World) -> None:
 
 
 @pytest.mark.parametrize("lost", ["reply to the commit", "manifest"])
-def test_what_was_committed_is_shown_though_the_ledger_went_away_just_then(
+def test_a_commit_is_shown_though_the_ledger_fails_right_after_it(
     running: World, monkeypatch: pytest.MonkeyPatch, lost: str
 ) -> None:
     running.write(TEXTS)

@@ -95,14 +95,14 @@ def test_a_bad_search(cluster: SmallCluster, values: dict[str, Any], field: str)
     assert (code, detail.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)
 
 
-def test_a_collection_of_vectors_takes_no_bare_text(cluster: SmallCluster) -> None:
+def test_a_collection_without_a_model_takes_no_text_without_a_vector(cluster: SmallCluster) -> None:
     cluster.create("papers", dimension=3)
     assert refused(lambda: cluster.upsert("papers", document()))[1].field == "documents[0].vector"
     search = search_pb2.SearchRequest(collection="papers", text="a", k=1)
     assert refused(lambda: cluster.searches.Search(search))[1].field == "text"
 
 
-def test_empty_text_is_kept_where_that_is_asked_for(cluster: SmallCluster) -> None:
+def test_empty_text_is_stored_on_request(cluster: SmallCluster) -> None:
     cluster.create("papers", empty_text=2)
     cluster.upsert("papers", document("empty", ""), document("full", "words"))
     cluster.coordinator.reconcile()
@@ -112,7 +112,7 @@ def test_empty_text_is_kept_where_that_is_asked_for(cluster: SmallCluster) -> No
     assert versions(cluster, "empty") == {"empty": 1}
 
 
-def test_writes_are_idempotent_and_conditions_are_answered_one_by_one(cluster: SmallCluster) -> None:
+def test_writes_are_idempotent_and_conditions_are_checked_one_by_one(cluster: SmallCluster) -> None:
     cluster.create("papers")
     first = cluster.upsert("papers", document("a", payload='{"b":1, "a":2}'))
     again = cluster.upsert("papers", document("a", payload='{"a":2,"b":1}'))
@@ -135,7 +135,7 @@ def test_waiting_holds_the_reply_until_a_search_finds_it(cluster: SmallCluster) 
     assert sum(state.live for state in shown) == 1
 
 
-def test_waiting_outlasts_a_commit_that_no_worker_shows_yet(cluster: SmallCluster) -> None:
+def test_waiting_continues_after_a_commit_that_no_worker_shows_yet(cluster: SmallCluster) -> None:
     cluster.create("papers")
     call = cluster.documents.Upsert.future(
         pb.UpsertRequest(collection="papers", documents=[document()], wait=True), timeout=10
@@ -151,7 +151,7 @@ def test_waiting_outlasts_a_commit_that_no_worker_shows_yet(cluster: SmallCluste
 
 
 @pytest.mark.usefixtures("early_answers")
-def test_a_wait_that_takes_too_long_says_that_the_write_stands(cluster: SmallCluster) -> None:
+def test_a_wait_that_times_out_says_that_the_write_is_stored(cluster: SmallCluster) -> None:
     cluster.create("papers")
     request = pb.UpsertRequest(collection="papers", documents=[document()], wait=True)
     with pytest.raises(grpc.RpcError) as caught:
@@ -162,7 +162,7 @@ def test_a_wait_that_takes_too_long_says_that_the_write_stands(cluster: SmallClu
     assert versions(cluster, "a") == {"a": 1}
 
 
-def test_a_stream_answers_in_order_and_goes_on_after_a_bad_batch(cluster: SmallCluster) -> None:
+def test_a_stream_answers_in_order_and_continues_after_a_bad_batch(cluster: SmallCluster) -> None:
     cluster.create("papers")
 
     def batches() -> Iterator[pb.UpsertStreamRequest]:

@@ -42,7 +42,7 @@ def streamed(*requests: embedding_pb2.EmbedRequest) -> Iterator[embedding_pb2.Em
         yield embedding_pb2.EmbedStreamRequest(id=number, embed=request)
 
 
-def test_one_matrix_with_tokens_cuts_errors_and_times(cluster: SmallCluster) -> None:
+def test_one_matrix_with_tokens_truncations_errors_and_times(cluster: SmallCluster) -> None:
     texts = [f"text number {n}" for n in range(150)]
     texts[70], texts[71] = " ", "word " * 600
     response = embed(cluster, *texts)
@@ -76,7 +76,7 @@ def test_one_matrix_with_tokens_cuts_errors_and_times(cluster: SmallCluster) -> 
         ({"prompt": "p" * 4097}, "prompt", "4097", 4096),
     ],
 )
-def test_what_is_wrong_with_a_request_is_named(
+def test_the_error_of_a_request_names_what_is_wrong(
     cluster: SmallCluster, request_: dict[str, Any], field: str, value: str, limit: int
 ) -> None:
     request = embedding_pb2.EmbedRequest(**{"model": MODEL, "texts": ["a"], **request_})
@@ -86,7 +86,7 @@ def test_what_is_wrong_with_a_request_is_named(
     assert detail.message.startswith((f"{field}:", "model 'other':"))
 
 
-def test_one_text_that_is_too_long_leaves_the_others_their_vectors(cluster: SmallCluster) -> None:
+def test_one_text_that_is_too_long_does_not_affect_the_others(cluster: SmallCluster) -> None:
     for role in (embedding_pb2.ROLE_DOCUMENT, QUERY):
         response = embed(cluster, "one", "x" * 65537, "three", role=role)
         [error] = response.errors
@@ -137,7 +137,7 @@ def test_float16_halves_the_reply(cluster: SmallCluster) -> None:
     np.testing.assert_allclose(matrix(half, "<f2"), matrix(wide), atol=1e-3)
 
 
-def test_an_encoder_that_is_full_is_told_with_a_pause(cluster: SmallCluster, watched: WatchedEngine) -> None:
+def test_a_full_encoder_is_reported_with_a_retry_delay(cluster: SmallCluster, watched: WatchedEngine) -> None:
     watched.errors = [QueueFull("live queue is full")]
     code, detail = refused(lambda: embed(cluster, "a"))
     assert (code, detail.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_OVERLOADED)
@@ -148,7 +148,7 @@ def test_an_encoder_that_is_full_is_told_with_a_pause(cluster: SmallCluster, wat
     assert answer.HasField("embed") and len(watched.calls) == 4
 
 
-def test_a_replica_that_is_gone_is_not_missed(cluster: SmallCluster) -> None:
+def test_a_lost_replica_goes_unnoticed(cluster: SmallCluster) -> None:
     cluster.coordinator.encoders.insert(0, "127.0.0.1:1")
     cluster.coordinator.publish()
     texts = [f"text {n}" for n in range(300)]
@@ -157,7 +157,7 @@ def test_a_replica_that_is_gone_is_not_missed(cluster: SmallCluster) -> None:
         np.testing.assert_allclose(matrix(response), HashingModel(DIMENSION).encode(texts).vectors, atol=1e-6)
 
 
-def test_a_stream_answers_by_id_as_it_is_ready_and_goes_on_after_refusals(
+def test_a_stream_answers_by_id_as_results_are_ready_and_continues_after_refusals(
     cluster: SmallCluster, watched: WatchedEngine
 ) -> None:
     requests = [embedding_pb2.EmbedRequest(model=MODEL, texts=[f"text {n}", " "]) for n in range(6)]
@@ -214,7 +214,7 @@ def test_the_deadline_ends_a_stream_and_its_work(cluster: SmallCluster, watched:
     eventually(lambda: watched.cancelled == 1)
 
 
-def test_a_drain_ends_a_stream_after_the_answers_under_way(cluster: SmallCluster, watched: WatchedEngine) -> None:
+def test_a_drain_ends_a_stream_after_the_answers_in_progress(cluster: SmallCluster, watched: WatchedEngine) -> None:
     watched.hold()
     more = threading.Event()
 

@@ -49,7 +49,7 @@ def measured(tmp_path: Path) -> Iterator[SmallCluster]:
         cluster.close()
 
 
-def test_what_a_gateway_did_can_be_scraped(measured: SmallCluster) -> None:
+def test_the_gateways_counters_can_be_scraped(measured: SmallCluster) -> None:
     address = measured.gateway.metrics_address
     before = scraped(address)
     assert ("shoal_requests_total", frozenset({("method", "Embed"), ("status", "OK")})) not in before
@@ -95,7 +95,7 @@ def test_what_a_gateway_did_can_be_scraped(measured: SmallCluster) -> None:
         scraped(address)
 
 
-def test_the_encoders_load_and_pools_are_told() -> None:
+def test_the_encoders_load_and_pools_are_reported() -> None:
     message = coordinator_pb2.WatchRoutingResponse(epoch=1)
     load = status_pb2.EncoderLoad(waiting_texts=3, waiting_tokens=90, oldest_ms=1500, texts_per_s=12.5, busy=0.75)
     message.processes.add(kind=status_pb2.PROCESS_KIND_ENCODER, name="encoder-m-0", model="m", load=load, restarts=2)

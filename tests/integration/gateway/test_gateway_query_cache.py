@@ -53,7 +53,7 @@ def test_a_repeated_query_costs_no_encoder_call(cluster: SmallCluster, watched: 
     assert cache.limit_bytes > cache.bytes > 2 * 4 * DIMENSION
 
 
-def test_only_what_is_missing_is_encoded(cluster: SmallCluster, watched: WatchedEngine) -> None:
+def test_only_missing_texts_are_encoded(cluster: SmallCluster, watched: WatchedEngine) -> None:
     many = [f"query {n}" for n in range(40)]
     cluster.embedding.Embed(request(*many[:20]))
     response = cluster.embedding.Embed(request(*many))
@@ -65,7 +65,7 @@ def test_only_what_is_missing_is_encoded(cluster: SmallCluster, watched: Watched
     assert len(watched.calls) == 2
 
 
-def test_other_options_are_other_vectors(cluster: SmallCluster, watched: WatchedEngine) -> None:
+def test_other_options_give_other_vectors(cluster: SmallCluster, watched: WatchedEngine) -> None:
     for _ in range(2):
         for fields in ({}, {"prompt": ""}, {"dimensions": 8}, {"normalize": False}, {"truncation": 2}):
             cluster.embedding.Embed(request("tidal locking", **fields))
@@ -77,7 +77,7 @@ def test_other_options_are_other_vectors(cluster: SmallCluster, watched: Watched
     assert len(watched.calls) == 7 and figures(cluster).entries == 5
 
 
-def test_errors_are_not_kept(cluster: SmallCluster, watched: WatchedEngine) -> None:
+def test_errors_are_not_cached(cluster: SmallCluster, watched: WatchedEngine) -> None:
     for _ in range(2):
         response = cluster.embedding.Embed(request(" ", "good"))
         assert [one.position for one in response.errors] == [0] and response.tokens[1] == 1
@@ -113,7 +113,7 @@ def test_a_short_deadline_is_not_another_callers(cluster: SmallCluster, watched:
     assert len(watched.calls) == 1
 
 
-def test_work_that_nobody_waits_for_is_cancelled(cluster: SmallCluster, watched: WatchedEngine) -> None:
+def test_work_without_waiters_is_cancelled(cluster: SmallCluster, watched: WatchedEngine) -> None:
     watched.hold()
     calls = [cluster.embedding.Embed.future(request("tidal locking"), timeout=10) for _ in range(3)]
     eventually(lambda: figures(cluster).joined == 2)

@@ -54,7 +54,7 @@ def test_finds_what_was_written_with_score_version_payload_and_text(cluster: Sma
     assert response.timings.total_us >= response.timings.shards_us > 0
 
 
-def test_k_over_the_number_of_documents_gives_what_there_is(cluster: SmallCluster) -> None:
+def test_k_above_the_number_of_documents_gives_all_documents(cluster: SmallCluster) -> None:
     cluster.create("papers")
     assert ids(search(cluster, "anything")) == []
     cluster.upsert_texts("papers", ANIMALS)
@@ -109,7 +109,7 @@ def test_a_delete_hides_at_once_and_a_payload_needs_no_embedding(cluster: SmallC
     assert (response.coverage.known, response.coverage.pending) == (4, 1)
 
 
-def test_a_token_is_waited_for(cluster: SmallCluster) -> None:
+def test_a_search_waits_for_its_token(cluster: SmallCluster) -> None:
     cluster.create("papers")
     token = cluster.upsert_texts("papers", ANIMALS)
     later = threading.Timer(0.3, cluster.coordinator.reconcile)
@@ -128,7 +128,7 @@ def test_a_token_whose_write_stays_pending_ends_with_the_deadline(cluster: Small
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_what_is_committed_but_not_yet_shown_is_waited_for(cluster: SmallCluster) -> None:
+def test_a_search_waits_for_commits_that_are_not_shown_yet(cluster: SmallCluster) -> None:
     cluster.create("papers")
     cluster.upsert_texts("papers", ANIMALS)
     touched = cluster.coordinator.commit()
@@ -152,9 +152,7 @@ def test_a_bad_token_is_refused(cluster: SmallCluster, token: str) -> None:
     assert (detail.reason, detail.field) == (errors_pb2.ERROR_REASON_INVALID_ARGUMENT, "token")
 
 
-def test_a_file_that_turns_out_lost_while_a_search_waits_is_said(
-    cluster: SmallCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_found_lost_while_a_search_waits_is_reported(cluster: SmallCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.create("papers", shards=1)
     for name, text in ANIMALS.items():
         cluster.upsert_texts("papers", {name: text})
@@ -188,7 +186,7 @@ def test_a_file_that_turns_out_lost_while_a_search_waits_is_said(
 
 
 @pytest.mark.usefixtures("early_answers")
-def test_a_dead_shard_fails_the_search_unless_less_will_do(cluster: SmallCluster) -> None:
+def test_a_dead_shard_fails_the_search_unless_the_minimum_coverage_allows_it(cluster: SmallCluster) -> None:
     cluster.create("papers", shards=2)
     cluster.upsert_texts("papers", {f"d{n}": f"moon number {n}" for n in range(40)})
     cluster.coordinator.reconcile()
@@ -228,7 +226,7 @@ def test_a_search_survives_the_move_of_a_shard(cluster: SmallCluster) -> None:
     assert sorted(found[0]) == sorted(ANIMALS)
 
 
-def test_searches_go_on_while_the_coordinator_is_away_and_writes_come_back(cluster: SmallCluster) -> None:
+def test_searches_continue_while_the_coordinator_is_away_and_writes_resume(cluster: SmallCluster) -> None:
     cluster.create("papers")
     cluster.upsert_texts("papers", ANIMALS)
     cluster.coordinator.reconcile()
@@ -243,7 +241,7 @@ def test_searches_go_on_while_the_coordinator_is_away_and_writes_come_back(clust
     assert "new" in ids(search(cluster, "text"))
 
 
-def test_an_encoder_that_comes_back_elsewhere_is_found(cluster: SmallCluster) -> None:
+def test_an_encoder_that_returns_at_another_address_is_found(cluster: SmallCluster) -> None:
     cluster.create("papers")
     cluster.upsert_texts("papers", ANIMALS)
     cluster.coordinator.reconcile()
@@ -257,7 +255,7 @@ def test_an_encoder_that_comes_back_elsewhere_is_found(cluster: SmallCluster) ->
     assert ids(search(cluster, ANIMALS["cat"], k=1)) == ["cat"]
 
 
-def test_a_cancelled_search_leaves_the_gateway_well(cluster: SmallCluster) -> None:
+def test_a_cancelled_search_does_not_harm_the_gateway(cluster: SmallCluster) -> None:
     cluster.create("papers")
     cluster.upsert_texts("papers", ANIMALS)
     cluster.coordinator.commit()
@@ -280,7 +278,7 @@ def test_a_deadline_of_one_millisecond(cluster: SmallCluster) -> None:
     assert code is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-def test_many_searches_at_once_agree_with_one_alone(cluster: SmallCluster) -> None:
+def test_concurrent_searches_agree_with_a_single_one(cluster: SmallCluster) -> None:
     cluster.create("papers", dimension=16)
     random = np.random.default_rng(7)
     rows = random.standard_normal((200, 16)).astype(np.float32)

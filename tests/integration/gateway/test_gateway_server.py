@@ -50,7 +50,7 @@ def test_a_gateway_without_a_coordinator_is_up_but_not_serving(tmp_path: Path) -
     gateway.drain(1)
 
 
-def test_no_ledger_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_missing_ledger_is_reported_in_one_line(tmp_path: Path) -> None:
     for url in (sqlite_url(tmp_path / "absent.sqlite"), sqlite_url(tmp_path)):
         with pytest.raises(LedgerUnreadable) as caught:
             GatewayServer(GatewaySettings("127.0.0.1:0", url, SECRET)).start()
@@ -91,7 +91,7 @@ def test_messages_over_the_limit(tmp_path: Path) -> None:
         cluster.close()
 
 
-def test_a_drain_lets_calls_end_and_takes_no_new_ones(cluster: SmallCluster) -> None:
+def test_a_drain_lets_calls_finish_and_refuses_new_ones(cluster: SmallCluster) -> None:
     cluster.create("papers")
     token = cluster.upsert_texts("papers", {"a": "words"})
     search = search_pb2.SearchRequest(collection="papers", text="words", k=1, token=token)
@@ -133,7 +133,7 @@ def test_a_drain_ends_a_stream_after_its_answers(cluster: SmallCluster) -> None:
     hold.set()
 
 
-def test_a_drain_never_has_two_stops_of_the_server_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drain_never_runs_two_stops_of_the_server_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """gRPC's server ends the process when one stop cancels calls just after another has freed it."""
     make, at_work, most = grpc.aio.server, 0, 0
 
@@ -231,7 +231,7 @@ def test_describe_and_status(cluster: SmallCluster) -> None:
     assert (gateway.address, gateway.state) == (cluster.gateway.address, status_pb2.PROCESS_STATE_READY)
 
 
-def test_a_defect_inside_the_cluster_is_told_in_one_line(cluster: SmallCluster) -> None:
+def test_a_defect_inside_the_cluster_is_reported_in_one_line(cluster: SmallCluster) -> None:
     cluster.create("papers")
 
     def broken() -> None:

@@ -35,7 +35,7 @@ def run(folder: Path, texts: list[str]) -> JobSummary:
     return run_job([str(corpus)], str(folder / "out"), settings, Replicas(1, 1, 0.0), False, QUIET)
 
 
-def test_what_hangs_once_is_done_by_another_process(tmp_path: Path, hesitated: Path) -> None:
+def test_work_that_hangs_once_is_done_by_another_process(tmp_path: Path, hesitated: Path) -> None:
     done = run(tmp_path, ["one", "two", "three hesitant", "four", "five"])
     assert hesitated.exists()
     assert (done.rows, done.bad_rows, done.parts) == (5, 0, 3)

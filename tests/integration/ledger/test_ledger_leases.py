@@ -26,7 +26,7 @@ def test_a_lease_is_taken_over_when_it_has_expired_or_by_its_own_holder(ledger: 
     assert read_lease(ledger.reading_engine) == Lease("other", "10.0.0.2:7", 3, NOW_MS + 2000)
 
 
-def test_renewing_keeps_it_also_late_but_not_after_another_took_it(ledger: Ledger) -> None:
+def test_a_lease_can_be_renewed_late_but_not_after_another_took_it(ledger: Ledger) -> None:
     renew_lease(ledger.engine, ledger.epoch, 10_000, NOW_MS + 60_000)
     with pytest.raises(LeaseHeld):
         acquire_lease(ledger.engine, "other", "", 1000, NOW_MS + 69_999)

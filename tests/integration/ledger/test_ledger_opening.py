@@ -27,7 +27,7 @@ def refused(url: str, read_only: bool) -> str:
     return str(caught.value)
 
 
-def test_the_revisions_make_the_tables_that_the_code_uses(ledger: Ledger) -> None:
+def test_the_migrations_create_the_tables_that_the_code_uses(ledger: Ledger) -> None:
     with ledger.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
 
@@ -67,7 +67,7 @@ def test_other_users_cannot_read_the_files(tmp_path: Path) -> None:
             path.chmod(0o644)
 
 
-def test_a_reader_makes_nothing(tmp_path: Path) -> None:
+def test_a_reader_creates_nothing(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     assert refused(sqlite_url(path), read_only=True) == f"ledger {path}: unable to open database file"
     assert not path.exists()
@@ -96,23 +96,23 @@ def test_a_ledger_of_a_newer_version_is_refused(ledger_url: str) -> None:
 
 
 @pytest.mark.parametrize("read_only", [True, False])
-def test_a_file_that_is_no_database(tmp_path: Path, read_only: bool) -> None:
+def test_a_file_that_is_not_a_database(tmp_path: Path, read_only: bool) -> None:
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(b"not a database at all " * 500)
     assert refused(sqlite_url(path), read_only) == f"ledger {path}: file is not a database"
 
 
-def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
+def test_a_folder_instead_of_the_file(tmp_path: Path) -> None:
     assert refused(sqlite_url(tmp_path), read_only=False) == f"ledger {tmp_path}: unable to open database file"
 
 
-def test_a_file_in_the_place_of_the_folder(tmp_path: Path) -> None:
+def test_a_file_instead_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     message = refused(sqlite_url(tmp_path / "file" / "ledger.sqlite"), read_only=False)
     assert message.endswith("cannot create its folder: File exists")
 
 
-def test_a_page_that_is_damaged_while_the_ledger_is_open_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_page_damaged_while_the_ledger_is_open_is_reported_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     with open_ledger(sqlite_url(path)) as ledger:
         ledger.create()
@@ -145,7 +145,7 @@ def test_a_server_that_does_not_answer() -> None:
     assert "secret" not in message
 
 
-def test_our_own_mistakes_are_not_called_unreadable(ledger: Ledger) -> None:
+def test_our_own_mistakes_are_not_reported_as_an_unreadable_ledger(ledger: Ledger) -> None:
     with pytest.raises((OperationalError, ProgrammingError), match="nonsense"), ledger.engine.begin() as connection:
         connection.execute(text("SELECT nonsense FROM collection"))
 

@@ -83,7 +83,7 @@ def test_another_process_sees_each_commit_at_once(ledger: Ledger) -> None:
             assert child.stdout.readline() == f"['{text}']\n"
 
 
-def test_readers_do_not_wait_for_a_write_that_is_under_way(ledger: Ledger) -> None:
+def test_readers_do_not_wait_for_a_write_in_progress(ledger: Ledger) -> None:
     ledger.create()
     ledger.upsert(Incoming("a", "before"))
     with ledger.engine.begin() as connection:
@@ -92,7 +92,7 @@ def test_readers_do_not_wait_for_a_write_that_is_under_way(ledger: Ledger) -> No
         assert ledger.reader.cut("papers").pending == 1
 
 
-def test_of_two_that_start_at_once_one_gets_the_lease(ledger_url: str) -> None:
+def test_of_two_coordinators_that_start_at_once_one_gets_the_lease(ledger_url: str) -> None:
     engine = open_engine(ledger_url, read_only=False)
     barrier = threading.Barrier(4)
     got: list[int] = []

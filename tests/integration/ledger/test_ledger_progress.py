@@ -69,7 +69,7 @@ def test_an_older_version_never_lowers_what_is_embedded(ledger: Ledger) -> None:
     assert state.embedded_version == 2 and ledger.pending(generation) == []
 
 
-def test_an_ordinal_is_taken_once_and_nothing_of_that_commit_stands(ledger: Ledger) -> None:
+def test_an_ordinal_is_taken_once_and_a_second_commit_changes_nothing(ledger: Ledger) -> None:
     generation = ledger.create().generation.id
     one, two = in_shard(0, 1), in_shard(1, 1)
     ledger.upsert(Incoming(one[0], "x"), Incoming(two[0], "x"))
@@ -85,7 +85,7 @@ def test_an_ordinal_is_taken_once_and_nothing_of_that_commit_stands(ledger: Ledg
     assert ledger.progress.manifest(generation, 1).segments == ()
 
 
-def test_what_was_made_for_a_dropped_collection_is_left_over(ledger: Ledger) -> None:
+def test_rows_made_for_a_dropped_collection_are_ignored(ledger: Ledger) -> None:
     gone, stays = ledger.create("gone").generation.id, ledger.create("stays").generation.id
     ledger.upsert(Incoming("a", "x"), name="gone")
     ledger.upsert(Incoming("a", "x"), name="stays")
@@ -108,7 +108,7 @@ def fail(ledger: Ledger, generation: int, name: str, version: int, failed: bool,
     ledger.progress.record_failures([failure], NOW_MS + 100)
 
 
-def test_a_failure_waits_then_is_set_aside_then_comes_back_when_asked(ledger: Ledger) -> None:
+def test_a_failure_waits_then_is_set_aside_then_returns_on_request(ledger: Ledger) -> None:
     generation = ledger.create().generation.id
     ledger.upsert(Incoming("a", "poison"), Incoming("b", "fine"))
     fail(ledger, generation, "a", 1, failed=False)
@@ -262,7 +262,7 @@ def test_a_segment_of_an_older_version_does_not_bring_a_failed_one_back(ledger: 
     assert state.error and ledger.pending(generation, NOW_MS + 10_000) == []
 
 
-def test_edits_of_a_failed_document_in_one_group_wait_from_the_first(ledger: Ledger) -> None:
+def test_edits_of_a_failed_document_in_one_group_wait_since_the_first(ledger: Ledger) -> None:
     generation = ledger.create().generation.id
     ledger.upsert(Incoming("a", "poison"))
     fail(ledger, generation, "a", 1, failed=True)

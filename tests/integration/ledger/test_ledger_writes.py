@@ -19,7 +19,7 @@ def test_a_collection_is_read_back_as_it_was_made(ledger: Ledger) -> None:
     assert ledger.progress.generations() == [made.generation, other.generation]
 
 
-def test_names_are_taken_once(ledger: Ledger) -> None:
+def test_a_name_is_used_once(ledger: Ledger) -> None:
     ledger.create()
     with pytest.raises(CollectionExists, match="'papers'"):
         ledger.create()
@@ -38,7 +38,7 @@ def test_a_repeated_write_changes_nothing_and_gets_the_same_versions(ledger: Led
     assert [document.changed_at_ms for document in ledger.reader.get("papers", ["a"])] == [NOW_MS]
 
 
-def test_a_payload_change_is_no_work_for_shards(ledger: Ledger) -> None:
+def test_a_payload_change_needs_no_work_of_shards(ledger: Ledger) -> None:
     generation = ledger.create().generation.id
     ledger.upsert(Incoming("a", "reef"))
     ledger.drain(generation)
@@ -59,7 +59,7 @@ def test_versions_go_on_after_a_delete(ledger: Ledger) -> None:
     assert [document.version for document in ledger.reader.get("papers", ["a"])] == [3]
 
 
-def test_expected_version_refuses_one_document_and_the_others_stand(ledger: Ledger) -> None:
+def test_an_expected_version_refuses_one_document_and_the_others_are_written(ledger: Ledger) -> None:
     ledger.create()
     ledger.upsert(Incoming("a", "reef"))
     outcome = ledger.upsert(Incoming("a", "x", expected_version=7), Incoming("b", "y", expected_version=0))
@@ -97,7 +97,7 @@ def test_a_group_is_one_transaction_in_which_later_batches_see_earlier_ones(ledg
     assert ledger.reader.collection("books").sequence == 1
 
 
-def test_what_never_reached_a_shard_needs_no_removal(ledger: Ledger) -> None:
+def test_a_document_that_never_reached_a_shard_needs_no_removal(ledger: Ledger) -> None:
     generation = ledger.create().generation.id
     ledger.writer.write([WriteBatch("papers", [Incoming("a", "one")]), WriteBatch("papers", [], ["a"])], NOW_MS)
     ledger.upsert(Incoming("empty", ""))

@@ -73,7 +73,7 @@ def test_a_submitted_job_encodes_and_a_second_one_finds_nothing_to_do(head: RayH
     assert files(output) == before
 
 
-def test_nobody_submits_without_the_token(head: RayHead, corpus: Path, tmp_path: Path) -> None:
+def test_submitting_needs_the_token(head: RayHead, corpus: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     done = head.submit("shoal", "encode", corpus, "--model", MODEL, "--output", output, token="f" * 64)
     assert done.returncode != 0 and "token" in done.stdout + done.stderr

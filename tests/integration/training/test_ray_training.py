@@ -68,7 +68,7 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def test_actors_do_to_the_bit_what_learners_in_one_process_do(run: Run) -> None:
+def test_actors_give_the_same_bits_as_learners_in_one_process(run: Run) -> None:
     summary = run.train(SETTINGS, RayLearnerPool(2))
     check_complete(run, summary)
     totals = summary.totals
@@ -101,7 +101,7 @@ def test_a_learner_is_killed_twice(run: Run) -> None:
     assert summary.totals.words >= EPOCHS * summary.corpus_words
 
 
-def test_all_learners_are_killed_and_it_goes_on_from_the_checkpoint(run: Run) -> None:
+def test_after_the_loss_of_all_learners_training_resumes_from_the_checkpoint(run: Run) -> None:
     pool = RayLearnerPool(2)
     run.at_round = lambda number: kill(pool, *pool.learners) if number == 8 else None
     summary = run.train(SETTINGS, pool)
@@ -127,20 +127,20 @@ def test_a_learner_dies_in_the_middle_of_a_merge(method: str, run: Run, tmp_path
     assert run.rounds[-1].learners == 3
 
 
-def test_learners_that_differ_after_a_merge_end_it(run: Run, tmp_path: Path) -> None:
+def test_learners_that_differ_after_a_merge_end_the_training(run: Run, tmp_path: Path) -> None:
     pool = RayLearnerPool(2, make=partial(straying_learner, strayed=str(tmp_path / "strayed")))
     with pytest.raises(TrainingError, match="the workers' tables diverged after a merge"):
         run.train(SETTINGS, pool)
     assert not run.saved
 
 
-def test_what_a_learner_cannot_do_ends_it_with_one_line(run: Run) -> None:
+def test_an_error_of_a_learner_ends_the_training_with_one_line(run: Run) -> None:
     with pytest.raises(TrainingError, match="learning_rate") as told:
         run.train(small_settings(epochs=200, learning_rate=10.0), RayLearnerPool(2))
     assert "\n" not in str(told.value)
 
 
-def test_text_is_read_by_tasks_and_what_they_cannot_read_is_told_in_one_line(run: Run) -> None:
+def test_text_is_read_by_tasks_and_read_errors_are_reported_in_one_line(run: Run) -> None:
     run.text = run.text.parent / "bad.gz"
     run.text.write_bytes(b"no gzip")
     with pytest.raises(TrainingError, match=r"bad\.gz: cannot be read") as told:

@@ -78,7 +78,7 @@ def in_the_middle(meddle: Callable[[Path], Result], folder: Path) -> Result:
     raise AssertionError("unreachable")
 
 
-def test_one_worker_comes_to_the_same_bits(tmp_path: Path) -> None:
+def test_one_worker_ends_with_the_same_bits(tmp_path: Path) -> None:
     def killed(folder: Path) -> Path:
         TrainProcess(folder).killed()
         return folder

@@ -29,7 +29,7 @@ def test_files_become_documents(shoal_json: Callable[..., Any], gateway: FakeGat
     assert (again["written"], again["changed"]) == (30, 0)
 
 
-def test_bad_rows_are_told_by_file_and_line_and_stop_nothing(
+def test_bad_rows_are_reported_by_file_and_line_and_do_not_stop_the_upload(
     shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path
 ):
     path = write_lines(
@@ -87,7 +87,7 @@ def test_a_file_without_rows_adds_nothing(shoal_json: Callable[..., Any], tmp_pa
     assert shoal_json("add", "c", write_lines(tmp_path / "a.jsonl"))["written"] == 0
 
 
-def test_a_file_that_may_not_be_read(shoal: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_without_read_permission(shoal: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = write_lines(tmp_path / "a.jsonl", {"id": "a", "text": "x"})
 
     def refuse(*_: object, **__: object) -> None:

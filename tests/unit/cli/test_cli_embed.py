@@ -37,7 +37,7 @@ def test_lines_of_the_input_become_json_lines(shoal: Callable[..., Result]):
         assert result.stderr == "shoal: text 2: text is empty\nshoal: 1 of 3 texts have no vector\n"
 
 
-def test_a_line_that_is_no_text_leaves_the_others_alone(shoal: Callable[..., Result]):
+def test_a_line_that_is_not_text_does_not_affect_the_others(shoal: Callable[..., Result]):
     for lines in (3, 40):
         result = shoal("embed", "m", "--json", input=b"four\n\xff\xfe\n" + b"sixsix\n" * (lines - 2))
         assert result.exit_code == 1
@@ -61,7 +61,7 @@ def test_many_texts_become_one_file(shoal: Callable[..., Result], gateway: FakeG
     assert [path.name for path in tmp_path.iterdir()] == ["vectors.npy"]
 
 
-def test_what_cannot_be_done_is_one_line(shoal: Callable[..., Result], tmp_path: Path):
+def test_failures_are_one_line(shoal: Callable[..., Result], tmp_path: Path):
     for arguments, said in (
         (("embed", "m"), "there are no texts"),
         (("embed", "m", "a", "--output", tmp_path / "no" / "v.npy"), "No such file or directory"),
@@ -79,7 +79,7 @@ def test_a_vector_file_is_read_back_whole(tmp_path: Path, sizes: list[int]):
     np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), np.concatenate(parts))
 
 
-def test_a_vector_file_that_fails_leaves_the_former_one(tmp_path: Path):
+def test_a_failed_vector_file_keeps_the_old_one(tmp_path: Path):
     path = tmp_path / "v.npy"
     np.save(path, np.ones((2, 4)))
     with pytest.raises(KeyError), VectorFile(path) as file:

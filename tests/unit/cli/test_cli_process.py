@@ -50,7 +50,7 @@ def test_ctrl_c(gateway: FakeGateway):
     assert (process.returncode, stdout, stderr.strip()) == (130, "", "shoal: interrupted")
 
 
-def test_a_reader_that_has_seen_enough(gateway: FakeGateway):
+def test_a_reader_that_closes_the_pipe(gateway: FakeGateway):
     read, write = os.pipe()
     os.close(read)
     result = subprocess.run(

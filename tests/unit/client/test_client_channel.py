@@ -24,7 +24,7 @@ def test_targets(address: str, target: str):
 @pytest.mark.parametrize(
     "address", ["", ":1", "host:", "host:0", "host:65536", "host:x", "http://host:1", "::1", "a b:1", "h:²"]
 )
-def test_what_is_no_address_is_refused_by_name(address: str):
+def test_an_invalid_address_is_named_in_the_error(address: str):
     with pytest.raises(InvalidArgument) as caught:
         parse_target(address)
     assert caught.value.field == "address"

@@ -34,7 +34,7 @@ def test_a_document_is_encoded_field_by_field():
     assert wire.HasField("expected_version") and wire.expected_version == 0
 
 
-def test_what_is_not_given_is_not_sent():
+def test_omitted_fields_are_not_sent():
     wire = encode()
     assert not wire.HasField("expected_version")
     assert (wire.vector, wire.payload) == (b"", "")
@@ -79,7 +79,7 @@ def test_not_a_number_is_left_to_the_server():
         ({"expected_version": 2**63}, "expected_version"),
     ],
 )
-def test_what_cannot_be_encoded_is_refused_in_one_line_that_names_it(fields: dict[str, Any], field: str):
+def test_the_error_names_what_cannot_be_encoded_in_one_line(fields: dict[str, Any], field: str):
     with pytest.raises(InvalidArgument) as caught:
         encode(**fields)
     assert caught.value.field == f"documents[3].{field}"

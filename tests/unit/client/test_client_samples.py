@@ -14,7 +14,7 @@ def test_there_are_1200_documents_in_order_of_their_ids():
     assert all(document.text.startswith("# ") for document in documents)
 
 
-def test_they_are_what_the_licence_note_says():
+def test_the_samples_match_the_licence_note():
     with lzma.open(shared_data("edits/tldr-pages/snapshot.jsonl.xz"), "rt") as file:
         pages = [json.loads(line) for line in file]
     pages = [page for page in pages if page["path"].startswith("pages/common/") and "-" not in page["path"]]

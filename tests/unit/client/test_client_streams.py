@@ -162,7 +162,7 @@ def test_an_upload_survives_a_restart_of_the_server(gateway: FakeGateway):
     replacement[0].stop()
 
 
-def test_nobody_there_is_told_with_the_address():
+def test_an_unreachable_server_is_reported_with_its_address():
     with FakeGateway() as gone:
         address = gone.address
     with Client(address, timeout=2.0) as client, pytest.raises(Unavailable, match=f"cannot reach {address}"):

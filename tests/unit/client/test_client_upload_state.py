@@ -106,7 +106,7 @@ def test_a_reply_that_comes_twice_counts_once():
     assert (state.summary().changed, state.progress().acknowledged) == (1, 1)
 
 
-def test_progress_tells_a_refusal_once():
+def test_progress_reports_a_refusal_once():
     state = upload(batch_size=2)
     (batch,) = cut_all(state, [Document(id="a"), Document(id="b")])
     state.sent(batch)
@@ -119,7 +119,7 @@ def test_progress_tells_a_refusal_once():
     assert (state.summary().documents, state.summary().changed, state.summary().refused) == (2, 1, 1)
 
 
-def test_refusals_are_counted_beyond_those_that_are_kept():
+def test_all_refusals_are_counted_though_only_some_are_kept():
     state = upload()
     bad: Any = None
     for number in range(KEPT_REFUSALS + 5):
@@ -181,7 +181,7 @@ def test_a_batch_holds_a_document_once():
     assert [[document.id for document in batch.documents] for batch in batches] == [["a", "b", "c"], ["a", "b", "d"], ["d"]]
 
 
-def test_a_batch_refused_for_one_document_is_sent_again_without_it():
+def test_a_batch_refused_for_one_document_is_resent_without_it():
     state = upload(batch_size=3)
     first, second = cut_all(state, [Document(id=id) for id in "abcdef"])
     state.sent(first)
@@ -197,7 +197,7 @@ def test_a_batch_refused_for_one_document_is_sent_again_without_it():
     assert (summary.changed, summary.refused, state.progress().acknowledged) == (5, 1, 6)
 
 
-def test_a_mended_batch_does_not_overtake_a_later_edit():
+def test_a_resent_batch_does_not_overtake_a_later_edit():
     state = upload(batch_size=2)
     first, second = cut_all(state, [Document(id=id) for id in "abac"])
     state.sent(first)

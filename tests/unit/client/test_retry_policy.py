@@ -53,7 +53,7 @@ def test_attempts_count_and_share_their_time():
     assert tries.remaining_s(111.0) == -1.0
 
 
-def test_each_attempt_has_its_number():
+def test_each_attempt_has_a_number():
     class Numbers(RetryPolicy):
         def pause_s(self, attempt: int, elapsed_s: float, remaining_s: float, rng: Random, at_least_s: float = 0.0) -> float:
             return float(attempt)
@@ -65,7 +65,7 @@ def test_each_attempt_has_its_number():
 @pytest.mark.parametrize(
     ("failed_at_s", "retry_after_s", "told"), [(104.0, 0.9, "late"), (104.0, 1.0, "away"), (109.9, 0.0, "away")]
 )
-def test_the_time_is_up_for_the_reason_that_took_most_of_it(failed_at_s: float, retry_after_s: float, told: str):
+def test_a_timeout_names_the_reason_that_took_most_of_the_time(failed_at_s: float, retry_after_s: float, told: str):
     late = DeadlineExceeded("late")
     tries = attempts(first_pause_s=0.0)
     assert tries.ended_by(late) is late

@@ -17,7 +17,7 @@ def message(**values: Any) -> collections_pb2.CollectionSettings:
     return collections_pb2.CollectionSettings(model="m", **values)
 
 
-def test_what_is_left_open_gets_the_defaults() -> None:
+def test_omitted_settings_get_the_defaults() -> None:
     expected = CollectionSettings(model="m", dimension=0, index="hnsw", metric="cosine", shards=3, empty_text="reject")
     assert settings_of(message(), default_shards=3) == expected
 
@@ -30,7 +30,7 @@ def test_what_is_left_open_gets_the_defaults() -> None:
         ("empty_text", collections_pb2.EmptyText, types.EmptyText),
     ],
 )
-def test_every_kind_is_known_and_no_other(field: str, kinds: Any, names: Any) -> None:
+def test_every_kind_is_accepted_and_no_other(field: str, kinds: Any, names: Any) -> None:
     # Zero means unspecified.
     numbers = sorted(kinds.values())
     found = [getattr(settings_of(message(**{field: number}), 1), field) for number in numbers[1:]]

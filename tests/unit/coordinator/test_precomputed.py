@@ -36,7 +36,7 @@ def test_the_newest_takes_the_place_and_the_older_one_cannot_remove_it():
     assert [kept.precomputed.content_hash for kept in vectors.due(10, NOBODY, {0})] == [b"new"]
 
 
-def test_those_of_a_shard_that_is_not_ready_wait_while_there_is_room():
+def test_vectors_of_a_shard_that_is_not_ready_wait_while_there_is_room():
     ids = [f"d{number}" for number in range(10)]
     vectors = PrecomputedVectors(shards=2, most_bytes=10_000)
     vectors.commit(vectors.put([incoming(id) for id in ids]))
@@ -55,7 +55,7 @@ def test_documents_without_a_vector_are_not_kept():
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3000), st.booleans())))
-def test_it_is_full_exactly_when_its_vectors_take_the_memory(steps: list[tuple[str, int, bool]]):
+def test_it_is_full_exactly_when_its_vectors_fill_the_memory(steps: list[tuple[str, int, bool]]):
     vectors = PrecomputedVectors(shards=1, most_bytes=3000)
     held: dict[str, int] = {}
     for id, size, withdrawn in steps:

@@ -75,7 +75,7 @@ async def a_while() -> None:
     await asyncio.sleep(0.1)
 
 
-def test_a_name_is_taken_again_only_when_its_old_one_has_ended() -> None:
+def test_a_name_is_reused_only_after_its_old_process_has_ended() -> None:
     async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
         supervisor.add(ONE)
         await until(lambda: "started" in fleet.told)
@@ -91,7 +91,7 @@ def test_a_name_is_taken_again_only_when_its_old_one_has_ended() -> None:
     assert supervised(scene) == ["start", "started", "stop", "stopped", "start", "started"]
 
 
-def test_who_is_removed_as_it_is_being_started_is_ended_after_that() -> None:
+def test_a_member_removed_while_it_starts_is_stopped_after_that() -> None:
     async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
         fleet.starts.clear()
         supervisor.add(ONE)
@@ -104,7 +104,7 @@ def test_who_is_removed_as_it_is_being_started_is_ended_after_that() -> None:
     assert supervised(scene) == ["start", "started", "stop", "stopped"]
 
 
-def test_a_name_is_not_free_because_nobody_waits_for_its_end() -> None:
+def test_a_name_stays_taken_though_no_one_waits_for_its_end() -> None:
     async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
         fleet.stops.clear()
         ending = asyncio.create_task(supervisor.end(ONE))
@@ -118,7 +118,7 @@ def test_a_name_is_not_free_because_nobody_waits_for_its_end() -> None:
     assert supervised(scene) == ["stop", "stopped", "start", "started"]
 
 
-def test_who_is_removed_before_its_turn_is_never_started() -> None:
+def test_a_member_removed_before_its_turn_is_never_started() -> None:
     async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
         fleet.stops.clear()
         ending = asyncio.create_task(supervisor.end(ONE))

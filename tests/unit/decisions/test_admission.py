@@ -51,7 +51,7 @@ def test_an_edit_goes_before_a_new_document_only_while_an_old_vector_is_searchab
     assert upsert(stored(3, embedded=False), Incoming("a", "atoll")) == Admitted(4, 4, False, PRIORITY_NEW)
 
 
-def test_a_vector_of_ones_own_is_content() -> None:
+def test_a_user_vector_counts_as_content() -> None:
     admitted = upsert(stored(3), Incoming("a", "reef", b"\x00\x00\x80\x3f"))
     assert isinstance(admitted, Admitted) and admitted.content_changed
 
@@ -82,12 +82,12 @@ def test_delete() -> None:
     assert admit_delete(stored(4)) == Admitted(5, 5, True, PRIORITY_REMOVAL)
 
 
-def test_somebody_waits_for_removals_and_edits_alone() -> None:
+def test_only_removals_and_edits_are_urgent() -> None:
     by_priority = [PRIORITY_REMOVAL, PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_BACKFILL]
     assert [is_live(priority) for priority in by_priority] == [True, True, False, False]
 
 
-def test_what_the_ledger_stores_never_changes() -> None:
+def test_stored_values_never_change() -> None:
     # Frozen values: others would reorder stored work, and embed every stored document again.
     assert (PRIORITY_REMOVAL, PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_BACKFILL) == (0, 1, 2, 3)
     digest = "720d18d9a1df6ff8c504f1a03bfd49e9935c8c7e8762d66d8e86c7218b7b8842"

@@ -115,9 +115,7 @@ def lived(must_answer: bool, history: list[tuple[int, bool]]) -> Process:
 
 @settings(max_examples=1000, deadline=None)
 @given(st.booleans(), picks)
-def test_a_process_that_is_well_again_becomes_ready_from_every_state(
-    must_answer: bool, history: list[tuple[int, bool]]
-) -> None:
+def test_a_healthy_process_becomes_ready_from_every_state(must_answer: bool, history: list[tuple[int, bool]]) -> None:
     process = lived(must_answer, history)
     well: dict[type[Request], Event] = {
         Start: Started(),
@@ -192,7 +190,7 @@ def test_a_silent_encoder_is_replaced_after_the_limit_of_probes(answer: ProbeAns
     assert (process.liveness.restarts, process.liveness.confirmed) == (1, THERE)
 
 
-def test_an_answer_between_silent_probes_starts_the_count_anew() -> None:
+def test_an_answer_between_silent_probes_resets_the_count() -> None:
     process = Process().up()
     process.answer(Paused())
     for _ in range(20):
@@ -204,7 +202,7 @@ def test_an_answer_between_silent_probes_starts_the_count_anew() -> None:
     assert process.replaced == [] and process.liveness.restarts == 0
 
 
-def test_one_that_has_moved_is_not_replaced() -> None:
+def test_a_process_that_has_moved_is_not_replaced() -> None:
     process = Process().up()
     process.answer(Paused())
     for _ in range(5):
@@ -224,7 +222,7 @@ def test_a_silent_index_worker_is_located_again_and_never_replaced() -> None:
     assert process.replaced == []
 
 
-def test_a_lost_start_is_replaced_when_its_time_is_over() -> None:
+def test_a_lost_start_is_repeated_after_its_timeout() -> None:
     process = Process()
     process.answer(Started())
     while not process.replaced:
@@ -236,7 +234,7 @@ def test_a_lost_start_is_replaced_when_its_time_is_over() -> None:
     assert process.answer(Replaced()) == Pause(POLICY.locate_pause_s)
 
 
-def test_one_that_waits_for_resources_is_never_replaced() -> None:
+def test_a_process_that_waits_for_resources_is_never_replaced() -> None:
     process = Process()
     process.answer(Started())
     for _ in range(10_000):
@@ -246,7 +244,7 @@ def test_one_that_waits_for_resources_is_never_replaced() -> None:
 
 
 @pytest.mark.parametrize("answer", [NoRoomFound("full"), Missing("down"), Crashed()])
-def test_one_that_is_not_found_is_started_again_now_and_then(answer: Event) -> None:
+def test_a_process_that_is_not_found_is_restarted_from_time_to_time(answer: Event) -> None:
     process, locates, counts = Process(), 0, []
     for _ in range(1000):
         if isinstance(process.request, Start):
@@ -290,7 +288,7 @@ def test_draining_is_shown_while_a_process_is_ready() -> None:
         assert shown_state(state, draining=True) is (LivenessState.DRAINING if state is LivenessState.READY else state)
 
 
-def test_when_it_was_last_ready_is_known_however_it_was_lost() -> None:
+def test_the_last_ready_time_is_known_however_a_process_was_lost() -> None:
     chance = random.Random(1)
     process = Process()
     assert process.liveness.last_ready_s == 0.0

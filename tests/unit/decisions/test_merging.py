@@ -47,7 +47,7 @@ def whole_shards(draw: st.DrawFn) -> list[list[Candidate]]:
 
 
 @given(whole_shards(), st.integers(1, 12))
-def test_what_is_settled_is_the_beginning_of_the_whole(shards: list[list[Candidate]], k: int) -> None:
+def test_settled_hits_are_a_prefix_of_the_full_result(shards: list[list[Candidate]], k: int) -> None:
     answers = [ShardAnswer(tuple(shard[:k]), exhausted=len(shard) < k) for shard in shards]
     certain = settled(answers)
     whole = merge(shards)
@@ -57,7 +57,7 @@ def test_what_is_settled_is_the_beginning_of_the_whole(shards: list[list[Candida
         assert certain == whole
 
 
-def test_nothing_is_beyond_the_tail_of_a_shard_with_more() -> None:
+def test_nothing_is_settled_beyond_the_tail_of_a_shard_with_more_rows() -> None:
     more = ShardAnswer((Candidate("a", 1, 0.9), Candidate("b", 1, 0.8)), exhausted=False)
     last = ShardAnswer((Candidate("c", 1, 0.7),), exhausted=True)
     assert [hit.id for hit in settled([more, last])] == ["a", "b"]
@@ -68,5 +68,5 @@ def test_no_answers_settle_nothing() -> None:
     assert settled([ShardAnswer((), exhausted=True)]) == []
 
 
-def test_an_answer_comes_from_a_sound_manifest_unless_it_says_otherwise() -> None:
+def test_an_answer_has_no_damage_unless_it_says_so() -> None:
     assert ShardAnswer((), exhausted=True).damage_count == 0

@@ -21,7 +21,7 @@ def test_no_workers_place_nothing() -> None:
     assert place_shards(range(4), [], {0: ["gone"]}) == {}
 
 
-def test_a_lost_worker_moves_its_shards_alone() -> None:
+def test_only_a_lost_workers_shards_move() -> None:
     before = place_shards(range(9), ["a", "b", "c"], {})
     after = place_shards(range(9), ["a", "c"], before)
     assert {shard for shard in before if before[shard] != after[shard]} == {s for s in before if before[s] == ("b",)}
@@ -38,9 +38,7 @@ names = st.sampled_from("abcdef")
 
 
 @given(st.integers(0, 20), st.lists(names, min_size=1, unique=True), st.dictionaries(st.integers(0, 25), names))
-def test_loads_differ_by_one_at_most_and_no_fewer_moves_would_do(
-    shards: int, workers: list[str], holders: dict[int, str]
-) -> None:
+def test_loads_differ_by_at_most_one_with_the_fewest_moves(shards: int, workers: list[str], holders: dict[int, str]) -> None:
     current = {shard: (worker,) for shard, worker in holders.items()}
     placed = place_shards(range(shards), workers, current)
     assert sorted(placed) == list(range(shards))

@@ -68,7 +68,7 @@ def test_a_plan_has_every_document_of_ready_shards_once_and_in_order(
 
 
 @given(pending=documents, limits=limits)
-def test_batches_keep_the_limits_and_are_no_smaller_than_they_need_be(pending: list[Document], limits: BatchLimits) -> None:
+def test_batches_keep_the_limits_and_are_as_large_as_possible(pending: list[Document], limits: BatchLimits) -> None:
     batches = [batch.documents for batch in plan(pending, limits, frozenset(range(4))).encode]
     mixed = [batch for batch in batches if not batch[0].attempts]
     sizes = [sum(len(one.text.encode()) for one in batch) for batch in mixed]
@@ -83,7 +83,7 @@ def test_batches_keep_the_limits_and_are_no_smaller_than_they_need_be(pending: l
 
 
 @given(pending=documents, limits=limits)
-def test_who_failed_before_goes_alone_and_under_suspicion(pending: list[Document], limits: BatchLimits) -> None:
+def test_a_document_that_failed_before_goes_alone_as_a_suspect(pending: list[Document], limits: BatchLimits) -> None:
     for batch in plan(pending, limits, frozenset(range(4))).encode:
         if any(one.attempts for one in batch.documents):
             assert len(batch.documents) == 1
@@ -131,13 +131,13 @@ def test_exactly_the_poison_is_counted_in_a_bounded_number_of_calls(
 
 
 @given(size=st.integers(1, 10), strikes=st.integers(0, 5))
-def test_a_busy_encoder_says_nothing_about_documents(size: int, strikes: int) -> None:
+def test_a_busy_encoder_does_not_count_against_documents(size: int, strikes: int) -> None:
     batch = DocumentBatch(tuple(Document(str(number)) for number in range(size)), strikes)
     assert after_failure(batch, EncodeFailure.BUSY) == (RetryBatch(batch, BUSY_PAUSE_S),)
 
 
 @pytest.mark.parametrize(("priority", "live"), [(PRIORITY_EDIT, True), (PRIORITY_NEW, False), (PRIORITY_BACKFILL, False)])
-def test_edits_of_what_searches_know_go_before_the_rest(priority: int, live: bool) -> None:
+def test_edits_of_searchable_documents_go_before_the_rest(priority: int, live: bool) -> None:
     assert DocumentBatch((Document("a", priority=priority),)).live is live
 
 

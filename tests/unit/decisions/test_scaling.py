@@ -82,7 +82,7 @@ def test_an_idle_pool_falls_to_its_least(steps: list[tuple[float, PoolLoad]], li
     assert state.wanted == limits.least
 
 
-def test_work_that_comes_back_within_the_idle_time_finds_everybody() -> None:
+def test_work_that_returns_within_the_idle_time_finds_all_replicas() -> None:
     state = PoolState(1)
     for now_s in range(0, 600, 10):
         waiting = 200_000.0 if now_s % 50 == 0 else 0.0
@@ -90,7 +90,7 @@ def test_work_that_comes_back_within_the_idle_time_finds_everybody() -> None:
         assert state.wanted == 4
 
 
-def test_one_more_and_not_a_further_one_while_it_starts() -> None:
+def test_only_one_replica_is_added_while_it_starts() -> None:
     state = PoolState(2)
     refused = PoolLoad(refusals=3, ready=2)
     for now_s in range(20):
@@ -99,7 +99,7 @@ def test_one_more_and_not_a_further_one_while_it_starts() -> None:
     assert scale(state, replace(refused, ready=3), BOUNDS, POLICY, 20.0).wanted == 4
 
 
-def test_replicas_that_keep_up_by_being_busy_stay() -> None:
+def test_replicas_that_are_busy_without_a_queue_stay() -> None:
     state = PoolState(4)
     for now_s in range(0, 1000, 5):
         state = scale(state, PoolLoad(waiting_tokens=100, speed=10_000.0, busy=2.9, ready=4), BOUNDS, POLICY, float(now_s))
@@ -107,7 +107,7 @@ def test_replicas_that_keep_up_by_being_busy_stay() -> None:
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_in_a_closed_loop_it_settles(seed: int) -> None:
+def test_in_a_closed_loop_the_size_settles(seed: int) -> None:
     """Steady arrivals, replicas that take a while to start, figures that are off by some: once settled it stays put."""
     chance = random.Random(seed)
     speed, start_s = 1000.0, chance.uniform(1, 30)
@@ -152,7 +152,7 @@ def test_resizing_reaches_the_wanted_number(replicas: list[Replica], wanted: int
         assert present - set(change.drain) <= ready
 
 
-def test_the_lowest_free_numbers_are_taken() -> None:
+def test_the_lowest_free_indexes_are_used() -> None:
     assert resize([Replica(1, True), Replica(3, False)], 4) == Resize(add=(0, 2))
     assert resize([Replica(0, True), Replica(1, True, True), Replica(2, False, True)], 3) == Resize(add=(3,), revive=(1,))
     assert resize([Replica(0, True), Replica(1, False), Replica(2, True)], 1) == Resize(drain=(1, 2))
@@ -187,6 +187,6 @@ def test_when_a_pool_grows(load: PoolLoad, wanted: int) -> None:
 
 
 @pytest.mark.parametrize("pair", [(0, 1), (3, 2)])
-def test_bounds_that_cannot_be(pair: tuple[int, int]) -> None:
+def test_invalid_bounds(pair: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         PoolBounds(*pair)

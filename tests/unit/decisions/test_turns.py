@@ -43,7 +43,7 @@ def test_a_suspicion_waits_until_it_is_alone_and_keeps_others_out() -> None:
     assert turns.take(["a"]) == "a" and not turns.waited_for
 
 
-def test_one_replica_at_a_time_is_kept_free() -> None:
+def test_one_replica_at_a_time_is_reserved() -> None:
     turns, first, second = Turns(), Suspicion(), Suspicion()
     assert turns.take(["a", "b"], first) == "a"
     assert turns.take(["a", "b"], second) == ""
@@ -52,7 +52,7 @@ def test_one_replica_at_a_time_is_kept_free() -> None:
     assert turns.take(["c"], second) == "c"
 
 
-def test_a_kept_replica_that_goes_away_is_let_go() -> None:
+def test_a_reserved_replica_that_disappears_is_released() -> None:
     turns, suspicion = Turns(), Suspicion()
     turns.take(["a"])
     turns.take(["a", "b"])

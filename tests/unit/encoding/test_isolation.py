@@ -52,7 +52,7 @@ def batch_of(kinds: Sequence[str]) -> list[Tokenized]:
 
 
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=40))
-def test_each_text_gets_what_it_would_get_alone(kinds: list[str]) -> None:
+def test_each_text_gets_the_result_it_would_get_alone(kinds: list[str]) -> None:
     vectors, reasons = FragileModel().forward_isolated(batch_of(kinds))
     assert vectors.shape == (len(kinds), 2)
     for row, kind in enumerate(kinds):
@@ -62,13 +62,13 @@ def test_each_text_gets_what_it_would_get_alone(kinds: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("bad", "runs"), [("nan", 2), ("zero", 2), ("raises", 1 + 2 * 10), ("spoils", 1 + 2 * 10)])
-def test_one_bad_text_costs_few_further_runs(bad: str, runs: int) -> None:
+def test_one_bad_text_costs_few_extra_runs(bad: str, runs: int) -> None:
     model = FragileModel()
     model.forward_isolated(batch_of(["good"] * 77 + [bad] + ["good"] * 946))
     assert model.runs == runs
 
 
-def test_a_model_that_breaks_down_is_no_text_to_blame() -> None:
+def test_a_broken_model_does_not_blame_a_text() -> None:
     model = FragileModel()
     with pytest.raises(ModelError):
         model.forward_isolated(batch_of(["good", "lost"]))

@@ -65,13 +65,13 @@ def test_sums_of_sections():
     )
 
 
-def test_too_few_words_to_answer_with():
+def test_too_few_words_for_an_answer():
     candidates = WordCandidates(WORDS[:3], VECTORS[:3])
     assert score_analogies(candidates, asked("man king woman man")).overall == QuestionScore(0, 1, 1)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_blocks_and_batches_change_nothing(monkeypatch: pytest.MonkeyPatch, seed: int):
+def test_block_and_batch_sizes_change_nothing(monkeypatch: pytest.MonkeyPatch, seed: int):
     random = np.random.default_rng(seed)
     words = [f"{'wW'[number % 2]}{number % 37}" for number in range(50)]
     vectors = random.normal(size=(50, 4)).astype(np.float32)

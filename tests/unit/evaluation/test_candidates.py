@@ -11,7 +11,7 @@ WORDS = ("the", "Paris", "paris", "zero", "rome", "the")
 VECTORS = np.array([[3, 4], [0, 2], [1, 0], [0, 0], [-1, 1], [5, 5]], dtype=np.float16)
 
 
-def test_words_are_found_in_their_cases_and_places():
+def test_words_are_found_with_their_case_and_index():
     candidates = WordCandidates(WORDS, VECTORS)
     assert candidates.find(["PARIS", "rome", "oslo"], ignore_case=True) == {"paris": [1, 2], "rome": [4]}
     assert candidates.find(["Paris", "PARIS", "the"], ignore_case=False) == {"Paris": [1], "the": [0, 5]}

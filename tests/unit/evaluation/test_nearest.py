@@ -47,7 +47,7 @@ def test_fewer_words_than_asked_for(candidates: WordCandidates):
         (["king"], ["king"], 10, "add up to zero"),
     ],
 )
-def test_what_cannot_be_answered(
+def test_questions_without_an_answer(
     candidates: WordCandidates, positive: list[str], negative: list[str], count: int, told: str
 ):
     with pytest.raises(EvaluationError, match=told):

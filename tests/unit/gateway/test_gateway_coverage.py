@@ -43,7 +43,7 @@ def test_freshness() -> None:
     assert Freshness(2, 10).worse(Freshness(1, 30)) == Freshness(2, 30)
 
 
-def test_stale_hits_are_pending_even_when_they_were_worked_off_meanwhile() -> None:
+def test_stale_hits_count_as_pending_though_they_were_embedded_meanwhile() -> None:
     assert Freshness(0, 0).with_stale(3, 20) == Freshness(3, 20)
     assert Freshness(5, 90).with_stale(3, 20) == Freshness(5, 90)
     assert Freshness(3, 5).with_stale(3, 20) == Freshness(3, 5)

@@ -49,7 +49,7 @@ def test_good_documents_give_their_payloads() -> None:
     assert check_documents([document(text=" ")], KEEPS_EMPTY, LIMITS) == ["{}"]
 
 
-def test_the_batch_itself() -> None:
+def test_limits_of_a_batch() -> None:
     assert refusal().field == "documents"
     many = refusal(*(document(id=str(n)) for n in range(3)), limits=RequestLimits(documents_per_write=2))
     assert (many.message, many.limit) == ("documents: 3 documents, the limit is 2", 2)
@@ -113,7 +113,7 @@ values = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=6), values, max_size=5))
-def test_payloads_keep_their_meaning_and_lose_their_form(payload: dict[str, Any]) -> None:
+def test_payloads_keep_their_meaning_but_not_their_formatting(payload: dict[str, Any]) -> None:
     canonical = canonical_payload(json.dumps(payload, indent=2), LIMITS, "payload")
     assert json.loads(canonical) == payload
     shuffled = dict(reversed(payload.items()))

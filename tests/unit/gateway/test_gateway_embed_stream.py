@@ -88,7 +88,7 @@ def test_each_request_has_its_own_failure() -> None:
     run(scenario)
 
 
-def test_no_more_are_worked_on_than_the_window_allows() -> None:
+def test_the_window_limits_requests_in_progress() -> None:
     async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
         answers = stream(window=3).answers(requests(*["held"] * 10))
         first = asyncio.ensure_future(anext(answers))
@@ -102,7 +102,7 @@ def test_no_more_are_worked_on_than_the_window_allows() -> None:
     run(scenario)
 
 
-def test_what_nobody_foresaw_ends_the_stream() -> None:
+def test_an_unexpected_error_ends_the_stream() -> None:
     async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
         with pytest.raises(KeyError):
             _ = [one async for one in stream().answers(requests("held", "bug"))]
@@ -110,7 +110,7 @@ def test_what_nobody_foresaw_ends_the_stream() -> None:
     run(scenario)
 
 
-def test_the_streams_own_deadline_ends_it() -> None:
+def test_the_streams_deadline_ends_it() -> None:
     async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
         with pytest.raises(TimeoutError):
             _ = [one async for one in stream(ends=Deadline.within(0.02)).answers(requests("held"))]
@@ -118,7 +118,7 @@ def test_the_streams_own_deadline_ends_it() -> None:
     run(scenario)
 
 
-def test_a_drain_lets_what_is_under_way_be_answered() -> None:
+def test_a_drain_lets_requests_in_progress_be_answered() -> None:
     async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
         draining = asyncio.Event()
 

@@ -44,13 +44,13 @@ def test_a_bad_one_is_refused_by_name(one: documents_pb2.Document, rules: WriteR
     assert refusal.value.field == f"documents[0].embedding.{field}"
 
 
-def test_the_dimension_is_told():
+def test_the_dimension_is_reported():
     with pytest.raises(DimensionMismatch) as refusal:
         check(document(vector=(1, 2)))
     assert (refusal.value.field, refusal.value.value, refusal.value.limit) == ("documents[0].embedding.vector", "2", 3)
 
 
-def test_it_stands_neither_beside_a_users_own_vector_nor_without_a_text():
+def test_a_precomputed_vector_excludes_a_user_vector_and_needs_a_text():
     for one in (document(vector=(1, 2, 3)), document(text="")):
         if one.text:
             one.vector = np.asarray((1, 2, 3), dtype="<f4").tobytes()
@@ -59,6 +59,6 @@ def test_it_stands_neither_beside_a_users_own_vector_nor_without_a_text():
         assert refusal.value.field == "documents[0].embedding"
 
 
-def test_a_collection_without_a_model_takes_none():
+def test_a_collection_without_a_model_takes_no_precomputed_vector():
     with pytest.raises(InvalidRequest, match="no model"):
         check(document(fingerprint=""), WriteRules("c", False, 3, "dot", False))

@@ -34,7 +34,7 @@ def reply(rows: list[list[float]], *, errors: dict[int, str] | None = None, **fi
     return response
 
 
-def test_what_is_not_asked_for_is_left_to_the_model() -> None:
+def test_omitted_options_are_left_to_the_model() -> None:
     request = encode_request(["a"], EncodeOptions(), "f", encoder_pb2.ENCODE_PRIORITY_LIVE)
     assert not request.HasField("prompt") and not request.HasField("normalize")
     options = EncodeOptions(Role.QUERY, prompt="", dimensions=4, normalize=False, truncation=Truncation.START)
@@ -76,7 +76,7 @@ def test_an_answer_of_another_model_is_a_defect() -> None:
         check_reply(reply([[1, 2]]), 2)
 
 
-def test_queries_are_put_together_from_whatever_answered_them() -> None:
+def test_queries_are_assembled_from_cache_and_calls() -> None:
     answers = query_answers(reply([[1, 2], [0, 0], [5, 6]], errors={1: "empty"}, infer_us=4))
     response = embed_response(Encoding.of_queries("f", [answers[2], answers[1], answers[0], answers[2]]), FLOAT32, 9)
     assert np.frombuffer(response.vectors, "<f4").reshape(4, 2).tolist() == [[5, 6], [0, 0], [1, 2], [5, 6]]
@@ -96,7 +96,7 @@ def test_a_vector_that_float16_cannot_hold_is_an_error_of_its_text() -> None:
 
 
 @given(st.integers(1, 5000), st.integers(0, 20))
-def test_parts_cover_every_text_once_and_are_alike(texts: int, replicas: int) -> None:
+def test_parts_cover_every_text_once_and_are_of_similar_size(texts: int, replicas: int) -> None:
     parts = plan_parts(texts, replicas)
     assert [place for part in parts for place in range(texts)[part]] == list(range(texts))
     sizes = [part.stop - part.start for part in parts]

@@ -77,7 +77,7 @@ def test_a_routed_model_is_used_without_waiting_for_the_coordinator() -> None:
     run(60, scenario)
 
 
-def test_it_is_told_again_and_again_while_the_model_is_in_use() -> None:
+def test_the_coordinator_is_told_repeatedly_while_the_model_is_in_use() -> None:
     async def scenario(models: Models, coordinator: Coordinator) -> None:
         coordinator.route(MODEL)
         for told in range(1, 4):
@@ -102,7 +102,7 @@ def test_a_coordinator_that_was_away_is_told_with_the_next_use() -> None:
     run(60, scenario)
 
 
-def test_what_cannot_be_had_is_told() -> None:
+def test_an_unavailable_model_is_reported() -> None:
     async def scenario(models: Models, coordinator: Coordinator) -> None:
         coordinator.failure = InvalidModel("model 'm': no such folder", field="model")
         with pytest.raises(InvalidModel, match="no such folder"):

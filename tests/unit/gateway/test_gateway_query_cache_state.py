@@ -20,7 +20,7 @@ STEPS = st.lists(st.tuples(KEYS, st.none() | VALUES), max_size=60)
 
 
 @given(STEPS, st.integers(0, 20_000), st.integers(0, 5))
-def test_it_holds_what_was_asked_for_last_and_fits(
+def test_the_cache_holds_the_last_used_entries_that_fit(
     steps: list[tuple[QueryKey, EncodedText | None]], limit_bytes: int, limit_entries: int
 ) -> None:
     cache = QueryCache(limit_bytes, limit_entries)
@@ -57,7 +57,7 @@ def test_another_fingerprint_is_another_key() -> None:
     assert cache.get(QueryKey("f", EncodeOptions(role=AS_QUERY.role), "a")) is not None
 
 
-def test_what_is_switched_off_keeps_nothing() -> None:
+def test_a_disabled_cache_keeps_nothing() -> None:
     for cache in (QueryCache(0, 10), QueryCache(10_000, 0)):
         cache.put(QueryKey("f", AS_QUERY, "a"), EncodedText(b"1234", 1, False))
         assert len(cache) == 0 and cache.stats().limit_bytes == 0

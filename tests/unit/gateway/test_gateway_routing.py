@@ -38,7 +38,7 @@ def test_a_message_is_read_into_lookups() -> None:
     assert table.addresses() == {"a:1", "b:1", "c:1", "d:1", "e:1"}
 
 
-def test_an_encoder_that_is_being_emptied_gets_nothing_new_but_keeps_its_connection() -> None:
+def test_a_draining_encoder_gets_no_new_work_but_keeps_its_connection() -> None:
     said = message(1, 1)
     said.encoders.add(model="m", fingerprint="f", address="a:1")
     said.encoders.add(model="m", fingerprint="f", address="b:1", draining=True)
@@ -63,7 +63,7 @@ def test_an_older_table_never_replaces_a_newer(ages: list[tuple[int, int]]) -> N
     asyncio.run(scenario())
 
 
-def test_a_change_wakes_everyone_who_waits() -> None:
+def test_a_change_wakes_all_waiters() -> None:
     async def scenario() -> None:
         view = RoutingView()
         waiting = [asyncio.create_task(view.change(5)) for _ in range(3)]

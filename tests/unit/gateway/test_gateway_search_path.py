@@ -99,7 +99,7 @@ def test_an_edit_after_the_cut_counts_as_pending() -> None:
     assert response.coverage.pending == 1 and response.coverage.lag_ms > 0
 
 
-def test_the_worse_of_both_cuts_is_told() -> None:
+def test_the_worse_of_both_cuts_is_reported() -> None:
     later = replace(CUT, pending=4, oldest_changed_at_ms=10)
     response = searched(Ledger([CUT, later], {"a": 2, "b": 1, "c": 1}), Shards("a", "b", "c"), k=2)
     assert response.coverage.pending == 4 and response.coverage.lag_ms > 900
@@ -111,7 +111,7 @@ def test_without_stale_hits_the_first_cut_is_enough() -> None:
     assert ledger.reads == 1
 
 
-def test_an_answer_without_files_that_the_cut_counts_on_is_asked_for_again() -> None:
+def test_an_answer_that_lacks_files_of_the_cut_is_repeated() -> None:
     later = replace(CUT, shards=[ShardCut(0, "w", 3, 5, 1, 0, 0, damage_count=1)], pending=1, oldest_changed_at_ms=10)
     ledger, shards = Ledger([CUT, later], {"a": 1, "b": 1}), Shards("a", "b", damage_count=1)
     response = searched(ledger, shards, k=3)
@@ -119,7 +119,7 @@ def test_an_answer_without_files_that_the_cut_counts_on_is_asked_for_again() -> 
     assert (response.coverage.known, response.coverage.reachable, response.coverage.pending) == (3, 2, 1)
 
 
-def test_losses_that_the_cut_knows_of_need_no_second_look() -> None:
+def test_losses_that_the_cut_knows_of_need_no_second_search() -> None:
     known = replace(CUT, shards=[ShardCut(0, "w", 3, 5, 0, 0, 0, damage_count=2)])
     ledger = Ledger([known], {"a": 1})
     # The worker may still show the state of before: then it has more, not less.
@@ -129,7 +129,7 @@ def test_losses_that_the_cut_knows_of_need_no_second_look() -> None:
         assert ledger.reads == 1
 
 
-def test_a_query_encoded_ahead_by_a_former_model_is_encoded_anew() -> None:
+def test_a_query_encoded_ahead_by_an_old_model_is_encoded_again() -> None:
     changed = replace(CUT, generation=replace(GENERATION, model="n", fingerprint="g"))
     shards = Shards("a")
     searched(Ledger([CUT, changed], {"a": 1}), shards, k=1, times=2)

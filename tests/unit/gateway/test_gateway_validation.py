@@ -101,7 +101,7 @@ def test_list_limits() -> None:
 
 
 @given(st.integers(0, 10**18 - 1), st.integers(0, 10**18 - 1))
-def test_tokens_are_read_back(collection_id: int, sequence: int) -> None:
+def test_tokens_survive_formatting_and_parsing(collection_id: int, sequence: int) -> None:
     assert validation.parse_token(f"{collection_id}.{sequence}") == (collection_id, sequence)
 
 

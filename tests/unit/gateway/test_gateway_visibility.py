@@ -58,7 +58,7 @@ def wait(world: World, within_s: float = 5) -> None:
     asyncio.run(scenario())
 
 
-def test_a_shard_that_is_behind_or_not_open_is_waited_for() -> None:
+def test_a_wait_includes_shards_that_are_behind_or_not_open() -> None:
     world = World([cut(5)], [None, Shown(4, 0), Shown(5, 0), Shown(0, 0)])
     wait(world)
     assert world.states == [Shown(0, 0)], "asked on after it was shown"
@@ -71,11 +71,11 @@ def test_a_shard_that_lost_files_since_the_cut_shows_nothing_of_it() -> None:
     assert (world.pending_reads, world.states, world.cuts) == (1, [Shown(6, 1)], [cut(6, 1)])
 
 
-def test_losses_that_the_cut_knows_of_are_no_news() -> None:
+def test_losses_that_the_cut_knows_of_do_not_delay() -> None:
     wait(World([cut(5, 2)], [Shown(5, 2)]))
 
 
-def test_what_is_never_shown_ends_with_the_deadline_and_says_that_the_write_stands() -> None:
+def test_a_write_that_is_never_shown_ends_with_the_deadline_and_says_that_it_is_stored() -> None:
     for world in (World([cut(5)], [Shown(4, 0)]), World([cut(5)], [Shown(5, 1)])):
         with pytest.raises(DeadlineExceeded, match=r"the write stands \(token 1\.9\), but search does not show it yet"):
             wait(world, 0.05)

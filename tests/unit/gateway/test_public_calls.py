@@ -61,9 +61,7 @@ def test_an_answer_is_handed_on_and_counted() -> None:
 
 
 @pytest.mark.parametrize(("remaining_s", "default_s"), [(0.01, 10.0), (None, 0.01)])
-def test_late_work_is_cut_off_at_the_callers_deadline_or_else_the_default(
-    remaining_s: float | None, default_s: float
-) -> None:
+def test_late_work_is_cancelled_at_the_callers_deadline_or_the_default(remaining_s: float | None, default_s: float) -> None:
     error, counts = outcome(hang, remaining_s, default_s)
     assert type(error) is DeadlineExceeded and error.message == "Search did not finish before its deadline"
     assert counts.requests == {("Search", "DEADLINE_EXCEEDED"): 1}

@@ -33,7 +33,7 @@ def _segment(storage: Storage, ordinal: int = 1) -> SegmentInfo:
     return write_segment(storage, 3, 1, ordinal, rows, epoch=5)
 
 
-def test_a_segment_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_segment_is_read_back_unchanged(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     segment = _segment(storage)
     assert segment.path.startswith("3/1/segment-0000000001-5-")
@@ -45,7 +45,7 @@ def test_a_segment_comes_back_as_it_was(tmp_path: Path) -> None:
     assert rows.vectors.tolist() == [[3, 4], [0, 5]]
 
 
-def test_a_segment_of_deletions_alone_comes_back(tmp_path: Path) -> None:
+def test_a_segment_of_deletions_alone_is_read_back(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     segment = write_segment(storage, 3, 1, 1, rows_from([("a", 2, None)], 2))
     rows = read_segment(storage, _manifest(segment), segment)
@@ -65,7 +65,7 @@ def test_a_segment_is_plain_arrow(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 40, 0.3, 0.5, 0.8, -1])
-def test_a_flipped_byte_is_found(tmp_path: Path, place: float) -> None:
+def test_a_flipped_byte_is_detected(tmp_path: Path, place: float) -> None:
     storage = Storage(str(tmp_path))
     segment = _segment(storage)
     data = bytearray((tmp_path / segment.path).read_bytes())
@@ -75,7 +75,7 @@ def test_a_flipped_byte_is_found(tmp_path: Path, place: float) -> None:
         read_segment(storage, _manifest(segment), segment)
 
 
-def test_a_sound_file_in_the_wrong_place_is_damage(tmp_path: Path) -> None:
+def test_an_intact_file_at_the_wrong_path_is_damage(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     segment = _segment(storage)
     for manifest, info in (
@@ -88,7 +88,7 @@ def test_a_sound_file_in_the_wrong_place_is_damage(tmp_path: Path) -> None:
             read_segment(storage, manifest, info)
 
 
-def test_bytes_that_are_no_arrow_file_are_damage(tmp_path: Path) -> None:
+def test_bytes_that_are_not_an_arrow_file_are_damage(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     segment = SegmentInfo(1, "3/1/x", storage.write("3/1/x", b"ARROW1 but not really"), 1, 21)
     with pytest.raises(DamagedFile, match="unreadable"):
@@ -97,7 +97,7 @@ def test_bytes_that_are_no_arrow_file_are_damage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", ["cosine", "l2"])
-def test_a_sealed_file_answers_like_what_it_was_made_from(tmp_path: Path, kind: str, metric: str) -> None:
+def test_a_sealed_file_answers_like_its_segments(tmp_path: Path, kind: str, metric: str) -> None:
     storage, spec = Storage(str(tmp_path)), IndexSpec(kind, metric, 8)
     data = clustered(1500, 8, 40)
     segments: list[SegmentInfo] = []
@@ -135,7 +135,7 @@ def test_deletions_stay_in_the_sealed_file(tmp_path: Path) -> None:
     assert part is not None and part.deleted_ids == ["a"]
 
 
-def test_damage_of_a_sealed_file_is_found(tmp_path: Path) -> None:
+def test_damage_of_a_sealed_file_is_detected(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     sealed = seal(str(tmp_path), _manifest(_segment(storage)))
     manifest = ManifestInfo(3, 1, SPEC, sealed, ())
@@ -166,7 +166,7 @@ def test_nothing_to_seal_is_an_error(tmp_path: Path) -> None:
         seal(str(tmp_path), _manifest())
 
 
-def test_seal_travels() -> None:
+def test_the_seal_function_survives_pickling() -> None:
     assert pickle.loads(pickle.dumps(seal)) is seal
 
 

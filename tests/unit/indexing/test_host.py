@@ -60,7 +60,7 @@ def test_a_sync_that_continues_reads_only_what_is_new(host: ShardHost, storage: 
     assert host.sync(1, _manifest(first, second)).stats == outcome.stats
 
 
-def test_a_change_below_the_segments_reads_everything_anew(host: ShardHost, storage: Storage) -> None:
+def test_a_change_below_the_segments_reads_everything_again(host: ShardHost, storage: Storage) -> None:
     first, second = _stage(host, 1, ("a", 1, [1, 0])), _stage(host, 2, ("b", 1, [2, 0]))
     sealed = seal(storage.root, _manifest(first))
     host.sync(1, _manifest())
@@ -112,7 +112,7 @@ def test_a_new_shard_with_damage_stays_closed(host: ShardHost, storage: Storage)
         other.search(KEY, QUERY, 1)
 
 
-def test_a_storage_that_is_away_is_an_error_and_not_damage(host: ShardHost, storage: Storage, tmp_path: Path) -> None:
+def test_an_unreachable_storage_is_an_error_and_not_damage(host: ShardHost, storage: Storage, tmp_path: Path) -> None:
     segment = _stage(host, 1, ("a", 1, [1, 0]))
     (tmp_path / "files").rename(tmp_path / "gone")
     with pytest.raises(OSError, match=r"storage root .* does not exist"):
@@ -156,7 +156,7 @@ def test_manifests_out_of_order_are_refused(host: ShardHost) -> None:
         host.sync(1, _manifest(second, first))
 
 
-def test_waiters_are_served_in_their_turn(host: ShardHost) -> None:
+def test_waiters_are_served_in_order(host: ShardHost) -> None:
     first, second = _stage(host, 1, ("a", 1, [1, 0])), _stage(host, 2, ("b", 1, [2, 0]))
     host.sync(1, _manifest())
     assert host.reached(KEY, 0).done()
@@ -183,7 +183,7 @@ def test_release_closes_the_shard_and_frees_its_waiters(host: ShardHost) -> None
     assert host.describe() == []
 
 
-def test_searches_during_syncs_see_whole_states_only(host: ShardHost, storage: Storage) -> None:
+def test_searches_during_syncs_see_complete_states_only(host: ShardHost, storage: Storage) -> None:
     """Every segment moves all of 40 documents on by one version, so that a torn state would show two versions."""
     count, rounds = 40, 30
     ids = [f"d{i}" for i in range(count)]
@@ -223,9 +223,7 @@ def test_searches_during_syncs_see_whole_states_only(host: ShardHost, storage: S
     assert len(seen) > 5
 
 
-def test_searches_do_not_wait_for_a_sync_that_hangs(
-    host: ShardHost, storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_searches_do_not_wait_for_a_hanging_sync(host: ShardHost, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = _stage(host, 1, ("a", 1, [1, 0])), _stage(host, 2, ("b", 1, [2, 0]))
     other = ShardHost(storage)
     other.sync(1, _manifest(first))

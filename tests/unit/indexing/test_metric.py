@@ -35,7 +35,7 @@ def test_cosine_never_exceeds_one() -> None:
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_equal_rows_score_equal_wherever_they_lie(metric: str) -> None:
+def test_equal_rows_score_equal_at_any_index(metric: str) -> None:
     rows = _random(5000)
     rows[[3, 2047, 2048, 4999]] = rows[100]
     prepared, query = prepare(rows, metric), prepare(_random(1), metric)[0]

@@ -90,7 +90,7 @@ def test_a_late_older_row_does_not_bring_a_deleted_document_back() -> None:
     assert shard.search(np.array([[1, 1]], dtype=np.float32), 3).counts == [0]
 
 
-def test_a_deletion_of_what_was_never_here_fences_too() -> None:
+def test_a_deletion_of_an_unknown_document_fences_too() -> None:
     assert _shard([("a", 3, None)], [("a", 2, [1, 0])]).lookup(["a"]) == [0]
 
 
@@ -105,7 +105,7 @@ def test_rows_of_one_segment_go_in_order() -> None:
     assert shard.stats().delta_rows == 3 and shard.stats().live == 2
 
 
-def test_fence_stands_on_the_sealed_part() -> None:
+def test_the_fence_holds_on_the_sealed_part() -> None:
     index = build_index(IndexSpec("flat", "dot", 2), [[1, 0], [0, 1]])
     gone = np.array([7], dtype=np.int64)
     sealed = SealedPart(9, ["a", "c"], np.array([5, 6], dtype=np.int64), index, ["b"], gone)
@@ -155,7 +155,7 @@ def test_bad_queries_are_refused() -> None:
         _shard().search(np.array([[1, 2], [np.nan, 0]], dtype=np.float32), 1)
 
 
-def test_a_vast_k_costs_no_more_than_there_is() -> None:
+def test_a_huge_k_costs_no_more_than_the_rows() -> None:
     hits = _shard([("a", 1, [1, 0])]).search(np.ones((4, 2), dtype=np.float32), 2**31 - 1)
     assert hits.counts == [1, 1, 1, 1]
 
@@ -163,7 +163,7 @@ def test_a_vast_k_costs_no_more_than_there_is() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("gone", [30, 600, 1500, 1900])
-def test_k_live_rows_come_back_though_the_dead_lie_all_around_the_query(kind: str, metric: str, gone: int) -> None:
+def test_k_live_rows_are_found_though_dead_rows_surround_the_query(kind: str, metric: str, gone: int) -> None:
     data = clustered(3000, 16, 30)
     spec = IndexSpec(kind, metric, 16)
     ids = [f"{i:05d}" for i in range(3000)]
@@ -238,7 +238,7 @@ def test_equal_scores_go_by_id_across_the_parts() -> None:
     assert [shard.search(query, k).ids for k in (1, 2, 3, 9)] == [["a"], ["a", "b"], ["a", "b", "c"], list("abcdef")]
 
 
-def test_a_state_that_was_given_up_leaves_no_trace_in_the_next() -> None:
+def test_an_abandoned_state_leaves_no_trace_in_the_next() -> None:
     shard = _shard([("a", 1, [1, 0])])
     query = np.array([[1, 0]], dtype=np.float32)
     shard.extended([(2, rows_from([("lost", 1, [9, 0]), ("a", 2, None)], 2))])

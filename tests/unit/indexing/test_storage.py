@@ -12,7 +12,7 @@ from shoal.workers.indexing.files.garbage import collect_garbage
 from shoal.workers.indexing.files.storage import DamagedFile, Storage
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
+def test_written_files_are_read_back(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "not" / "yet"))
     checksum = storage.write("1/2/a.arrow", b"abc")
     assert len(checksum) == 64
@@ -43,7 +43,7 @@ def test_other_bytes_are_a_wrong_checksum(tmp_path: Path, damage: bytes) -> None
     assert caught.value.reason == "checksum"
 
 
-def test_a_storage_that_is_away_is_not_damage(tmp_path: Path) -> None:
+def test_an_unreachable_storage_is_not_damage(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "mount"))
     checksum = storage.write("1/a", b"abc")
     (tmp_path / "mount").rename(tmp_path / "elsewhere")

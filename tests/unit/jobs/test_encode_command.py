@@ -29,14 +29,14 @@ def corpus(tmp_path: Path) -> Path:
         (["--keep", "author"], "no field 'author'; the fields are id, text, year"),
     ],
 )
-def test_a_field_that_is_not_there(corpus: Path, options: list[str], told: str):
+def test_a_missing_field(corpus: Path, options: list[str], told: str):
     done = encode(corpus, "--model", "hashing", "--output", corpus.parent / "out", *options)
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == f"shoal: {corpus}: {told}\n"
     assert not (corpus.parent / "out").exists()
 
 
-def test_an_input_that_is_not_there(tmp_path: Path):
+def test_a_missing_input(tmp_path: Path):
     done = encode(tmp_path / "nothing.jsonl", "--model", "hashing", "--output", tmp_path / "out")
     assert (done.exit_code, done.stderr) == (1, f"shoal: {tmp_path}/nothing.jsonl: no such file or folder\n")
 
@@ -58,6 +58,6 @@ def test_wrong_usage(corpus: Path, options: list[str]):
     assert encode(corpus, "--model", "hashing", "--output", corpus.parent / "out", *options).exit_code == 2
 
 
-def test_help_tells_how_to_submit_it():
+def test_help_shows_how_to_submit_the_job():
     done = encode("--help")
     assert done.exit_code == 0 and "ray job submit -- shoal encode" in done.stdout

@@ -56,7 +56,7 @@ def test_it_makes_the_same_documents_as_shoal_add(values: dict[str, Any], id_fie
         ({"id": "a", "text": "x", "n": ["\udcff"]}, "a", "field 'n' is not valid Unicode"),
     ],
 )
-def test_what_is_wrong_is_told(values: dict[str, Any], id: str, told: str):
+def test_errors_are_reported(values: dict[str, Any], id: str, told: str):
     with pytest.raises(BadRecord) as bad:
         converted(values)
     assert bad.value.id == id and told in bad.value.reason

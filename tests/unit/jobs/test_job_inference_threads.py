@@ -51,7 +51,7 @@ def test_batches_come_out_in_order() -> None:
 
 
 @pytest.mark.parametrize("stuck", BATCHES)
-def test_a_batch_that_never_ends_is_told_and_the_rest_is_not_begun(stuck: list[int]) -> None:
+def test_a_batch_that_never_ends_is_reported_and_the_rest_is_not_begun(stuck: list[int]) -> None:
     released, begun = threading.Event(), []
 
     def compute(batch: Sequence[int]) -> Isolated:
@@ -72,7 +72,7 @@ def test_a_batch_that_never_ends_is_told_and_the_rest_is_not_begun(stuck: list[i
         released.set()
 
 
-def test_a_batch_may_take_long_that_was_expected_to() -> None:
+def test_a_batch_that_was_expected_to_take_long_may_do_so() -> None:
     def compute(batch: Sequence[int]) -> Isolated:
         threading.Event().wait(0.01 * sum(COUNTS[row] for row in batch))
         return made_of(batch)
@@ -82,7 +82,7 @@ def test_a_batch_may_take_long_that_was_expected_to() -> None:
     assert len(list(threads.run(compute, BATCHES, COUNTS))) == 3
 
 
-def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_time_in_which_the_process_was_stopped_does_not_count_as_a_stall(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     waits: list[tuple[float, bool]] = []
 
@@ -104,7 +104,7 @@ def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(monkeypatch
         threads._watch(Future())
 
 
-def test_what_a_batch_raises_is_raised() -> None:
+def test_errors_of_a_batch_are_raised() -> None:
     def compute(batch: Sequence[int]) -> Isolated:
         raise ModelError("m", "the device is gone")
 

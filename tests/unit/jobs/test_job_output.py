@@ -36,20 +36,20 @@ def names(root: Path) -> list[str]:
     return sorted(path.name for path in root.iterdir() if path.name != ".lock")
 
 
-def test_what_is_committed_is_found_again(tmp_path: Path):
+def test_committed_parts_are_found_again(tmp_path: Path):
     folder = begun(tmp_path / "new" / "out")
     manifests = [finish(folder, 1), finish(folder, 0), finish(folder, 2, last=True)]
     assert begun(tmp_path / "new" / "out").finished() == sorted(manifests, key=lambda one: one.part)
 
 
-def test_the_job_that_was_begun_is_kept(tmp_path: Path):
+def test_a_started_job_is_kept(tmp_path: Path):
     begun(tmp_path)
     folder = OutputFolder(str(tmp_path))
     assert folder.begin(replace(JOB, id="second"), overwrite=False).id == "first"
     folder.close()
 
 
-def test_what_no_manifest_names_is_cleared_away(tmp_path: Path):
+def test_files_that_no_manifest_names_are_deleted(tmp_path: Path):
     folder = begun(tmp_path)
     finish(folder, 0)
     folder.put(PartId(0, 1).name + DATA, b"without a manifest")
@@ -59,7 +59,7 @@ def test_what_no_manifest_names_is_cleared_away(tmp_path: Path):
     assert names(tmp_path) == ["job.json", "part-000000-000000.json", "part-000000-000000.parquet"]
 
 
-def test_the_end_of_a_job_clears_away_what_dead_processes_left(tmp_path: Path):
+def test_the_end_of_a_job_deletes_what_dead_processes_left(tmp_path: Path):
     folder = begun(tmp_path)
     folder.count_attempts(PartId(0, 0), 1)
     (tmp_path / "part-000000-000000.parquet.1234.partial").write_bytes(b"half")
@@ -93,7 +93,7 @@ def test_another_job_is_refused_unless_it_may_overwrite(tmp_path: Path):
     assert names(tmp_path) == ["job.json"] and folder.finished() == []
 
 
-def test_a_description_that_cannot_be_read_is_told_and_may_be_overwritten(tmp_path: Path):
+def test_an_unreadable_description_is_reported_and_may_be_overwritten(tmp_path: Path):
     begun(tmp_path)
     (tmp_path / "job.json").write_bytes(b"nonsense")
     with pytest.raises(JobError, match=r"job\.json: not the description of a job"):
@@ -102,7 +102,7 @@ def test_a_description_that_cannot_be_read_is_told_and_may_be_overwritten(tmp_pa
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
-def test_a_folder_of_something_else_is_never_touched(tmp_path: Path, overwrite: bool):
+def test_a_foreign_folder_is_never_touched(tmp_path: Path, overwrite: bool):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(JobError, match=r"contains thesis\.tex, but no job; choose an empty folder"):
         begun(tmp_path, overwrite=overwrite)
@@ -152,19 +152,19 @@ def test_attempts_are_counted_until_the_commit(tmp_path: Path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path):
+def test_a_folder_without_write_permission_is_reported(tmp_path: Path):
     tmp_path.chmod(0o500)
     with pytest.raises(JobError, match=r"cannot be used for output: Permission denied"):
         begun(tmp_path / "out")
 
 
-def test_a_file_in_the_place_of_the_folder_is_told(tmp_path: Path):
+def test_a_file_instead_of_the_folder_is_reported(tmp_path: Path):
     (tmp_path / "out").touch()
     with pytest.raises(JobError, match=r"out: cannot be used for output: File exists"):
         begun(tmp_path / "out")
 
 
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = begun(tmp_path)
 
     def full(handle: int) -> None:

@@ -85,7 +85,7 @@ def errors(folder: Path, report: PartReport) -> list[dict[str, object]]:
     return [json.loads(line) for line in (folder / report.manifest.errors.path).read_text().splitlines()]
 
 
-def test_vectors_are_the_models_own(tmp_path: Path):
+def test_vectors_are_those_of_the_model(tmp_path: Path):
     model = FragileModel()
     report = encoder(tmp_path, model=model).encode(a_part(TEXTS))
     assert len(model.batches) > 5 and model.entered <= model.inference_threads
@@ -160,14 +160,14 @@ def test_a_prompt_that_leaves_no_room_ends_the_job(tmp_path: Path, monkeypatch: 
         encoder(tmp_path).encode(a_part(["good"]))
 
 
-def test_a_model_that_is_gone_ends_the_part_and_nothing_counts(tmp_path: Path):
+def test_a_lost_model_ends_the_part_and_nothing_counts(tmp_path: Path):
     one = encoder(tmp_path)
     with pytest.raises(ModelError, match="the device is gone"):
         one.encode(a_part(["good", "gone"]))
     assert OutputFolder(str(tmp_path)).finished() == []
 
 
-def test_a_part_on_which_processes_die_again_and_again_is_told(tmp_path: Path):
+def test_a_part_on_which_processes_keep_dying_is_reported(tmp_path: Path):
     one = encoder(tmp_path)
     for _ in range(MOST_ATTEMPTS):
         with pytest.raises(ModelError):
@@ -189,7 +189,7 @@ class HeldModel(HashingModel):
         return super().forward(batch)
 
 
-def test_a_part_that_was_begun_before_shares_its_process_with_no_other(tmp_path: Path):
+def test_a_part_that_was_started_before_runs_alone_in_its_process(tmp_path: Path):
     """Else one that only waits beside another, of which process after process dies, would be blamed for it."""
     model = HeldModel()
     one = encoder(tmp_path, model=model)
@@ -206,7 +206,7 @@ def test_a_part_that_was_begun_before_shares_its_process_with_no_other(tmp_path:
         assert [future.result(20).manifest.rows for future in done] == [1, 1, 1, 1]
 
 
-def test_parts_that_were_not_begun_before_share_a_process(tmp_path: Path):
+def test_parts_that_were_not_started_before_share_a_process(tmp_path: Path):
     model = HeldModel()
     one = encoder(tmp_path, model=model)
     counted = OutputFolder(str(tmp_path))
@@ -217,7 +217,7 @@ def test_parts_that_were_not_begun_before_share_a_process(tmp_path: Path):
         assert [future.result(20).manifest.rows for future in done] == [1, 1]
 
 
-def test_another_model_than_the_jobs_is_refused(tmp_path: Path):
+def test_a_model_other_than_the_jobs_is_refused(tmp_path: Path):
     one = encoder(tmp_path)
     with pytest.raises(JobError, match=r"has fingerprint \w+ on \S+, but the job was started with \w+: "):
         PartWriter(HashingModel(32), one._job, one._settings, one._output, stalled)

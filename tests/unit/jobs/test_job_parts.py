@@ -40,7 +40,7 @@ def test_names_sort_as_the_input_does_and_read_back():
 
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=5), st.data())
-def test_a_split_is_whole_exactly_when_all_its_parts_are_finished(parts: list[int], data: st.DataObject):
+def test_a_split_is_complete_exactly_when_all_its_parts_are_finished(parts: list[int], data: st.DataObject):
     splits = plan_splits([file(number, 1) for number in range(len(parts))], most_bytes=1)
     every = [(PartId(split, index), index == count - 1) for split, count in enumerate(parts) for index in range(count)]
     done = data.draw(st.lists(st.sampled_from(every), unique=True))

@@ -22,7 +22,7 @@ def files(*paths: Path) -> list[InputFile]:
     return [file for found in find_inputs([str(path) for path in paths]) for file in found]
 
 
-def test_good_and_bad_rows_are_cut_into_parts_with_their_places(tmp_path: Path):
+def test_good_and_bad_rows_are_cut_into_parts_with_their_locations(tmp_path: Path):
     (tmp_path / "a.jsonl").write_text(lines({"id": 1, "text": "one"}, "oops\n", {"id": 3, "text": "three"}))
     (tmp_path / "b.jsonl").write_text(lines({"text": "no id"}, {"id": 5, "text": "five", "n": 1}))
     [split] = plan_splits(files(tmp_path))
@@ -49,7 +49,7 @@ def test_an_empty_file_is_one_empty_part(tmp_path: Path):
     assert (part.last, part.records, part.bad, part.input_bytes) == (True, [], [], 0)
 
 
-def test_a_parquet_file_tells_how_far_it_is(tmp_path: Path):
+def test_a_parquet_file_reports_its_progress(tmp_path: Path):
     table = pyarrow.table({"id": list(range(100)), "text": ["x"] * 100, "unused": ["y" * 1000] * 100})
     pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
     [split] = plan_splits(files(tmp_path))
@@ -59,7 +59,7 @@ def test_a_parquet_file_tells_how_far_it_is(tmp_path: Path):
     assert parts[0].records[0][1].payload == "{}"
 
 
-def test_a_file_that_is_gone_fails_the_split(tmp_path: Path):
+def test_a_missing_file_fails_the_split(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text(lines({"id": 1, "text": "one"}))
     [split] = plan_splits(files(tmp_path))
@@ -68,7 +68,7 @@ def test_a_file_that_is_gone_fails_the_split(tmp_path: Path):
         list(read_split(split, Fields(), 100))
 
 
-def test_a_field_that_is_not_there_is_told_by_the_first_row(tmp_path: Path):
+def test_a_missing_field_is_reported_with_the_first_row(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text(lines("oops\n", {"id": 1, "abstract": "one"}))
     [file] = files(path)

@@ -19,6 +19,6 @@ def test_a_local_model_is_known_by_its_whole_path(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("model", ["./not-there", "mine@int99", ""])
-def test_what_names_no_model_is_told(model: str):
+def test_a_name_that_is_not_a_model_is_reported(model: str):
     with pytest.raises(JobError, match="model"):
         checked_model_name(model)

@@ -32,17 +32,17 @@ def test_a_description_reads_back():
 
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"{}", b'{"format": 1}', job().to_json().replace(b'"bytes"', b'"size"')])
-def test_a_damaged_description_is_told(data: bytes):
+def test_a_damaged_description_is_reported(data: bytes):
     with pytest.raises(JobError, match=r"out/job\.json: not the description of a job"):
         Job.from_json(data, "out/job.json")
 
 
-def test_a_description_of_another_version_is_told():
+def test_a_description_of_another_version_is_reported():
     with pytest.raises(JobError, match="format 9, but this version of Shoal reads format 1"):
         Job.from_json(job().to_json().replace(b'"format": 1', b'"format": 9'), "out/job.json")
 
 
-def test_the_same_job_differs_in_nothing():
+def test_the_same_job_has_no_differences():
     again = plan_job("another id", replace(SETTINGS, model="the same by another name"), MODEL, FILES)
     assert difference(job(), again) == ""
 
@@ -61,11 +61,11 @@ def test_the_same_job_differs_in_nothing():
         (job(files=FILES[::-1]), "its inputs were given in a different order"),
     ],
 )
-def test_another_job_is_told_apart(now: Job, told: str):
+def test_another_job_is_distinguished(now: Job, told: str):
     assert difference(job(), now).startswith(told) or told in difference(job(), now)
 
 
-def test_only_vectors_as_documents_have_them_bear_the_models_fingerprint():
+def test_only_vectors_as_documents_have_them_get_the_models_fingerprint():
     assert vector_fingerprint("f", AS_DOCUMENT) == "f"
     assert vector_fingerprint("f", EncodeOptions(truncation=Truncation.REFUSE)) == "f"
     others = [
@@ -85,7 +85,7 @@ def test_dimensions_are_bounded_by_the_models():
         job(replace(SETTINGS, options=EncodeOptions(dimensions=65)))
 
 
-def test_options_are_read_by_their_names():
+def test_options_are_parsed_by_name():
     assert options_of("query", "p", 8, False, "refuse") == EncodeOptions(AS_QUERY.role, "p", 8, False, Truncation.REFUSE)
 
 

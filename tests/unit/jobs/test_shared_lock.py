@@ -7,7 +7,7 @@ from threading import Event
 from shoal.cluster.jobs.encode.shared_lock import SharedLock
 
 
-def test_several_share_it_and_one_has_it_alone():
+def test_the_lock_is_shared_or_exclusive():
     lock, inside, out = SharedLock(), [Event(), Event()], Event()
 
     def share(number: int) -> None:
@@ -29,7 +29,7 @@ def test_several_share_it_and_one_has_it_alone():
             future.result(20)
 
 
-def test_who_wants_it_alone_goes_before_those_who_come_after():
+def test_an_exclusive_request_goes_before_later_shared_ones():
     lock, inside, out = SharedLock(), Event(), Event()
     order: list[str] = []
 
@@ -59,7 +59,7 @@ def test_who_wants_it_alone_goes_before_those_who_come_after():
     assert order == ["alone", "shared", "shared"]
 
 
-def test_an_error_gives_it_back():
+def test_an_error_releases_the_lock():
     lock = SharedLock()
     for take in (lock.shared, lock.alone, lock.alone, lock.shared):
         try:
@@ -69,7 +69,7 @@ def test_an_error_gives_it_back():
             pass
 
 
-def test_whoever_has_it_alone_never_meets_another():
+def test_an_exclusive_holder_is_always_alone():
     lock = SharedLock()
     inside: list[str] = []
 

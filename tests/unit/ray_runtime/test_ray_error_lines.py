@@ -24,5 +24,5 @@ The actor died. See its logs.
         ("\x1b[31mTypeError: " + "x" * 400, "TypeError: " + "x" * 289),
     ],
 )
-def test_the_exception_that_matters_is_the_last_that_is_named(message: str, line: str) -> None:
+def test_the_last_named_exception_is_the_one_reported(message: str, line: str) -> None:
     assert ray_error_line(RuntimeError(message)) == line

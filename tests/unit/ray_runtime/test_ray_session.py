@@ -28,7 +28,7 @@ def starts(monkeypatch: pytest.MonkeyPatch) -> list[Exception | None]:
     return left
 
 
-def test_a_stillborn_ray_is_started_once_more(starts: list[Exception | None]) -> None:
+def test_a_failed_start_of_ray_is_repeated_once(starts: list[Exception | None]) -> None:
     starts += [None, Exception(STILLBORN)]
     with joined_ray(1):
         pass
@@ -43,7 +43,7 @@ def test_a_stillborn_ray_is_started_once_more(starts: list[Exception | None]) ->
         ([None, ValueError("no such port")], "started or joined: no such port$"),
     ],
 )
-def test_one_that_cannot_be_started_is_told_in_a_line(
+def test_a_ray_that_cannot_be_started_is_reported_in_one_line(
     starts: list[Exception | None], errors: list[Exception | None], told: str
 ) -> None:
     starts += errors
@@ -52,7 +52,7 @@ def test_one_that_cannot_be_started_is_told_in_a_line(
     assert "\n" not in str(caught.value)
 
 
-def test_a_ray_without_its_private_switch_is_used_all_the_same(
+def test_a_ray_without_its_private_switch_is_used_anyway(
     starts: list[Exception | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray._private import worker

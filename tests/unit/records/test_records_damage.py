@@ -68,7 +68,7 @@ def test_a_gzip_file_with_a_wrong_checksum_keeps_its_rows_and_is_named(tmp_path:
 
 
 @given(st.binary(max_size=5000), st.data())
-def test_of_a_cut_gzip_stream_comes_all_that_zlib_can_give(content: bytes, data: st.DataObject):
+def test_a_truncated_gzip_stream_gives_all_that_zlib_can_decode(content: bytes, data: st.DataObject):
     packed = gzip.compress(content)
     cut = packed[: data.draw(st.integers(1, len(packed) - 1))]
     size = data.draw(st.integers(1, 64))
@@ -82,7 +82,7 @@ def test_of_a_cut_gzip_stream_comes_all_that_zlib_can_give(content: bytes, data:
 
 
 @given(st.lists(st.binary(max_size=300), min_size=1, max_size=4), st.sampled_from([".gz", ".xz"]), st.integers(1, 50))
-def test_members_come_out_as_they_went_in(contents: list[bytes], compression: str, size: int):
+def test_members_are_read_back_unchanged(contents: list[bytes], compression: str, size: int):
     pack = gzip.compress if compression == ".gz" else lzma.compress
     packed = b"".join(pack(content) for content in contents)
     chunks = (packed[at : at + size] for at in range(0, len(packed), size))
@@ -141,7 +141,7 @@ def test_a_lone_surrogate_in_utf16_spoils_one_row(tmp_path: Path):
 @given(
     st.text(max_size=40), st.sampled_from(["utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"]), st.integers(1, 9)
 )
-def test_any_text_comes_out_of_any_encoding_however_it_arrives(text: str, encoding: str, size: int):
+def test_any_text_in_any_encoding_is_read_in_blocks_of_any_size(text: str, encoding: str, size: int):
     data = ("\ufeff" + text).encode(encoding)
     chunks = (data[at : at + size] for at in range(0, len(data), size))
     # UTF-16 whose first character is U+0000 begins as UTF-32 does.

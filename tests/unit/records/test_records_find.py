@@ -34,7 +34,7 @@ def names(*inputs: object) -> list[str]:
     return [file.name for files in find_inputs([str(one) for one in inputs]) for file in files]
 
 
-def test_a_folder_gives_its_files_in_order_of_path(corpus: Path):
+def test_files_of_a_folder_are_in_order_of_path(corpus: Path):
     assert names(corpus) == ["a.jsonl.gz", "b.jsonl", "sub/c.md", "sub/deep/d.csv", "sub/g.parquet"]
 
 
@@ -83,7 +83,7 @@ def test_a_name_that_is_not_unicode(corpus: Path):
         find_inputs([str(corpus)])
 
 
-def test_what_cannot_be_found_is_told(corpus: Path):
+def test_missing_inputs_are_reported(corpus: Path):
     for given, told in [
         (f"{corpus}/nothing.jsonl", "no such file or folder"),
         (f"{corpus}/f.bin", "not a .jsonl,"),
@@ -116,7 +116,7 @@ def test_patterns(pattern: str, path: str, fits: bool):
     assert matches(pattern, path) is fits
 
 
-def test_a_change_shows(corpus: Path):
+def test_changes_are_detected(corpus: Path):
     before = find_inputs([str(corpus)])
     assert find_inputs([str(corpus)]) == before
     (corpus / "b.jsonl").write_bytes(b"xxxxxxy")

@@ -41,14 +41,14 @@ def test_a_bad_line_is_refused_alone_and_says_why(tmp_path: Path, line: bytes, r
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=3), VALUES, max_size=4), max_size=5), st.booleans())
-def test_what_was_written_is_what_is_read(tmp_path_factory, values: list[dict[str, object]], ascii: bool):
+def test_rows_are_read_back_as_written(tmp_path_factory, values: list[dict[str, object]], ascii: bool):
     content = "".join(json.dumps(value, ensure_ascii=ascii) + "\r\n" for value in values).encode()
     found = rows(tmp_path_factory.getbasetemp() / "a.jsonl", content)
     assert found == [Row(number, value) for number, value in enumerate(values, 1)]
 
 
 @given(st.lists(st.binary(max_size=12).map(lambda line: line.replace(b"\n", b" ")), max_size=6))
-def test_any_bytes_between_two_rows_leave_both(tmp_path_factory, lines: list[bytes]):
+def test_any_bytes_between_two_rows_keep_both(tmp_path_factory, lines: list[bytes]):
     content = b"\n".join([b'{"id": "first"}', *lines, b'{"id": "last"}'])
     found = rows(tmp_path_factory.getbasetemp() / "b.jsonl", content)
     assert found[0] == Row(1, {"id": "first"}) and found[-1] == Row(len(lines) + 2, {"id": "last"})

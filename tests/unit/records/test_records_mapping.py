@@ -12,7 +12,7 @@ def test_the_usual_fields():
     assert Fields().record({"id": "x", "text": None, "content": "c"}).text == "c"
 
 
-def test_a_title_stands_before_the_text_unless_fields_are_named():
+def test_a_title_is_put_before_the_text_unless_fields_are_named():
     values = {"id": "x", "title": "T", "text": "t"}
     assert Fields().record(values).text == "T t"
     named = Fields(text=("text",)).record(values)
@@ -22,7 +22,7 @@ def test_a_title_stands_before_the_text_unless_fields_are_named():
     assert Fields().record({"id": "x", "title": "T", "text": None}).text == "T"
 
 
-def test_vectors_of_ones_own():
+def test_user_vectors():
     record = Fields(vector="v").record({"id": "x", "v": [1.0, 2.0]})
     assert (record.vector, record.text, record.payload) == ([1.0, 2.0], "", {})
 
@@ -54,7 +54,7 @@ def test_rows_without_a_record(fields: Fields, values: dict[str, object], words:
         (Fields("name", ("words",)), ""),
     ],
 )
-def test_what_a_first_row_lacks(fields: Fields, words: str):
+def test_fields_missing_from_the_first_row(fields: Fields, words: str):
     missing = fields.missing({"name": 1, "words": "w"})
     assert words in missing and bool(words) == bool(missing)
 
@@ -77,7 +77,7 @@ def test_fields_are_kept_by_choice():
         (Fields(keep=("year",)), "no field 'year'"),
     ],
 )
-def test_what_a_first_row_lacks_of_kept_fields(fields: Fields, told: str):
+def test_kept_fields_missing_from_the_first_row(fields: Fields, told: str):
     found = fields.missing({"id": 1, "text": "x"})
     assert found.startswith(told) and bool(found) == bool(told)
 

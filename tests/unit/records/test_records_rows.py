@@ -49,7 +49,7 @@ def test_a_huge_line_is_one_bad_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(("suffix", "open_packed"), [(".gz", gzip.open), (".xz", lzma.open)])
-def test_packed_files_end_where_they_are_damaged(tmp_path: Path, suffix: str, open_packed):
+def test_compressed_files_end_where_they_are_damaged(tmp_path: Path, suffix: str, open_packed):
     path = tmp_path / f"a.jsonl{suffix}"
     with open_packed(path, "wt") as file:
         for number in range(5000):
@@ -147,7 +147,7 @@ def test_folders_of_text(tmp_path: Path):
     assert rows(tmp_path / "a.txt") == [Row(1, {"path": "a.txt", "text": "one"})]
 
 
-def test_a_file_that_is_gone(tmp_path: Path):
+def test_a_missing_file(tmp_path: Path):
     path = tmp_path / "a.csv"
     path.touch()
     [[file]] = find_inputs([str(path)])
@@ -156,7 +156,7 @@ def test_a_file_that_is_gone(tmp_path: Path):
         list(read_file(file))
 
 
-def test_the_first_row_that_can_be_read_shows_what_is_lacking(tmp_path: Path):
+def test_the_first_readable_row_shows_missing_fields(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text('{\n{"id": 1}\n{"id": 2, "text": "x"}\n')
     [[file]] = find_inputs([str(path)])
@@ -166,7 +166,7 @@ def test_the_first_row_that_can_be_read_shows_what_is_lacking(tmp_path: Path):
     assert first_row_fault(file, Fields()) == ""
 
 
-def test_a_first_row_is_told_with_all_that_it_has(tmp_path: Path):
+def test_the_error_shows_all_fields_of_the_first_row(tmp_path: Path):
     path = tmp_path / "a.parquet"
     pyarrow.parquet.write_table(pyarrow.table({"id": [1], "text": ["x"], "year": [2020]}), path)
     [[file]] = find_inputs([str(path)])
@@ -191,7 +191,7 @@ def test_text_files(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", ["a.jsonl", "b.tsv.gz", "c.parquet", "d.MD.xz"])
-def test_formats_are_told_by_the_name(path: str):
+def test_formats_are_chosen_by_file_name(path: str):
     assert suffix_of(path)
 
 

@@ -83,7 +83,7 @@ def test_a_header_that_cannot_be_read_is_not_replaced_by_the_next_row(tmp_path: 
     assert rows(tmp_path / "a.csv", "") == []
 
 
-def test_a_quoted_field_with_a_line_that_is_too_long_is_refused_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_quoted_field_with_an_overlong_line_is_refused_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from shoal.records import reading
 
     monkeypatch.setattr(reading, "LINE_BYTES", 50)
@@ -92,7 +92,7 @@ def test_a_quoted_field_with_a_line_that_is_too_long_is_refused_whole(tmp_path: 
 
 
 @given(st.lists(st.tuples(CELLS, CELLS), max_size=8), st.sampled_from([",", "\t"]), st.booleans())
-def test_what_a_spreadsheet_writes_is_what_is_read(tmp_path_factory, records, delimiter: str, quoted: bool):
+def test_rows_of_a_spreadsheet_are_read_back(tmp_path_factory, records, delimiter: str, quoted: bool):
     written = io.StringIO()
     style = csv.QUOTE_ALL if quoted else csv.QUOTE_MINIMAL
     csv.writer(written, delimiter=delimiter, quoting=style).writerows([("id", "text"), *records])

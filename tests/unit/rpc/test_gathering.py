@@ -48,7 +48,7 @@ def run(scenario: Callable[[Road], Awaitable[None]]) -> None:
     asyncio.run(within_time())
 
 
-def test_a_lone_item_leaves_at_once_and_the_rest_gathers() -> None:
+def test_a_lone_item_is_sent_at_once_and_the_rest_gathers() -> None:
     async def scenario(road: Road) -> None:
         gathering = Gathering(road.send, max_items=10)
         tasks = [asyncio.create_task(gathering.submit(n, float(n))) for n in range(4)]
@@ -78,7 +78,7 @@ def test_a_call_takes_at_most_max_items() -> None:
     run(scenario)
 
 
-def test_lanes_bound_the_calls_in_flight() -> None:
+def test_the_limit_bounds_the_calls_in_flight() -> None:
     async def scenario(road: Road) -> None:
         lanes = 2
         gathering = Gathering(road.send, max_items=10, lanes=lambda: lanes)

@@ -63,7 +63,7 @@ def test_an_answer_is_not_kept() -> None:
     run(scenario)
 
 
-def test_one_who_leaves_takes_nobody_along() -> None:
+def test_a_waiter_that_leaves_does_not_affect_the_others() -> None:
     async def scenario(flights: SingleFlight[str, int], work: Work) -> None:
         tasks = [asyncio.create_task(flights.join("a", work.do)) for _ in range(3)]
         await settle()
@@ -77,7 +77,7 @@ def test_one_who_leaves_takes_nobody_along() -> None:
     run(scenario)
 
 
-def test_the_last_to_leave_ends_the_work_and_the_next_begins_anew() -> None:
+def test_the_last_waiter_to_leave_cancels_the_work_and_the_next_starts_again() -> None:
     async def scenario(flights: SingleFlight[str, int], work: Work) -> None:
         tasks = [asyncio.create_task(flights.join("a", work.do)) for _ in range(2)]
         await settle()
@@ -94,7 +94,7 @@ def test_the_last_to_leave_ends_the_work_and_the_next_begins_anew() -> None:
     run(scenario)
 
 
-def test_all_who_wait_see_a_failure_and_the_next_begins_anew() -> None:
+def test_all_waiters_see_a_failure_and_the_next_starts_again() -> None:
     async def scenario(flights: SingleFlight[str, int], work: Work) -> None:
         tasks = [asyncio.create_task(flights.join("a", work.do)) for _ in range(2)]
         await settle()

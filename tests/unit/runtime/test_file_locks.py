@@ -34,7 +34,7 @@ def test_a_lock_is_held_by_one_process_and_dropped_however_that_ends(tmp_path: P
         assert path.read_text() == str(os.getpid())
 
 
-def test_who_waits_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:
+def test_a_waiter_gets_the_lock_when_it_is_free(tmp_path: Path) -> None:
     held = lock_file(tmp_path / "a.lock")
     with ThreadPoolExecutor(1) as threads:
         waiting = threads.submit(lock_file, tmp_path / "a.lock", wait=True)

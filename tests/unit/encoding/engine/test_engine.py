@@ -161,7 +161,7 @@ def test_bad_texts_leave_their_neighbours_alone(start: Starter, model: SteppedMo
     assert (engine.load().texts, engine.load().failed_texts) == (3, 4)
 
 
-def test_a_request_of_which_nothing_can_be_read_is_answered(start: Starter, model: SteppedModel) -> None:
+def test_a_request_without_a_valid_text_is_answered(start: Starter, model: SteppedModel) -> None:
     engine = start(model)
     answer = engine.submit(["", "unreadable"]).result(WAIT_S)
     assert answer.encoded.errors == ["empty", "the tokenizer failed: KeyError: 'no such letter'"]

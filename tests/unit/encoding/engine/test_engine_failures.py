@@ -68,7 +68,7 @@ def test_a_request_past_its_deadline_fails_without_being_computed(start: Starter
     assert model.served() == [["busy"]]
 
 
-def test_reading_waiting_and_computing_are_told_apart(start: Starter) -> None:
+def test_tokenize_queue_and_inference_times_are_separate(start: Starter) -> None:
     now = 10.0
 
     class SlowReader(SteppedModel):
@@ -90,7 +90,7 @@ def test_reading_waiting_and_computing_are_told_apart(start: Starter) -> None:
     assert (second.tokenize_s, second.queue_s, second.infer_s) == (0.25, 3.0, 0.0)
 
 
-def test_the_load_is_told(start: Starter, model: SteppedModel) -> None:
+def test_the_load_is_reported(start: Starter, model: SteppedModel) -> None:
     now = 0.0
     engine = start(model, clock=lambda: now)
     assert engine.load() == EngineLoad(inference_threads=1)
@@ -118,7 +118,7 @@ def test_a_full_queue_refuses_at_once(start: Starter, model: SteppedModel) -> No
     assert all(future.result(WAIT_S).encoded.errors == [""] for future in futures)
 
 
-def test_closing_fails_what_waits_and_refuses_what_comes(start: Starter, model: SteppedModel) -> None:
+def test_closing_fails_waiting_requests_and_refuses_new_ones(start: Starter, model: SteppedModel) -> None:
     engine = start(model)
     begun = engine.submit(["d" * 100, "e" * 100, "f" * 100])
     entered(model)
@@ -189,7 +189,7 @@ def test_a_batch_that_does_not_end_is_reported(start: Starter, model: SteppedMod
     assert engine.describe().error == "a batch of 1 texts with 100 tokens has taken 75 s, expected 0 s"
 
 
-def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(model: SteppedModel) -> None:
+def test_time_in_which_the_process_was_stopped_does_not_count_as_a_stall(model: SteppedModel) -> None:
     now, looks = 0.0, []
     waits = iter([1.0, 300.0, 1.0])
 
@@ -214,7 +214,7 @@ def test_no_batch_is_judged_by_time_in_which_the_process_stood_still(model: Step
     assert looks == [1.0, 302.0]
 
 
-def test_a_fault_of_ours_does_not_end_the_engine(start: Starter) -> None:
+def test_a_defect_does_not_end_the_engine(start: Starter) -> None:
     class Forgetful(SteppedModel):
         def forward(self, batch: Sequence[Tokenized]) -> Vectors:
             return super().forward(batch)[: 0 if batch[0].content == "x" else None]
@@ -228,7 +228,7 @@ def test_a_fault_of_ours_does_not_end_the_engine(start: Starter) -> None:
     assert engine.load().waiting_tokens == 0
 
 
-def test_while_loading_requests_are_refused_and_the_progress_is_told(model: SteppedModel) -> None:
+def test_while_loading_requests_are_refused_and_progress_is_reported(model: SteppedModel) -> None:
     proceed = threading.Event()
 
     def load(progress: Progress) -> SteppedModel:
@@ -291,7 +291,7 @@ def test_no_texts_are_refused(start: Starter, model: SteppedModel) -> None:
         start(model).submit([], AS_QUERY)
 
 
-def test_many_callers_get_what_they_asked_for(start: Starter) -> None:
+def test_concurrent_callers_get_their_own_answers(start: Starter) -> None:
     """Threads that submit, cancel and wait at once: each answer is the caller's own, and nothing is left behind."""
     model = SteppedModel(inference_threads=2)
     run(model, 10**6)

@@ -104,7 +104,7 @@ def test_items_that_become_ready_little_by_little_are_served_once(
 
 @THOUSANDS
 @given(REQUESTS, BOUNDS)
-def test_higher_priorities_lead_unless_one_was_passed_over(
+def test_higher_priorities_lead_unless_a_lower_one_was_passed_over(
     requests: list[tuple[Priority, list[int]]], bounds: BatchBounds
 ) -> None:
     scheduler = filled(requests, bounds)
@@ -136,7 +136,7 @@ def test_endless_queries_leave_documents_a_share(documents: list[int], query: in
         assert batches <= (PATIENCE + 1) * (len(documents) + 1)
 
 
-def test_what_queries_leave_is_filled_a_little_and_what_documents_leave_wholly() -> None:
+def test_room_behind_queries_is_filled_a_little_and_behind_documents_fully() -> None:
     scheduler = filled([(Priority.QUERY, [20]), (Priority.LIVE, [30] * 20), (Priority.BACKFILL, [10] * 100)])
     first, second = scheduler.next_batch(BatchBounds(800)), scheduler.next_batch(BatchBounds(800))
     assert [item.tokens for item in first] == [20, 30, 30, 10, 10]
@@ -176,7 +176,7 @@ def test_a_huge_request_is_served_behind_endless_small_ones(huge: int, small: in
 
 @given(st.lists(st.integers(50, 100), min_size=1, max_size=3000), st.integers(100, 3000), st.booleans())
 @HUNDREDS
-def test_no_length_is_passed_over_for_longer_than_a_window(lengths: list[int], tokens: int, padded: bool) -> None:
+def test_no_length_waits_for_longer_than_a_window(lengths: list[int], tokens: int, padded: bool) -> None:
     """An item is served about where its order of arrival puts it, give or take a window of eight batches."""
     bounds = BatchBounds(tokens, rows=10**6, padded=padded)
     scheduler = filled([(Priority.LIVE, lengths)])
@@ -304,7 +304,7 @@ def test_requests_without_items_and_known_ids_are_refused() -> None:
         scheduler.admit(request(1, Priority.LIVE, [1]))
 
 
-def test_a_batch_holds_texts_of_alike_length() -> None:
+def test_a_batch_holds_texts_of_similar_length() -> None:
     """What the window is for: little padding, though long and short texts come mixed."""
     lengths = [1 + (place * 7919) % 256 for place in range(4000)]
     bounds = BatchBounds(tokens=2048, padded=True)
@@ -317,7 +317,7 @@ def test_a_batch_holds_texts_of_alike_length() -> None:
     ("threads", "min_tokens", "tokens"),
     [(1, 50, [800]), (4, 0, [800]), (2, 50, [400, 400]), (4, 50, [200] * 4), (8, 300, [300, 300, 200])],
 )
-def test_what_is_ready_is_divided_among_idle_threads(threads: int, min_tokens: int, tokens: list[int]) -> None:
+def test_ready_texts_are_divided_among_idle_threads(threads: int, min_tokens: int, tokens: list[int]) -> None:
     bounds = BatchBounds(tokens=1024, min_tokens=min_tokens)
     scheduler = filled([(Priority.LIVE, [20] * 40)], bounds)
     batches = []

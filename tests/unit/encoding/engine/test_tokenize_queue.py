@@ -43,7 +43,7 @@ def test_requests_of_one_priority_are_read_in_turn() -> None:
     assert [texts.request_id for texts in drained(queue)] == [3, 1, 2, 1, 1, 1]
 
 
-def test_what_is_dropped_is_not_read() -> None:
+def test_dropped_requests_are_not_tokenized() -> None:
     queue = TokenizeQueue()
     queue.add(1, Priority.LIVE, [10] * 300)
     queue.add(2, Priority.LIVE, [10])

@@ -48,7 +48,7 @@ def cached_snapshot(cache: Path, repository: str) -> Path:
     return model_folder(repo / "snapshots" / commit)
 
 
-def test_names_say_which_kind_of_model_is_meant(tmp_path: Path) -> None:
+def test_names_tell_the_kind_of_model(tmp_path: Path) -> None:
     assert parse_spec("hashing") == HashingSpec(256)
     assert parse_spec("hashing:64") == HashingSpec(64)
     assert parse_spec(str(tmp_path)) == FolderSpec(tmp_path)
@@ -68,7 +68,7 @@ def test_names_say_which_kind_of_model_is_meant(tmp_path: Path) -> None:
         ("some words", "there is no such folder or file"),
     ],
 )
-def test_wrong_names_are_told_in_one_line(model: str, reason: str) -> None:
+def test_wrong_names_are_reported_in_one_line(model: str, reason: str) -> None:
     with pytest.raises(ModelError) as caught:
         load_model(model, threads=1)
     assert str(caught.value) == f"model {model!r}: {reason}"
@@ -90,7 +90,7 @@ def test_a_file_is_one_of_word_vectors(tmp_path: Path) -> None:
         ("tokenizer.json", "the folder has no tokenizer files"),
     ],
 )
-def test_a_folder_that_is_no_model_says_what_it_lacks(tmp_path: Path, absent: str, reason: str) -> None:
+def test_the_error_for_a_folder_without_a_model_says_what_is_missing(tmp_path: Path, absent: str, reason: str) -> None:
     (model_folder(tmp_path) / absent).unlink()
     with pytest.raises(ModelError) as caught:
         locate("mine", FolderSpec(tmp_path))
@@ -160,7 +160,7 @@ def test_a_snapshot_in_parts_is_not_taken_for_a_model(hub_cache: Path, absent: s
         locate("x", HubSpec("organisation/x"))
 
 
-def test_a_plain_snapshot_is_used_once_the_hub_has_said_that_it_is_plain(hub_cache: Path) -> None:
+def test_a_plain_snapshot_is_used_once_the_hub_has_confirmed_that_it_is_plain(hub_cache: Path) -> None:
     snapshot = cached_snapshot(hub_cache, "organisation/x")
     known_absent = snapshot.parents[1] / ".no_exist" / snapshot.name
     known_absent.mkdir(parents=True)

@@ -101,7 +101,7 @@ def test_scores_far_apart(kind: Any, dtype: Any) -> None:
 
 
 @pytest.mark.parametrize("dtype", TYPES)
-def test_a_text_gets_the_same_numbers_whatever_stands_around_it(dtype: Any) -> None:
+def test_a_texts_numbers_do_not_depend_on_its_neighbours(dtype: Any) -> None:
     qkv = random_heads(90, dtype)
     alone = attention(TiledAttention, [30], dtype)(qkv[40:70].contiguous(), None)
     among = attention(TiledAttention, [40, 30, 20], dtype)(qkv, None)[40:70]
@@ -111,7 +111,7 @@ def test_a_text_gets_the_same_numbers_whatever_stands_around_it(dtype: Any) -> N
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
-def test_what_breaks_a_text_is_seen_in_all_of_it_and_nowhere_else(kind: Any, dtype: Any, broken: float) -> None:
+def test_bad_values_of_a_text_affect_all_of_it_and_no_other_text(kind: Any, dtype: Any, broken: float) -> None:
     """So that the text is found and told, not answered with a vector that looks sound."""
     lengths = [40, 30, 20]
     qkv = random_heads(sum(lengths), dtype)
@@ -122,7 +122,7 @@ def test_what_breaks_a_text_is_seen_in_all_of_it_and_nowhere_else(kind: Any, dty
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_wrong_attention_would_be_seen(kind: Any) -> None:
+def test_a_wrong_attention_would_be_noticed(kind: Any) -> None:
     """The test of the tests above: one text's places seen by another change what it gets."""
     qkv = random_heads(18, torch.float32)
     mixed = attention(kind, [18], torch.float32)(qkv, None)
@@ -130,7 +130,7 @@ def test_a_wrong_attention_would_be_seen(kind: Any) -> None:
     assert (mixed - right).abs().max() > 0.05
 
 
-def test_the_compiled_one_is_taken_where_it_can_be() -> None:
+def test_the_compiled_attention_is_used_where_possible() -> None:
     for dtype, size in ((torch.float32, 8), (torch.float32, 7), (torch.bfloat16, 8)):
         wanted = TiledAttention if tiles_work(dtype is torch.bfloat16) else GroupedAttention
         assert isinstance(cpu_attention([4], dtype, size), wanted)

@@ -98,7 +98,7 @@ def test_it_computes_what_the_cpu_network_computes(make: Any, without_gpu: None)
             torch.testing.assert_close(network.hidden(some), wanted.hidden(some), atol=3e-5, rtol=0)
 
 
-def test_what_cannot_be_tuned_is_left_as_it_was_and_told(without_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_layer_that_cannot_be_tuned_is_kept_and_reported(without_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
     network = on_cpu(bert_weights())
     some = batch(12, 4)
     before = network.hidden(some)
@@ -233,7 +233,7 @@ def test_an_inference_thread_has_a_stream_of_its_own(without_gpu: None, monkeypa
     assert streams == ["a stream of cuda:1"]
 
 
-def test_attention_is_told_to_add_up_in_one_order_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_attention_is_deterministic_where_possible(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch.nn.attention.varlen as varlen
 
     told: list[dict[str, Any]] = []
@@ -264,7 +264,7 @@ def test_a_compiled_layer_is_kept_only_if_it_is_faster(without_gpu: None, monkey
     assert network.tuning[0] == "compiled layers 2.00 x"
 
 
-def test_this_torch_has_the_attention_that_is_used() -> None:
+def test_this_torch_has_the_attention_in_use() -> None:
     assert missing_varlen() == ""
 
 

@@ -40,7 +40,7 @@ def test_the_residual_is_added() -> None:
     assert cosine(Int8Linear(layer).plus(x, residual), exact) > 0.9995
 
 
-def test_an_outlier_in_one_token_costs_the_others_nothing() -> None:
+def test_an_outlier_in_one_token_does_not_affect_the_others() -> None:
     layer = Dense(random(32, 64, seed=1) * 0.1, None)
     x = random(4, 64, seed=3).bfloat16()
     before = Int8Linear(layer)(x)

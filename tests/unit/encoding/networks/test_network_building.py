@@ -20,7 +20,7 @@ from shoal.workers.encoding.networks.precision import Precision  # noqa: E402
 @pytest.mark.parametrize(
     ("activation", "told"), [("gelu", "; padded: there is no kernel for heads of size 20"), ("strange", "")]
 )
-def test_an_encoder_that_is_padded_though_it_could_be_flat_says_why(
+def test_an_encoder_that_is_padded_though_it_could_be_unpadded_says_why(
     activation: str, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[Precision] = []

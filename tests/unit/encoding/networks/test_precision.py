@@ -37,7 +37,7 @@ def chosen(cosines: dict[Precision, float], wanted: list[Precision]) -> tuple[Ch
     return choose(wanted, build, lambda precision: turned(cosines[precision]), REFERENCE), built
 
 
-def test_the_first_that_is_close_enough_is_taken_and_nothing_else_built() -> None:
+def test_the_first_type_that_is_close_enough_is_used_and_no_other_is_built() -> None:
     wanted = [Precision.BFLOAT16, Precision.FLOAT16]
     result, built = chosen({Precision.BFLOAT16: 0.9995, Precision.FLOAT16: 1.0}, wanted)
     assert (result.built, result.precision) == (Precision.BFLOAT16, Precision.BFLOAT16)
@@ -45,7 +45,7 @@ def test_the_first_that_is_close_enough_is_taken_and_nothing_else_built() -> Non
     assert built == [Precision.BFLOAT16]
 
 
-def test_one_that_is_refused_is_told_and_the_next_is_tried() -> None:
+def test_a_refused_type_is_reported_and_the_next_one_is_tried() -> None:
     wanted = [Precision.BFLOAT16, Precision.FLOAT16]
     result, _ = chosen({Precision.BFLOAT16: 0.9989, Precision.FLOAT16: 0.99995}, wanted)
     assert result.precision is Precision.FLOAT16
@@ -53,14 +53,14 @@ def test_one_that_is_refused_is_told_and_the_next_is_tried() -> None:
 
 
 @pytest.mark.parametrize("cosine", [0.998, 0.0, -1.0])
-def test_float32_is_what_remains_and_it_says_so(cosine: float) -> None:
+def test_float32_is_the_fallback_and_says_so(cosine: float) -> None:
     result, built = chosen({Precision.BFLOAT16: cosine}, [Precision.BFLOAT16])
     assert result.precision is Precision.FLOAT32
     assert built == [Precision.BFLOAT16, Precision.FLOAT32]
     assert "bfloat16 refused" in result.note
 
 
-def test_the_bound_is_where_it_is_promised() -> None:
+def test_the_bound_is_the_documented_one() -> None:
     assert LEAST_COSINE == 0.999
     assert chosen({Precision.BFLOAT16: 0.99901}, [Precision.BFLOAT16])[0].precision is Precision.BFLOAT16
     assert chosen({Precision.BFLOAT16: 0.99899}, [Precision.BFLOAT16])[0].precision is Precision.FLOAT32

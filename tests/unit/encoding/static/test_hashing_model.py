@@ -53,7 +53,7 @@ def test_any_text_gives_a_unit_vector_or_is_called_empty(text: str, dimension: i
         assert encoded.tokens[0] > 0
 
 
-def test_likeness_follows_shared_words_their_order_and_their_stems() -> None:
+def test_similarity_follows_shared_words_their_order_and_their_stems() -> None:
     query = vector("the planet orbits its star")
     same, other_order = vector("The planet orbits its STAR!"), vector("star its orbits planet the")
     stems, unrelated = vector("planets orbiting stars"), vector("quarterly revenue grew strongly")
@@ -86,6 +86,6 @@ def test_dimensions_outside_the_limits_are_refused(dimension: int) -> None:
         HashingModel(dimension)
 
 
-def test_fingerprints_tell_dimensions_apart_and_nothing_else() -> None:
+def test_fingerprints_differ_by_dimension_only() -> None:
     assert HashingModel(64).fingerprint == HashingModel(64, name="other").fingerprint
     assert HashingModel(64).fingerprint != HashingModel(65).fingerprint

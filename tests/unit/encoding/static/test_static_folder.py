@@ -28,7 +28,7 @@ def write(folder: Path, tensors: dict[str, Any], config: Any = None, modules: li
 STATIC = [("StaticEmbedding", "")]
 
 
-def test_a_static_table_is_told_from_other_models(tmp_path: Path) -> None:
+def test_a_static_table_is_distinguished_from_other_models(tmp_path: Path) -> None:
     assert static_part(write(tmp_path / "a", {"embeddings": TABLE})) == tmp_path / "a"
     nested = write(tmp_path / "b", {"embedding.weight": TABLE}, modules=[("StaticEmbedding", "0_StaticEmbedding")])
     assert static_part(nested) == nested / "0_StaticEmbedding"
@@ -108,7 +108,7 @@ def test_a_static_embedding_reads_all_of_a_text(tmp_path: Path) -> None:
         ({"embeddings": TABLE}, "{", "config.json cannot be read: "),
     ],
 )
-def test_what_is_malformed_is_named(tensors: dict[str, Any], config: Any, reason: str, tmp_path: Path) -> None:
+def test_malformed_files_are_named(tensors: dict[str, Any], config: Any, reason: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         read_static_folder(write(tmp_path, tensors, config), "m")
     assert str(caught.value).startswith(f"model 'm': {reason}")

@@ -38,14 +38,14 @@ def texts() -> list[Array]:
 
 
 @pytest.mark.parametrize("mode", POOLING_MODES)
-def test_pooling_is_the_plain_reference(mode: str) -> None:
+def test_pooling_equals_the_plain_reference(mode: str) -> None:
     flat, lengths = torch.from_numpy(np.concatenate(texts())), torch.tensor(LENGTHS)
     expected = [reference(tokens, mode) for tokens in texts()]
     np.testing.assert_allclose(pool(flat, lengths, [mode]).numpy(), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", POOLING_MODES)
-def test_leading_tokens_are_left_out_where_that_is_asked(mode: str) -> None:
+def test_leading_tokens_are_left_out_on_request(mode: str) -> None:
     skipped = (0, 3, 5)
     flat, lengths = torch.from_numpy(np.concatenate(texts())), torch.tensor(LENGTHS)
     expected = [reference(tokens, mode, number) for tokens, number in zip(texts(), skipped, strict=True)]

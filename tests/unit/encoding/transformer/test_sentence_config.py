@@ -71,7 +71,7 @@ def test_a_plain_language_model_is_pooled_by_its_last_token(tmp_path: Path) -> N
     assert read_sentence_config(write(tmp_path, {"config.json": both_ways}), "m").pooling == ("mean",)
 
 
-def test_what_stands_after_pooling_is_read_in_order(tmp_path: Path) -> None:
+def test_modules_after_pooling_are_read_in_order(tmp_path: Path) -> None:
     kinds = modules("Transformer", "Pooling", "Dropout", "Normalize", "Dense", "LayerNorm", "Normalize")
     layer = {"9_LayerNorm/config.json": {"dimension": 16}, "9_LayerNorm/model.safetensors": ""}
     files = dense({"use_residual": True, "bias": False}) | layer | {"modules.json": kinds}
@@ -188,7 +188,7 @@ def test_prompts_are_found_by_role(tmp_path: Path, saved: dict[str, Any], docume
         ),
     ],
 )
-def test_what_is_not_supported_is_named(tmp_path: Path, files: dict[str, Any], reason: str) -> None:
+def test_unsupported_settings_are_named(tmp_path: Path, files: dict[str, Any], reason: str) -> None:
     with pytest.raises(ModelError) as caught:
         read_sentence_config(write(tmp_path, files), "m")
     assert str(caught.value) == f"model 'm': {reason}"

@@ -123,7 +123,7 @@ def test_a_prompt_that_leaves_no_room_is_refused(tokenizer: Tokenizer) -> None:
 
 
 @pytest.mark.parametrize("cut_start", [False, True])
-def test_a_cut_in_characters_never_shows(tokenizer: Tokenizer, cut_start: bool) -> None:
+def test_cutting_by_characters_never_changes_the_tokens(tokenizer: Tokenizer, cut_start: bool) -> None:
     """Words of many characters and few tokens, and of one character, before and behind the first cuts."""
     tokenizer_without_cuts = whole(tokenizer)
     random = np.random.default_rng(5)
@@ -168,7 +168,7 @@ def test_many_threads_read_with_one_tokenizer(tokenizer: Tokenizer) -> None:
             assert found == expected[turn % len(options)]
 
 
-def test_type_ids_are_told_where_they_are_not_zero() -> None:
+def test_type_ids_are_given_where_they_are_not_zero() -> None:
     import tokenizers
 
     backend = tokenizers.Tokenizer(tokenizers.models.WordLevel({"[C]": 0, "a": 1, "b": 2, "[S]": 3}, unk_token="a"))

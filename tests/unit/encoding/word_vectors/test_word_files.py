@@ -90,7 +90,7 @@ BIG = trained_table(3, 24, tuple(f"{word}{number}" for word in ("sea", "\xe9t\xe
 
 
 @pytest.mark.parametrize("form", [TableFormat.TEXT, TableFormat.BINARY])
-def test_gensim_loads_what_is_saved_and_finds_the_same_words_near(form: TableFormat, tmp_path: Path) -> None:
+def test_gensim_loads_saved_tables_with_the_same_nearest_words(form: TableFormat, tmp_path: Path) -> None:
     file = tmp_path / NAMES[form]
     save_table(file, BIG, form, WordFolderConfig())
     write_counts(tmp_path / "counts", BIG)
@@ -102,7 +102,7 @@ def test_gensim_loads_what_is_saved_and_finds_the_same_words_near(form: TableFor
 
 
 @pytest.mark.parametrize("binary", [False, True])
-def test_what_gensim_saves_is_loaded_and_has_the_same_words_near(binary: bool, tmp_path: Path) -> None:
+def test_tables_saved_by_gensim_load_with_the_same_nearest_words(binary: bool, tmp_path: Path) -> None:
     gensim_vectors()
     keyed = to_keyed_vectors(BIG)
     keyed.save_word2vec_format(str(tmp_path / "w"), binary=binary)
@@ -125,7 +125,7 @@ def test_keyed_vectors_hold_counts_and_come_back(tmp_path: Path) -> None:
         from_keyed_vectors([1, 2])
 
 
-def test_gensim_s_own_files_are_refused_with_what_to_do_instead(tmp_path: Path) -> None:
+def test_gensims_own_files_are_refused_with_a_suggestion(tmp_path: Path) -> None:
     gensim_vectors()
     to_keyed_vectors(BIG).save(str(tmp_path / "w.kv"))
     with pytest.raises(ModelError, match=r"a Python pickle, .* have gensim write the vectors with save_word2vec_format\(\)"):
@@ -170,7 +170,7 @@ def test_a_word_that_a_form_cannot_express_is_named_before_anything_is_written(
         ),
     ],
 )
-def test_a_table_that_is_none_is_refused_before_anything_is_written(
+def test_an_invalid_table_is_refused_before_anything_is_written(
     form: TableFormat, change: dict[str, Any], reason: str, tmp_path: Path
 ) -> None:
     table = dataclasses.replace(trained_table(), **change)
@@ -187,7 +187,7 @@ def test_a_word_with_a_blank_fits_where_lines_are_read_from_their_end(tmp_path: 
         same(read_word_table(tmp_path / NAMES[form]), table, counts=True)
 
 
-def test_outputs_that_cannot_be_written_are_told_before_a_training(tmp_path: Path) -> None:
+def test_outputs_that_cannot_be_written_are_reported_before_a_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for place, form, reason in [
         (tmp_path, TableFormat.TEXT, "is a folder, expected is a file"),

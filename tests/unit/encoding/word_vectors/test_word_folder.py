@@ -33,7 +33,7 @@ def change(folder: Path, **values: Any) -> None:
     config.write_text(json.dumps({**json.loads(config.read_text()), **values}))
 
 
-def test_what_was_saved_is_read(tmp_path: Path) -> None:
+def test_a_saved_folder_is_read_back(tmp_path: Path) -> None:
     config = WordFolderConfig(
         pooling=Pooling.SIF,
         sif_a=0.01,
@@ -71,7 +71,7 @@ def test_sif_weighs_a_word_by_its_share_of_the_corpus(tmp_path: Path) -> None:
     np.testing.assert_allclose(found.vectors, [expected, VECTORS[3] * 0.1 / 0.125], rtol=1e-6)
 
 
-def test_texts_are_read_as_the_corpus_was(tmp_path: Path) -> None:
+def test_texts_are_split_by_the_rule_of_the_corpus(tmp_path: Path) -> None:
     assert load(write(tmp_path / "a", phrases=True)).encode(["New York"]).tokens == [1]
     assert load(write(tmp_path / "b")).encode(["New York"]).errors == [NOTHING_KNOWN]
     assert load(write(tmp_path / "c", tokenizer="whitespace", lowercase=True)).encode(["THE tide?"]).tokens == [2]
@@ -86,7 +86,7 @@ def test_vectors_stay_in_the_file(tmp_path: Path) -> None:
     assert model.encode(["new_york"], RAW).vectors[0, 2] == 42
 
 
-def test_all_that_decides_vectors_is_in_the_fingerprint(tmp_path: Path) -> None:
+def test_everything_that_determines_vectors_is_in_the_fingerprint(tmp_path: Path) -> None:
     base = write(tmp_path / "m", training={"epochs": 5})
     fingerprint = load(base).fingerprint
     shutil.copytree(base, tmp_path / "copy")
@@ -151,7 +151,7 @@ def test_counts_may_be_unknown_where_they_are_not_used(tmp_path: Path) -> None:
         ({"dim": "3"}, "config.json tells of 4 words of 3 places, model.safetensors has 4 of 3"),
     ],
 )
-def test_a_malformed_config_is_told(values: dict[str, Any], reason: str, tmp_path: Path) -> None:
+def test_a_malformed_config_is_reported(values: dict[str, Any], reason: str, tmp_path: Path) -> None:
     change(write(tmp_path / "m"), **values)
     with pytest.raises(ModelError) as caught:
         load(tmp_path / "m")
@@ -170,7 +170,7 @@ def test_a_malformed_config_is_told(values: dict[str, Any], reason: str, tmp_pat
         ("vocabulary.txt", b"a 1\nb 1\nc 1\na 1\n", "line 4 of vocabulary.txt has the word 'a' for the second time"),
     ],
 )
-def test_a_damaged_folder_is_told(file: str, content: bytes | None, reason: str, tmp_path: Path) -> None:
+def test_a_damaged_folder_is_reported(file: str, content: bytes | None, reason: str, tmp_path: Path) -> None:
     folder = write(tmp_path / "m")
     if content is None:
         (folder / file).unlink()
@@ -181,7 +181,7 @@ def test_a_damaged_folder_is_told(file: str, content: bytes | None, reason: str,
     assert caught.value.reason.startswith(reason)
 
 
-def test_vectors_that_were_cut_off_are_told(tmp_path: Path) -> None:
+def test_truncated_vectors_are_reported(tmp_path: Path) -> None:
     file = write(tmp_path / "m") / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(ModelError, match=r"model.safetensors is cut off: input does not fit into it"):

@@ -46,7 +46,7 @@ def test_a_new_model_takes_the_place_of_the_old_one_and_of_all_its_files(tmp_pat
     assert os.listdir(tmp_path) == ["m"]
 
 
-def test_who_has_mapped_the_old_vectors_keeps_them(tmp_path: Path) -> None:
+def test_a_process_that_has_mapped_the_old_vectors_keeps_them(tmp_path: Path) -> None:
     old = trained_table(1)
     save_word_folder(tmp_path / "m", old, WordFolderConfig())
     mapped = read_word_table(tmp_path / "m").vectors
@@ -176,7 +176,7 @@ def test_a_process_killed_while_it_saves_leaves_the_old_model(tmp_path: Path) ->
     assert os.listdir(tmp_path) == ["m"], "what the killed process had written is cleared away"
 
 
-def test_what_another_process_is_writing_is_not_cleared_away(tmp_path: Path) -> None:
+def test_files_that_another_process_is_writing_are_not_deleted(tmp_path: Path) -> None:
     other = tmp_path / "m.12345678.partial"
     other.mkdir()
     held = os.open(other, os.O_RDONLY)

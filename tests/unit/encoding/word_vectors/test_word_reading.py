@@ -48,7 +48,7 @@ def known(text: str, words: list[str], **rule: Any) -> list[str]:
     return [words[number] for number in reader.read(text, Truncation.END)[0]]
 
 
-def test_what_stands_between_white_space_is_looked_up_before_its_words() -> None:
+def test_text_between_white_space_is_looked_up_before_its_words() -> None:
     table = ["U.S.", "u.s", "c++", "tide", "locking", "#1"]
     assert known("U.S. c++ #1 C++ tide?", table, tokenizer=WHITESPACE) == ["U.S.", "c++", "#1", "c++", "tide"]
     assert known("U.S. c++ #1 tide?", table) == ["u.s", "tide"]
@@ -74,7 +74,7 @@ CHARACTERS = "ab.-' \u2019TE\u0130\u0301\u00a0\n\u00df+1_"
 
 
 @given(st.text(alphabet=CHARACTERS, max_size=60), st.sampled_from([UNICODE, WHITESPACE]), st.booleans())
-def test_the_words_of_the_corpus_are_found_again(text: str, tokenizer: str, lowercase: bool) -> None:
+def test_the_words_of_the_corpus_are_found(text: str, tokenizer: str, lowercase: bool) -> None:
     words = [word.lower() if lowercase else word for word in SPLIT[tokenizer](text)]
     assert known(text, list(dict.fromkeys(words)), tokenizer=tokenizer, lowercase=lowercase) == words
 

@@ -21,6 +21,6 @@ def test_words_and_vectors_are_in_the_order_of_the_file_each_word_once(binary: b
     assert table.counts is None
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="there is no such file"):
         read_word_table(tmp_path / "absent")

@@ -43,7 +43,7 @@ def read(folder: Path, content: bytes) -> WordVectors:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_form_is_known_by_its_content(form: str, tmp_path: Path) -> None:
+def test_a_format_is_recognized_by_its_content(form: str, tmp_path: Path) -> None:
     words, content = FORMS[form]
     found = read(tmp_path, content)
     assert list(found.numbers) == list(dict.fromkeys(word.decode("utf-8", "replace") for word in words))
@@ -61,7 +61,7 @@ def test_many_lines_are_read_in_order(tmp_path: Path) -> None:
     assert found.numbers["w4096"] == 4096
 
 
-def test_lines_are_read_alike_at_once_and_one_by_one(tmp_path: Path) -> None:
+def test_lines_read_at_once_or_one_by_one_give_the_same(tmp_path: Path) -> None:
     """A word with a blank has its neighbours read line by line."""
     plain = b"".join(b"w%d %.7g -%d.5e-1\n" % (number, number / 7, number) for number in range(50))
     at_once, one_by_one = read(tmp_path, plain), read(tmp_path, plain + b"new york 1 2\n")
@@ -114,7 +114,7 @@ def test_vectors_of_a_binary_file_stay_in_it(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_malformed_file_is_told_by_line_or_word(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_a_malformed_file_is_reported_by_line_or_word(content: bytes, reason: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError) as caught:
         read(tmp_path, content)
     assert str(caught.value) == f"model 'w': {reason}"
@@ -170,13 +170,15 @@ def test_an_array_stays_in_its_file(tmp_path: Path) -> None:
         (np.array([["a", None]], dtype=object), b"a\n", "the array cannot be read: "),
     ],
 )
-def test_a_malformed_array_or_vocabulary_is_told(array: Any, vocabulary: bytes | None, reason: str, tmp_path: Path) -> None:
+def test_a_malformed_array_or_vocabulary_is_reported(
+    array: Any, vocabulary: bytes | None, reason: str, tmp_path: Path
+) -> None:
     with pytest.raises(ModelError) as caught:
         read_word_vectors(write_array(tmp_path, array, vocabulary), "w")
     assert str(caught.value).startswith(f"model 'w': {reason}")
 
 
-def test_an_array_that_is_cut_off_is_told(tmp_path: Path) -> None:
+def test_a_truncated_array_is_reported(tmp_path: Path) -> None:
     file = write_array(tmp_path, ARRAY, b"a\nb\nc\n")
     for kept in (-1, 9):
         file.write_bytes(file.read_bytes()[:kept])

@@ -57,7 +57,7 @@ def norm_ratio(tables: Sequence[Dense]) -> Dense:
 # Compiling takes longer than hypothesis allows.
 @settings(deadline=None)
 @given(changes())
-def test_schemes_are_what_their_formulas_say(tables: list[Dense]) -> None:
+def test_schemes_equal_their_formulas(tables: list[Dense]) -> None:
     deltas = [sparse(table) for table in tables]
     expected = {
         MergeScheme.MEAN: np.mean(tables, axis=0),

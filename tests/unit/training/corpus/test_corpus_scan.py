@@ -32,7 +32,7 @@ RUNS = st.builds(
 
 @settings(max_examples=80, deadline=None)
 @given(text=TEXTS, unit_bytes=st.integers(1, 60), longest=st.integers(1, 30))
-def test_parts_of_any_size_have_together_the_words_of_the_whole(
+def test_parts_of_any_size_together_have_the_words_of_the_whole(
     tmp_path_factory: pytest.TempPathFactory, text: str, unit_bytes: int, longest: int
 ) -> None:
     path = write_corpus(tmp_path_factory.mktemp("corpus"), text + " end")
@@ -49,7 +49,7 @@ def test_parts_of_any_size_have_together_the_words_of_the_whole(
 
 @settings(max_examples=80, deadline=None)
 @given(runs=st.lists(RUNS), unit_bytes=st.integers(1, 60), chunk=st.integers(50, 120))
-def test_parts_of_any_bytes_say_what_python_would(
+def test_parts_of_any_bytes_give_the_words_that_python_gives(
     tmp_path_factory: pytest.TempPathFactory, runs: list[bytes], unit_bytes: int, chunk: int
 ) -> None:
     content = b"." + b"".join(runs)
@@ -87,7 +87,7 @@ def test_each_line_is_a_sentence_and_a_long_one_is_several(tmp_path: Path) -> No
     assert (part.words, part.sentences) == (12, 5)
 
 
-def test_a_long_line_is_cut_alike_whatever_it_is_read_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_line_is_cut_in_the_same_places_for_any_block_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_corpus(tmp_path, " ".join(f"w{number}" for number in range(5000)) + "\nx y\n")
     (whole,) = scan(path, CorpusSettings(max_sentence=7))
     expected = sentences_of(whole)
@@ -176,13 +176,13 @@ def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path: Path) -> 
         scan_unit(unit, CorpusSettings(), tmp_path)
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (unit,) = units_of(write_corpus(tmp_path, "some words\n"), CorpusSettings())
     with pytest.raises(TrainingError, match=r"gone/unit-000000-000\.ids: cannot be written: No such file or directory"):
         scan_unit(unit, CorpusSettings(), tmp_path / "gone")
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path: Path) -> None:
     # Of the one the numbers have no room, of the other the words.
     write_corpus(tmp_path / "long", "some words\n" * 50_000)
     write_corpus(tmp_path / "wide", " ".join(f"{number}{'x' * 60}" for number in range(3000)))

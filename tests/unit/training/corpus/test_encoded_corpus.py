@@ -49,7 +49,7 @@ def sentences_of(corpus: EncodedCorpus) -> list[list[str]]:
 
 @examples(max_examples=40, deadline=None)
 @given(lines=LINES, min_count=st.integers(1, 5), span_words=st.integers(1, 30))
-def test_what_is_encoded_are_the_sentences_without_rare_words(
+def test_encoding_drops_rare_words(
     tmp_path_factory: pytest.TempPathFactory, lines: list[list[str]], min_count: int, span_words: int
 ) -> None:
     # Two letters that are common in any case.
@@ -112,7 +112,7 @@ def test_a_unit_without_a_known_word_has_no_span(tmp_path: Path) -> None:
     assert "unit-000000" not in {span.unit for span in corpus.spans}
 
 
-def test_the_end_clears_away_what_the_scan_and_dead_processes_left(tmp_path: Path) -> None:
+def test_the_end_deletes_what_the_scan_and_dead_processes_left(tmp_path: Path) -> None:
     folder = tmp_path / "encoded"
     folder.mkdir()
     (folder / "unit-000000.encoded.0badcafe.partial").touch()
@@ -179,7 +179,7 @@ def test_a_unit_may_be_encoded_twice(tmp_path: Path) -> None:
         (lambda folder: (folder / VOCABULARY).unlink(), r"vocabulary\.txt: cannot be read: No such file"),
     ],
 )
-def test_a_damaged_corpus_is_refused_by_the_file(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
+def test_a_damaged_corpus_is_refused_by_file_name(tmp_path: Path, damage: Callable[[Path], object], message: str) -> None:
     encode(write_corpus(tmp_path, "a b a"), CorpusSettings(), Word2VecSettings(min_count=1))
     damage(tmp_path / "encoded")
     with pytest.raises(TrainingError, match=message) as raised:

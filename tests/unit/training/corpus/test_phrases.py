@@ -85,7 +85,7 @@ def test_a_phrase_and_a_word_of_the_same_letters_are_counted_together(tmp_path: 
     assert "new" not in counts
 
 
-def test_joining_may_be_done_elsewhere_and_again(tmp_path: Path) -> None:
+def test_joining_may_be_done_in_another_process_and_repeated(tmp_path: Path) -> None:
     path = write_corpus(tmp_path, "new york\nother words here\n" * 10)
     corpus_settings = CorpusSettings(phrases=1, phrase_threshold=1, unit_bytes=100)
     parts = scan(path, corpus_settings)

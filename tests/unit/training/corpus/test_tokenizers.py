@@ -16,7 +16,7 @@ from support.training.encoded_text import scan, sentences_of, words_of_all, writ
 TEXT = "Don\N{RIGHT SINGLE QUOTATION MARK}t use e-mail, cafe\u0301 (U.S. style)!\tİstanbul ΟΔΟΣ"
 
 
-def test_white_space_takes_what_stands_between_it(tmp_path: Path) -> None:
+def test_white_space_separates_words(tmp_path: Path) -> None:
     (part,) = scan(write_corpus(tmp_path, "Don't, stop\N{IDEOGRAPHIC SPACE}here!\n"), CorpusSettings())
     assert sentences_of(part) == [["Don't,", "stop", "here!"]]
 
@@ -38,7 +38,7 @@ def test_lower_case_counts_all_forms_as_one(tmp_path: Path) -> None:
     assert merge_counts([part]) == {"the": 3, "cat": 1}
 
 
-def test_a_function_of_ones_own_splits_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_function_splits_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_words.py").write_text("def by_comma(line):\n    return (part.strip() for part in line.split(','))\n")
     monkeypatch.syspath_prepend(tmp_path)
     (part,) = scan(write_corpus(tmp_path, "A, b\nc\n\n"), CorpusSettings(tokenizer="my_words:by_comma", lowercase=True))
@@ -54,7 +54,7 @@ def test_a_function_of_ones_own_splits_lines(tmp_path: Path, monkeypatch: pytest
         ("os.path.join", "tokenizer is 'os.path.join', allowed are whitespace, unicode and package.module:function"),
     ],
 )
-def test_what_is_no_tokenizer_is_refused(name: str, message: str) -> None:
+def test_an_invalid_tokenizer_is_refused(name: str, message: str) -> None:
     with pytest.raises(TrainingError) as raised:
         tokenizer_of(name)
     assert str(raised.value) == message
@@ -72,7 +72,7 @@ def test_what_is_no_tokenizer_is_refused(name: str, message: str) -> None:
         ("return ['\\ud800']", "tokenizer bad_words:f: gave what is no word: '\\ud800'"),
     ],
 )
-def test_a_function_that_fails_or_gives_no_words_is_told(
+def test_a_function_that_fails_or_gives_no_words_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, message: str
 ) -> None:
     (tmp_path / "bad_words.py").write_text(f"def f(line):\n    {body}\n")

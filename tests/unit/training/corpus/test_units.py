@@ -36,7 +36,7 @@ def test_a_plain_file_is_split_by_bytes_and_the_parts_are_numbered(tmp_path: Pat
     assert {unit.size for unit in units[1:]} == {25}
 
 
-def test_a_folder_gives_its_text_by_path_and_passes_over_what_is_hidden_or_no_text(tmp_path: Path) -> None:
+def test_text_of_a_folder_is_ordered_by_path_without_hidden_and_other_files(tmp_path: Path) -> None:
     for name in ("b/wiki_00", "b/two.txt", "a.text", "c.txt.gz", "d.xz", ".git/x.txt", "_SUCCESS", "b/_log/y.txt"):
         write(tmp_path / name)
     for name in ("readme.md", "table.csv", "rows.jsonl", "rows.jsonl.gz", "model.bin"):
@@ -51,7 +51,7 @@ def test_patterns_stay_within_a_folder_unless_they_say_otherwise(tmp_path: Path)
     assert names(tmp_path, "**/a[34].txt") == ["sub/a3.txt", "sub/deep/a4.txt"]
 
 
-def test_kinds_are_told_by_the_names(tmp_path: Path) -> None:
+def test_kinds_are_chosen_by_file_name(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["x"]}), tmp_path / "d.parquet")
     for name in ("a", "b.GZ", "c.xz"):
         write(tmp_path / name)
@@ -82,7 +82,7 @@ def test_groups_of_rows_are_put_together_up_to_the_size_of_a_part(tmp_path: Path
         ("/dev/null", "/dev/null: neither a file nor a folder"),
     ],
 )
-def test_what_is_no_corpus_is_refused_by_name(tmp_path: Path, given: str, message: str) -> None:
+def test_an_invalid_corpus_is_refused_by_name(tmp_path: Path, given: str, message: str) -> None:
     (tmp_path / "void").mkdir()
     for name in ("rows.jsonl", "rows.csv.gz", "bad.parquet"):
         write(tmp_path / name)
@@ -91,12 +91,12 @@ def test_what_is_no_corpus_is_refused_by_name(tmp_path: Path, given: str, messag
     assert "\n" not in str(raised.value)
 
 
-def test_a_tokenizer_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_reported_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="tokenizer no_such:f: cannot be imported"):
         plan_units([str(write(tmp_path / "a.txt"))], CorpusSettings(tokenizer="no_such:f"))
 
 
-def test_a_column_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
+def test_a_missing_column_is_reported_before_anything_is_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1], "body": ["x"]}), tmp_path / "a.parquet")
     with pytest.raises(TrainingError, match=r"a\.parquet: no column 'title'; it has id, body"):
         plan_units([str(tmp_path)], CorpusSettings(text_field="title"))
@@ -108,7 +108,7 @@ def test_a_file_given_twice_is_refused(tmp_path: Path) -> None:
         plan_units([str(path), str(tmp_path)], CorpusSettings())
 
 
-def test_a_corpus_without_a_byte_is_refused(tmp_path: Path) -> None:
+def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "")
     with pytest.raises(TrainingError, match=r"the corpus is empty: .*a\.txt"):
         plan_units([str(path)], CorpusSettings())
@@ -139,7 +139,7 @@ def test_settings_survive_json_and_unknown_ones_are_refused() -> None:
         CorpusSettings.from_json({"stemming": True})
 
 
-def test_the_digest_tells_another_file_other_settings_and_another_vocabulary_apart(tmp_path: Path) -> None:
+def test_the_digest_depends_on_files_settings_and_vocabulary(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt")
     corpus_settings = CorpusSettings()
 

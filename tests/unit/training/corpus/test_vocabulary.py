@@ -54,7 +54,7 @@ def test_a_corpus_without_a_word_is_refused(tmp_path: Path) -> None:
         merge_counts(parts)
 
 
-def test_counts_that_are_gone_are_told(tmp_path: Path) -> None:
+def test_missing_counts_are_reported(tmp_path: Path) -> None:
     parts = scan(write_corpus(tmp_path, "a b"), CorpusSettings())
     parts[0].sections[0].distinct_words.unlink()
     with pytest.raises(TrainingError, match=r"unit-000000-000\.words: cannot be read: .*No such file"):
@@ -74,6 +74,6 @@ def test_a_vocabulary_survives_its_file_and_pickling(tmp_path: Path) -> None:
         )
 
 
-def test_the_digest_tells_words_and_counts_apart() -> None:
+def test_the_digest_depends_on_words_and_counts() -> None:
     variants = [{"a": 2, "b": 1}, {"a": 3, "b": 1}, {"a": 2, "c": 1}, {"a": 2}]
     assert len({build_vocabulary(counts, EVERY).digest() for counts in variants}) == 4

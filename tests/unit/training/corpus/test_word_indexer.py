@@ -40,7 +40,7 @@ def by_hand(text: str, longest: int) -> list[list[str]]:
 
 @settings(max_examples=200, deadline=None)
 @given(text=TEXTS, cut=st.integers(0, 300), longest=st.integers(1, 10))
-def test_both_numberings_find_the_words_and_sentences_that_python_does(text: str, cut: int, longest: int) -> None:
+def test_both_indexers_find_the_words_and_sentences_that_python_does(text: str, cut: int, longest: int) -> None:
     corpus_settings = CorpusSettings(max_sentence=longest)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(whitespace_indexer, "_SLOTS", 2)
@@ -57,7 +57,7 @@ def test_both_numberings_find_the_words_and_sentences_that_python_does(text: str
     assert sentences == [*by_hand(text, longest), []]
 
 
-def test_room_for_words_is_made_as_they_come() -> None:
+def test_buffers_grow_with_the_words() -> None:
     text = " ".join(f"w{number % 70_000}" for number in range(140_000))
     indexer = WhitespaceIndexer(CorpusSettings(max_sentence=1_000_000))
     assert indexer.ids(text.encode()).tolist() == [*range(70_000), *range(70_000)]

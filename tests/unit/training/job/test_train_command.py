@@ -152,7 +152,7 @@ def test_options_reach_the_training(corpus: Path, folder: Path, tmp_path: Path):
     ) and config.phrases
 
 
-def test_the_folder_that_one_is_in(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_current_folder_as_output(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     inside = tmp_path / "inside"
     inside.mkdir()
     monkeypatch.chdir(inside)
@@ -160,7 +160,7 @@ def test_the_folder_that_one_is_in(corpus: Path, tmp_path: Path, monkeypatch: py
     assert len(read_word_table(inside).words) > 100 and list(tmp_path.iterdir()) == [inside]
 
 
-def test_what_is_there_is_replaced_only_when_asked(corpus: Path, tmp_path: Path):
+def test_existing_output_is_replaced_only_on_request(corpus: Path, tmp_path: Path):
     output = tmp_path / "v"
     trained(corpus, output)
     before = (output / "model.safetensors").read_bytes()
@@ -208,11 +208,11 @@ def test_wrong_usage(corpus: Path, tmp_path: Path, options: list[object], told: 
 
 
 @pytest.mark.parametrize("arguments", [["train"], ["train", "nonsense"], ["train", "word2vec"], ["train", "word2vec", "c"]])
-def test_what_is_not_even_a_training(arguments: list[str]):
+def test_errors_before_a_training_starts(arguments: list[str]):
     assert shoal(*arguments).exit_code == 2
 
 
-def test_the_device_is_told_where_it_was_left_open(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_chosen_device_is_reported(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     done = train(corpus, tmp_path / "one", "--device", "auto")
     assert done.exit_code == 0, done.output
@@ -223,7 +223,7 @@ def test_the_device_is_told_where_it_was_left_open(corpus: Path, tmp_path: Path,
     assert "training on" not in train(corpus, tmp_path / "three").stderr
 
 
-def test_that_workers_are_many_is_told(capsys: pytest.CaptureFixture[str]):
+def test_too_many_workers_are_reported(capsys: pytest.CaptureFixture[str]):
     for worthwhile, kept in ((1, "1 worker keeps"), (3, "up to 3 workers keep")):
         TrainingReport("v", as_json=False).too_few_words(31_000_000, worthwhile)
         told = capsys.readouterr()
@@ -263,7 +263,7 @@ def test_the_group_and_its_commands_explain_themselves():
     assert all(f"--{name.replace('_', '-')}" in told for name in ("dim", "negative_power", "averaging", "checkpoint_every"))
 
 
-def test_what_help_says_is_what_the_libraries_have():
+def test_help_matches_the_libraries_defaults():
     assert {*commands.FORMATS} == {*TableFormat} and {*commands.POOLINGS} == {*Pooling}
     assert {*commands.SCHEMES} == {*MergeScheme} and {*commands.DEVICES} == {*DEVICES}
     averaging, corpus_settings = AveragingSettings(), CorpusSettings()

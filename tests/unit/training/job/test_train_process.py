@@ -62,7 +62,7 @@ def command(*arguments: object, program: tuple[str, ...] = SHOAL) -> subprocess.
 
 
 @pytest.mark.timeout(300)
-def test_asked_to_end_it_keeps_what_it_has_and_goes_on_later(corpus: Path, tmp_path: Path):
+def test_a_terminated_training_keeps_its_state_and_resumes_later(corpus: Path, tmp_path: Path):
     output = tmp_path / "vectors"
     arguments = [corpus, "--output", output, "--dim", 16, "--threads", 1, "--sample", 0, "--round-words", 20_000, "--json"]
     process = command(*arguments, "--epochs", EPOCHS, program=UNHURRIED)

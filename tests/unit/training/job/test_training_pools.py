@@ -34,12 +34,12 @@ def test_workers_get_as_many_threads_as_fit(workers: int, cores: list[int]):
         ({"device": "tpu"}, "device is 'tpu', allowed are auto, cpu, cuda"),
     ],
 )
-def test_a_pool_that_cannot_be(values: dict[str, object], told: str):
+def test_an_impossible_pool(values: dict[str, object], told: str):
     with pytest.raises(TrainingError, match=told):
         LearnerPoolSettings(**values)  # type: ignore[arg-type]
 
 
-def test_what_a_file_cannot_keep():
+def test_settings_that_a_file_format_cannot_store():
     assert TableOutput(path=Path("v"), pooling=Pooling.SIF, keep_output_vectors=True).form is TableFormat.FOLDER
     with pytest.raises(TrainingError, match="pooling is sif, which format binary cannot keep"):
         TableOutput(path=Path("v"), form=TableFormat.BINARY, pooling=Pooling.SIF)

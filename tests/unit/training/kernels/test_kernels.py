@@ -40,7 +40,7 @@ def random_tables(words: int, dim: int, seed: int) -> Tables:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("dim", "negative"), [(20, 5), (48, 1), (20, 20)])
-def test_a_kernel_comes_to_what_a_plain_training_comes_to(kind: str, dim: int, negative: int) -> None:
+def test_a_kernel_computes_what_a_plain_training_computes(kind: str, dim: int, negative: int) -> None:
     ids, counts = text(40, 40, seed=dim)
     settings = Word2VecSettings(dim=dim, negative=negative, window=4, sample=0.02, **KINDS[kind])  # pyright: ignore[reportArgumentType]
     tables = random_tables(40, dim, seed=negative)
@@ -59,15 +59,15 @@ def test_a_kernel_comes_to_what_a_plain_training_comes_to(kind: str, dim: int, n
     assert not result.input[:, dim:].any() and not result.output[:, dim:].any()
 
 
-def test_shorter_vectors_of_a_cpu_come_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_for_shorter_vectors_give_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(skipgram, "vector_lanes", lambda: 8)
     # The kernels for this CPU's own vectors stay what they are.
     monkeypatch.setattr(cpu_learner, "window_kernel", skipgram.window_kernel.__wrapped__)
-    test_a_kernel_comes_to_what_a_plain_training_comes_to("window", 20, 5)
+    test_a_kernel_computes_what_a_plain_training_computes("window", 20, 5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_goes_down_the_numerical_gradient(kind: str) -> None:
+def test_a_step_follows_the_numerical_gradient(kind: str) -> None:
     dim, negative, rate = 20, 5, 1e-3
     ids, counts = [2, 7, 4, SENTENCE_END], np.arange(20, 8, -1).astype(np.int64)
     settings = Word2VecSettings(dim=dim, negative=negative, window=2, sample=0, **KINDS[kind])  # pyright: ignore[reportArgumentType]

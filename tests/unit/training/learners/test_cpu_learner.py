@@ -118,7 +118,7 @@ def test_a_text_without_an_end_is_one_sentence() -> None:
     assert _sentence_cuts(np.zeros(10, np.int32), 3) == [0, 10, 10, 10]
 
 
-def test_numbers_beyond_all_bounds_are_told_with_the_learning_rate() -> None:
+def test_overflow_is_reported_with_the_learning_rate() -> None:
     one = learner()
     one.train(sentences(1), 0.05, 0.05, 1)
     one.tables().input[7, 3] = np.nan
@@ -151,7 +151,7 @@ def test_tables_are_aligned_and_padded_with_zeros() -> None:
     + [("learning_rate", float("nan"), "0 to 10"), ("sample", -1, "0 to 1"), ("min_count", 0, "1 to"), ("seed", -1, "0 to")]
     + [("min_learning_rate", 1.0, "0 to 0.025"), ("negative_power", 3, "0 to 2"), ("max_vocabulary", -1, "0 to")],
 )
-def test_settings_out_of_range_are_told_with_the_limit(field: str, value: float, limit: str) -> None:
+def test_settings_out_of_range_are_reported_with_the_limit(field: str, value: float, limit: str) -> None:
     with pytest.raises(TrainingError, match=f"{field} is .*allowed are {limit}"):
         Word2VecSettings(**{field: value})  # pyright: ignore[reportArgumentType]
 

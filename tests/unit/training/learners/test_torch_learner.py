@@ -99,7 +99,7 @@ def test_a_text_without_pairs_changes_nothing(ids: list[int]) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu", CUDA])
-def test_a_change_is_what_was_trained_and_agreeing_takes_it_over(device: str) -> None:
+def test_a_change_is_what_was_trained_and_applying_it_takes_it_over(device: str) -> None:
     learner = learner_of(device=device)
     before = learner.tables()
     # Words of the first two topics alone, without negatives that could be others: only these input rows change.
@@ -161,7 +161,7 @@ def test_read_only_tables_and_texts_are_taken() -> None:
     assert len(learner.delta(WORDS).input.rows) == WORDS
 
 
-def test_numbers_that_are_not_finite_are_told() -> None:
+def test_numbers_that_are_not_finite_are_reported() -> None:
     learner = learner_of(learning_rate=2.5)
     tables = learner.tables()
     tables.input[4, 2] = np.inf
@@ -206,13 +206,13 @@ def test_a_batch_is_as_large_as_corpus_and_memory_allow() -> None:
     assert learner_of(batch_words=0).batch_words == 64
 
 
-def test_what_a_word_takes_grows_with_its_pairs() -> None:
+def test_memory_per_word_grows_with_its_pairs() -> None:
     # 10 rows of input and 6 of output, each twice: the row, and what it changes by.
     small = word_bytes(Word2VecSettings(window=5, negative=5), 112)
     assert 2 * 16 * 112 * 4 < small < word_bytes(Word2VecSettings(window=10, negative=5), 112)
 
 
-def test_a_device_without_any_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_without_any_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_learner, "skip_gram_step", short_of_memory(0))
     with pytest.raises(TrainingError, match=r"^cpu has no memory for 64 words at once: CUDA out of memory\.$"):
         learner_of().train(TEXT, 0.05, 0.05, 1)
@@ -246,7 +246,7 @@ def test_exact_updates_are_refused() -> None:
 
 
 @pytest.mark.skipif(not missing_cuda(), reason="there is a CUDA device")
-def test_without_a_cuda_device_the_cpu_is_pointed_to() -> None:
+def test_without_a_cuda_device_the_error_suggests_the_cpu() -> None:
     with pytest.raises(TrainingError, match=r"^device is 'cuda', but .*; the CPU does the same with device 'cpu'$"):
         learner_of(device="cuda")
 

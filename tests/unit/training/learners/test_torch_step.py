@@ -103,7 +103,7 @@ def test_a_step_equals_loops_in_numpy(step_of: StepOf, most: float) -> None:
     assert int(step.pairs) == len(places(batch, cbow))
 
 
-def test_the_limit_is_felt() -> None:
+def test_the_limit_takes_effect() -> None:
     batch, (input, output) = some_batch(), some_tables()
     free, bound = (changes_of(input, output, batch, False, most) for most in (NO_LIMIT, LIMIT))
     assert np.abs(bound[0]).sum() < 0.9 * np.abs(free[0]).sum()
@@ -123,7 +123,7 @@ def numerical_gradient(function: Callable[[], float], table: Doubles) -> Doubles
 
 
 @pytest.mark.parametrize("step_of", STEPS)
-def test_a_step_goes_down_the_gradient(step_of: StepOf) -> None:
+def test_a_step_follows_the_gradient(step_of: StepOf) -> None:
     batch, (input, output), cbow = some_batch(rate=1), some_tables(), step_of is cbow_step
     if cbow:
         # word2vec.c adds what the mean is to change by to each word undivided: the gradient only if a context has one word.

@@ -107,7 +107,7 @@ def test_a_text_without_words_is_empty(ids: list[int]) -> None:
 
 
 @pytest.mark.parametrize("step_of", [skip_gram_step, cbow_step])
-def test_within_a_text_nothing_waits_for_the_device(step_of: Callable[..., GradientStep]) -> None:
+def test_processing_a_text_never_waits_for_the_device(step_of: Callable[..., GradientStep]) -> None:
     """On the device `meta` tensors have a shape and no numbers: what depends on a number, for which a GPU would be waited
     for, is an error there, and so is a tensor that lies on the CPU."""
     text = drawn(some_text(50))

@@ -32,18 +32,18 @@ def not_asked() -> str:
     raise AssertionError("nobody needs to know")
 
 
-def test_auto_takes_a_cuda_device_and_else_the_cpu_and_says_why() -> None:
+def test_auto_uses_a_cuda_device_or_else_the_cpu_and_says_why() -> None:
     assert training_device(AUTO, PLAIN, nothing) == TrainingDevice(CUDA, "a CUDA device is here")
     assert training_device(AUTO, PLAIN, no_card) == TrainingDevice(CPU, "torch finds no CUDA device")
 
 
-def test_what_is_asked_for_is_taken() -> None:
+def test_the_requested_device_is_used() -> None:
     assert training_device(CUDA, PLAIN, nothing).name == CUDA
     # torch takes seconds to import, which the CPU's kernels do without.
     assert training_device(CPU, PLAIN, not_asked).name == CPU
 
 
-def test_what_cannot_be_had_is_an_error() -> None:
+def test_an_unavailable_device_is_an_error() -> None:
     with pytest.raises(
         TrainingError, match=r"^device is 'cuda', but torch finds no CUDA device; the CPU does the same with device 'cpu'$"
     ):
@@ -52,7 +52,7 @@ def test_what_cannot_be_had_is_an_error() -> None:
         training_device("tpu", PLAIN, nothing)
 
 
-def test_exact_updates_are_the_cpus() -> None:
+def test_exact_updates_need_the_cpu() -> None:
     assert training_device(AUTO, EXACT, nothing).name == CPU
     assert "exact is set" in training_device(AUTO, EXACT, nothing).reason
     with pytest.raises(TrainingError, match=r"^device is 'cuda', but exact is set"):

@@ -22,7 +22,7 @@ def checkpoint(seed: int = 1, count: int = 50) -> Checkpoint:
     return Checkpoint(STATE, Tables.initial(count, 20, seed), "digest")
 
 
-def test_it_is_read_as_it_was_written_and_a_newer_one_replaces_it(tmp_path: Path) -> None:
+def test_a_checkpoint_is_read_back_and_a_newer_one_replaces_it(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     assert Checkpoint.read(path, "digest", 50, 20) is None
     for seed in (1, 2):
@@ -34,14 +34,16 @@ def test_it_is_read_as_it_was_written_and_a_newer_one_replaces_it(tmp_path: Path
 
 
 @pytest.mark.parametrize(("digest", "count", "dim"), [("other", 50, 20), ("digest", 51, 20), ("digest", 50, 21)])
-def test_that_of_another_vocabulary_or_dim_is_refused(tmp_path: Path, digest: str, count: int, dim: int) -> None:
+def test_a_checkpoint_of_another_vocabulary_or_dimension_is_refused(
+    tmp_path: Path, digest: str, count: int, dim: int
+) -> None:
     checkpoint().write(tmp_path / "checkpoint")
     with pytest.raises(TrainingError, match="another vocabulary or dim; begin anew with overwrite"):
         Checkpoint.read(tmp_path / "checkpoint", digest, count, dim)
 
 
 @pytest.mark.parametrize("size", [0, 5, 150, 400, 3000])
-def test_a_damaged_one_is_told_in_one_line(tmp_path: Path, size: int) -> None:
+def test_a_damaged_checkpoint_is_reported_in_one_line(tmp_path: Path, size: int) -> None:
     path = tmp_path / "checkpoint"
     checkpoint().write(path)
     path.write_bytes(path.read_bytes()[:size])
@@ -50,7 +52,7 @@ def test_a_damaged_one_is_told_in_one_line(tmp_path: Path, size: int) -> None:
     assert "the checkpoint cannot be read" in str(told.value) and "\n" not in str(told.value)
 
 
-def test_a_full_disk_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     checkpoint().write(path)
     before = path.read_bytes()
@@ -74,6 +76,6 @@ except TrainingError as error:
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
-def test_one_is_due_after_a_while_and_more_rarely_where_writing_takes_long() -> None:
+def test_checkpoints_are_due_regularly_and_more_rarely_where_writing_takes_long() -> None:
     assert not is_due(159, 100, 0.1, every_s=60) and is_due(160, 100, 0.1, every_s=60)
     assert not is_due(199, 100, 5.0, every_s=60) and is_due(200, 100, 5.0, every_s=60)

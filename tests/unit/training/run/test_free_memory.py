@@ -59,7 +59,7 @@ def test_a_container_sees_its_group_at_the_top(tmp_path: Path) -> None:
     assert machine.free_mib() == 400
 
 
-def test_the_older_form(tmp_path: Path) -> None:
+def test_version_one_of_cgroups(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "5:cpu,cpuacct:/job\n4:memory:/job\n")
     machine.write("memory/job", "memory.limit_in_bytes", str(600 * MIB), "memory.usage_in_bytes", 100, 0)
     assert machine.free_mib() == 500
@@ -68,10 +68,10 @@ def test_the_older_form(tmp_path: Path) -> None:
     assert machine.free_mib() == 1000
 
 
-def test_a_system_that_does_not_tell(tmp_path: Path) -> None:
+def test_a_system_without_this_information(tmp_path: Path) -> None:
     assert free_memory(tmp_path / "nothing", tmp_path / "nothing", tmp_path) is None
 
 
-def test_this_machine() -> None:
+def test_this_machines_memory() -> None:
     free = free_memory()
     assert free is None or 0 < free < 1 << 50

@@ -30,7 +30,7 @@ def send() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_the_first_is_noted_and_answered_when_asked(handler: object) -> None:
+def test_the_first_signal_is_only_noted(handler: object) -> None:
     with Interruption() as interruption:
         assert not interruption.noted
         interruption.answer()
@@ -41,7 +41,7 @@ def test_the_first_is_noted_and_answered_when_asked(handler: object) -> None:
     assert signal.getsignal(signal.SIGTERM) is handler
 
 
-def test_the_second_has_its_usual_effect(handler: object) -> None:
+def test_the_second_signal_has_its_usual_effect(handler: object) -> None:
     with Interruption() as interruption:
         send()
         with pytest.raises(Signalled):
@@ -49,7 +49,7 @@ def test_the_second_has_its_usual_effect(handler: object) -> None:
         assert interruption.noted and signal.getsignal(signal.SIGTERM) is handler
 
 
-def test_a_signal_without_a_handler_of_pythons_is_left_alone() -> None:
+def test_a_signal_without_a_python_handler_is_left_alone() -> None:
     before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         with Interruption() as interruption:
@@ -59,7 +59,7 @@ def test_a_signal_without_a_handler_of_pythons_is_left_alone() -> None:
         signal.signal(signal.SIGTERM, before)
 
 
-def test_other_threads_leave_signals_to_the_main_one(handler: object) -> None:
+def test_other_threads_leave_signals_to_the_main_thread(handler: object) -> None:
     seen: list[object] = []
 
     def look() -> None:

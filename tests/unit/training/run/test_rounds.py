@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.mark.parametrize("averaging", [AveragingSettings(round_words=ROUND_WORDS), HOT], ids=["all", "hot"])
 @pytest.mark.parametrize("wanted", ["load", "train", "delta", "apply", "join"])
-def test_deaths_at_any_moment(run: Run, wanted: str, averaging: AveragingSettings) -> None:
+def test_learners_die_at_any_moment(run: Run, wanted: str, averaging: AveragingSettings) -> None:
     seen = 0
     for seed in range(2):
         chosen = random.Random(seed)
@@ -54,14 +54,14 @@ def test_a_lost_learners_text_is_trained_again_at_once(run: Run) -> None:
     assert pool.lost == pool.admitted == 1
 
 
-def test_a_learner_that_joins_goes_on_from_what_all_agree_on(run: Run) -> None:
+def test_a_learner_that_joins_starts_from_the_merged_tables(run: Run) -> None:
     pool = ScriptedPool(3, lambda moment, learner: moment == "train" and learner == 2 and len(pool.leased) == 6, late=2)
     run.train(pool=pool, averaging=HOT)
     assert pool.admitted == 1 and len(pool.all_tables()) == 3
     assert all(equal(tables, run.tables) for tables in pool.all_tables())
 
 
-def test_without_a_learner_it_goes_back_to_the_checkpoint(run: Run) -> None:
+def test_without_learners_training_returns_to_the_checkpoint(run: Run) -> None:
     pool = ScriptedPool(2, lambda moment, _: moment == "train" and len(pool.leased) == 10)
     summary = run.train(pool=pool, checkpoint_every_s=0.0)
     assert summary.lost == 2 and run.rounds[-1].words == 3 * summary.corpus_words
@@ -79,7 +79,7 @@ def test_learners_that_never_finish_a_round_are_given_up(run: Run) -> None:
             run.train(pool=ScriptedPool(2, lambda now, _, moment=moment: now == moment))
 
 
-def test_what_several_learners_do_can_be_repeated_and_depends_on_the_scheme(run: Run) -> None:
+def test_a_training_by_several_learners_is_reproducible_and_depends_on_the_scheme(run: Run) -> None:
     for scheme in [*MergeScheme, MergeScheme.MEAN]:
         run.train(pool=ScriptedPool(3), averaging=AveragingSettings(round_words=ROUND_WORDS, scheme=scheme))
     *tables, again = (saved for _, saved in run.saved)
@@ -105,7 +105,7 @@ def test_hot_rows_travel_in_every_round_and_all_rows_now_and_then(run: Run) -> N
 
 
 @pytest.mark.parametrize("learners", [3, 2])
-def test_an_interrupted_training_goes_on_with_as_many_learners_or_others(run: Run, learners: int) -> None:
+def test_an_interrupted_training_resumes_with_any_number_of_learners(run: Run, learners: int) -> None:
     run.train(pool=ScriptedPool(3))
 
     def stop(number: int) -> None:
@@ -123,6 +123,6 @@ def test_an_interrupted_training_goes_on_with_as_many_learners_or_others(run: Ru
 
 
 @pytest.mark.parametrize(("name", "value", "least"), [("round_words", 999, 1000), ("full_every", 0, 1), ("hot_rows", -1, 0)])
-def test_averaging_that_cannot_be(name: str, value: int, least: int) -> None:
+def test_invalid_averaging_settings(name: str, value: int, least: int) -> None:
     with pytest.raises(TrainingError, match=f"^{name} is {value}, allowed are {least} to "):
         AveragingSettings(**{name: value})  # type: ignore[arg-type]

@@ -77,9 +77,7 @@ def test_each_span_counts_once_per_epoch_whoever_is_lost(
 
 @settings(max_examples=300, deadline=None)
 @given(SPANS, st.integers(1, 5), st.integers(1, 300))
-def test_one_learner_sees_each_epoch_whole_and_one_unbroken_line_of_rates(
-    spans: list[int], epochs: int, round_words: int
-) -> None:
+def test_one_learner_sees_each_epoch_whole_and_rates_without_jumps(spans: list[int], epochs: int, round_words: int) -> None:
     chosen = Word2VecSettings(epochs=epochs)
     leases = trained_alone(Schedule(chosen, spans, round_words))
     order = [span for lease in leases for span in lease.spans]
@@ -102,14 +100,14 @@ def rounds(schedule: Schedule, learners: Sequence[int]) -> Iterator[tuple[int, l
         state = schedule.merged(state, learners)
 
 
-def test_a_lease_has_about_the_words_of_a_round_and_the_last_round_is_dealt_evenly() -> None:
+def test_a_lease_has_about_the_words_of_a_round_and_the_last_round_is_divided_evenly() -> None:
     *most, (_, last) = rounds(Schedule(Word2VecSettings(epochs=1), [10] * 1003, 100), [3, 5, 8])
     late = [sizes for before, sizes in most if before * EARLY_SHARE / 3 >= 300]
     assert len(late) > 10 and all(sizes == [100, 100, 100] for sizes in late)
     assert len(last) > 1 and max(last) - min(last) <= 10
 
 
-def test_at_first_learners_agree_more_often() -> None:
+def test_the_first_merges_are_more_frequent() -> None:
     early = [
         (before, sizes)
         for before, sizes in rounds(Schedule(Word2VecSettings(epochs=1), [10] * 1000, 100), [0, 1])
@@ -121,7 +119,7 @@ def test_at_first_learners_agree_more_often() -> None:
     assert max(max(sizes) for _, sizes in early) > 50
 
 
-def test_nobody_waits_where_an_epoch_ends() -> None:
+def test_no_learner_waits_at_the_end_of_an_epoch() -> None:
     late = [sizes for before, sizes in rounds(Schedule(Word2VecSettings(epochs=20), [10] * 15, 100), [0]) if before > 1000]
     assert all(sizes == [100] for sizes in late[:-1])
 
@@ -131,7 +129,7 @@ def test_no_round_is_longer_than_an_epoch() -> None:
     assert max(map(sum, sizes)) == 40
 
 
-def test_what_a_lost_learner_held_since_the_last_whole_merge_is_trained_first() -> None:
+def test_spans_lost_since_the_last_full_merge_are_trained_first() -> None:
     schedule = Schedule(Word2VecSettings(epochs=1), [10] * 400, 100)
     begin = ScheduleState(epochs=1, done=2000, queue=tuple(EpochSpan(0, span) for span in range(200, 400)))
     first, _ = schedule.lease(begin, [0, 1])
@@ -159,7 +157,7 @@ def test_epochs_differ_and_seeds_decide_them() -> None:
     assert orders(1) == [one, two] != orders(2)
 
 
-def test_rounds_of_several_learners_grow_to_what_they_can_be() -> None:
+def test_rounds_of_several_learners_grow_to_their_limit() -> None:
     schedule = Schedule(Word2VecSettings(epochs=5), [50_000] * 2000, 0)
     state, sizes = ScheduleState(), []
     for _ in range(100):

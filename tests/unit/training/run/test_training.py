@@ -64,7 +64,7 @@ def test_two_trainings_with_one_seed_are_the_same_and_another_seed_is_another(ru
     assert not np.array_equal(run.saved[1][1].input, undisturbed.input)
 
 
-def test_one_that_fails_in_the_middle_goes_on_to_the_same_bits(run: Run, undisturbed: Tables) -> None:
+def test_a_training_that_fails_in_the_middle_resumes_to_the_same_bits(run: Run, undisturbed: Tables) -> None:
     run.at_round = fail(4, RuntimeError("lights out"))
     with pytest.raises(RuntimeError, match="lights out"):
         run.train()
@@ -154,7 +154,7 @@ def test_two_at_once_are_refused(run: Run) -> None:
     run.train()
 
 
-def test_numbers_without_bounds_are_told_with_the_learning_rate(run: Run) -> None:
+def test_overflow_is_reported_with_the_learning_rate(run: Run) -> None:
     with pytest.raises(TrainingError, match=r"^the training diverged: learning_rate 10 is too high$"):
         run.train(small_settings(learning_rate=10.0, epochs=200))
     assert not run.saved
@@ -208,7 +208,7 @@ def test_several_threads_train_all_of_it(run: Run) -> None:
         LocalLearnerPool(0)
 
 
-def test_many_learners_for_little_text_are_told(run: Run) -> None:
+def test_too_many_learners_for_the_text_are_reported(run: Run) -> None:
     run.train()
     assert run.too_few_words == []
     summary = run.train(pool=ScriptedPool(2), overwrite=True)

@@ -44,13 +44,13 @@ def test_the_last_minute_decides_the_pace() -> None:
     assert progress.totals().rounds == 10 and progress.totals().words == 100 + 9 * 500
 
 
-def test_words_that_are_lost_are_no_negative_pace() -> None:
+def test_lost_words_do_not_give_a_negative_pace() -> None:
     progress = TrainingProgress(5000, 10_000, 0.0)
     progress.finished(done(1000, 500), 10.0)
     assert progress.stats().words_per_s == 0 and progress.stats().eta_s is None
 
 
-def test_rounds_without_a_merge_are_no_merges() -> None:
+def test_rounds_without_a_merge_are_not_counted_as_merges() -> None:
     progress = TrainingProgress(0, 1000, 0.0)
     progress.finished(done(500, 500, merge_s=0.0), 9.0)
     assert progress.totals().merges == 0 and progress.totals().merge_share == 0

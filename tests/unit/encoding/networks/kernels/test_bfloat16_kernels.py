@@ -20,7 +20,7 @@ def random(*shape: int, seed: int = 1, scale: float = 1.0) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [8, 32, 384, 1000])
-def test_layer_norm_is_right_to_a_rounding(size: int) -> None:
+def test_layer_norm_is_exact_up_to_rounding(size: int) -> None:
     x = random(40, size, scale=5.0)
     weight, bias = random(size, seed=2).float(), random(size, seed=3).float()
     y = torch.empty_like(x)
