@@ -1,4 +1,4 @@
-"""The client for asyncio: the same methods and arguments as the blocking one, whose docstrings hold for both."""
+"""The client for asyncio, with the methods and arguments of the blocking client, whose docstrings describe both."""
 
 # grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
 from __future__ import annotations
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 class AsyncClient:
-    """A connection to a Shoal server, for one event loop, and a context manager. Client says what it promises."""
+    """A connection to a Shoal server, for one event loop. It is a context manager. See Client for its guarantees."""
 
     def __init__(
         self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_TIMEOUT_S, retry: RetryPolicy | None = None
@@ -49,7 +49,7 @@ class AsyncClient:
         # Jitter needs no seed: it exists to differ between clients.
         self._rng = Random()
         self._server: types.ServerInfo | None = None
-        # Made by the first call: an aio channel belongs to the loop that runs when it is made.
+        # An aio channel belongs to the loop that runs when it is created, so the first call creates it.
         self._channel: grpc.aio.Channel | None = None
         self._stubs: Stubs | None = None
         self._closed = False
@@ -117,11 +117,11 @@ class AsyncClient:
         wait: bool = False,
         timeout: float | None = None,
     ) -> types.UpsertSummary:
-        """See Client.upsert_many; `documents` may be an asynchronous iterable too."""
+        """See Client.upsert_many; `documents` may also be an asynchronous iterable."""
         bound_s = timeout_s(timeout, self._timeout_s)
         upload = Upload(collection, await self._limits(bound_s), batch_size, window)
-        with reporter(progress, documents, "documents", lambda state: state.acknowledged) as tell:
-            await run_upload(self._open_stubs(), self.address, upload, documents, tell, self._retry, self._rng, bound_s)
+        with reporter(progress, documents, "documents", lambda state: state.acknowledged) as report:
+            await run_upload(self._open_stubs(), self.address, upload, documents, report, self._retry, self._rng, bound_s)
         if wait and upload.summary().token is not None:
             await self._wait_until_searchable(collection, bound_s)
         return upload.summary()
@@ -195,7 +195,7 @@ class AsyncClient:
         progress: EmbedReport = False,
         timeout: float | None = None,
     ) -> AsyncIterator[embeddings.Embeddings]:
-        """See Client.embed_many; `texts` may be an asynchronous iterable too."""
+        """See Client.embed_many; `texts` may also be an asynchronous iterable."""
         if isinstance(texts, str):
             raise InvalidArgument("texts must be an iterable of str, not one str", field="texts", value=texts[:40])
         template = _requests.embed_template(model, role, prompt, dimensions, normalize, truncation, vector_type)
@@ -221,10 +221,10 @@ class AsyncClient:
         bound_s: float,
     ) -> AsyncIterator[embeddings.Embeddings]:
         run = EmbedRun(template, await self._limits(bound_s), batch_size, window)
-        with reporter(progress, texts, "texts", lambda state: state.answered) as tell:
+        with reporter(progress, texts, "texts", lambda state: state.answered) as report:
             stubs = self._open_stubs()
-            answers = run_embedding(stubs, self.address, run, texts, tell, self._retry, self._rng, bound_s)
-            # Closed by hand: a caller that stops early must not leave the stream to the garbage collector.
+            answers = run_embedding(stubs, self.address, run, texts, report, self._retry, self._rng, bound_s)
+            # Closed explicitly: a caller that stops early must not leave the stream to the garbage collector.
             async with aclosing(answers):
                 async for answer in answers:
                     yield answer

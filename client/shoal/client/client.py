@@ -1,4 +1,4 @@
-"""The client for ordinary, blocking code. What is asked and how answers are read lives in `_requests`."""
+"""The blocking client. `_transport.requests` builds its requests and reads the replies."""
 
 # grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
 from __future__ import annotations
@@ -34,11 +34,11 @@ T = TypeVar("T")
 
 
 class Client:
-    """A connection to a Shoal server; several threads may share it, and it is a context manager.
+    """A connection to a Shoal server. Several threads may share it. It is a context manager.
 
-    Calls that find the server unavailable are repeated, with growing pauses, until their timeout (seconds; by default the
-    client's) passes. Every failure is a subclass of ShoalError: Unavailable and DeadlineExceeded may come from any
-    method, InvalidArgument from any that takes input, and CollectionNotFound from any that names a collection.
+    While the server is unavailable, a call is retried with growing pauses until its timeout (in seconds; by default the
+    client's) has passed. Every failure is a subclass of ShoalError. Any method may raise Unavailable and DeadlineExceeded,
+    any method that takes input InvalidArgument, and any method that names a collection CollectionNotFound.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends the connection; calls under way fail with Cancelled, later ones with RuntimeError."""
+        """Closes the connection. Calls in progress fail with Cancelled, later calls with RuntimeError."""
         self._closed = True
         self._channel.close()
 
@@ -80,8 +80,8 @@ class Client:
     ) -> types.CollectionInfo:
         """Creates a collection; raises CollectionExists, or InvalidModel when the server cannot load the model.
 
-        Without a model it holds users' own vectors of `dimension` numbers. No index and 0 shards take the server's defaults.
-        A call repeated after its first answer was lost raises CollectionExists.
+        Without a model, documents bring their own vectors of `dimension` numbers. No index and 0 shards take the server's
+        defaults. A retry after a lost answer raises CollectionExists.
         """
         return self._run(_requests.create_collection(name, model, dimension, index, metric, shards, empty_text), timeout)
 
@@ -96,7 +96,7 @@ class Client:
     def drop_collection(self, name: str, *, timeout: float | None = None) -> int:
         """Removes a collection and returns how many documents it had.
 
-        A call repeated after its first answer was lost raises CollectionNotFound.
+        A retry after a lost answer raises CollectionNotFound.
         """
         return self._run(_requests.drop_collection(name), timeout)
 
@@ -108,11 +108,11 @@ class Client:
         wait: bool = False,
         timeout: float | None = None,
     ) -> types.Token:
-        """Writes one batch of documents; a search that carries the token sees them. `wait` returns once they are searchable.
+        """Writes one batch of documents. A search with the token sees them. `wait`: return when they are searchable.
 
-        Raises what is wrong with the first document that was refused (VersionConflict, DimensionMismatch, ...); the others
-        stand, and `token.results` of the exception tells about each. A batch with a version condition is sent once only,
-        since a repeated one could meet its own first attempt. `upsert_many` is for more than one batch.
+        If documents are refused, raises the error of the first (VersionConflict, DimensionMismatch, ...). The others are
+        written, and `token.results` of the exception has the result of each. A batch with an `expected_version` is never
+        retried, because it could conflict with its own first attempt. Use `upsert_many` for more than one batch.
         """
         return self._run(_requests.upsert(collection, documents, wait), timeout)
 
@@ -127,17 +127,18 @@ class Client:
         wait: bool = False,
         timeout: float | None = None,
     ) -> types.UpsertSummary:
-        """Streams any number of documents; the server sets the pace, with at most `window` batches unanswered.
+        """Streams any number of documents. The server sets the pace: at most `window` batches are unanswered.
 
-        Batches are cut to the server's limits. When the connection breaks or the server is full, it goes on from the first
-        unanswered batch. Refused documents are collected in the summary and stop nothing. `progress` draws a bar on
-        stderr, or is called with an UploadProgress. `timeout` bounds the time without any progress, not the whole.
+        Batches are cut to the server's limits. When the connection breaks or the server is full, the upload resumes with the
+        first unanswered batch. Refused documents do not stop it; they are listed in the summary. `progress`: True draws a
+        bar on stderr, a function is called with each UploadProgress. `timeout` limits the time without progress, not the
+        whole upload.
         """
         bound_s = timeout_s(timeout, self._timeout_s)
         upload = Upload(collection, self._limits(bound_s), batch_size, window)
-        with reporter(progress, documents, "documents", lambda state: state.acknowledged) as tell:
+        with reporter(progress, documents, "documents", lambda state: state.acknowledged) as report:
             self._check_open()
-            run_upload(self._stubs, self.address, upload, documents, tell, self._retry, self._rng, bound_s)
+            run_upload(self._stubs, self.address, upload, documents, report, self._retry, self._rng, bound_s)
         if wait and upload.summary().token is not None:
             self._wait_until_searchable(collection, bound_s)
         return upload.summary()
@@ -145,11 +146,11 @@ class Client:
     def delete(
         self, collection: str, ids: Sequence[str], *, wait: bool = False, timeout: float | None = None
     ) -> types.Token:
-        """Deletes documents. One that does not exist is no error: its result says that nothing changed."""
+        """Deletes documents. Deleting one that does not exist is not an error: its result has `changed` False."""
         return self._run(_requests.delete(collection, ids, wait), timeout)
 
     def get(self, collection: str, ids: Sequence[str], *, timeout: float | None = None) -> list[types.StoredDocument]:
-        """Those of the documents that exist, in the order asked for."""
+        """The documents with these ids that exist, in the order of the ids."""
         return self._run(_requests.get(collection, ids), timeout)
 
     def explain(self, collection: str, id: str, *, timeout: float | None = None) -> types.Explanation:
@@ -157,11 +158,11 @@ class Client:
         return self._run(_requests.explain(collection, id), timeout)
 
     def failed(self, collection: str, *, limit: int = 0, timeout: float | None = None) -> list[types.FailedDocument]:
-        """Documents set aside because they cannot be embedded; 0 takes the server's limit."""
+        """Documents that could not be embedded, at most `limit` of them (0: the server's limit)."""
         return self._run(_requests.failed(collection, limit), timeout)
 
     def retry_failed(self, collection: str, ids: Sequence[str] = (), *, timeout: float | None = None) -> int:
-        """Has documents that were set aside tried again, all when no ids are given; returns how many."""
+        """Retries documents that could not be embedded, all of them if no ids are given; returns how many."""
         return self._run(_requests.retry_failed(collection, ids), timeout)
 
     def search(
@@ -177,8 +178,8 @@ class Client:
     ) -> types.SearchResult:
         """The `k` documents nearest to a text, or to a vector of shape (dimension,).
 
-        With the token of a write, the answer waits until it shows that write. Raises CoverageTooLow or Unavailable when a
-        shard cannot be reached, unless `min_coverage` (0 to 1) allows for it.
+        With the token of a write, the search waits until it sees that write. If a shard cannot be reached, it raises
+        CoverageTooLow or Unavailable, unless `min_coverage` is a share (0 to 1) of the documents that can be reached.
         """
         return self._run(_requests.search(collection, query, k, token, include_text, min_coverage), timeout)
 
@@ -195,12 +196,12 @@ class Client:
         vector_type: embeddings.VectorType = "float32",
         timeout: float | None = None,
     ) -> embeddings.Embeddings:
-        """Vectors of texts, in their order, without any collection; raises InvalidModel.
+        """Vectors of texts, in their order, without a collection; raises InvalidModel.
 
-        `prompt` is put before each text in place of the role's own ("" puts nothing); `dimensions` keeps only so many
-        leading numbers (0: all); `normalize` asks for vectors of unit length, or as they come (None: as the model's files
-        say); `truncation` says what becomes of a text that is longer than the model reads. A text that has no vector is in
-        `errors` of the answer, and raises nothing. `embed_many` is for more texts than one call takes.
+        `prompt` is put before each text instead of the role's own prompt ("": no prompt). `dimensions` keeps only the first
+        numbers of each vector (0: all). `normalize` makes vectors unit length or leaves them as they are (None: as the
+        model's files say). `truncation` says how a text longer than the model reads is cut. A text that cannot be embedded
+        raises nothing: its error is in `errors` of the answer. Use `embed_many` for more texts than one call takes.
         """
         template = _requests.embed_template(model, role, prompt, dimensions, normalize, truncation, vector_type)
         return self._run(_requests.embed(template, texts), timeout)
@@ -221,12 +222,12 @@ class Client:
         progress: EmbedReport = False,
         timeout: float | None = None,
     ) -> Iterator[embeddings.Embeddings]:
-        """Vectors of any number of texts: yields them batch by batch, in the order of the texts.
+        """Vectors of any number of texts, yielded batch by batch in the order of the texts.
 
-        The server sets the pace, with at most `window` batches on their way, so memory stays bounded. Texts wait behind the
-        calls of others. When the connection breaks or the server is full, unanswered batches are sent again. The arguments
-        are those of `embed`; `progress` draws a bar on stderr, or is called with an EmbedProgress. `timeout` (300 s by
-        default) bounds the time without any answer, not the whole.
+        The server sets the pace: at most `window` batches are in flight, so memory stays bounded. Calls of `embed` and
+        searches go first. When the connection breaks or the server is full, unanswered batches are sent again. The other
+        arguments are those of `embed`. `progress`: True draws a bar on stderr, a function is called with each EmbedProgress.
+        `timeout` (300 s by default) limits the time without an answer, not the whole.
         """
         if isinstance(texts, str):
             raise InvalidArgument("texts must be an iterable of str, not one str", field="texts", value=texts[:40])
@@ -235,7 +236,7 @@ class Client:
         return self._embed_many(template, texts, batch_size, window, progress, bound_s)
 
     def describe(self, *, timeout: float | None = None) -> types.ServerInfo:
-        """What the server is and every limit that it puts on input."""
+        """The server's version and its limits on input."""
         self._server = self._run(_requests.describe(), timeout)
         return self._server
 
@@ -253,9 +254,9 @@ class Client:
         bound_s: float,
     ) -> Iterator[embeddings.Embeddings]:
         run = EmbedRun(template, self._limits(bound_s), batch_size, window)
-        with reporter(progress, texts, "texts", lambda state: state.answered) as tell:
+        with reporter(progress, texts, "texts", lambda state: state.answered) as report:
             self._check_open()
-            yield from run_embedding(self._stubs, self.address, run, texts, tell, self._retry, self._rng, bound_s)
+            yield from run_embedding(self._stubs, self.address, run, texts, report, self._retry, self._rng, bound_s)
 
     def _limits(self, bound_s: float) -> types.Limits:
         return (self._server or self.describe(timeout=bound_s)).limits

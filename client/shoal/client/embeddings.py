@@ -1,4 +1,4 @@
-"""What embedding calls give back: frozen dataclasses over NumPy arrays, and the words for what can be asked of them."""
+"""What embedding calls return: frozen dataclasses of NumPy arrays; and the types of their options."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class EmbedTiming:
     total_s: float
     tokenize_s: float
     queue_s: float
-    """Waiting for the model."""
+    """Time in the model's queue."""
     infer_s: float
-    """In which the model worked on batches with texts of this request; 0 where all vectors came from the query cache."""
+    """Time in which the model computed batches with texts of this request; 0 if all vectors came from the query cache."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,16 +34,16 @@ class Embeddings:
     vectors: npt.NDArray[np.float32 | np.float16]
     """Shape (texts, dimension); the row of a text with an error is zero."""
     tokens: npt.NDArray[np.int32]
-    """Shape (texts,): what the model read of each text, special tokens and prompts included; 0 where there is an error."""
+    """Shape (texts,): how many tokens of each text the model read, with special tokens and prompts; 0 for an error."""
     truncated: tuple[int, ...]
-    """Places of the texts that were longer than the model reads."""
+    """Indices of the texts that were longer than the model reads."""
     errors: Mapping[int, ShoalError]
-    """Why texts have no vector, by place; empty when every text has one."""
+    """Why texts have no vector, by index; empty if every text has one."""
     fingerprint: str
-    """Of the model: vectors compare only where it is equal."""
+    """Of the model: vectors are comparable only if their fingerprints are equal."""
     timing: EmbedTiming
     start: int = 0
-    """Place of the first text in the iterable that `embed_many` was given; the places above count from there."""
+    """Index of the first text in the iterable that `embed_many` was given; the indices above count from there."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -51,7 +51,7 @@ class Embeddings:
 
 @dataclass(frozen=True, slots=True)
 class EmbedProgress:
-    """How far `embed_many` is. Every count is of texts since its start."""
+    """How far `embed_many` is. All counts are of texts since its start."""
 
     sent: int
     answered: int

@@ -1,6 +1,6 @@
 """What the client raises: one class for each reason that the server may give.
 
-The token and the results of a write are here as well: a result holds the error of its document, and an error the token.
+The token and the results of a write are here too: a result holds the error of its document, and an error holds the token.
 
 ShoalError
 ├── InvalidArgument
@@ -38,38 +38,38 @@ DETAIL_KEY = "shoal-error-bin"
 
 
 class ShoalError(Exception):
-    """Root of everything that the client raises on purpose. Its text is one line."""
+    """Base class of the client's errors. The message is one line."""
 
     def __init__(
         self, message: str, *, field: str = "", value: str = "", limit: int | None = None, retry_after_s: float | None = None
     ) -> None:
         super().__init__(message)
         self.field = field
-        """The offending field, such as "documents[3].text"; empty where no single field is at fault."""
+        """The invalid field, such as "documents[3].text"; empty if no single field is invalid."""
         self.value = value
-        """The offending value, shortened."""
+        """The invalid value, shortened."""
         self.limit = limit
-        """The limit that was passed, if one was."""
+        """The limit that was exceeded, if any."""
         self.retry_after_s = retry_after_s
-        """How long the server asks to wait before the call is tried again."""
+        """Seconds to wait before a retry, if the server gave them."""
         self.token: Token | None = None
-        """Of the write that this refusal is part of; `token.results` has what became of its other documents."""
+        """The token of the write that refused a document; `token.results` has the results of all its documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What became of one document of a write."""
+    """The result of a write for one document."""
 
     id: str
     version: int
     changed: bool
-    """False where the document already was as asked for, or did not exist when it was to be deleted."""
+    """False if the document was already the same, or if a deleted one did not exist."""
     error: ShoalError | None = None
-    """Set where this document alone was refused."""
+    """Why this document was refused; None if it was written."""
 
 
 class Token(str):
-    """What a write returns: a search that carries it sees that write. `results` has one entry per document, in order."""
+    """Returned by a write: a search with this token sees the write. `results` has one entry per document, in order."""
 
     __slots__ = ("results",)
     results: tuple[WriteResult, ...]
@@ -84,7 +84,7 @@ class Token(str):
 
 
 class InvalidArgument(ShoalError):
-    """A field is malformed or out of its limits."""
+    """A field is malformed or exceeds its limits."""
 
 
 class DimensionMismatch(InvalidArgument):
@@ -96,11 +96,11 @@ class InvalidModel(InvalidArgument):
 
 
 class MessageTooLarge(InvalidArgument):
-    """A message is larger than the server takes; `upsert_many` cuts uploads to size."""
+    """A message is larger than the server accepts; `upsert_many` cuts uploads to size."""
 
 
 class NotFound(ShoalError):
-    """What the call is about does not exist."""
+    """The object of the call does not exist."""
 
 
 class CollectionNotFound(NotFound):
@@ -116,7 +116,7 @@ class CollectionExists(ShoalError):
 
 
 class VersionConflict(ShoalError):
-    """The document's version is not the one that was expected."""
+    """The document does not have the expected version."""
 
 
 class Overloaded(ShoalError):
@@ -128,11 +128,11 @@ class Unavailable(ShoalError):
 
 
 class CoverageTooLow(Unavailable):
-    """Fewer documents can be reached than the search's minimum coverage asks for."""
+    """Fewer documents can be reached than the search's `min_coverage` requires."""
 
 
 class DeadlineExceeded(ShoalError):
-    """The call's timeout passed before the answer came."""
+    """The call's timeout passed before an answer arrived."""
 
 
 class Cancelled(ShoalError):
@@ -140,7 +140,7 @@ class Cancelled(ShoalError):
 
 
 class Unauthenticated(ShoalError):
-    """The call carried no credentials that the server knows."""
+    """The call had no valid credentials."""
 
 
 class PermissionDenied(ShoalError):
@@ -152,7 +152,7 @@ class Unsupported(ShoalError):
 
 
 class InternalError(ShoalError):
-    """A defect in Shoal itself."""
+    """A bug in Shoal."""
 
 
 BY_REASON: dict[int, type[ShoalError]] = {
@@ -174,7 +174,7 @@ BY_REASON: dict[int, type[ShoalError]] = {
     errors_pb2.ERROR_REASON_INTERNAL: InternalError,
 }
 
-# For calls that fail without a detail: gRPC's own failures, a proxy's, or a server's that is newer than this client.
+# For failures without a detail: gRPC's own, those of a proxy, or those of a newer server.
 BY_STATUS: dict[grpc.StatusCode, type[ShoalError]] = {
     grpc.StatusCode.CANCELLED: Cancelled,
     grpc.StatusCode.UNKNOWN: InternalError,
@@ -196,7 +196,7 @@ BY_STATUS: dict[grpc.StatusCode, type[ShoalError]] = {
 
 
 def error_from_detail(detail: errors_pb2.ErrorDetail, fallback: type[ShoalError] = ShoalError) -> ShoalError:
-    """The exception for a detail; `fallback` is its class when the reason is one that this client does not know."""
+    """The exception for a detail; `fallback` is its class if this client does not know the reason."""
     return BY_REASON.get(detail.reason, fallback)(
         _one_line(detail.message) or "the server gave no message",
         field=detail.field,
@@ -207,7 +207,7 @@ def error_from_detail(detail: errors_pb2.ErrorDetail, fallback: type[ShoalError]
 
 
 def error_from_status(code: grpc.StatusCode, message: str, metadata: Iterable[Any] | None, address: str) -> ShoalError:
-    """The exception for a failed call, from its detail where it carries one, else from its status code."""
+    """The exception for a failed call: from its detail if it has one, otherwise from its status code."""
     fallback = BY_STATUS.get(code, ShoalError)
     for key, value in metadata or ():
         if key == DETAIL_KEY and isinstance(value, bytes):

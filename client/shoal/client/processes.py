@@ -20,16 +20,16 @@ class ProcessKind(StrEnum):
 
 
 class ProcessState(StrEnum):
-    """How far a process is."""
+    """The state of a process."""
 
     WAITING = "waiting"
-    """Ray has not found the CPUs or GPUs that it needs."""
+    """Ray has not yet found the CPUs or GPUs that it needs."""
     STARTING = "starting"
     LOADING = "loading"
     """Its model is being loaded."""
     READY = "ready"
     DRAINING = "draining"
-    """It finishes the work it has and gets no new work."""
+    """It finishes its work and gets no new work."""
     UNREACHABLE = "unreachable"
     FAILED = "failed"
     UNKNOWN = "unknown"
@@ -38,16 +38,16 @@ class ProcessState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoadInfo:
-    """What an encoder has to do, and how fast it has been in the last seconds."""
+    """The queue of an encoder, and its speed in the last seconds."""
 
     waiting_texts: int
     waiting_tokens: int
     oldest_s: float
-    """How long the oldest of them has waited."""
+    """How long the oldest text has waited."""
     texts_per_s: float
     tokens_per_s: float
     busy: float
-    """Share of the time in which it computed, 0 to 1."""
+    """Share of the time that it spent computing, 0 to 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class ProcessInfo:
     address: str
     state: ProcessState
     detail: str
-    """More about the state in plain text: the current step of loading, or a reason."""
+    """The current step of loading, or the reason of the state, in plain text."""
     pid: int
     node: str
     model: str = ""

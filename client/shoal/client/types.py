@@ -1,4 +1,4 @@
-"""What callers give to the client and get back from it: frozen dataclasses, and no protobuf object among them."""
+"""The arguments and results of the client: frozen dataclasses without protobuf objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, overload
 
 import numpy.typing as npt
 
-# Names with `as` were here before they moved; programs may import them from here.
+# Names with `as` have moved; programs may still import them from here.
 from shoal.client.errors import ShoalError
 from shoal.client.errors import Token as Token
 from shoal.client.errors import WriteResult as WriteResult
@@ -24,19 +24,19 @@ EmptyText: TypeAlias = Literal["reject", "store"]
 Role: TypeAlias = Literal["document", "query"]
 
 
-# Arrays do not compare to one truth value, so neither do the classes that hold one.
+# Comparing arrays gives arrays, so classes that hold one are compared by identity.
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """The vector of a document's text, made before by the collection's model, as `shoal encode` does."""
+    """The vector of a document's text, computed earlier by the collection's model, as `shoal encode` does."""
 
     vector: Vector
     """Shape (dimension,), any float type; sent as float32."""
     fingerprint: str
-    """Of the model; the document is refused unless it is the collection's."""
+    """Of the model; the document is refused unless the collection has the same fingerprint."""
     content_hash: bytes
-    """Of the text that the vector is of; the document is refused unless that is its text."""
+    """Of the text that was embedded; the document is refused if its own text has another hash."""
     truncated: bool = False
-    """The text is longer than the model reads."""
+    """True if the text is longer than the model reads."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,72 +50,72 @@ class Document:
     payload: Mapping[str, Any] = field(default_factory=dict)
     """A JSON object."""
     expected_version: int | None = None
-    """The write is refused unless the stored version is this one; 0 asks for a new document. None: no condition."""
+    """The write is refused unless the stored document has this version; 0: unless it is new. None: no condition."""
     embedding: Embedding | None = None
-    """Spares the cluster making the vector of the text. None: it makes it."""
+    """A vector computed earlier, so that the cluster need not embed the text. None: it does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A document of an upload that was refused, by the server or before it was sent."""
+    """A document of an upload that was refused, by the server or by the client before it was sent."""
 
     position: int
-    """Place in the iterable, from 0."""
+    """Index in the iterable, from 0."""
     id: str
     error: ShoalError
 
 
 @dataclass(frozen=True, slots=True)
 class UploadProgress:
-    """How far an upload is. Every count is of documents since its start."""
+    """How far an upload is. All counts are of documents since its start."""
 
     sent: int
     acknowledged: int
-    """Answered by the server: committed or refused."""
+    """Answered by the server: written or refused."""
     refused: int
     latest_refusals: tuple[Refusal, ...]
-    """Those since the last call."""
+    """Refusals since the last report."""
 
 
 @dataclass(frozen=True, slots=True)
 class UpsertSummary:
-    """What became of an upload."""
+    """The result of an upload."""
 
     documents: int
     changed: int
-    """Documents that were new or differed from what was stored; not those that were so at a second attempt."""
+    """Documents that were new or different. A document that a lost attempt had already written is not counted."""
     refused: int
     refusals: tuple[Refusal, ...]
-    """The first thousand of them."""
+    """The first thousand refusals."""
     token: Token | None
-    """Of the last batch, so of the whole upload; None when nothing was written."""
+    """Of the last batch, so it covers the whole upload; None if nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """One document of an answer."""
+    """A document that a search found."""
 
     id: str
     score: float
-    """Higher is nearer, whatever the metric."""
+    """Higher is nearer, for every metric."""
     version: int
     payload: Mapping[str, Any]
     text: str
     """Empty unless the search asked for it."""
     truncated: bool
-    """The text was longer than the model takes: the vector stands for its beginning."""
+    """True if the text is longer than the model reads: the vector represents its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """What an answer rests on."""
+    """How complete and how fresh an answer is."""
 
     known: int
     """Documents of the collection."""
     reachable: int
-    """Documents that were searched in their newest version."""
+    """Documents whose newest version was searched."""
     pending: int
-    """Changed documents, deleted ones included, whose newest version the answer does not show yet."""
+    """Changed or deleted documents whose newest version the answer does not show yet."""
     lag_s: float
     """Age of the oldest such change."""
     failed: int
@@ -136,7 +136,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where a search spent its time, as measured by the server."""
+    """Where a search spent its time, measured by the server."""
 
     total_s: float
     encode_s: float
@@ -145,7 +145,7 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class SearchResult(Sequence[Hit]):
-    """The hits, nearest first, and how far they can be trusted."""
+    """The hits, nearest first, with the answer's coverage and timings."""
 
     hits: tuple[Hit, ...]
     coverage: Coverage
@@ -172,12 +172,12 @@ class StoredDocument:
     version: int
     changed_at: datetime
     searchable: bool
-    """Whether the newest version answers searches."""
+    """Whether searches find the newest version."""
 
 
 @dataclass(frozen=True, slots=True)
 class GenerationState:
-    """How far one generation of an index is with one document."""
+    """The state of a document in one generation of its collection."""
 
     generation: int
     active: bool
@@ -186,9 +186,9 @@ class GenerationState:
     embedded_version: int | None
     truncated: bool
     served_version: int | None
-    """Version that the shard's index worker serves; None when it serves none or did not answer."""
+    """The version that the shard's index worker serves; None if it serves none or did not answer."""
     worker_reached: bool
-    """False when the shard's index worker did not answer, so `served_version` is unknown."""
+    """False if the shard's index worker did not answer, so `served_version` is unknown."""
     worker: str
     attempts: int
     last_error: str
@@ -203,14 +203,14 @@ class Explanation:
     id: str
     version: int
     wanted_version: int
-    """The version at which text or vector last changed: the one that search wants."""
+    """The version at which text or vector last changed: the version that searches should find."""
     deleted: bool
     generations: tuple[GenerationState, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class FailedDocument:
-    """A document set aside because it cannot be embedded."""
+    """A document that could not be embedded. It is retried when it changes, or by `retry_failed`."""
 
     id: str
     version: int
@@ -225,9 +225,9 @@ class ShardInfo:
 
     number: int
     worker: str
-    """Name of the index worker that it is assigned to; empty before it is assigned."""
+    """Name of the index worker that it is assigned to; empty until it is assigned."""
     address: str
-    """Address that serves it; empty while none does."""
+    """Address of that worker while it serves the shard; otherwise empty."""
     ready: bool
     documents: int
     sealed_rows: int
@@ -241,7 +241,7 @@ class CollectionInfo:
 
     name: str
     model: str
-    """Empty for a collection of users' own vectors."""
+    """Empty if documents bring their own vectors."""
     dimension: int
     index: str
     metric: str
@@ -253,14 +253,14 @@ class CollectionInfo:
     """Documents whose newest version is not searchable yet."""
     failed: int
     lag_s: float
-    """Age of the oldest change that search does not show yet; 0 when nothing is pending."""
+    """Age of the oldest change that searches do not show yet; 0 if nothing is pending."""
     created_at: datetime
     shards: tuple[ShardInfo, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Every bound that the server puts on input."""
+    """The server's limits on input."""
 
     message_bytes: int
     documents_per_write: int
@@ -279,7 +279,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What the server is and what it takes."""
+    """The server's version and its limits on input."""
 
     version: str
     api: str
@@ -296,33 +296,33 @@ class PoolInfo:
     min_replicas: int
     max_replicas: int
     wanted: int
-    """How many there should be now."""
+    """How many replicas the work needs now."""
     ready: int
 
 
 @dataclass(frozen=True, slots=True)
 class QueryCacheInfo:
-    """The gateway's cache of query vectors. Counts begin at 0 with the gateway's process."""
+    """The gateway's cache of query vectors. Counts start at 0 with the gateway's process."""
 
     hits: int
     misses: int
     joined: int
-    """Misses that shared the encoding of an equal text which was already under way."""
+    """Misses that shared an encoding of the same text that was already in progress."""
     entries: int
     bytes: int
     limit_bytes: int
-    """0: the cache is switched off."""
+    """0: the cache is off."""
 
     @property
     def hit_rate(self) -> float:
-        """Share of the lookups that were answered without an encoding of their own; 0 before the first."""
+        """Share of lookups that needed no encoding of their own; 0 before the first lookup."""
         looked_up = self.hits + self.misses
         return (self.hits + self.joined) / looked_up if looked_up else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """How the cluster is."""
+    """The state of the cluster."""
 
     collections: tuple[CollectionInfo, ...]
     processes: tuple[ProcessInfo, ...]

@@ -130,7 +130,7 @@ def test_wait_returns_when_the_upload_is_searchable(client: Any, gateway: FakeGa
     client.upsert_many("c", documents(3), wait=True)
     assert gateway.world.calls["GetCollection"] == 4
     gateway.world.pending_looks = 10_000
-    with pytest.raises(DeadlineExceeded, match="1 documents of c are not searchable"):
+    with pytest.raises(DeadlineExceeded, match="1 documents of c are still not searchable"):
         client.upsert_many("c", documents(3), wait=True, timeout=1.5)
 
 

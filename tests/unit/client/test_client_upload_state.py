@@ -13,7 +13,7 @@ from shoal.client import (
     VersionConflict,
 )
 from shoal.client._transport.replies import read_collection, read_server
-from shoal.client._transport.upload import KEPT_REFUSALS, Upload, UploadBatch, Visibility, is_passing
+from shoal.client._transport.upload import KEPT_REFUSALS, Upload, UploadBatch, Visibility, is_transient
 from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, status_pb2
 
 LIMITS = read_server(
@@ -134,9 +134,9 @@ def test_a_refused_batch_stays_unanswered():
     detail = errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_OVERLOADED, message="full", retry_after_ms=200)
     with pytest.raises(Overloaded) as caught:
         state.settle(documents_pb2.UpsertStreamResponse(sequence=1, error=detail))
-    assert is_passing(caught.value) and caught.value.retry_after_s == 0.2
+    assert is_transient(caught.value) and caught.value.retry_after_s == 0.2
     assert [message.sequence for message in state.unanswered()] == [1]
-    assert is_passing(Unavailable("x")) and not is_passing(InvalidArgument("x"))
+    assert is_transient(Unavailable("x")) and not is_transient(InvalidArgument("x"))
 
 
 def test_a_condition_makes_an_upload_unrepeatable_while_it_is_unanswered():
@@ -165,7 +165,7 @@ def test_visibility_gives_up_after_no_progress_only():
     assert visibility.pause_s(info(9, 999.0), 129.0, 129.0) is not None
     assert visibility.pause_s(info(8, 999.0), 158.0, 158.0) is not None
     assert visibility.pause_s(info(8, 999.0), 187.0, 187.0) is not None
-    with pytest.raises(DeadlineExceeded, match="8 documents of c are not searchable after 30 s"):
+    with pytest.raises(DeadlineExceeded, match="8 documents of c are still not searchable after 30 s"):
         visibility.pause_s(info(8, 999.0), 188.0, 188.0)
 
 
@@ -204,7 +204,7 @@ def test_a_resent_batch_does_not_overtake_a_later_edit():
     state.sent(second)
     with pytest.raises(Unavailable) as caught:
         state.settle(refused(first, "documents[1].text"))
-    assert is_passing(caught.value)
+    assert is_transient(caught.value)
     assert [[document.id for document in message.documents] for message in state.unanswered()] == [["a"], ["a", "c"]]
 
 

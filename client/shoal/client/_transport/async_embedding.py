@@ -1,4 +1,4 @@
-"""Carries out `embed_many` over grpc.aio: a stream's task reads replies, the caller's task does all else."""
+"""Runs `embed_many` over grpc.aio: a task reads replies, the caller's task does everything else."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from shoal.client._transport.async_stream import AsyncConnection, each
 from shoal.client._transport.channel import Stubs
 from shoal.client._transport.embedding import EmbedRun
 from shoal.client._transport.retry import Attempts, RetryPolicy
-from shoal.client._transport.upload import is_passing
+from shoal.client._transport.upload import is_transient
 from shoal.client.embeddings import Embeddings, EmbedProgress
 from shoal.client.errors import DeadlineExceeded, ShoalError
 from shoal.v1 import embedding_pb2
 
 
 class _AsyncExchange:
-    """One run's texts on their way: a connection, replaced when it breaks, and answers taken from it."""
+    """Sends the batches of a run and takes their answers, over a stream that is replaced when it breaks."""
 
     def __init__(
         self,
         stubs: Stubs,
         address: str,
         run: EmbedRun,
-        tell: Callable[[EmbedProgress], None],
+        report: Callable[[EmbedProgress], None],
         policy: RetryPolicy,
         rng: Random,
         timeout_s: float,
@@ -33,7 +33,7 @@ class _AsyncExchange:
         self._stubs = stubs
         self._address = address
         self._run = run
-        self._tell = tell
+        self._report = report
         self._policy = policy
         self._rng = rng
         self._timeout_s = timeout_s
@@ -45,11 +45,11 @@ class _AsyncExchange:
         return not self._connection.inbox.empty()
 
     def send(self, message: embedding_pb2.EmbedStreamRequest) -> None:
-        """Puts a message on its way."""
+        """Queues a message."""
         self._connection.send(message)
 
     async def take(self) -> None:
-        """Takes one answer, over as many attempts as it needs; raises ShoalError when no retry can help."""
+        """Takes one answer, retrying as often as needed; raises ShoalError if no retry can help."""
         attempts = Attempts(self._policy, self._rng, self._timeout_s, time.monotonic())
         while True:
             try:
@@ -59,9 +59,9 @@ class _AsyncExchange:
                 no_answer = DeadlineExceeded(f"no answer from {self._address} for {self._timeout_s:g} s")
                 raise attempts.ended_by(no_answer) from None
             if isinstance(reply, ShoalError):
-                if not is_passing(reply):
+                if not is_transient(reply):
                     raise reply
-                await self._connection.close(kindly=False)
+                await self._connection.close(graceful=False)
                 await _pause(attempts, reply)
                 self._connection = self._connect()
                 for message in self._run.unanswered():
@@ -69,15 +69,15 @@ class _AsyncExchange:
                 continue
             again = self._run.settle(reply)
             if again is None:
-                self._tell(self._run.progress())
+                self._report(self._run.progress())
                 return
             message, error = again
             await _pause(attempts, error)
             self._connection.send(message)
 
-    async def close(self, kindly: bool) -> None:
+    async def close(self, graceful: bool) -> None:
         """Ends the connection; see AsyncConnection.close."""
-        await self._connection.close(kindly=kindly)
+        await self._connection.close(graceful=graceful)
 
     def _connect(self) -> AsyncConnection[embedding_pb2.EmbedStreamResponse]:
         return AsyncConnection(self._stubs.embedding.EmbedStream, "embedding", self._address)
@@ -95,13 +95,13 @@ async def run_embedding(
     address: str,
     run: EmbedRun,
     texts: Iterable[str] | AsyncIterable[str],
-    tell: Callable[[EmbedProgress], None],
+    report: Callable[[EmbedProgress], None],
     policy: RetryPolicy,
     rng: Random,
     timeout_s: float,
 ) -> AsyncGenerator[Embeddings, None]:
-    """Yields the vectors of all texts in their order; raises ShoalError when no retry can help."""
-    exchange = _AsyncExchange(stubs, address, run, tell, policy, rng, timeout_s)
+    """Yields the vectors of all texts in their order; raises ShoalError if no retry can help."""
+    exchange = _AsyncExchange(stubs, address, run, report, policy, rng, timeout_s)
     finished = False
     try:
         async for text in each(texts):
@@ -109,7 +109,7 @@ async def run_embedding(
             if batch is None:
                 continue
             exchange.send(run.sent(batch))
-            # The writing and the reading task run only while this one waits, and a plain iterable never does.
+            # Lets the tasks that write and read run: a plain iterable never yields to them.
             await asyncio.sleep(0)
             while run.full or exchange.has_answers:
                 await exchange.take()
@@ -124,4 +124,4 @@ async def run_embedding(
                 yield ready
         finished = True
     finally:
-        await exchange.close(kindly=finished)
+        await exchange.close(graceful=finished)

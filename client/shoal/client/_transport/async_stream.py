@@ -1,4 +1,4 @@
-"""One two-way stream over grpc.aio, with a task that reads its replies. What is sent is decided elsewhere."""
+"""One bidirectional stream over grpc.aio, with a task that reads its replies."""
 
 # grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
 from __future__ import annotations
@@ -16,15 +16,15 @@ Item = TypeVar("Item")
 Reply = TypeVar("Reply")
 
 _CLOSE_S = 1.0
-# What grpc.aio says, in place of the true status, of a stream that ends before its first message has left.
+# grpc.aio reports this instead of the true status of a stream that ends before its first message is sent.
 _CORE_ERROR = "Internal error from Core"
 
 
 class AsyncConnection(Generic[Reply]):
-    """One stream. Replies, and at last the reason of its end, come out of `inbox`."""
+    """One stream. Its replies, and finally the error that ended it, arrive in `inbox`."""
 
     def __init__(self, method: Any, name: str, address: str) -> None:
-        """`method` is a stub's; `name` says in messages what ended."""
+        """`method` is a method of a stub; `name` is what messages call the stream."""
         self._name = name
         self._address = address
         self._outbox: asyncio.Queue[Any] = asyncio.Queue()
@@ -33,13 +33,13 @@ class AsyncConnection(Generic[Reply]):
         self._reader = asyncio.create_task(self._read(), name=f"shoal-{name}")
 
     def send(self, message: Any) -> None:
-        """Puts a message in line."""
+        """Queues a message."""
         self._outbox.put_nowait(message)
 
-    async def close(self, *, kindly: bool) -> None:
-        """Ends the stream and its tasks; kindly: the server gets a moment to end its side first."""
+    async def close(self, *, graceful: bool) -> None:
+        """Ends the stream and its tasks; `graceful` gives the server a moment to end its side first."""
         self._outbox.put_nowait(None)
-        if kindly:
+        if graceful:
             await asyncio.wait([self._reader], timeout=_CLOSE_S)
         self._call.cancel()
         self._reader.cancel()
@@ -64,7 +64,7 @@ class AsyncConnection(Generic[Reply]):
 
 
 async def each(items: Iterable[Item] | AsyncIterable[Item]) -> AsyncIterator[Item]:
-    """The items of an iterable of either kind."""
+    """The items of a plain or asynchronous iterable."""
     if isinstance(items, AsyncIterable):
         async for item in items:
             yield item

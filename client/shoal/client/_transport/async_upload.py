@@ -1,4 +1,4 @@
-"""Carries out an upload over grpc.aio: one task reads replies, the caller's task does all else."""
+"""Runs an upload over grpc.aio: a task reads replies, the caller's task does everything else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from random import Random
 from shoal.client._transport.async_stream import AsyncConnection, each
 from shoal.client._transport.channel import Stubs
 from shoal.client._transport.retry import Attempts, RetryPolicy
-from shoal.client._transport.upload import Upload, is_passing
+from shoal.client._transport.upload import Upload, is_transient
 from shoal.client.errors import DeadlineExceeded, ShoalError
 from shoal.client.types import Document, UploadProgress
 from shoal.v1 import documents_pb2
@@ -21,12 +21,12 @@ async def run_upload(
     address: str,
     upload: Upload,
     documents: Iterable[Document] | AsyncIterable[Document],
-    tell: Callable[[UploadProgress], None],
+    report: Callable[[UploadProgress], None],
     policy: RetryPolicy,
     rng: Random,
     timeout_s: float,
 ) -> None:
-    """Sends all documents and returns when every batch is answered; raises what a retry cannot mend."""
+    """Sends all documents and returns when every batch is answered; raises ShoalError if no retry can help."""
 
     def connect() -> AsyncConnection[documents_pb2.UpsertStreamResponse]:
         return AsyncConnection(stubs.documents.UpsertStream, "upload", address)
@@ -49,19 +49,19 @@ async def run_upload(
                 if again is not None:
                     connection.send(again)
             except ShoalError as error:
-                if not is_passing(error) or not upload.repeatable:
+                if not is_transient(error) or not upload.repeatable:
                     raise
                 pause_s = attempts.pause_s(error, time.monotonic())
                 if pause_s is None:
                     raise
-                await connection.close(kindly=False)
+                await connection.close(graceful=False)
                 await asyncio.sleep(pause_s)
                 connection = connect()
                 for message in upload.unanswered():
                     connection.send(message)
             else:
                 attempts = Attempts(policy, rng, timeout_s, time.monotonic())
-                tell(upload.progress())
+                report(upload.progress())
 
     finished = False
     try:
@@ -69,14 +69,14 @@ async def run_upload(
             batch = upload.add(document)
             if batch is not None:
                 connection.send(upload.sent(batch))
-                # The writing and the reading task run only while this one waits, and a plain iterable never does.
+                # Lets the tasks that write and read run: a plain iterable never yields to them.
                 await asyncio.sleep(0)
                 await settle(lambda: not upload.full and connection.inbox.empty())
         last = upload.cut()
         if last is not None:
             connection.send(upload.sent(last))
         await settle(lambda: upload.settled)
-        tell(upload.progress())
+        report(upload.progress())
         finished = True
     finally:
-        await connection.close(kindly=finished)
+        await connection.close(graceful=finished)

@@ -1,4 +1,4 @@
-"""How a connection is made: target, options, stubs, and the default deadline. Calls are made by the clients."""
+"""What a connection needs: target, options, stubs and timeouts. The clients make the calls."""
 
 # grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
 from __future__ import annotations
@@ -41,13 +41,13 @@ def parse_target(address: str) -> str:
 def channel_options() -> list[tuple[str, int]]:
     """Options of both clients' channels."""
     return [
-        # What is too large to send is for the server to say: its limit is its own.
+        # The server decides which message is too large.
         ("grpc.max_send_message_length", -1),
         ("grpc.max_receive_message_length", RECEIVE_BYTES),
-        # A peer that vanished without closing the connection is noticed within 40 s of a call's start.
+        # A server that vanished without closing the connection is detected within 40 s of a call's start.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
-        # The retry policy paces attempts; the channel must be ready to connect when one comes.
+        # The retry policy paces attempts, so the channel must be ready to connect at each of them.
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2_000),
@@ -72,6 +72,9 @@ def timeout_s(given: float | None, default: float) -> float:
     timeout = default if given is None else given
     if not 0 < timeout < float("inf"):
         raise InvalidArgument(
-            f"timeout {timeout} is not a number of seconds above 0", field="timeout", value=str(timeout), limit=0
+            f"timeout must be a number of seconds above 0, not {timeout}",
+            field="timeout",
+            value=str(timeout),
+            limit=0,
         )
     return timeout

@@ -1,4 +1,4 @@
-"""The state of `embed_many`: texts cut into requests, those not yet answered, and answers put back into order.
+"""The state of `embed_many`: texts split into batches, unanswered batches, and answers in the order of the texts.
 
 Decides and counts; the two clients connect, send, wait and read the clock.
 """
@@ -11,21 +11,21 @@ from dataclasses import dataclass, field, replace
 from shoal.client import types
 from shoal.client._transport.replies import read_embeddings
 from shoal.client._transport.requests import text_of
-from shoal.client._transport.upload import is_passing
+from shoal.client._transport.upload import is_transient
 from shoal.client.embeddings import Embeddings, EmbedProgress
 from shoal.client.errors import InvalidArgument, ShoalError, error_from_detail
 from shoal.v1 import embedding_pb2
 
 DEFAULT_BATCH_TEXTS = 256
-# About 32,000 tokens: seconds of work for a middling model on a CPU, so that answers come at a steady pace.
+# About 32,000 tokens: seconds of work for a medium-sized model on a CPU, so that answers come at a steady pace.
 BATCH_BYTES = 128 * 1024
-# Texts that stream wait behind all others' calls.
+# Streamed texts wait behind all other calls.
 DEFAULT_TIMEOUT_S = 300.0
 
 
 @dataclass(slots=True)
 class EmbedBatch:
-    """Texts that travel together. A text that cannot be sent is blank in the request, and its error is kept here."""
+    """Texts sent in one message. A text that cannot be sent is empty in the request; its error is kept here."""
 
     number: int
     start: int
@@ -35,12 +35,12 @@ class EmbedBatch:
 
 
 class EmbedRun:
-    """One iterable of texts on its way. `window` bounds the batches that are sent and not yet given to the caller."""
+    """The texts of one `embed_many`, with at most `window` batches that are sent and not yet given to the caller."""
 
     def __init__(
         self, template: embedding_pb2.EmbedRequest, limits: types.Limits, batch_size: int | None, window: int
     ) -> None:
-        """`template` is a request without texts; raises InvalidArgument for a bad size or window."""
+        """`template` is a request without texts; raises InvalidArgument for an invalid `batch_size` or `window`."""
         if batch_size is not None and not 1 <= batch_size <= limits.texts_per_embed:
             message = f"batch_size {batch_size} is not 1 to {limits.texts_per_embed}"
             raise InvalidArgument(message, field="batch_size", value=str(batch_size), limit=limits.texts_per_embed)
@@ -67,7 +67,7 @@ class EmbedRun:
         return not self._unanswered and not self._answered
 
     def add(self, text: str) -> EmbedBatch | None:
-        """Takes the next text; returns a batch to send when it no longer fits into that. A bad one is noted, not sent."""
+        """Takes the next text; returns the batch to send if the text no longer fits. Keeps the error of an invalid text."""
         error: ShoalError | None = None
         size_bytes = 0
         try:
@@ -93,7 +93,7 @@ class EmbedRun:
         return cut
 
     def cut(self) -> EmbedBatch | None:
-        """The batch begun, however small; None when it is empty."""
+        """The batch collected so far, however small; None if it is empty."""
         batch = self._cutting
         if not batch.request.texts:
             return None
@@ -101,7 +101,7 @@ class EmbedRun:
         return batch
 
     def sent(self, batch: EmbedBatch) -> embedding_pb2.EmbedStreamRequest:
-        """Counts a batch as under way and returns its message."""
+        """Counts a batch as sent and returns its message."""
         self._unanswered[batch.number] = batch
         self._sent += len(batch.request.texts)
         return embedding_pb2.EmbedStreamRequest(id=batch.number, embed=batch.request)
@@ -111,7 +111,7 @@ class EmbedRun:
         return [embedding_pb2.EmbedStreamRequest(id=one.number, embed=one.request) for one in self._unanswered.values()]
 
     def settle(self, reply: embedding_pb2.EmbedStreamResponse) -> tuple[embedding_pb2.EmbedStreamRequest, ShoalError] | None:
-        """Takes a reply; where the server had no room or no encoder, returns the message to send again, and why.
+        """Takes a reply. If the server had no room or no encoder, returns the message to send again, and the reason.
 
         Raises the error of a batch that was refused for another reason.
         """
@@ -120,7 +120,7 @@ class EmbedRun:
             return None
         if reply.HasField("error"):
             error = error_from_detail(reply.error)
-            if not is_passing(error):
+            if not is_transient(error):
                 raise error
             return embedding_pb2.EmbedStreamRequest(id=batch.number, embed=batch.request), error
         embeddings = read_embeddings(reply.embed, len(batch.request.texts))
@@ -133,7 +133,7 @@ class EmbedRun:
         return None
 
     def ready(self) -> Iterator[Embeddings]:
-        """What can be given to the caller now, in the order of the texts."""
+        """The answers that can be given to the caller now, in the order of the texts."""
         while (found := self._answered.pop(self._next, None)) is not None:
             self._next += 1
             yield found

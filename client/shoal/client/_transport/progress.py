@@ -1,4 +1,4 @@
-"""Tells a caller, or a person at a terminal, how far an upload or an embedding is."""
+"""Reports the progress of an upload or an embedding to a function, or as a bar on a terminal."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ EmbedReport: TypeAlias = bool | Callable[[EmbedProgress], None]
 def reporter(
     progress: bool | Callable[[State], None], items: object, what: str, done: Callable[[State], int]
 ) -> Iterator[Callable[[State], None]]:
-    """What to call as work goes on: nothing for False, a bar on stderr for True, else the caller's own function.
+    """Gives the function to call with each new state. It does nothing if `progress` is False, draws a bar on stderr if it is
+    True, and is `progress` itself otherwise.
 
-    The bar is about `items`, which are called `what`, and shows `done` of a state.
+    The bar is labelled `what`, ends at the length of `items` if they have one, and shows `done` of a state.
     """
     if callable(progress):
         yield progress
@@ -34,8 +35,8 @@ def reporter(
 
 @contextmanager
 def bar(description: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr; it is called with the count done so far. Nothing is drawn where stderr is not a terminal."""
-    # Late: a library user who draws no bar should not pay for importing rich.
+    """Draws a bar on stderr if that is a terminal; gives the function to call with the count done so far."""
+    # Imported late: a user of the library who draws no bar should not pay for rich.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

@@ -1,4 +1,4 @@
-"""Reads protobuf replies into the client's own types. No I/O."""
+"""Converts protobuf replies to the client's own types. Does no I/O."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read_collection(reply: collections_pb2.Collection) -> types.CollectionInfo:
         name=reply.name,
         model=settings.model,
         dimension=settings.dimension,
-        # A newer server's kinds have no name here; they are shown as their numbers.
+        # Kinds of a newer server have no name here; their numbers are shown.
         index=_INDEX_NAMES.get(settings.index, str(settings.index)),
         metric=_METRIC_NAMES.get(settings.metric, str(settings.metric)),
         empty_text=_EMPTY_TEXT_NAMES.get(settings.empty_text, str(settings.empty_text)),
@@ -95,7 +95,7 @@ def read_collection(reply: collections_pb2.Collection) -> types.CollectionInfo:
 
 
 def read_results(results: Iterable[documents_pb2.WriteResult]) -> tuple[types.WriteResult, ...]:
-    """What became of each document of a write."""
+    """The result of each document of a write."""
     return tuple(
         types.WriteResult(
             id=result.id,
@@ -108,7 +108,7 @@ def read_results(results: Iterable[documents_pb2.WriteResult]) -> tuple[types.Wr
 
 
 def read_write(reply: documents_pb2.UpsertResponse | documents_pb2.DeleteResponse) -> types.Token:
-    """The token of a write; raises the first refusal, with the token of the others, when a document was refused."""
+    """The token of a write; if documents were refused, raises the error of the first, with the token."""
     token = types.Token(reply.token, read_results(reply.results))
     refusals = [result.error for result in token.results if result.error is not None]
     if refusals:
@@ -133,7 +133,7 @@ def read_stored(reply: documents_pb2.GetResponse) -> list[types.StoredDocument]:
 
 
 def read_explanation(reply: documents_pb2.ExplainResponse) -> types.Explanation:
-    """How far each generation is with a document."""
+    """The state of a document in each generation."""
     explanation = reply.explanation
     return types.Explanation(
         id=explanation.id,
@@ -162,7 +162,7 @@ def read_explanation(reply: documents_pb2.ExplainResponse) -> types.Explanation:
 
 
 def read_failed(reply: documents_pb2.ListFailedResponse) -> list[types.FailedDocument]:
-    """Documents that were set aside."""
+    """Documents that could not be embedded."""
     return [
         types.FailedDocument(
             id=document.id,
@@ -205,7 +205,7 @@ def read_search(reply: search_pb2.SearchResponse) -> types.SearchResult:
 
 
 def read_embeddings(reply: embedding_pb2.EmbedResponse, texts: int) -> embeddings.Embeddings:
-    """Vectors of shape (texts, dimension); raises InternalError when the reply is not one to so many texts."""
+    """Vectors of shape (texts, dimension); raises InternalError if the reply has another number of texts."""
     # A server that does not know float16 answers in float32, and says so.
     half = reply.vector_type == embedding_pb2.VECTOR_TYPE_FLOAT16
     size = texts * reply.dimension * (2 if half else 4)
@@ -231,7 +231,7 @@ def read_embeddings(reply: embedding_pb2.EmbedResponse, texts: int) -> embedding
 
 
 def read_server(reply: status_pb2.DescribeResponse) -> types.ServerInfo:
-    """What the server is and what it takes."""
+    """The server's version and its limits on input."""
     limits = reply.limits
     return types.ServerInfo(
         version=reply.version,
@@ -257,7 +257,7 @@ def read_server(reply: status_pb2.DescribeResponse) -> types.ServerInfo:
 
 
 def read_status(reply: status_pb2.StatusResponse) -> types.ClusterStatus:
-    """How the cluster is."""
+    """The state of the cluster."""
     return types.ClusterStatus(
         collections=tuple(read_collection(collection) for collection in reply.collections),
         processes=tuple(_process(process) for process in reply.processes),

@@ -1,6 +1,6 @@
-"""Builds every request, and says which method takes it and how its reply is read. No I/O: both clients share it.
+"""Builds each call: its request, the method that takes it, and the function that reads its reply. Does no I/O.
 
-Only what cannot be encoded is refused here; limits are the server's to judge.
+Only what cannot be encoded is refused here; the server checks limits.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _INT64 = range(-(2**63), 2**63)
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T]):
-    """One unary call: the method, its request, and how its reply is read."""
+    """One unary call: the method, its request, and the function that reads its reply."""
 
     method: Callable[[Stubs], Any]
     request: Any
     read: Callable[[Any], T]
     repeatable: bool = True
-    """False where sending it twice would tell the caller something untrue."""
+    """False if a second attempt could return a wrong answer."""
 
 
 def create_collection(
@@ -44,7 +44,7 @@ def create_collection(
     shards: int,
     empty_text: types.EmptyText,
 ) -> Call[types.CollectionInfo]:
-    """Asks for a new collection."""
+    """The call that creates a collection."""
     settings = collections_pb2.CollectionSettings(
         model=_string("model", model),
         dimension=_integer("dimension", dimension, _INT32),
@@ -60,7 +60,7 @@ def create_collection(
 
 
 def get_collection(name: str) -> Call[types.CollectionInfo]:
-    """Asks for one collection."""
+    """The call that describes a collection."""
     request = collections_pb2.GetCollectionRequest(name=_string("name", name))
     return Call(
         lambda stubs: stubs.collections.GetCollection, request, lambda reply: _replies.read_collection(reply.collection)
@@ -68,7 +68,7 @@ def get_collection(name: str) -> Call[types.CollectionInfo]:
 
 
 def list_collections() -> Call[list[types.CollectionInfo]]:
-    """Asks for all collections."""
+    """The call that lists all collections."""
     return Call(
         lambda stubs: stubs.collections.ListCollections,
         collections_pb2.ListCollectionsRequest(),
@@ -77,13 +77,13 @@ def list_collections() -> Call[list[types.CollectionInfo]]:
 
 
 def drop_collection(name: str) -> Call[int]:
-    """Asks for a collection's end."""
+    """The call that drops a collection."""
     request = collections_pb2.DropCollectionRequest(name=_string("name", name))
     return Call(lambda stubs: stubs.collections.DropCollection, request, lambda reply: reply.documents)
 
 
 def encode_document(document: types.Document, field: str) -> documents_pb2.Document:
-    """A document as it is sent; raises InvalidArgument, naming `field`, for what cannot be encoded."""
+    """The message of a document; raises InvalidArgument, naming `field`, for what cannot be encoded."""
     if not isinstance(document, types.Document):
         raise InvalidArgument(f"{field} must be a Document, not {type(document).__name__}", field=field)
     wire = documents_pb2.Document(
@@ -107,39 +107,39 @@ def encode_document(document: types.Document, field: str) -> documents_pb2.Docum
 
 
 def upsert(collection: str, documents: Iterable[types.Document], wait: bool) -> Call[types.Token]:
-    """Asks for documents to be written."""
+    """The call that writes documents."""
     if isinstance(documents, types.Document | str | Mapping):
         raise InvalidArgument(f"documents must be a list of Document, not {type(documents).__name__}", field="documents")
     request = documents_pb2.UpsertRequest(
         collection=_string("collection", collection),
-        documents=[encode_document(document, f"documents[{place}]") for place, document in enumerate(documents)],
+        documents=[encode_document(document, f"documents[{index}]") for index, document in enumerate(documents)],
         wait=wait,
     )
-    # The first attempt may have been committed before its answer was lost; a second would then meet a false conflict.
+    # If the answer of a committed first attempt is lost, a second attempt would fail with a false conflict.
     conditional = any(document.HasField("expected_version") for document in request.documents)
     return Call(lambda stubs: stubs.documents.Upsert, request, _replies.read_write, repeatable=not conditional)
 
 
 def delete(collection: str, ids: Sequence[str], wait: bool) -> Call[types.Token]:
-    """Asks for documents to be deleted."""
+    """The call that deletes documents."""
     request = documents_pb2.DeleteRequest(collection=_string("collection", collection), ids=_ids(ids), wait=wait)
     return Call(lambda stubs: stubs.documents.Delete, request, _replies.read_write)
 
 
 def get(collection: str, ids: Sequence[str]) -> Call[list[types.StoredDocument]]:
-    """Asks for documents by their ids."""
+    """The call that reads documents."""
     request = documents_pb2.GetRequest(collection=_string("collection", collection), ids=_ids(ids))
     return Call(lambda stubs: stubs.documents.Get, request, _replies.read_stored)
 
 
 def explain(collection: str, id: str) -> Call[types.Explanation]:
-    """Asks how far each generation is with a document."""
+    """The call that explains the state of a document."""
     request = documents_pb2.ExplainRequest(collection=_string("collection", collection), id=_string("id", id))
     return Call(lambda stubs: stubs.documents.Explain, request, _replies.read_explanation)
 
 
 def failed(collection: str, limit: int) -> Call[list[types.FailedDocument]]:
-    """Asks for the documents that were set aside."""
+    """The call that lists failed documents."""
     request = documents_pb2.ListFailedRequest(
         collection=_string("collection", collection), limit=_integer("limit", limit, _INT32)
     )
@@ -147,7 +147,7 @@ def failed(collection: str, limit: int) -> Call[list[types.FailedDocument]]:
 
 
 def retry_failed(collection: str, ids: Sequence[str]) -> Call[int]:
-    """Asks for documents that were set aside to be tried again."""
+    """The call that retries failed documents."""
     request = documents_pb2.RetryFailedRequest(collection=_string("collection", collection), ids=_ids(ids))
     return Call(lambda stubs: stubs.documents.RetryFailed, request, lambda reply: reply.retried)
 
@@ -160,7 +160,7 @@ def search(
     include_text: bool,
     min_coverage: float | None,
 ) -> Call[types.SearchResult]:
-    """Asks for the documents nearest to a text or a vector."""
+    """The call that searches for a text or a vector."""
     request = search_pb2.SearchRequest(
         collection=_string("collection", collection),
         k=_integer("k", k, _INT32),
@@ -188,7 +188,7 @@ def embed_template(
     truncation: embeddings.Truncation,
     vector_type: embeddings.VectorType,
 ) -> embedding_pb2.EmbedRequest:
-    """A request for vectors, still without texts."""
+    """A request for vectors, without its texts."""
     request = embedding_pb2.EmbedRequest(
         model=_string("model", model),
         role=_one_of("role", role, _replies.ROLES),
@@ -206,26 +206,26 @@ def embed_template(
 
 
 def embed(request: embedding_pb2.EmbedRequest, texts: Sequence[str]) -> Call[embeddings.Embeddings]:
-    """Asks for the vectors of texts; `request` is a template that becomes the request."""
+    """The call that embeds texts, which are added to `request`."""
     if isinstance(texts, str):
         raise InvalidArgument("texts must be a list of str, not one str", field="texts", value=texts[:40])
-    request.texts.extend([_string(f"texts[{place}]", text) for place, text in enumerate(texts)])
+    request.texts.extend([_string(f"texts[{index}]", text) for index, text in enumerate(texts)])
     count = len(request.texts)
     return Call(lambda stubs: stubs.embedding.Embed, request, lambda reply: _replies.read_embeddings(reply, count))
 
 
 def describe() -> Call[types.ServerInfo]:
-    """Asks what the server is and what it takes."""
+    """The call that describes the server."""
     return Call(lambda stubs: stubs.status.Describe, status_pb2.DescribeRequest(), _replies.read_server)
 
 
 def status() -> Call[types.ClusterStatus]:
-    """Asks how the cluster is."""
+    """The call that reads the state of the cluster."""
     return Call(lambda stubs: stubs.status.Status, status_pb2.StatusRequest(), _replies.read_status)
 
 
 def text_of(field: str, value: object) -> tuple[str, int]:
-    """A text that can be sent, and its bytes in UTF-8; raises InvalidArgument, naming `field`, for anything else."""
+    """A text that can be sent, and its size in UTF-8 bytes; raises InvalidArgument, naming `field`, for anything else."""
     text = _string(field, value)
     return text, len(text) if text.isascii() else len(text.encode())
 
@@ -238,7 +238,7 @@ def _string(field: str, value: object) -> str:
     except UnicodeEncodeError as error:
         message = f"{field} is not valid Unicode (a lone surrogate at character {error.start})"
         raise InvalidArgument(message, field=field, value=ascii(value)[:40]) from None
-    # A Token's results need not travel, and protobuf keeps subclasses of str as they are.
+    # Protobuf would keep a Token, with its results, as it is.
     return str(value)
 
 
@@ -246,8 +246,8 @@ def _integer(field: str, value: object, allowed: range) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise InvalidArgument(f"{field} must be an int, not {value!r}", field=field, value=repr(value)[:40])
     if int(value) not in allowed:
-        limit = allowed[-1] if value > 0 else allowed[0]
-        raise InvalidArgument(f"{field} {value} is beyond {limit}", field=field, value=str(value), limit=limit)
+        limit, side = (allowed[-1], "above") if value > 0 else (allowed[0], "below")
+        raise InvalidArgument(f"{field} {value} is {side} {limit}", field=field, value=str(value), limit=limit)
     return int(value)
 
 
@@ -260,7 +260,7 @@ def _one_of(field: str, value: str, allowed: Mapping[Any, _NAMED]) -> _NAMED:
 def _ids(ids: Sequence[str]) -> list[str]:
     if isinstance(ids, str):
         raise InvalidArgument("ids must be a list of str, not one str", field="ids", value=ids[:40])
-    return [_string(f"ids[{place}]", value) for place, value in enumerate(ids)]
+    return [_string(f"ids[{index}]", value) for index, value in enumerate(ids)]
 
 
 def _json_object(field: str, payload: object) -> str:
@@ -278,7 +278,7 @@ def _json_object(field: str, payload: object) -> str:
 
 def _packed(field: str, vector: object) -> bytes:
     try:
-        # Too large for float32 becomes infinite, which the server refuses by name.
+        # A number too large for float32 becomes infinite, which the server refuses.
         with np.errstate(over="ignore"):
             array = np.asarray(vector, dtype="<f4")
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""When a failed call is tried again, and what it ends with; decided without a clock, the clients do the waiting."""
+"""When a failed call is retried, and with which error it ends. Reads no clock; the clients wait."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from shoal.client.errors import ShoalError
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential pauses with full jitter, for calls that found the server unavailable."""
+    """Exponential backoff with full jitter, for calls that find the server unavailable."""
 
     first_pause_s: float = 0.05
-    """Upper bound of the first pause; each later one doubles it."""
+    """Upper bound of the first pause; it doubles with each further pause."""
     longest_pause_s: float = 2.0
     patience_s: float = math.inf
-    """No new attempt starts this long after the first, however late the deadline is. 0 never retries."""
+    """No attempt starts this long after the first, even if the deadline is later. 0: never retry."""
 
     def pause_s(
         self, attempt: int, elapsed_s: float, remaining_s: float, rng: Random, at_least_s: float = 0.0
     ) -> float | None:
-        """How long to wait after failed attempt number `attempt` (from 1), or None to give up.
+        """How long to wait after failed attempt `attempt` (from 1), or None to give up.
 
         `at_least_s` is what the server asked for. The pause always ends before the deadline that is `remaining_s` away.
         """
-        # 2**30 pauses are far above any bound; the cap keeps the power from overflowing.
+        # The cap keeps the power from overflowing; 2**30 first pauses are longer than any bound.
         bound_s = min(self.longest_pause_s, self.first_pause_s * 2 ** min(attempt - 1, 30))
         pause_s = max(at_least_s, rng.uniform(0.0, bound_s))
         if pause_s >= remaining_s or elapsed_s + pause_s >= self.patience_s:
@@ -35,7 +35,7 @@ class RetryPolicy:
 
 
 class Attempts:
-    """The attempts at one answer within `bound_s`; the caller makes them, and reads the clock."""
+    """The attempts to get one answer within `bound_s`; the caller makes them and reads the clock."""
 
     def __init__(self, policy: RetryPolicy, rng: Random, bound_s: float, now_s: float) -> None:
         self._policy = policy
@@ -47,11 +47,11 @@ class Attempts:
         self._given_s = bound_s
 
     def remaining_s(self, now_s: float) -> float:
-        """Seconds left; below 0 when the time is up."""
+        """Seconds left; below 0 if the time is up."""
         return self._bound_s - (now_s - self._began_s)
 
     def pause_s(self, error: ShoalError, now_s: float) -> float | None:
-        """How long to wait after an attempt that failed with a passing error, or None to give up with it."""
+        """How long to wait after an attempt that failed with a transient error, or None to give up with it."""
         self._failed += 1
         remaining_s = self.remaining_s(now_s)
         pause_s = self._policy.pause_s(
@@ -62,8 +62,8 @@ class Attempts:
         return pause_s
 
     def ended_by(self, late: ShoalError) -> ShoalError:
-        """What to raise when the time is up during an attempt: `late`, or the passing error that took most of the time."""
-        # A pause may end a millisecond before the deadline, and the attempt after it then tells nothing about the server.
+        """What to raise when the time is up during an attempt: `late`, or the transient error that took most of the time."""
+        # A pause may end a millisecond before the deadline, and the attempt after it then says nothing about the server.
         # One that had most of the time found a server that is slow: an older "cannot reach" would mislead.
         if self._last is None or self._given_s > self._bound_s / 2:
             return late

@@ -1,4 +1,4 @@
-"""Carries out `embed_many` over blocking gRPC: a stream's thread reads replies, the caller's thread does all else."""
+"""Runs `embed_many` over blocking gRPC: a thread reads replies, the caller's thread does everything else."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from shoal.client._transport.channel import Stubs
 from shoal.client._transport.embedding import EmbedRun
 from shoal.client._transport.retry import Attempts, RetryPolicy
 from shoal.client._transport.sync_stream import Connection
-from shoal.client._transport.upload import is_passing
+from shoal.client._transport.upload import is_transient
 from shoal.client.embeddings import Embeddings, EmbedProgress
 from shoal.client.errors import DeadlineExceeded, ShoalError
 from shoal.v1 import embedding_pb2
 
 
 class _Exchange:
-    """One run's texts on their way: a connection, replaced when it breaks, and answers taken from it."""
+    """Sends the batches of a run and takes their answers, over a stream that is replaced when it breaks."""
 
     def __init__(
         self,
         stubs: Stubs,
         address: str,
         run: EmbedRun,
-        tell: Callable[[EmbedProgress], None],
+        report: Callable[[EmbedProgress], None],
         policy: RetryPolicy,
         rng: Random,
         timeout_s: float,
@@ -33,7 +33,7 @@ class _Exchange:
         self._stubs = stubs
         self._address = address
         self._run = run
-        self._tell = tell
+        self._report = report
         self._policy = policy
         self._rng = rng
         self._timeout_s = timeout_s
@@ -45,11 +45,11 @@ class _Exchange:
         return not self._connection.inbox.empty()
 
     def send(self, message: embedding_pb2.EmbedStreamRequest) -> None:
-        """Puts a message on its way."""
+        """Queues a message."""
         self._connection.send(message)
 
     def take(self) -> None:
-        """Takes one answer, over as many attempts as it needs; raises ShoalError when no retry can help."""
+        """Takes one answer, retrying as often as needed; raises ShoalError if no retry can help."""
         attempts = Attempts(self._policy, self._rng, self._timeout_s, time.monotonic())
         while True:
             try:
@@ -58,9 +58,9 @@ class _Exchange:
                 no_answer = DeadlineExceeded(f"no answer from {self._address} for {self._timeout_s:g} s")
                 raise attempts.ended_by(no_answer) from None
             if isinstance(reply, ShoalError):
-                if not is_passing(reply):
+                if not is_transient(reply):
                     raise reply
-                self._connection.close(kindly=False)
+                self._connection.close(graceful=False)
                 _pause(attempts, reply)
                 self._connection = self._connect()
                 for message in self._run.unanswered():
@@ -68,15 +68,15 @@ class _Exchange:
                 continue
             again = self._run.settle(reply)
             if again is None:
-                self._tell(self._run.progress())
+                self._report(self._run.progress())
                 return
             message, error = again
             _pause(attempts, error)
             self._connection.send(message)
 
-    def close(self, kindly: bool) -> None:
-        """Ends the connection; see Connection.close."""
-        self._connection.close(kindly=kindly)
+    def close(self, graceful: bool) -> None:
+        """Ends the stream; see Connection.close."""
+        self._connection.close(graceful=graceful)
 
     def _connect(self) -> Connection[embedding_pb2.EmbedStreamResponse]:
         return Connection(self._stubs.embedding.EmbedStream, "embedding", self._address)
@@ -94,13 +94,13 @@ def run_embedding(
     address: str,
     run: EmbedRun,
     texts: Iterable[str],
-    tell: Callable[[EmbedProgress], None],
+    report: Callable[[EmbedProgress], None],
     policy: RetryPolicy,
     rng: Random,
     timeout_s: float,
 ) -> Iterator[Embeddings]:
-    """Yields the vectors of all texts in their order; raises ShoalError when no retry can help."""
-    exchange = _Exchange(stubs, address, run, tell, policy, rng, timeout_s)
+    """Yields the vectors of all texts in their order; raises ShoalError if no retry can help."""
+    exchange = _Exchange(stubs, address, run, report, policy, rng, timeout_s)
     finished = False
     try:
         for text in texts:
@@ -119,4 +119,4 @@ def run_embedding(
             yield from run.ready()
         finished = True
     finally:
-        exchange.close(kindly=finished)
+        exchange.close(graceful=finished)

@@ -1,4 +1,4 @@
-"""One two-way stream over blocking gRPC, with a thread that reads its replies. What is sent is decided elsewhere."""
+"""One bidirectional stream over blocking gRPC, with a thread that reads its replies."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _CLOSE_S = 1.0
 
 
 class Connection(Generic[Reply]):
-    """One stream. Replies, and at last the reason of its end, come out of `inbox`."""
+    """One stream. Its replies, and finally the error that ended it, arrive in `inbox`."""
 
     def __init__(self, method: Any, name: str, address: str) -> None:
-        """`method` is a stub's; `name` says in messages what ended."""
+        """`method` is a method of a stub; `name` is what messages call the stream."""
         self._name = name
         self._address = address
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -29,13 +29,13 @@ class Connection(Generic[Reply]):
         self._reader.start()
 
     def send(self, message: Any) -> None:
-        """Puts a message in line."""
+        """Queues a message."""
         self._outbox.put(message)
 
-    def close(self, *, kindly: bool) -> None:
-        """Ends the stream and its threads; kindly: the server gets a moment to end its side first."""
+    def close(self, *, graceful: bool) -> None:
+        """Ends the stream and its threads; `graceful` gives the server a moment to end its side first."""
         self._outbox.put(None)
-        if kindly:
+        if graceful:
             self._reader.join(_CLOSE_S)
         self._call.cancel()
         self._reader.join()

@@ -1,4 +1,4 @@
-"""Carries out an upload over blocking gRPC: a stream's thread reads replies, the caller's thread does all else."""
+"""Runs an upload over blocking gRPC: a thread reads replies, the caller's thread does everything else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from random import Random
 from shoal.client._transport.channel import Stubs
 from shoal.client._transport.retry import Attempts, RetryPolicy
 from shoal.client._transport.sync_stream import Connection
-from shoal.client._transport.upload import Upload, is_passing
+from shoal.client._transport.upload import Upload, is_transient
 from shoal.client.errors import DeadlineExceeded, ShoalError
 from shoal.client.types import Document, UploadProgress
 from shoal.v1 import documents_pb2
@@ -21,12 +21,12 @@ def run_upload(
     address: str,
     upload: Upload,
     documents: Iterable[Document],
-    tell: Callable[[UploadProgress], None],
+    report: Callable[[UploadProgress], None],
     policy: RetryPolicy,
     rng: Random,
     timeout_s: float,
 ) -> None:
-    """Sends all documents and returns when every batch is answered; raises what a retry cannot mend."""
+    """Sends all documents and returns when every batch is answered; raises ShoalError if no retry can help."""
 
     def connect() -> Connection[documents_pb2.UpsertStreamResponse]:
         return Connection(stubs.documents.UpsertStream, "upload", address)
@@ -48,19 +48,19 @@ def run_upload(
                 if again is not None:
                     connection.send(again)
             except ShoalError as error:
-                if not is_passing(error) or not upload.repeatable:
+                if not is_transient(error) or not upload.repeatable:
                     raise
                 pause_s = attempts.pause_s(error, time.monotonic())
                 if pause_s is None:
                     raise
-                connection.close(kindly=False)
+                connection.close(graceful=False)
                 time.sleep(pause_s)
                 connection = connect()
                 for message in upload.unanswered():
                     connection.send(message)
             else:
                 attempts = Attempts(policy, rng, timeout_s, time.monotonic())
-                tell(upload.progress())
+                report(upload.progress())
 
     finished = False
     try:
@@ -73,7 +73,7 @@ def run_upload(
         if last is not None:
             connection.send(upload.sent(last))
         settle(lambda: upload.settled)
-        tell(upload.progress())
+        report(upload.progress())
         finished = True
     finally:
-        connection.close(kindly=finished)
+        connection.close(graceful=finished)

@@ -1,4 +1,4 @@
-"""The state of an upload: batches cut to size, those not yet answered, and what became of each document.
+"""The state of an upload: batches cut to size, unanswered batches, and the results of documents.
 
 Decides and counts; the two clients connect, send, wait and read the clock.
 """
@@ -34,7 +34,7 @@ _DOCUMENT_FIELD = re.compile(r"documents\[(\d+)\]")
 
 @dataclass(slots=True)
 class UploadBatch:
-    """Documents that travel together, with their places in the caller's iterable."""
+    """Documents sent in one message, with their indices in the caller's iterable."""
 
     sequence: int
     documents: list[documents_pb2.Document] = field(default_factory=list)
@@ -42,17 +42,17 @@ class UploadBatch:
     size_bytes: int = 0
 
     def ids(self) -> set[str]:
-        """Ids of its documents; each stands in it once."""
+        """Ids of its documents; each occurs once."""
         return {document.id for document in self.documents}
 
     @property
     def repeatable(self) -> bool:
-        """False where a document has a version condition, which its own first attempt may have made untrue."""
+        """False if a document has an expected version: a lost first attempt may have changed its version."""
         return not any(document.HasField("expected_version") for document in self.documents)
 
 
 class Upload:
-    """One upload into one collection. `window` bounds the batches that are sent but not answered."""
+    """One upload into one collection, with at most `window` unanswered batches."""
 
     def __init__(self, collection: str, limits: types.Limits, batch_size: int | None, window: int) -> None:
         if batch_size is not None and not 1 <= batch_size <= limits.documents_per_write:
@@ -93,7 +93,7 @@ class Upload:
         return all(batch.repeatable for batch in self._unanswered.values())
 
     def add(self, document: types.Document) -> UploadBatch | None:
-        """Takes the next document; returns a batch to send when it no longer fits into that. A bad one is refused here."""
+        """Takes the next document; returns the batch to send if the document no longer fits. Refuses an invalid document."""
         position, self._position = self._position, self._position + 1
         try:
             wire = encode_document(document, f"documents[{position}]")
@@ -102,7 +102,7 @@ class Upload:
             return None
         size_bytes = wire.ByteSize() + _DOCUMENT_OVERHEAD_BYTES
         if size_bytes + _ENVELOPE_BYTES > self._message_bytes:
-            message = f"documents[{position}] takes {size_bytes} bytes; a message may have {self._message_bytes}"
+            message = f"documents[{position}]: {size_bytes} bytes, the limit of a message is {self._message_bytes}"
             self._refuse(
                 position, document.id, MessageTooLarge(message, field=f"documents[{position}]", limit=self._message_bytes)
             )
@@ -110,7 +110,7 @@ class Upload:
         cut = None
         full = len(self._cutting.documents) >= self._batch_documents
         large = self._cutting.size_bytes + size_bytes > self._batch_bytes
-        # The server takes a document once in a batch; its later edit goes with the next one.
+        # The server accepts a document once per batch; a later edit of it goes into the next batch.
         if full or large or document.id in self._cutting_ids:
             cut = self.cut()
         self._cutting_ids.add(document.id)
@@ -120,7 +120,7 @@ class Upload:
         return cut
 
     def cut(self) -> UploadBatch | None:
-        """The batch begun, however small; None when it is empty."""
+        """The batch collected so far, however small; None if it is empty."""
         if not self._cutting.documents:
             return None
         batch, self._cutting = self._cutting, UploadBatch(sequence=self._cutting.sequence + 1)
@@ -128,22 +128,22 @@ class Upload:
         return batch
 
     def sent(self, batch: UploadBatch) -> documents_pb2.UpsertStreamRequest:
-        """Counts a batch as under way and returns its message."""
+        """Counts a batch as sent and returns its message."""
         self._unanswered[batch.sequence] = batch
         self._sent += len(batch.documents)
         return self._message(batch)
 
     def unanswered(self) -> Iterable[documents_pb2.UpsertStreamRequest]:
-        """Messages to send on a new connection, in the first order: a document sent twice must end as its later self."""
+        """Messages to send on a new connection, in their original order: a later edit of a document must win."""
         return [self._message(batch) for batch in self._unanswered.values()]
 
     def settle(self, reply: documents_pb2.UpsertStreamResponse) -> documents_pb2.UpsertStreamRequest | None:
-        """Takes a reply; returns the message to send again where a batch was refused for one document, without that one.
+        """Takes a reply. If a batch was refused because of one document, returns the batch without it, to be sent again.
 
-        Raises the error of a batch that was refused for another reason; it stays unanswered.
+        Raises the error of a batch that was refused for another reason; the batch stays unanswered.
         """
         if reply.HasField("error"):
-            return self._mend(reply.sequence, error_from_detail(reply.error))
+            return self._without_refused(reply.sequence, error_from_detail(reply.error))
         batch = self._unanswered.pop(reply.sequence, None)
         if batch is None:
             return None
@@ -158,29 +158,29 @@ class Upload:
         return None
 
     def progress(self) -> types.UploadProgress:
-        """Where the upload is; refusals are told once."""
+        """How far the upload is; each refusal is reported once."""
         latest, self._latest = tuple(self._latest), []
         return types.UploadProgress(self._sent, self._answered, self._refused, latest)
 
     def summary(self) -> types.UpsertSummary:
-        """What became of the documents so far."""
+        """The result so far."""
         return types.UpsertSummary(self._position, self._changed, self._refused, tuple(self._refusals), self._token)
 
-    def _mend(self, sequence: int, error: ShoalError) -> documents_pb2.UpsertStreamRequest | None:
+    def _without_refused(self, sequence: int, error: ShoalError) -> documents_pb2.UpsertStreamRequest | None:
         batch = self._unanswered.get(sequence)
-        place = _DOCUMENT_FIELD.match(error.field)
-        if batch is None or is_passing(error) or place is None or int(place[1]) >= len(batch.documents):
+        named = _DOCUMENT_FIELD.match(error.field)
+        if batch is None or is_transient(error) or named is None or (index := int(named[1])) >= len(batch.documents):
             raise error
-        refused = batch.documents.pop(int(place[1]))
-        self._refuse(batch.positions.pop(int(place[1])), refused.id, error)
+        refused = batch.documents.pop(index)
+        self._refuse(batch.positions.pop(index), refused.id, error)
         self._answered += 1
         if not batch.documents:
             del self._unanswered[sequence]
             return None
         ids = batch.ids()
         if any(ids & later.ids() for later in self._unanswered.values() if later.sequence > sequence):
-            # Sent alone it could overtake a later edit of the same document; all are sent again, in order.
-            raise Unavailable("a batch was refused that a later one depends on")
+            # Sent alone, it could overwrite a later edit of the same document; all batches are sent again, in order.
+            raise Unavailable("a batch that a later batch depends on was refused")
         return self._message(batch)
 
     def _message(self, batch: UploadBatch) -> documents_pb2.UpsertStreamRequest:
@@ -196,13 +196,13 @@ class Upload:
             self._refusals.append(refusal)
 
 
-def is_passing(error: ShoalError) -> bool:
-    """Whether an upload may go on after this error once the server is ready for it."""
+def is_transient(error: ShoalError) -> bool:
+    """Whether a retry may succeed."""
     return isinstance(error, Unavailable | Overloaded)
 
 
 class Visibility:
-    """Waits until a search shows everything that was acknowledged before `acknowledged_at_s`, on the caller's clock."""
+    """Decides whether searches show every write acknowledged before `acknowledged_at_s`, on the caller's clock."""
 
     def __init__(self, collection: str, acknowledged_at_s: float, timeout_s: float) -> None:
         self._collection = collection
@@ -213,14 +213,14 @@ class Visibility:
         self._pause_s = 0.02
 
     def pause_s(self, info: types.CollectionInfo, asked_at_s: float, now_s: float) -> float | None:
-        """Seconds until the next look, or None when all is shown; raises DeadlineExceeded when pending stops shrinking."""
-        # Every pending change is younger than ours: others write into this collection too.
+        """Seconds until the next check, or None if they do; raises DeadlineExceeded if nothing more becomes visible."""
+        # With a smaller lag, all pending changes are newer than ours: others write to this collection too.
         if info.pending == 0 or info.lag_s < asked_at_s - self._acknowledged_at_s:
             return None
         if self._fewest_pending is None or info.pending < self._fewest_pending:
             self._fewest_pending, self._progress_at_s = info.pending, now_s
         if now_s - self._progress_at_s >= self._timeout_s:
-            stuck = f"{info.pending} documents of {self._collection} are not searchable"
+            stuck = f"{info.pending} documents of {self._collection} are still not searchable"
             raise DeadlineExceeded(f"{stuck} after {self._timeout_s:g} s without progress")
         pause_s, self._pause_s = self._pause_s, min(0.5, self._pause_s * 1.5)
         return pause_s
