@@ -74,7 +74,7 @@ def test_a_callers_prompt_is_left_out_of_pooling_where_the_models_are(pooling: s
 def test_a_prompt_that_fills_the_model_is_an_error_of_each_text(tmp_path: Path) -> None:
     model = loaded(bert_folder(tmp_path / "model"))
     encoded = model.encode(["moon", " "], EncodeOptions(prompt="tide " * 60))
-    assert encoded.errors == [f"the prompt alone takes 62 tokens of {MAX_TOKENS} that the model reads", EMPTY_TEXT]
+    assert encoded.errors == [f"the prompt alone has 62 tokens, the model's limit is {MAX_TOKENS}", EMPTY_TEXT]
 
 
 @pytest.mark.parametrize("activation", ["linear.Identity", "activation.ReLU", "activation.GELU", "activation.SiLU"])
@@ -118,7 +118,7 @@ def test_dense_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     config = folder / "2_Dense" / "config.json"
     good = json.loads(config.read_text())
     config.write_text(json.dumps({**good, "in_features": 16}))
-    with pytest.raises(ModelError, match="2_Dense takes vectors of 16 places, it is given 32"):
+    with pytest.raises(ModelError, match="2_Dense takes vectors of dimension 16, its input has 32"):
         loaded(folder)
     config.write_text(json.dumps({**good, "out_features": 16}))
     with pytest.raises(ModelError, match=r"the weights of 2_Dense cannot be used: RuntimeError: .*size mismatch"):
@@ -287,7 +287,7 @@ def test_modules_in_an_unsupported_order_are_refused_before_anything_is_loaded(t
     (folder / "modules.json").write_text(json.dumps(listed[::-1]))
     for name in ("config.json", "tokenizer.json", "model.safetensors"):
         (folder / name).write_text("{}")
-    with pytest.raises(ModelError, match=r"modules.json lists Pooling, Transformer; needed are Transformer, Pooling"):
+    with pytest.raises(ModelError, match=r"modules.json lists Pooling, Transformer, expected Transformer, Pooling"):
         loaded(folder)
 
 

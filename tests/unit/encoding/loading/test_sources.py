@@ -59,9 +59,9 @@ def test_names_tell_the_kind_of_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("model", "reason"),
     [
-        ("", "no model is named"),
-        ("hashing:", "dimension '' is not a whole number"),
-        ("hashing:-8", "dimension '-8' is not a whole number"),
+        ("", "the name is empty or invalid"),
+        ("hashing:", "dimension must be an integer, not ''"),
+        ("hashing:-8", "dimension must be an integer, not '-8'"),
         ("hashing:7", "dimension is 7, allowed are 8 to 4096"),
         ("/no/such/model", "there is no such folder or file"),
         ("./model", "there is no such folder or file"),
@@ -110,7 +110,7 @@ def test_a_static_folder_needs_its_table_and_tokenizer_alone(tmp_path: Path) -> 
 
 
 def test_threads_below_one_are_refused() -> None:
-    with pytest.raises(ModelError, match="threads is 0, the least is 1"):
+    with pytest.raises(ModelError, match="threads must be at least 1, not 0"):
         load_model("hashing", threads=0)
 
 
@@ -150,7 +150,7 @@ def test_a_whole_snapshot_in_the_cache_is_used(hub_cache: Path) -> None:
     [
         ("modules.json", "is not in the local cache"),
         ("1_Pooling", "organisation/x: 1_Pooling/config.json is missing or empty"),
-        ("model.safetensors", "organisation/x as the model hub or its local cache has it lacks safetensors weights"),
+        ("model.safetensors", "organisation/x on the model hub or in its local cache lacks safetensors weights"),
     ],
 )
 def test_a_snapshot_in_parts_is_not_taken_for_a_model(hub_cache: Path, absent: str, reason: str) -> None:

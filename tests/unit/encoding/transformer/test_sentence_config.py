@@ -19,7 +19,7 @@ def write(folder: Path, files: dict[str, Any]) -> Path:
     return folder
 
 
-NEEDED = "needed are Transformer, Pooling[, Dense, LayerNorm, Normalize], or StaticEmbedding[, Normalize]"
+NEEDED = "expected Transformer, Pooling[, Dense, LayerNorm, Normalize] or StaticEmbedding[, Normalize]"
 
 
 def modules(*kinds: str, prefix: str = OLD, transformer: str = "") -> list[dict[str, str]]:
@@ -130,9 +130,9 @@ def test_prompts_are_found_by_role(tmp_path: Path, saved: dict[str, Any], docume
         ),
         (
             {"modules.json": modules("Transformer")},
-            "modules.json lists Transformer; " + NEEDED,
+            "modules.json lists Transformer, " + NEEDED,
         ),
-        ({"modules.json": "[]"}, "modules.json lists nothing; " + NEEDED),
+        ({"modules.json": "[]"}, "modules.json lists nothing, " + NEEDED),
         ({"modules.json": "{}"}, "modules.json holds dict, not a list"),
         ({"modules.json": [{"type": 3}]}, "modules.json has an entry without type and path: {'type': 3}"),
         ({"modules.json": "["}, "modules.json cannot be read: Expecting value: line 1 column 2 (char 1)"),
@@ -147,11 +147,11 @@ def test_prompts_are_found_by_role(tmp_path: Path, saved: dict[str, Any], docume
         ),
         (
             {"modules.json": modules("Transformer", "Dense", "Pooling")},
-            "modules.json lists Transformer, Dense, Pooling; " + NEEDED,
+            "modules.json lists Transformer, Dense, Pooling, " + NEEDED,
         ),
-        ({"modules.json": modules("StaticEmbedding", "Pooling")}, "modules.json lists StaticEmbedding, Pooling; " + NEEDED),
-        (dense({"in_features": 0}), "in_features of 9_Dense/config.json is 0, the least is 1"),
-        (dense({"out_features": None}), "out_features of 9_Dense/config.json is None, the least is 1"),
+        ({"modules.json": modules("StaticEmbedding", "Pooling")}, "modules.json lists StaticEmbedding, Pooling, " + NEEDED),
+        (dense({"in_features": 0}), "in_features of 9_Dense/config.json must be an integer of at least 1, not 0"),
+        (dense({"out_features": None}), "out_features of 9_Dense/config.json must be an integer of at least 1, not None"),
         (
             dense({"activation_function": "mine.Swish"}),
             "activation_function 'mine.Swish' of 9_Dense/config.json is not supported",
@@ -167,24 +167,24 @@ def test_prompts_are_found_by_role(tmp_path: Path, saved: dict[str, Any], docume
         ),
         (
             {"config_sentence_transformers.json": {"truncate_dim": -1}},
-            "truncate_dim of config_sentence_transformers.json is -1, the least is 1",
+            "truncate_dim of config_sentence_transformers.json must be an integer of at least 1, not -1",
         ),
         (
             {"sentence_bert_config.json": {"transformer_task": "fill-mask"}},
-            "a transformer for 'fill-mask' that gives 'last_hidden_state' is not supported",
+            "a transformer for 'fill-mask' with output 'last_hidden_state' is not supported",
         ),
         (
             {"sentence_bert_config.json": {"modality_config": {"text": {"method_output_name": "pooler_output"}}}},
-            "a transformer for 'feature-extraction' that gives 'pooler_output' is not supported",
+            "a transformer for 'feature-extraction' with output 'pooler_output' is not supported",
         ),
-        ({"sentence_bert_config.json": {"max_seq_length": 0}}, "max_seq_length is 0, the least is 1"),
+        ({"sentence_bert_config.json": {"max_seq_length": 0}}, "max_seq_length must be an integer of at least 1, not 0"),
         (
             {"config_sentence_transformers.json": {"prompts": {"query": 1}}},
             "prompts of config_sentence_transformers.json do not map names to texts",
         ),
         (
             {"config_sentence_transformers.json": {"default_prompt_name": "x"}},
-            "default_prompt_name of config_sentence_transformers.json is 'x', which prompts does not have",
+            "default_prompt_name of config_sentence_transformers.json is 'x', which is not one of its prompts",
         ),
     ],
 )

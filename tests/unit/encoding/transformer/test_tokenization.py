@@ -118,7 +118,7 @@ def test_a_prompt_is_read_and_never_cut(tokenizer: Tokenizer, truncation: Trunca
 def test_a_prompt_that_leaves_no_room_is_refused(tokenizer: Tokenizer) -> None:
     fits = "moon " * (LIMIT - 3)
     assert len(tokenizer.tokenize(["tide fish"], fits)[0].ids) == LIMIT
-    with pytest.raises(PromptTooLong, match="the prompt alone takes 12 tokens of 12 that the model reads"):
+    with pytest.raises(PromptTooLong, match="the prompt alone has 12 tokens, the model's limit is 12"):
         tokenizer.tokenize(["tide"], "moon " * (LIMIT - 2))
 
 
@@ -142,7 +142,7 @@ def whole(tokenizer: Tokenizer) -> Any:
     class Whole:
         def tokenize(self, texts: list[str], truncation: Truncation) -> list[TokenizedText]:
             results = []
-            for encoding in tokenizer._read(texts):
+            for encoding in tokenizer._encode(texts):
                 read = np.array(encoding.ids, dtype=np.int32)
                 special, room = encoding.special_tokens_mask, LIMIT - tokenizer.special_tokens
                 body = [number for number, mark in zip(read, special, strict=True) if not mark]

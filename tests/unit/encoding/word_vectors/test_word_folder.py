@@ -195,5 +195,5 @@ def test_other_folders_are_not_taken_for_trained_vectors(tmp_path: Path) -> None
         assert not is_word_folder(tmp_path)
     with pytest.raises(ModelError, match="the folder holds no trained word vectors"):
         read_word_table(tmp_path)
-    with pytest.raises(ModelError, match="a model of this kind has no int8 form"):
+    with pytest.raises(ModelError, match="this kind of model does not support int8"):
         load_model(f"{write(tmp_path / 'm')}@int8", threads=1)

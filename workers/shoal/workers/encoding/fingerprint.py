@@ -1,4 +1,4 @@
-"""The identity of a model folder: a hash of the bytes and settings that decide its vectors, wherever the folder lies."""
+"""The identity of a model: a hash of the bytes and settings that decide its vectors, independent of its path."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Grows when Shoal itself turns the same text and weights into another vector.
+# Increased when a new version of Shoal computes different vectors from the same text and weights.
 PREPROCESSING_REVISION = 1
 
 _TOKENIZER_FILES = (
@@ -21,17 +21,17 @@ _TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
-# Where a model came from and who saved it says nothing about its vectors.
+# Where a model came from, and which version saved it, does not decide its vectors.
 _CONFIG_PROVENANCE = ("_name_or_path", "transformers_version")
 _CHUNK_BYTES = 1 << 20
 
 
 def folder_fingerprint(folder: Path, settings: Mapping[str, Any], more: Sequence[Path] = ()) -> str:
-    """Hex digest (32 characters) over the weights, tokenizer and config of a Hugging Face folder, `settings`, and the files
+    """Hex digest (32 characters) of the weights, tokenizer and config of a Hugging Face folder, `settings`, and the files
     of `more` in their order.
 
-    `settings` holds what is decided outside that folder (pooling, prompts, limits) as JSON values. File names count,
-    folders do not. Raises OSError when a file cannot be read and ValueError when config.json is no JSON.
+    `settings` has everything else that decides the vectors (pooling, prompts, limits) as JSON values. File names count,
+    folder names do not. Raises OSError when a file cannot be read and ValueError when config.json is not valid JSON.
     """
     digest = hashlib.blake2b(digest_size=16)
     config_file = folder / "config.json"
@@ -46,9 +46,9 @@ def folder_fingerprint(folder: Path, settings: Mapping[str, Any], more: Sequence
 
 
 def file_fingerprint(file: Path, settings: Mapping[str, Any], more: Sequence[Path] = ()) -> str:
-    """Hex digest (32 characters) over a file's bytes, not its name, `settings`, and the bytes of `more` in their order.
+    """Hex digest (32 characters) of a file's bytes, `settings`, and the bytes of `more` in their order; names do not count.
 
-    Raises OSError if one cannot be read.
+    Raises OSError if a file cannot be read.
     """
     digest = hashlib.blake2b(digest_size=16)
     _add(digest, "settings", {"revision": PREPROCESSING_REVISION, **settings})

@@ -1,5 +1,4 @@
-"""One download of a model for each machine: whoever comes later waits, and finds it in the cache. What is fetched is decided
-elsewhere."""
+"""A lock per model and machine for downloads: one process downloads, the others wait and find the model in the cache."""
 
 from __future__ import annotations
 
@@ -15,9 +14,9 @@ log = logging.getLogger(__name__)
 
 @contextlib.contextmanager
 def download_lock(cache: Path, repository: str) -> Iterator[None]:
-    """Holds the lock of a hub repository ("organisation/name") in a cache folder, waiting for whoever has it.
+    """Holds the lock of a hub repository ("organisation/name") in a cache folder; waits until it is free.
 
-    The kernel drops the lock however its holder ends. A cache that cannot be written to is not locked: nothing can be
+    The kernel drops the lock when its process ends, however it ends. A read-only cache is not locked: nothing can be
     downloaded into it either.
     """
     file = cache / ".locks" / f"shoal--{repository.replace('/', '--')}.lock"
@@ -26,6 +25,6 @@ def download_lock(cache: Path, repository: str) -> Iterator[None]:
             file.parent.mkdir(parents=True, exist_ok=True)
             held.enter_context(lock_file(file, wait=True))
         except OSError as error:
-            # Some network file systems have no locks either: then each process downloads for itself.
-            log.warning("%s is downloaded without a lock: %s", repository, error)
+            # Some network file systems have no locks: then each process downloads its own copy.
+            log.warning("downloading %s without a lock: %s", repository, error)
         yield

@@ -1,4 +1,4 @@
-"""From the name of a model to a model that answers. The heavy libraries are imported only for models that need them."""
+"""Loads a model by its name. Heavy libraries are imported only for models that need them."""
 
 from collections.abc import Callable
 
@@ -18,21 +18,21 @@ def load_model(
     progress: Callable[[str], None] = lambda _: None,
     device: str | None = None,
 ) -> EmbeddingModel:
-    """Loads the model that `model` names (see `sources.parse_spec`), with "@int8" or another precision after it if one is
-    meant; that then wins over `precision`.
+    """Loads the model that `model` names (see `sources.parse_spec`); a precision after it, such as "@int8", overrides
+    `precision`.
 
-    `threads` is how many CPU cores the model may use; `precision` None takes the fastest number type of the hardware whose
-    vectors are close enough to float32's; `progress` is told what loading is at, in a few words for people to read;
-    `device` is torch's name for one, None takes a GPU where there is one.
-    Blocks until weights are read, and downloaded if need be. Raises ModelError with a one-line reason.
+    `threads` is how many CPU cores the model may use. `precision` None takes the fastest number type of the hardware whose
+    vectors are close enough to those of float32. `progress` is called with the current step, in a few words for people to
+    read. `device` is a torch device name; None takes a GPU if there is one.
+    Blocks until the weights are loaded, and downloaded if needed. Raises ModelError with a one-line reason.
     """
     if threads < 1:
-        raise ModelError(model, f"threads is {threads}, the least is 1")
+        raise ModelError(model, f"threads must be at least 1, not {threads}")
     named, asked = split_precision(model)
     precision = asked or precision
     spec = parse_spec(named)
     if asked is not None and isinstance(spec, HashingSpec | FileSpec):
-        raise ModelError(model, f"a model of this kind has no {asked.value} form")
+        raise ModelError(model, f"this kind of model does not support {asked.value}")
     if isinstance(spec, HashingSpec):
         return HashingModel(spec.dimension, name=model)
     progress("finding the model")
@@ -42,7 +42,7 @@ def load_model(
     table_model = word_folder_model if is_word_folder(folder) else static_model if static_part(folder) is not None else None
     if table_model is not None:
         if asked is not None:
-            raise ModelError(model, f"a model of this kind has no {asked.value} form")
+            raise ModelError(model, f"this kind of model does not support {asked.value}")
         return table_model(folder, name=model)
     try:
         from shoal.workers.encoding.transformer.transformer_model import TransformerModel

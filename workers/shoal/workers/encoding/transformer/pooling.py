@@ -1,4 +1,4 @@
-"""One vector from the token vectors of each text: the pooling modes of sentence-transformers, on flat tokens, in float32."""
+"""Pools the token vectors of each text into one vector: the modes of sentence-transformers, without padding, in float32."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 def pool(hidden: Tensor, lengths: Tensor, modes: Sequence[str], skipped: Tensor | None = None) -> Tensor:
     """Vectors (texts, hidden size times number of modes) float32 from token vectors.
 
-    `hidden` is (tokens, hidden size) of any float type, the texts end to end; `lengths` (texts,) int64 is how many tokens
-    each has, at least 1. `skipped` (texts,) int64 is how many leading tokens (of a prompt) are left out; fewer than the
-    length. Raises ValueError for an unknown mode (see `sentence_files.POOLING_MODES`).
+    `hidden` is (tokens, hidden size) of any float type, the texts end to end. `lengths` (texts,) int64 is the number of
+    tokens of each text, at least 1. `skipped` (texts,) int64 is the number of leading tokens (of a prompt) to leave out,
+    less than the length. Raises ValueError for an unknown mode (see `sentence_files.POOLING_MODES`).
     """
     hidden = hidden.float()
     ends = lengths.cumsum(0)
@@ -35,16 +35,16 @@ def _pool(hidden: Tensor, lengths: Tensor, ends: Tensor, mode: str, skipped: Ten
         case "mean_sqrt_len_tokens":
             return _sums(_counted(hidden, lengths, ends, skipped, 0.0), lengths) / _counts(lengths, skipped).sqrt()
         case "weightedmean":
-            # A token weighs its place in the text, from 1.
-            weights = (_places(lengths, ends, len(hidden)) + 1).float().unsqueeze(1)
+            # The weight of a token is its position in the text, from 1.
+            weights = (_offsets(lengths, ends, len(hidden)) + 1).float().unsqueeze(1)
             weights = _counted(weights, lengths, ends, skipped, 0.0)
             return _sums(hidden * weights, lengths) / _sums(weights, lengths)
         case _:
-            raise ValueError(f"pooling mode {mode!r} is not known")
+            raise ValueError(f"unknown pooling mode {mode!r}")
 
 
 def _sums(values: Tensor, lengths: Tensor) -> Tensor:
-    # Unsafe: without looking whether lengths add up, for which a GPU would have to be waited for. They do.
+    # Unsafe skips the check that lengths add up, which would wait for a GPU. They do.
     return torch.segment_reduce(values, "sum", lengths=lengths, unsafe=True)
 
 
@@ -52,14 +52,14 @@ def _counts(lengths: Tensor, skipped: Tensor | None) -> Tensor:
     return (lengths if skipped is None else lengths - skipped).unsqueeze(1).float()
 
 
-def _places(lengths: Tensor, ends: Tensor, tokens: int) -> Tensor:
-    """Place of each token in its text, from 0."""
+def _offsets(lengths: Tensor, ends: Tensor, tokens: int) -> Tensor:
+    """Index of each token in its text, from 0."""
     return torch.arange(tokens, device=lengths.device) - _repeated(ends - lengths, lengths, tokens)
 
 
 def _repeated(values: Tensor, lengths: Tensor, tokens: int) -> Tensor:
-    """A value of each text for each of its tokens."""
-    # Their number is told, so that a GPU need not be asked for it.
+    """Repeats the value of each text for each of its tokens."""
+    # Without output_size, torch would wait for the GPU to compute it.
     return torch.repeat_interleave(values, lengths, output_size=tokens)
 
 
@@ -67,5 +67,5 @@ def _counted(values: Tensor, lengths: Tensor, ends: Tensor, skipped: Tensor | No
     if skipped is None:
         return values
     tokens = len(values)
-    left_out = _places(lengths, ends, tokens) < _repeated(skipped, lengths, tokens)
+    left_out = _offsets(lengths, ends, tokens) < _repeated(skipped, lengths, tokens)
     return values.masked_fill(left_out.unsqueeze(1), instead)

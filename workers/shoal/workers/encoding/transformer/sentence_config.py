@@ -1,4 +1,4 @@
-"""How a model wants its texts prepared and its token vectors pooled: what its sentence-transformers files say together."""
+"""How a model prepares texts and pools token vectors, from all its sentence-transformers files."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ class SentenceConfig:
     """How text becomes tokens and tokens become one vector."""
 
     transformer: str
-    """Sub-folder of the transformer's files, or of the table's; "" is the model folder itself."""
+    """Subfolder with the files of the transformer, or of the table; "" is the model folder itself."""
     pooling: tuple[str, ...]
-    """Members of POOLING_MODES; the vectors of several are joined end to end. Empty for a static table."""
+    """Members of POOLING_MODES; the vectors of several modes are concatenated. Empty for a static table."""
     normalize: bool
     max_tokens: int | None
-    """None leaves it to the tokenizer and the transformer."""
+    """None leaves the limit to the tokenizer and the transformer."""
     lower_case: bool
     document_prompt: str
     query_prompt: str
     include_prompt: bool = True
     """Whether the tokens of a prompt are pooled."""
     modules: tuple[ModuleConfig, ...] = ()
-    """What is computed between pooling and normalising, in order."""
+    """The modules between pooling and normalising, in order."""
     dimensions: int = 0
-    """Leading places of each vector that are kept; 0 keeps all."""
+    """The first dimensions of each vector that are kept; 0 keeps all."""
     static: bool = False
-    """Whether a table of token vectors stands where others have a transformer."""
+    """Whether the model is a table of token vectors instead of a transformer."""
 
     def prompt(self, role: Role) -> str:
-        """What is put before each text of `role`."""
+        """The prompt before each text of `role`."""
         return self.query_prompt if role is Role.QUERY else self.document_prompt
 
     def settings(self) -> dict[str, Any]:
-        """What of this decides the vectors, as JSON values. What a model does not use is left out: a setting that Shoal
-        learns later leaves the fingerprints of older models as they were."""
+        """The settings that decide the vectors, as JSON values. Unused settings are left out, so that a new kind of setting
+        does not change the fingerprints of models without it."""
         settings: dict[str, Any] = {
             "pooling": list(self.pooling),
             "normalize": self.normalize,
@@ -57,11 +57,11 @@ class SentenceConfig:
 
 
 def read_sentence_config(folder: Path, name: str) -> SentenceConfig:
-    """The config of the model in `folder`; `name` is what errors call it.
+    """The config of the model in `folder`; `name` is its name in errors.
 
-    A folder without modules.json is a plain Hugging Face model: vectors are normalised, and pooled as sentence-transformers
-    pools such a model, by the last token for a language model and by the mean for any other.
-    Raises ModelError for files that are malformed or ask for what is not supported.
+    A folder without modules.json is a plain Hugging Face model: it is pooled as in sentence-transformers, by the last token
+    for a language model and by the mean for any other, and vectors are normalised.
+    Raises ModelError for files that are malformed or need an unsupported feature.
     """
     reader = SentenceFiles(folder, name)
     modules = reader.modules()
@@ -74,10 +74,10 @@ def read_sentence_config(folder: Path, name: str) -> SentenceConfig:
     first = ["StaticEmbedding"] if static else ["Transformer", "Pooling"]
     if kinds[: len(first)] != first or any(kind not in AFTER_POOLING for kind, _ in later):
         listed = ", ".join(kinds) or "nothing"
-        needed = "Transformer, Pooling[, Dense, LayerNorm, Normalize], or StaticEmbedding[, Normalize]"
-        raise ModelError(name, f"modules.json lists {listed}; needed are {needed}")
+        needed = "Transformer, Pooling[, Dense, LayerNorm, Normalize] or StaticEmbedding[, Normalize]"
+        raise ModelError(name, f"modules.json lists {listed}, expected {needed}")
     after = reader.after_pooling(later)
-    # Normalised last, once it is known how many places are kept.
+    # A last Normalize is applied after vectors are shortened, not as a module.
     normalize = bool(after) and after[-1].kind == "Normalize"
     if static and len(after) > normalize:
         raise ModelError(name, f"{after[0].path} of modules.json is not supported after StaticEmbedding")

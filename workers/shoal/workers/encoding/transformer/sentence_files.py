@@ -1,7 +1,4 @@
-"""Reads the files that sentence-transformers writes into a model folder, and says what is wrong with them.
-
-What they mean for a model is sentence_config's.
-"""
+"""Reads and checks the files that sentence-transformers writes into a model folder."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from shoal.workers.encoding.model import ModelError, Role
 MODULES_FILE = "modules.json"
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 ACTIVATIONS = ("Identity", "Tanh", "ReLU", "GELU", "SiLU", "Sigmoid")
-"""What a dense layer may end in, by the names of torch.nn."""
+"""The activations of dense layers, by their names in torch.nn."""
 
 # The form that sentence-transformers wrote before version 6.
 _LEGACY_POOLING = {
@@ -29,7 +26,7 @@ _LEGACY_POOLING = {
 }
 _ARCHITECTURES = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
 TRANSFORMER_FILES = tuple(f"sentence_{architecture}_config.json" for architecture in _ARCHITECTURES)
-# The names that models use, the likeliest first.
+# The names that models use, the most common first.
 _PROMPT_NAMES = {Role.DOCUMENT: ("document", "passage", "corpus"), Role.QUERY: ("query",)}
 AFTER_POOLING = ("Dense", "LayerNorm", "Normalize", "Dropout")
 _KINDS = ("Transformer", "StaticEmbedding", "Pooling", *AFTER_POOLING)
@@ -40,32 +37,32 @@ _TASK, _OUTPUT = "feature-extraction", "last_hidden_state"
 
 @dataclass(frozen=True, slots=True)
 class ModuleConfig:
-    """A module between pooling and the last normalising."""
+    """A module between pooling and the final normalising."""
 
     kind: str
     """Dense, LayerNorm or Normalize."""
     path: str
-    """Its sub-folder; errors call it by that."""
+    """Its subfolder, also its name in errors."""
     inputs: int = 0
     outputs: int = 0
     bias: bool = True
     activation: str = "Identity"
     """A member of ACTIVATIONS."""
     residual: bool = False
-    """Whether a dense layer adds what it was given."""
+    """Whether a dense layer adds its input."""
 
     @property
     def weights(self) -> str:
-        """Its weights file, from the model folder."""
+        """Its weights file, relative to the model folder."""
         return str(PurePosixPath(self.path) / _WEIGHTS_FILE)
 
     def settings(self) -> list[Any]:
-        """What of this decides the vectors, as JSON values; where it lies does not."""
+        """The settings that decide the vectors, as JSON values; its path does not."""
         return [self.kind, self.inputs, self.outputs, self.bias, self.activation, self.residual]
 
 
 class SentenceFiles:
-    """One model folder; every complaint names the model and the file."""
+    """One model folder. Methods raise ModelError; each message names the model and the file."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
@@ -88,7 +85,7 @@ class SentenceFiles:
         return value
 
     def modules(self) -> list[tuple[str, str]] | None:
-        """Kind and sub-folder of each module, in order; None for a plain Hugging Face folder."""
+        """Kind and subfolder of each module, in order; None for a plain Hugging Face folder."""
         listed = self._json(MODULES_FILE)
         if listed is None:
             return None
@@ -109,7 +106,7 @@ class SentenceFiles:
         return modules
 
     def first_of(self, folder: str, files: tuple[str, ...]) -> Mapping[str, Any]:
-        """The first of `files` that is there, else nothing."""
+        """The content of the first of `files` that exists; empty if none does."""
         for file in files:
             path = str(PurePosixPath(folder) / file)
             if (self._folder / path).is_file():
@@ -117,7 +114,7 @@ class SentenceFiles:
         return {}
 
     def pooling(self, folder: str) -> tuple[tuple[str, ...], bool]:
-        """The modes of pooling, and whether it takes in the tokens of prompts."""
+        """The pooling modes, and whether the tokens of prompts are pooled."""
         path = str(PurePosixPath(folder) / "config.json")
         config = self._object(path)
         if not config:
@@ -132,14 +129,14 @@ class SentenceFiles:
         return modes, bool(config.get("include_prompt", True))
 
     def plain_pooling(self) -> tuple[str, ...]:
-        """How a folder without modules.json is pooled."""
+        """The pooling modes of a folder without modules.json."""
         config = self._object("config.json")
         architectures = config.get("architectures") or [""]
         causal = str(architectures[0]).endswith("ForCausalLM") and config.get("is_causal", True)
         return ("lasttoken",) if causal else ("mean",)
 
     def after_pooling(self, modules: Sequence[tuple[str, str]]) -> tuple[ModuleConfig, ...]:
-        """The configs of these modules, their weights known to be there."""
+        """The configs of these modules; checks that their weights exist."""
         return tuple(self._after_pooling(kind, path) for kind, path in modules if kind != "Dropout")
 
     def _after_pooling(self, kind: str, folder: str) -> ModuleConfig:
@@ -151,14 +148,14 @@ class SentenceFiles:
         if kind == "Normalize":
             return ModuleConfig(kind, folder)
         if kind == "LayerNorm":
-            places = self._places(config, "dimension", path)
-            module = ModuleConfig(kind, folder, places, places)
+            dimension = self._dimension(config, "dimension", path)
+            module = ModuleConfig(kind, folder, dimension, dimension)
         else:
             module = ModuleConfig(
                 kind,
                 folder,
-                self._places(config, "in_features", path),
-                self._places(config, "out_features", path),
+                self._dimension(config, "in_features", path),
+                self._dimension(config, "out_features", path),
                 bias=bool(config.get("bias", True)),
                 activation=self._activation(config.get("activation_function", "torch.nn.modules.activation.Tanh"), path),
                 residual=bool(config.get("use_residual", False)),
@@ -167,10 +164,10 @@ class SentenceFiles:
             raise ModelError(self._name, f"{module.weights} is missing")
         return module
 
-    def _places(self, config: Mapping[str, Any], key: str, path: str) -> int:
+    def _dimension(self, config: Mapping[str, Any], key: str, path: str) -> int:
         value = config.get(key)
         if not isinstance(value, int) or value < 1:
-            raise ModelError(self._name, f"{key} of {path} is {value!r}, the least is 1")
+            raise ModelError(self._name, f"{key} of {path} must be an integer of at least 1, not {value!r}")
         return value
 
     def _activation(self, value: Any, path: str) -> str:
@@ -180,21 +177,21 @@ class SentenceFiles:
         return name
 
     def check_output(self, text: Mapping[str, Any]) -> None:
-        """Refuses a transformer of which something else is asked than its last hidden states for a text."""
+        """Refuses a transformer whose output is not the last hidden states of a text."""
         task = text.get("transformer_task") or _TASK
         modality = text.get("modality_config") or {}
         output = modality.get("text", {}).get("method_output_name", _OUTPUT) if isinstance(modality, dict) else modality
         if task != _TASK or output != _OUTPUT:
-            raise ModelError(self._name, f"a transformer for {task!r} that gives {output!r} is not supported")
+            raise ModelError(self._name, f"a transformer for {task!r} with output {output!r} is not supported")
 
     def max_tokens(self, text: Mapping[str, Any]) -> int | None:
         value = text.get("max_seq_length")
         if value is not None and (not isinstance(value, int) or value < 1):
-            raise ModelError(self._name, f"max_seq_length is {value!r}, the least is 1")
+            raise ModelError(self._name, f"max_seq_length must be an integer of at least 1, not {value!r}")
         return value
 
     def preparation(self) -> tuple[dict[Role, str], int]:
-        """The prompt of each role, and how many places of a vector are kept (0 for all)."""
+        """The prompt of each role, and how many dimensions of a vector are kept (0 for all)."""
         path = "config_sentence_transformers.json"
         config = self._object(path)
         saved = config.get("prompts") or {}
@@ -203,15 +200,15 @@ class SentenceFiles:
         prompts = {key: value or "" for key, value in saved.items()}
         default = config.get("default_prompt_name")
         if default is not None and default not in prompts:
-            raise ModelError(self._name, f"default_prompt_name of {path} is {default!r}, which prompts does not have")
+            raise ModelError(self._name, f"default_prompt_name of {path} is {default!r}, which is not one of its prompts")
         dimensions = config.get("truncate_dim") or 0
         if not isinstance(dimensions, int) or dimensions < 0:
-            raise ModelError(self._name, f"truncate_dim of {path} is {dimensions!r}, the least is 1")
+            raise ModelError(self._name, f"truncate_dim of {path} must be an integer of at least 1, not {dimensions!r}")
         return {role: _prompt(prompts, names, default) for role, names in _PROMPT_NAMES.items()}, dimensions
 
 
 def _prompt(prompts: Mapping[str, str], names: Sequence[str], default: str | None) -> str:
-    """An empty prompt under one of `names` still says that the default is not meant."""
+    """The first prompt under one of `names`, else the default. An empty prompt under a name also overrides the default."""
     own = [prompts[name] for name in names if name in prompts]
     if own:
         return next((prompt for prompt in own if prompt), "")

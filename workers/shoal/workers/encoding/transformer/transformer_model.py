@@ -1,4 +1,4 @@
-"""A model folder in memory: its tokenizer, its network, and the modules that make one vector of a text's hidden states."""
+"""A transformer model: its tokenizer, its network, and the pooling and modules that turn hidden states into a vector."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from shoal.workers.encoding.transformer.sentence_config import SentenceConfig, r
 from shoal.workers.encoding.transformer.tokenization import PromptTooLong, TokenizedText, Tokenizer, transformer_tokenizer
 from shoal.workers.runtime import typed_error_line
 
-# For models whose files state no limit at all.
+# For models whose files state no limit.
 _DEFAULT_MAX_TOKENS = 512
 
 
 class TransformerModel(EmbeddingModel):
-    """A transformer with its pooling, from Hugging Face safetensors."""
+    """A transformer with pooling, from Hugging Face safetensors."""
 
     def __init__(
         self, folder: Path, name: str, threads: int, device: str | None = None, precision: Precision | None = None
     ) -> None:
-        """Reads the model in `folder`; `threads` bounds the CPU cores used, `device` is torch's name for one.
+        """Loads the model in `folder`; `threads` is how many CPU cores it may use, `device` is a torch device name.
 
-        `precision` None takes the fastest that the device has; any but float32 must pass the gate of `precision.choose`.
-        Raises ModelError when files are missing or malformed, or ask for what is not supported.
+        `precision` None takes the fastest of the device; any but float32 must pass the gate of `precision.choose`.
+        Raises ModelError when files are missing or malformed, or need an unsupported feature.
         """
         self.name = name
         self._folder = folder
@@ -56,14 +56,14 @@ class TransformerModel(EmbeddingModel):
         self._modules: Modules | None = None
         inner = folder / self._config.transformer
         self._tokenizer = transformer_tokenizer(inner, name, self._config.lower_case)
-        self._place = _place(device)
-        built = build_network(inner, name, self._place, precision, threads, self._probe)
+        self._torch_device = _torch_device(device)
+        built = build_network(inner, name, self._torch_device, precision, threads, self._probe)
         self._network = built.built
         self._fit(self._network)
         self.bounds = self._network.bounds
         self.inference_threads = self._network.inference_threads
         self._warm_up()
-        self.device = self._place.type
+        self.device = self._torch_device.type
         self.precision = built.precision.value + (f" ({built.note})" if built.note else "")
         settings = {**self._config.settings(), "max_tokens": self.max_tokens}
         if built.precision is Precision.INT8:
@@ -75,35 +75,37 @@ class TransformerModel(EmbeddingModel):
             raise ModelError(name, error) from error
 
     def _fit(self, network: Network) -> None:
-        """Sets what depends on the network: what stands after it, and how much of a text it is given."""
+        """Sets what depends on the network: the modules after it, and the token limit."""
         pooled = network.hidden_size * len(self._config.pooling)
         if self._modules is None:
-            self._modules = Modules(self._folder, self._config.modules, self.name, pooled, self._place)
+            self._modules = Modules(self._folder, self._config.modules, self.name, pooled, self._torch_device)
         whole = self._modules.dimension
         self.dimension = min(self._config.dimensions or whole, whole)
         self.max_tokens = _max_tokens(self._config, self._tokenizer, network)
         if self.max_tokens <= self._tokenizer.special_tokens:
             special = self._tokenizer.special_tokens
-            raise ModelError(self.name, f"reads {self.max_tokens} tokens, of which {special} are special")
+            raise ModelError(
+                self.name, f"a limit of {self.max_tokens} tokens leaves no room for text: {special} are special"
+            )
         self._tokenizer.limit(self.max_tokens)
 
     def _probe(self, network: Network) -> Vectors:
-        """The vectors of the probe texts as `network` gives them."""
+        """The vectors of the probe texts, computed by `network`."""
         self._fit(network)
         texts = self.tokenize(PROBE_TEXTS, AS_DOCUMENT)
         return np.concatenate([self._pooled([text.content], network) for text in texts if not text.error])
 
     def _warm_up(self) -> None:
-        """Computes the largest batch once on a GPU, in all lanes at a time as under load, so that a lack of memory shows now
-        and lowers the bound."""
-        if self._place.type != "cuda":
+        """Computes the largest batch on a GPU, in all inference threads at once as under load, so that a lack of memory
+        shows now and lowers the bounds."""
+        if self._torch_device.type != "cuda":
             return
         ids = np.resize(self._tokenizer.tokenize([PROBE_TEXTS[-1]], "", Truncation.END)[0].ids, self.max_tokens)
         longest = Tokenized(len(ids), content=TokenizedText(ids, None, truncated=False, prompt_tokens=0))
         batch = [longest] * max(1, self.bounds.tokens // len(ids))
-        with ThreadPoolExecutor(self.inference_threads, "shoal-warm-up", initializer=self.init_inference_thread) as lanes:
-            list(lanes.map(self.forward, [batch] * self.inference_threads))
-        # What torch keeps of this for the streams of these threads is of no use to others.
+        with ThreadPoolExecutor(self.inference_threads, "shoal-warm-up", initializer=self.init_inference_thread) as threads:
+            list(threads.map(self.forward, [batch] * self.inference_threads))
+        # torch caches memory per stream, and other threads cannot use that of these threads.
         torch.cuda.empty_cache()
 
     def init_inference_thread(self) -> None:
@@ -116,24 +118,24 @@ class TransformerModel(EmbeddingModel):
         readable = [row for row, text in enumerate(texts) if text and not text.isspace()]
         answers = [Tokenized(0, error=EMPTY_TEXT)] * len(texts)
 
-        def read(some: Sequence[str]) -> list[TokenizedText]:
+        def tokenize(some: Sequence[str]) -> list[TokenizedText]:
             return self._tokenizer.tokenize(some, prompt, options.truncation)
 
         try:
-            results = run_isolated([texts[row] for row in readable], read, fatal=PromptTooLong)
+            results = run_isolated([texts[row] for row in readable], tokenize, fatal=PromptTooLong)
         except PromptTooLong as error:
             results = [error] * len(readable)
         for row, text in zip(readable, results, strict=True):
-            answers[row] = self._judged(text, options.truncation)
+            answers[row] = self._tokenized(text, options.truncation)
         return answers
 
-    def _judged(self, text: TokenizedText | Exception, truncation: Truncation) -> Tokenized:
+    def _tokenized(self, text: TokenizedText | Exception, truncation: Truncation) -> Tokenized:
         if isinstance(text, PromptTooLong):
             return Tokenized(0, error=str(text))
         if isinstance(text, Exception):
             return Tokenized(0, error=f"the tokenizer failed: {typed_error_line(text)}")
         if len(text.ids) <= self._tokenizer.special_tokens:
-            return Tokenized(0, error="the tokenizer finds nothing to read in the text")
+            return Tokenized(0, error="the tokenizer finds no tokens in the text")
         if text.truncated and truncation is Truncation.REFUSE:
             return Tokenized(0, error=too_long(self.max_tokens))
         return Tokenized(len(text.ids), text.truncated, content=text)
@@ -148,30 +150,30 @@ class TransformerModel(EmbeddingModel):
         except Exception as error:
             self._check_device(error)
             raise
-        # Outside the handler, whose exception still holds the tensors of the attempt.
-        # Another lane may have found the same already.
+        # Outside the handler, because its exception keeps the tensors of the failed attempt alive.
+        # Another inference thread may already have lowered the bounds.
         fitting = min(self.bounds.tokens, max(1, sum(text.count for text in batch) // 2))
         self.bounds = replace(self.bounds, tokens=fitting)
-        if self._place.type == "cuda":
+        if self._torch_device.type == "cuda":
             torch.cuda.empty_cache()
         half = len(batch) // 2
         return np.concatenate([self.forward(batch[:half]), self.forward(batch[half:])])
 
-    def _pooled(self, read: Sequence[TokenizedText], network: Network) -> Vectors:
-        flat = UnpaddedBatch.of([text.ids for text in read], [text.type_ids for text in read])
+    def _pooled(self, texts: Sequence[TokenizedText], network: Network) -> Vectors:
+        batch = UnpaddedBatch.of([text.ids for text in texts], [text.type_ids for text in texts])
         with torch.inference_mode():
-            # Before the states: the copies need not wait for them.
-            lengths = to_device(np.asarray(flat.lengths, dtype=np.int64), network.device)
-            skipped = self._skipped(read, network.device)
-            pooled = pool(network.hidden(flat), lengths, self._config.pooling, skipped)
+            # Before the hidden states, so that the copies do not wait for them.
+            lengths = to_device(np.asarray(batch.lengths, dtype=np.int64), network.device)
+            skipped = self._skipped(texts, network.device)
+            pooled = pool(network.hidden(batch), lengths, self._config.pooling, skipped)
             assert self._modules is not None
             return self._modules.apply(pooled)[:, : self.dimension].cpu().numpy()
 
-    def _skipped(self, read: Sequence[TokenizedText], device: torch.device) -> Tensor | None:
-        if self._config.include_prompt or not any(text.prompt_tokens for text in read):
+    def _skipped(self, texts: Sequence[TokenizedText], device: torch.device) -> Tensor | None:
+        if self._config.include_prompt or not any(text.prompt_tokens for text in texts):
             return None
-        # The joint of prompt and text may make fewer tokens than the prompt alone, but one is always left to pool.
-        return to_device(np.array([min(text.prompt_tokens, len(text.ids) - 1) for text in read], dtype=np.int64), device)
+        # Prompt and text together may have fewer tokens than the prompt alone, but one is always left to pool.
+        return to_device(np.array([min(text.prompt_tokens, len(text.ids) - 1) for text in texts], dtype=np.int64), device)
 
     def finish(self, vectors: Vectors, options: EncodeOptions) -> Vectors:
         """See `EmbeddingModel.finish`."""
@@ -179,20 +181,20 @@ class TransformerModel(EmbeddingModel):
         return shortened(vectors, options.dimensions, normalize)
 
     def _check_device(self, failure: Exception) -> None:
-        """Some GPU errors stay for the life of the process; no text is to blame for those."""
-        if self._place.type != "cuda":
+        """Raises DeviceLost if the GPU no longer computes: some GPU errors last until the process ends."""
+        if self._torch_device.type != "cuda":
             return
         try:
-            torch.zeros(1, device=self._place).add_(1)
-            torch.cuda.synchronize(self._place)
+            torch.zeros(1, device=self._torch_device).add_(1)
+            torch.cuda.synchronize(self._torch_device)
         except Exception:
             raise DeviceLost(self.name, f"the GPU no longer answers: {typed_error_line(failure)}") from failure
 
 
-def _place(device: str | None) -> torch.device:
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    # What a thread is set to is one GPU, not whichever is current.
-    return torch.device("cuda", torch.cuda.current_device()) if place.type == "cuda" and place.index is None else place
+def _torch_device(name: str | None) -> torch.device:
+    device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # Inference threads need the index of the GPU.
+    return torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" and device.index is None else device
 
 
 def _max_tokens(config: SentenceConfig, tokenizer: Tokenizer, network: Network) -> int:
