@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from shoal.cluster.jobs.encode import lanes
+from shoal.cluster.jobs.encode import inference_threads
 from shoal.workers.encoding.engine import engine
 from shoal.workers.encoding.engine.watchdog import StallLimits
 from shoal.workers.encoding.loading import loading
@@ -86,4 +86,4 @@ def install() -> None:
     loading.load_model = _load_model
     impatient = StallLimits(seconds=0.5, times=2)
     engine.EncoderEngine = functools.partial(engine.EncoderEngine, stall_limits=impatient)
-    lanes.STALLED = impatient
+    inference_threads.STALLED = impatient

@@ -87,7 +87,7 @@ def test_a_person_reads_a_table(table: Path, questions: Path, pairs: Path):
         ["gram1-young", "50.0%", "1", "2", "2", "100.0%"],
     ]
     assert lines[-2].split() == ["overall", "66.7%", "2", "3", "4", "75.0%"]
-    assert lines[-1] == "The answers were chosen from 6 words."
+    assert lines[-1] == "Answers were chosen from 6 words."
     lines = shoal("eval", "similarity", table, pairs).stdout.splitlines()
     assert lines[1].split() == ["pairs.tsv", "1.0000", "3", "4", "75.0%"]
     assert shoal("similar", table, "king", "-n", 1).stdout.split() == ["word", "cosine", "queen", "0.8000"]

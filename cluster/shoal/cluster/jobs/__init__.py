@@ -1,1 +1,1 @@
-"""Work over whole corpora that runs beside the cluster: `shoal encode`."""
+"""Jobs over whole corpora that run outside the cluster: encoding, training, evaluation."""

@@ -1,4 +1,4 @@
-"""What the cluster adds to the command line: `shoal serve`. The cluster itself is local_cluster's."""
+"""`shoal serve`: reads the command line and runs a LocalCluster until it is stopped."""
 
 import logging
 import signal
@@ -21,18 +21,20 @@ from shoal.console import HELP_SETTINGS, Failure, print_json
     epilog="Example: shoal serve --data ./shoal-data --listen 127.0.0.1:50051",
     context_settings=HELP_SETTINGS,
 )
-@click.option("--config", type=click.Path(path_type=Path), help="Settings file (TOML); options on the command line win.")
+@click.option(
+    "--config", type=click.Path(path_type=Path), help="Settings file (TOML). Options on the command line override it."
+)
 @click.option("--data", help="Data folder: ledger, secret and vectors.  [default: shoal-data]")
 @click.option(
-    "--listen", metavar="HOST:PORT", help="Where clients connect; port 0 takes a free one.  [default: 127.0.0.1:50051]"
+    "--listen", metavar="HOST:PORT", help="Address for clients; port 0 takes a free port.  [default: 127.0.0.1:50051]"
 )
 @click.option(
     "--ledger", metavar="URL", help="Ledger database, such as postgresql://user@host/db.  [default: SQLite in --data]"
 )
 @click.option(
-    "--storage", metavar="URI", help="Where vectors are kept, such as s3://bucket/x.  [default: a folder in --data]"
+    "--storage", metavar="URI", help="Where vectors are stored, such as s3://bucket/x.  [default: a folder in --data]"
 )
-@click.option("--metrics", metavar="HOST:PORT", help="Serve figures for Prometheus there.  [default: nowhere]")
+@click.option("--metrics", metavar="HOST:PORT", help="Address for Prometheus metrics.  [default: none]")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
 def serve(
     config: Path | None,
@@ -43,39 +45,41 @@ def serve(
     metrics: str | None,
     as_json: bool,
 ) -> None:
-    """Run a cluster: joins Ray at RAY_ADDRESS or starts it here. Ctrl-C or SIGTERM ends it after the calls in flight."""
+    """Run a cluster. Joins the Ray cluster at RAY_ADDRESS, or starts Ray on this machine.
+
+    Ctrl-C or SIGTERM stops it after the calls in flight."""
     set_ray_defaults(normal_priority=True)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
     from shoal.cluster.serve.local_cluster import LocalCluster, ServeError
 
-    told = Console(stderr=True)
-    ended = threading.Event()
+    console = Console(stderr=True)
+    stopped = threading.Event()
     try:
-        given = {"data": data, "listen": listen, "ledger": ledger, "storage": storage, "metrics": metrics}
-        settings = read_settings(config, given)
-        with told.status("Starting the cluster ..."):
+        options = {"data": data, "listen": listen, "ledger": ledger, "storage": storage, "metrics": metrics}
+        settings = read_settings(config, options)
+        with console.status("Starting the cluster ..."):
             cluster = LocalCluster(settings)
     except (SettingsError, DataFolderError, LedgerError, ClusterError, ServeError) as error:
         raise Failure(str(error)) from error
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: ended.set())
+        signal.signal(number, lambda _number, _frame: stopped.set())
     try:
         event = {"event": "ready", "address": cluster.address, "data": str(cluster.folder.path)}
-        _tell(event | ({"metrics": cluster.metrics} if cluster.metrics else {}), as_json)
-        # A bare wait() would not let a signal handler run.
-        while not ended.wait(0.5):
+        _report(event | ({"metrics": cluster.metrics} if cluster.metrics else {}), as_json)
+        # Without a timeout, wait() would keep signal handlers from running.
+        while not stopped.wait(0.5):
             pass
     finally:
-        with told.status("Stopping: calls in flight may end ..."):
+        with console.status("Stopping after the calls in flight ..."):
             cluster.stop()
-    _tell({"event": "stopped"}, as_json)
+    _report({"event": "stopped"}, as_json)
 
 
-def _tell(event: dict[str, str], as_json: bool) -> None:
+def _report(event: dict[str, str], as_json: bool) -> None:
     if as_json:
         print_json(event)
     elif event["event"] == "ready":
         metrics = f", metrics at http://{event['metrics']}/metrics" if "metrics" in event else ""
-        click.echo(f"Shoal serves at {event['address']}, data in {event['data']}{metrics}. Ctrl-C ends it.")
+        click.echo(f"Serving at {event['address']}, data in {event['data']}{metrics}. Press Ctrl-C to stop.")
     else:
         click.echo("Stopped.")

@@ -1,4 +1,4 @@
-"""The data folder of a cluster: who has it, its secret, its name, and where ledger and vectors lie in it."""
+"""The data folder of a cluster: its lock, the cluster's name and secret, and the paths of ledger and vectors."""
 
 import json
 import os
@@ -16,16 +16,16 @@ VECTORS = "vectors"
 
 
 class DataFolderError(Exception):
-    """The folder cannot be used; the message is one line and says why."""
+    """The folder cannot be used. The message is one line."""
 
 
 class DataFolder:
-    """Holds a data folder until closed or until this process ends, however it ends: the kernel drops the lock."""
+    """A data folder, locked until closed or until this process ends: the kernel releases the lock then."""
 
     def __init__(self, path: Path) -> None:
-        """Makes the folder if need be and locks it.
+        """Creates the folder if necessary, and locks it.
 
-        Raises DataFolderError when it cannot be made, read or written, or when another process has it.
+        Raises DataFolderError when it cannot be created, read or written, or when another process has locked it.
         """
         self.path = path.absolute()
         try:
@@ -39,7 +39,7 @@ class DataFolder:
         except LockHeld as error:
             raise DataFolderError(
                 f"data folder {self.path}: in use by another shoal serve (process {error.holder});"
-                " stop it or give another --data"
+                " stop it, or choose another --data"
             ) from None
         try:
             self.name, self.secret = self._identity()
@@ -54,7 +54,7 @@ class DataFolder:
 
     @property
     def storage_root(self) -> str:
-        """Folder of segments and sealed indexes; raises DataFolderError when it cannot be made."""
+        """Folder of segments and sealed indexes. Raises DataFolderError when it cannot be created."""
         vectors = self.path / VECTORS
         try:
             vectors.mkdir(exist_ok=True)
@@ -64,15 +64,15 @@ class DataFolder:
         return str(vectors)
 
     def close(self) -> None:
-        """Lets another process have the folder."""
+        """Releases the folder for other processes."""
         self._lock.close()
 
     def _identity(self) -> tuple[str, str]:
-        """The cluster's name and secret, made once; only the owner may read them."""
+        """The cluster's name and secret, which are made once. Only the owner may read them."""
         path = self.path / IDENTITY
         try:
-            held = json.loads(path.read_text(encoding="utf-8"))
-            return str(held["name"]), str(held["secret"])
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return str(values["name"]), str(values["secret"])
         except FileNotFoundError:
             pass
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -89,8 +89,8 @@ class DataFolder:
 
 
 def _keep_private(folder: Path) -> None:
-    """Only the owner may look into it: documents lie there as they were written. Raises OSError."""
-    # A folder of another owner that this process may write to stays as it is.
-    held = folder.stat()
-    if held.st_uid == os.geteuid():
-        folder.chmod(stat.S_IMODE(held.st_mode) & 0o700)
+    """Lets only the owner read the folder: it contains documents in plain text. Raises OSError."""
+    # The permissions of a folder with another owner are left alone.
+    status = folder.stat()
+    if status.st_uid == os.geteuid():
+        folder.chmod(stat.S_IMODE(status.st_mode) & 0o700)

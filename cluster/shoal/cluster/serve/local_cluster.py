@@ -1,4 +1,4 @@
-"""One `shoal serve`: Ray joined or started, coordinator and gateway up, and everything ended in order."""
+"""The cluster of one `shoal serve`: joins or starts Ray, starts coordinator and gateway, and stops everything in order."""
 
 from __future__ import annotations
 
@@ -30,43 +30,43 @@ COORDINATOR = "coordinator"
 GATEWAY = "gateway"
 START_TIMEOUT_S = 120.0
 LEAST_CORES = 4
-"""Models, shards and sealing share few cores: reservations set their order and should not refuse any of them."""
+"""CPUs that Ray assumes at least: on a machine with few cores, reservations must not keep any process from starting."""
 END_S = 10.0
-"""How long Ray may take to end actors, and their processes to let go of their ports."""
-PORT_LOOK_S = 0.02
-# How often the gateway tells the coordinator that a model is in use.
+"""How long Ray may take to end actors, and their processes to release their ports."""
+PORT_RETRY_S = 0.02
 RETAIN_EVERY_S = 10.0
+"""How often the gateway reports to the coordinator that a model is in use."""
 
 
 class ServeError(Exception):
-    """The cluster cannot be brought up; the message is one line and says why."""
+    """The cluster cannot be started. The message is one line."""
 
 
 class LocalCluster:
-    """A running cluster. Ray is the one at RAY_ADDRESS, or one that lives and dies with this process."""
+    """A running cluster, on the Ray cluster at RAY_ADDRESS or on a Ray that ends with this process."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        """Starts everything and returns when the gateway answers.
+        """Starts everything, and returns when the gateway accepts calls.
 
-        Raises ServeError, DataFolderError or LedgerError; then nothing is left running.
+        Raises ServeError, DataFolderError or LedgerError; nothing is left running then.
         """
         self.settings = settings
         self._own_ray = not joins_cluster()
         self._gateway: Any = None
         self._coordinator: Any = None
-        self._ports: list[_Port] = []
+        self._ports: list[_ReservedPort] = []
         self.folder = DataFolder(Path(settings.data))
         try:
-            patience_s = 0.0
+            retry_s = 0.0
             if not self._own_ray:
                 self._start_ray()
                 # Actors left by a killed `shoal serve` hold the port and the ledger, with their own settings. The lock on
-                # the folder proves that no other serve uses them. Worker processes are taken over as they are.
+                # the folder proves that no other serve uses them. Worker processes are kept and used again.
                 if _end_actors(lambda name: name in (COORDINATOR, GATEWAY)):
-                    patience_s = END_S
-            self.listen = self._hold(settings.listen, patience_s)
-            self.metrics = self._hold(settings.metrics, patience_s) if settings.metrics else ""
-            # Opened here first, so that a ledger that cannot be used is told in one line, and before a Ray starts here.
+                    retry_s = END_S
+            self.listen = self._reserve(settings.listen, retry_s)
+            self.metrics = self._reserve(settings.metrics, retry_s) if settings.metrics else ""
+            # Opened here first, so that errors of the ledger are reported in one line, and before Ray starts.
             engine = open_engine(self._ledger_url, read_only=False)
             migrate(engine)
             engine.dispose()
@@ -79,11 +79,11 @@ class LocalCluster:
 
     @property
     def address(self) -> str:
-        """Where clients connect."""
+        """The address for clients."""
         return self.listen
 
     def stop(self) -> None:
-        """Drains the gateway, then ends coordinator and workers, and Ray if it was started here."""
+        """Drains the gateway, then stops coordinator and workers, and Ray if it was started here."""
         try:
             if self._gateway is not None:
                 with contextlib.suppress(RayError):
@@ -93,7 +93,7 @@ class LocalCluster:
                     ray.get(self._coordinator.stop.remote(), timeout=10)
             if ray.is_initialized():
                 try:
-                    # Of this cluster's namespace: other clusters on the same Ray are left alone.
+                    # Only in this cluster's namespace: other clusters may use the same Ray.
                     _end_actors(lambda _name: True)
                 except (RayError, ServeError) as error:
                     logging.getLogger(__name__).warning("%s", error)
@@ -107,16 +107,16 @@ class LocalCluster:
     def _ledger_url(self) -> str:
         return self.settings.ledger or self.folder.ledger_url
 
-    def _hold(self, listen: str, patience_s: float) -> str:
-        """Keeps a port for the cluster until it stops; one that is in use may become free within `patience_s`."""
-        deadline = time.monotonic() + patience_s
+    def _reserve(self, listen: str, retry_s: float) -> str:
+        """Reserves a port until the cluster stops; retries for `retry_s` while the port is in use."""
+        deadline = time.monotonic() + retry_s
         while True:
             try:
-                port = _Port(listen)
+                port = _ReservedPort(listen)
             except ServeError:
                 if time.monotonic() >= deadline:
                     raise
-                time.sleep(PORT_LOOK_S)
+                time.sleep(PORT_RETRY_S)
             else:
                 self._ports.append(port)
                 return port.address
@@ -146,7 +146,7 @@ class LocalCluster:
             "scheduling_strategy": here,
         }
         self._coordinator = CoordinatorActor.options(name=COORDINATOR, **shared).remote(settings, self.folder.name)
-        _up(self._coordinator, "the coordinator")
+        _wait_until_started(self._coordinator, "the coordinator")
         self._gateway = GatewayActor.options(name=GATEWAY, **shared).remote(
             GatewaySettings(
                 listen=self.listen,
@@ -159,7 +159,7 @@ class LocalCluster:
                 metrics_listen=self.metrics,
             )
         )
-        _up(self._gateway, "the gateway")
+        _wait_until_started(self._gateway, "the gateway")
 
 
 def _end_actors(chosen: Callable[[str], bool]) -> bool:
@@ -169,40 +169,40 @@ def _end_actors(chosen: Callable[[str], bool]) -> bool:
         raise ServeError(f"{error}: still running {END_S:g} s after Ray was told to stop it") from error
 
 
-def _up(actor: Any, who: str) -> None:
+def _wait_until_started(actor: Any, name: str) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     try:
         ray.get(actor.address.remote(), timeout=deadline - time.monotonic())
     except GetTimeoutError as error:
-        raise ServeError(f"{who} did not start within {START_TIMEOUT_S:.0f} s") from error
+        raise ServeError(f"{name} did not start within {START_TIMEOUT_S:.0f} s") from error
     except ActorDiedError as error:
         lines = [line for line in str(error).splitlines() if line.strip()]
-        raise ServeError(f"{who} cannot start: {lines[-1].strip()}") from error
+        raise ServeError(f"{name} cannot start: {lines[-1].strip()}") from error
     except RayError as error:
-        raise ServeError(f"{who} cannot start: {first_error_line(error)}") from error
+        raise ServeError(f"{name} cannot start: {first_error_line(error)}") from error
 
 
-class _Port:
-    """A port that this machine gives to nobody who asks for any, until closed; a server that is told its number can have it.
+class _ReservedPort:
+    """A port that the machine does not assign to other processes until this is closed. A server can still bind it by number.
 
-    It is chosen here since a gateway that is restarted must come back where clients know it. Ray starts before the gateway
-    does, and takes dozens of ports; and a gateway that died takes seconds to return.
+    A restarted gateway must come back at the address that clients know. Without the reservation the port could be taken: by
+    Ray, which starts before the gateway and uses dozens of ports, or while a gateway that died restarts.
     """
 
     def __init__(self, listen: str) -> None:
-        """Raises ServeError when the port of `listen` cannot be bound; port 0 takes a free one."""
+        """Raises ServeError when the port of `listen` cannot be bound. Port 0 takes a free port."""
         host, port = split_listen(listen)
-        self._held = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
-        # With this on both, another socket may be bound to the same port for as long as only one of them listens.
-        self._held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        # With this option on both sockets, the server can bind the same port, because only one of the two listens.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            self._held.bind((host, port))
+            self._socket.bind((host, port))
         except OSError as error:
             self.close()
             raise ServeError(f"cannot listen on {listen}: {error_line(error)}") from error
-        chosen = self._held.getsockname()[1]
+        chosen = self._socket.getsockname()[1]
         self.address = f"[{host}]:{chosen}" if ":" in host else f"{host}:{chosen}"
 
     def close(self) -> None:
-        """Lets anybody have it."""
-        self._held.close()
+        """Releases the port."""
+        self._socket.close()

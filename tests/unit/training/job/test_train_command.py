@@ -190,8 +190,8 @@ def test_existing_output_is_replaced_only_on_request(corpus: Path, tmp_path: Pat
         (["--phrases", -1], "phrases is -1"),
         (["--round-words", 1], "round_words is 1"),
         (["--full-every", 0], "full_every is 0"),
-        (["--format", "text", "--pooling", "sif"], "pooling is sif, which format text cannot keep"),
-        (["--format", "npy", "--keep-output-vectors"], "format npy cannot keep the output vectors"),
+        (["--format", "text", "--pooling", "sif"], "pooling is sif, which format text cannot store"),
+        (["--format", "npy", "--keep-output-vectors"], "format npy cannot store the output vectors"),
         (["--dim", "many"], "'many' is not a valid integer"),
         (["--averaging", "median"], "'median' is not one of"),
         (["--workers", 0], "0 is not in the range"),
@@ -249,7 +249,7 @@ def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest
     assert "tokenizer no.such:thing: cannot be imported" in failed(train(corpus, output, "--tokenizer", "no.such:thing"))
     assert "device is 'cuda', but " in failed(train(corpus, output, "--device", "cuda", "--exact"))
     told = failed(train(corpus, output, "--workers", 2, "--device", "auto"))
-    assert "device is 'auto', which a cluster's workers cannot agree on" in told
+    assert "device is 'auto', but workers on a cluster need cpu or cuda" in told
     assert "exact is set" in failed(train(corpus, output, "--workers", 2, "--gpus", 0.5, "--exact"))
     monkeypatch.setattr(local_pool, "free_memory", lambda: 1 << 20)
     assert "GiB are free; take a smaller dim or max_vocabulary" in failed(train(corpus, output, "--dim", 4096))
@@ -259,7 +259,7 @@ def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest
 def test_the_group_and_its_commands_explain_themselves():
     assert "word2vec" in shoal("train", "--help").stdout
     told = shoal("train", "word2vec", "--help").stdout
-    assert "ray job submit -- shoal train word2vec" in told and "goes on where it stopped" in told
+    assert "ray job submit -- shoal train word2vec" in told and "after an interruption to resume" in told
     assert all(f"--{name.replace('_', '-')}" in told for name in ("dim", "negative_power", "averaging", "checkpoint_every"))
 
 

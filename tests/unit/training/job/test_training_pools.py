@@ -28,9 +28,9 @@ def test_workers_get_as_many_threads_as_fit(workers: int, cores: list[int]):
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"workers": 0}, "workers is 0, allowed is 1 or more"),
-        ({"threads": -1}, "threads is -1, allowed is 0 or more"),
-        ({"gpus": -0.5}, "gpus is -0.5, allowed is 0 or more"),
+        ({"workers": 0}, "workers is 0, must be at least 1"),
+        ({"threads": -1}, "threads is -1, must be at least 0"),
+        ({"gpus": -0.5}, "gpus is -0.5, must be at least 0"),
         ({"device": "tpu"}, "device is 'tpu', allowed are auto, cpu, cuda"),
     ],
 )
@@ -41,7 +41,7 @@ def test_an_impossible_pool(values: dict[str, object], told: str):
 
 def test_settings_that_a_file_format_cannot_store():
     assert TableOutput(path=Path("v"), pooling=Pooling.SIF, keep_output_vectors=True).form is TableFormat.FOLDER
-    with pytest.raises(TrainingError, match="pooling is sif, which format binary cannot keep"):
+    with pytest.raises(TrainingError, match="pooling is sif, which format binary cannot store"):
         TableOutput(path=Path("v"), form=TableFormat.BINARY, pooling=Pooling.SIF)
-    with pytest.raises(TrainingError, match="format text cannot keep the output vectors"):
+    with pytest.raises(TrainingError, match="format text cannot store the output vectors"):
         TableOutput(path=Path("v"), form=TableFormat.TEXT, keep_output_vectors=True)

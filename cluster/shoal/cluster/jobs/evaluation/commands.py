@@ -1,5 +1,5 @@
-"""`shoal eval analogy`, `shoal eval similarity` and `shoal similar`: read the command line and print. What is computed is
-`shoal.workers.evaluation`'s."""
+"""`shoal eval analogy`, `shoal eval similarity` and `shoal similar`: read the command line and print results.
+`shoal.workers.evaluation` computes them."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 RESTRICTED = 30_000
 _MODELS = (
     "\n\nMODEL is a file of word vectors (word2vec text or binary, GloVe, .vec, .npy), the output of `shoal train word2vec`,"
-    " or any embedding model: a hub name, a folder, hashing[:DIMENSION]. Such a model has no words of its own: it embeds"
-    " each word as a text."
+    " or any embedding model: a hub name, a folder, hashing[:DIMENSION]. Such a model has no word list: it embeds each"
+    " word as a text."
 )
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
-_match_case = click.option("--match-case", is_flag=True, help="Tell words apart that differ in case alone.")
+_match_case = click.option("--match-case", is_flag=True, help="Distinguish words that differ only in case.")
 
 
 @click.group(name="eval", context_settings=HELP_SETTINGS, no_args_is_help=True)
@@ -47,22 +47,22 @@ def evaluate() -> None:
     type=click.IntRange(min=0),
     default=RESTRICTED,
     show_default=True,
-    help="Candidates are so many words, the first of the table or of --vocabulary; 0 takes all.",
+    help="Use only the first N words of the table, or of --vocabulary, as candidates. 0 uses all.",
 )
 @click.option(
     "--vocabulary",
     type=click.Path(path_type=Path),
-    help="Candidates for a model without words of its own: a file, one a line.",
+    help="Candidates for a model without a word list: a file with a word per line.",
 )
 @_match_case
 @_as_json
 def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, match_case: bool, as_json: bool) -> None:
-    """Answer the questions of FILE, such as 'Athens is to Greece as Oslo is to what?', each by the word nearest to b - a + c
+    """Answer the questions of FILE, such as 'Athens is to Greece as Oslo is to what?', with the word nearest to b - a + c
     (3CosAdd).
 
-    FILE is Google's questions-words.txt, or MSR's set as CSV. Candidates are the first words of a table or of --vocabulary;
-    otherwise the words of FILE itself, among which the right one is easier to find. A question with a word that is no
-    candidate is not answered; coverage is the share that was.
+    FILE is Google's questions-words.txt, or MSR's set as CSV. Candidates are the first words of a table or of --vocabulary,
+    or else the words of FILE, which makes the questions easier. Questions with a word that is not a candidate are skipped;
+    coverage is the share of questions that were answered.
     """
     from shoal.workers.evaluation import read_questions, score_analogies, words_of
 
@@ -71,7 +71,7 @@ def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, matc
         if vocabulary is None:
             candidates = _candidates(model, restrict, words_of(sections))
         else:
-            candidates = _listed(model, vocabulary, restrict)
+            candidates = _file_candidates(model, vocabulary, restrict)
         scores = score_analogies(candidates, sections, not match_case)
     sums = {"semantic": scores.semantic, "syntactic": scores.syntactic, "overall": scores.overall}
     if as_json:
@@ -88,12 +88,12 @@ def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, matc
         [*rows, None, *(_row(name, score) for name, score in sums.items())],
         text_columns=1,
     )
-    click.echo(f"The answers were chosen from {len(candidates)} words.")
+    click.echo(f"Answers were chosen from {len(candidates)} words.")
 
 
 @evaluate.command(
     context_settings=HELP_SETTINGS,
-    short_help="Compare cosines of words with how alike people found them.",
+    short_help="Compare cosines of word pairs with human similarity scores.",
     epilog="\b\nExamples:\n  shoal eval similarity ./vectors wordsim353.tsv men-3000.tsv\n"
     "  shoal eval similarity all-MiniLM-L6-v2 wordsim353.tsv --json" + _MODELS,
 )
@@ -102,10 +102,10 @@ def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, matc
 @_match_case
 @_as_json
 def similarity(model: str, files: tuple[Path, ...], match_case: bool, as_json: bool) -> None:
-    """Compare the cosines of pairs of words with how alike people found them, by Spearman's rank correlation.
+    """Compare the cosines of word pairs with human similarity scores, by Spearman's rank correlation.
 
-    Each FILE has lines of word1, word2 and score (tabs, commas or blanks; a header is known as such), as WordSim-353 and MEN
-    do. Pairs with an unknown word are left out; coverage is the share that was not.
+    Each FILE has lines of word1, word2 and score, separated by tabs, commas or spaces, with or without a header, as
+    WordSim-353 and MEN do. Pairs with an unknown word are skipped; coverage is the share of pairs that were scored.
     """
     from shoal.workers.evaluation import read_pairs, score_similarity
 
@@ -130,21 +130,27 @@ def similarity(model: str, files: tuple[Path, ...], match_case: bool, as_json: b
 
 @click.command(
     context_settings=HELP_SETTINGS,
-    short_help="Print the words that are most like others.",
+    short_help="Print the words that are most similar to others.",
     epilog="\b\nExamples:\n  shoal similar ./vectors lighthouse -n 5\n"
     "  shoal similar glove.6B.300d.txt --positive king --positive woman --negative man\n"
     "  shoal similar all-MiniLM-L6-v2 lighthouse --vocabulary words.txt" + _MODELS,
 )
 @click.argument("model")
 @click.argument("words", metavar="WORD...", nargs=-1)
-@click.option("--positive", multiple=True, metavar="WORD", help="Add this word's vector, as WORD... does.")
-@click.option("--negative", multiple=True, metavar="WORD", help="Take this word's vector away.")
-@click.option("-n", "--count", type=click.IntRange(min=1), default=10, show_default=True, help="How many words.")
-@click.option("--restrict", type=click.IntRange(min=0), default=0, help="Only the first so many words of the table.")
+@click.option("--positive", multiple=True, metavar="WORD", help="Add the vector of this word, as WORD does.")
+@click.option("--negative", multiple=True, metavar="WORD", help="Subtract the vector of this word.")
+@click.option("-n", "--count", type=click.IntRange(min=1), default=10, show_default=True, help="Number of words to print.")
+@click.option(
+    "--restrict",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Use only the first N words of the table. 0 uses all.",
+    metavar="N",
+)
 @click.option(
     "--vocabulary",
     type=click.Path(path_type=Path),
-    help="Candidates for a model without words of its own: a file, one a line.",
+    help="Candidates for a model without a word list: a file with a word per line.",
 )
 @_as_json
 def similar(
@@ -157,20 +163,20 @@ def similar(
     vocabulary: Path | None,
     as_json: bool,
 ) -> None:
-    """Print the words whose vectors have the greatest cosine with that of WORD, or with the sum of several.
+    """Print the words whose vectors have the highest cosine with the vector of WORD, or with the sum of several vectors.
 
-    The words that are asked for are no answers.
+    The given words themselves are left out.
     """
     from shoal.workers.evaluation import nearest_words
 
     added = [*words, *positive]
     if not added and not negative:
-        raise click.UsageError("name a WORD, or --positive and --negative words")
+        raise click.UsageError("give a WORD, or --positive or --negative words")
     with _failures():
         if vocabulary is None:
             candidates = _candidates(model, restrict, None)
         else:
-            candidates = _listed(model, vocabulary, restrict, [*added, *negative])
+            candidates = _file_candidates(model, vocabulary, restrict, [*added, *negative])
         found = nearest_words(candidates, added, negative, count)
     if as_json:
         print_json({"model": model, "positive": added, "negative": list(negative), "words": [asdict(one) for one in found]})
@@ -185,18 +191,18 @@ def _candidates(model: str, restrict: int, words: Iterable[str] | None) -> WordC
     if is_table(model):
         return table_candidates(model, restrict)
     if words is None:
-        raise click.UsageError(f"model {model!r} has no words of its own: name candidates with --vocabulary FILE")
+        raise click.UsageError(f"model {model!r} has no word list: give candidates with --vocabulary FILE")
     return embedded_candidates(_loaded(model), words)
 
 
-def _listed(model: str, vocabulary: Path, restrict: int, first: Sequence[str] = ()) -> WordCandidates:
-    """The words of a file, after those of `first`, as a model embeds them."""
+def _file_candidates(model: str, vocabulary: Path, restrict: int, first: Sequence[str] = ()) -> WordCandidates:
+    """The words in `first` and then those of a file, as a model embeds them."""
     from shoal.workers.evaluation import embedded_candidates, is_table, read_words
 
     if is_table(model):
-        raise click.UsageError(f"--vocabulary is for models without words; {model!r} has its own")
-    listed = read_words(vocabulary)
-    return embedded_candidates(_loaded(model), [*first, *listed[: restrict or None]])
+        raise click.UsageError(f"--vocabulary is for models without a word list; {model!r} has one")
+    words = read_words(vocabulary)
+    return embedded_candidates(_loaded(model), [*first, *words[: restrict or None]])
 
 
 def _loaded(model: str) -> Any:
@@ -207,7 +213,7 @@ def _loaded(model: str) -> Any:
 
 @contextmanager
 def _failures() -> Iterator[None]:
-    """Turns what the other modules raise into one line and exit code 1."""
+    """Raises errors of the evaluation and of models as Failure: one line and exit code 1."""
     from shoal.workers.encoding.model import ModelError
     from shoal.workers.evaluation import EvaluationError
 

@@ -1,4 +1,4 @@
-"""`shoal train word2vec`: reads the command line. What is done is running's, how it is told narrator's."""
+"""`shoal train word2vec`: reads the command line and runs the training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shoal.cluster.ray_runtime.environment import set_ray_defaults
 from shoal.console import HELP_SETTINGS, Failure
 from shoal.workers.training.word2vec import CBOW_LEARNING_RATE, LEARNING_RATE, TrainingError, Word2VecSettings
 
-# As the libraries have them, which take a second to import; a test compares.
+# Copies: importing the modules that define them takes a second. A test compares.
 FORMATS = ("folder", "text", "binary", "npy")
 POOLINGS = ("mean", "sif")
 SCHEMES = ("contraction", "adasum", "norm-ratio", "mean")
@@ -30,10 +30,10 @@ def train() -> None:
     """Train word vectors on your own text."""
 
 
-def _setting(name: str, told: str, **attributes: Any) -> Any:
-    """An option of Word2VecSettings, which knows its default and its limits."""
+def _setting(name: str, text: str, **attributes: Any) -> Any:
+    """An option for a field of Word2VecSettings, which defines its default and limits."""
     default = getattr(_OF_SETTINGS, name.removeprefix("--").replace("-", "_"))
-    return click.option(name, type=type(default), default=default, show_default=True, help=told, **attributes)
+    return click.option(name, type=type(default), default=default, show_default=True, help=text, **attributes)
 
 
 @train.command(
@@ -41,7 +41,7 @@ def _setting(name: str, told: str, **attributes: Any) -> Any:
     "  shoal train word2vec 'wiki/*.parquet' --text-field body --tokenizer unicode --lowercase --dim 300 --output vectors\n"
     "  shoal train word2vec corpus.txt --format binary --output vectors.bin --workers 4 --threads 2\n"
     "  ray job submit -- shoal train word2vec /data/wiki --workers 16 --output /data/vectors\n\n"
-    "Run it again after an interruption: it goes on where it stopped. Then look at the result:\n\n"
+    "Run the same command after an interruption to resume. Then look at the result:\n\n"
     "\b\n  shoal similar vectors lighthouse\n  shoal eval analogy vectors questions-words.txt\n"
     "  shoal create NAME --model ./vectors",
     short_help="Train Word2Vec: skip-gram or CBOW with negative sampling.",
@@ -55,90 +55,104 @@ def _setting(name: str, told: str, **attributes: Any) -> Any:
     type=click.Choice(FORMATS),
     default="folder",
     show_default=True,
-    help="A model folder for collections, word2vec's text or binary, or a numpy array with its words beside it.",
+    help="A model folder for collections, word2vec's text or binary format, or a numpy array and a file of words.",
 )
-@click.option("--overwrite", is_flag=True, help="Begin anew, and replace PATH when the new one is whole.")
-@_setting("--dim", "Numbers in a vector.")
-@_setting("--window", "Words on each side that are a word's context, at most.")
-@_setting("--negative", "Words drawn at random that a word is told apart from.")
-@_setting("--epochs", "How often the corpus is gone through.")
+@click.option("--overwrite", is_flag=True, help="Start over, and replace PATH once the new vectors are complete.")
+@_setting("--dim", "Dimensions of a vector.")
+@_setting("--window", "Largest number of context words on each side.")
+@_setting("--negative", "Negative samples for each word.")
+@_setting("--epochs", "Passes over the corpus.")
 @click.option(
     "--learning-rate",
     type=float,
     default=0.0,
-    help=f"At the beginning; it falls linearly.  [default: {LEARNING_RATE}, with --cbow {CBOW_LEARNING_RATE}]",
+    help=f"Learning rate at the start; it falls linearly.  [default: {LEARNING_RATE}, with --cbow {CBOW_LEARNING_RATE}]",
 )
-@_setting("--min-learning-rate", "At the end.")
-@_setting("--sample", "Words with a larger share of the corpus are dropped at random; 0 drops none.")
-@click.option("--cbow", is_flag=True, help="Predict a word from its context, not the context from it.")
-@click.option("--exact", is_flag=True, help="New negatives for each pair of words, as published; several times slower.")
-@_setting("--min-count", "Rarer words are left out.")
-@_setting("--max-vocabulary", "Keep so many of the commonest words; 0 keeps all.")
-@_setting("--negative-power", "A negative is drawn in proportion to its count to this power.")
+@_setting("--min-learning-rate", "Learning rate at the end.")
+@_setting("--sample", "Randomly drop words with a larger share of the corpus than this. 0 drops none.")
+@click.option(
+    "--cbow", is_flag=True, help="Predict words from their context (CBOW) instead of the context from words (skip-gram)."
+)
+@click.option("--exact", is_flag=True, help="Draw new negatives for each pair of words, as published. Several times slower.")
+@_setting("--min-count", "Ignore words that occur less often.")
+@_setting("--max-vocabulary", "Keep only the N most frequent words. 0 keeps all.", metavar="N")
+@_setting("--negative-power", "Negatives are drawn with probability proportional to count to this power.")
 @_setting("--seed", "With one worker and one thread, the same seed gives the same vectors.")
 @click.option(
     "--tokenizer",
     default="whitespace",
     show_default=True,
     metavar="NAME",
-    help="whitespace, unicode (words as a model finds them in a text), or package.module:function, which takes a line.",
+    help="whitespace, unicode (words as a word-vector model splits a text), or package.module:function, called with a line.",
 )
-@click.option("--lowercase", is_flag=True, help="Bring words to lower case.")
-@click.option("--text-field", default="", metavar="COLUMN", help="Of Parquet; by default text, content or body.")
-@click.option("--max-sentence", type=int, default=1000, show_default=True, help="A longer line is several sentences.")
+@click.option("--lowercase", is_flag=True, help="Convert words to lower case.")
+@click.option(
+    "--text-field", default="", metavar="COLUMN", help="Text column of Parquet files. Default: text, content or body."
+)
+@click.option(
+    "--max-sentence", type=int, default=1000, show_default=True, help="Longest sentence in words; longer lines are split."
+)
 @click.option(
     "--phrases",
     type=int,
     default=0,
     metavar="TIMES",
-    help="Join words that go together (new_york); twice makes longer ones.",
+    help="Join words that belong together (new_york), this many times; twice makes longer phrases.",
 )
 @click.option(
-    "--phrase-threshold", type=float, default=100.0, show_default=True, help="Pairs with a higher score are joined."
+    "--phrase-threshold", type=float, default=100.0, show_default=True, help="Join pairs of words with a higher score."
 )
-@click.option("--phrase-discount", type=int, default=5, show_default=True, help="Pairs that are not more frequent are not.")
+@click.option(
+    "--phrase-discount", type=int, default=5, show_default=True, help="Never join pairs that occur at most this often."
+)
 @click.option(
     "--pooling",
     type=click.Choice(POOLINGS),
     default="mean",
     show_default=True,
-    help="How a folder as a model makes a text's vector: the mean of its words, or rare words weigh more (SIF).",
+    help="How the folder, used as a model, combines word vectors: mean, or weighted towards rare words (SIF).",
 )
-@click.option("--keep-output-vectors", is_flag=True, help="Put the other table of the training into the folder too.")
-@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes; several need Ray.")
-@click.option("--threads", type=click.IntRange(min=1), help="Of each worker; by default its share of all cores.")
+@click.option("--keep-output-vectors", is_flag=True, help="Also save the output vectors of the training in the folder.")
 @click.option(
-    "--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="auto takes CUDA if there is one."
+    "--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Training processes. Several need Ray."
 )
-@click.option("--gpus", type=click.FloatRange(min=0), default=0.0, help="GPU share of each worker; more than 0 means cuda.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of each worker. Default: its share of all cores.")
+@click.option("--device", type=click.Choice(DEVICES), default="cpu", show_default=True, help="auto uses CUDA if available.")
+@click.option(
+    "--gpus", type=click.FloatRange(min=0), default=0.0, help="GPU share of each worker. More than 0 implies --device cuda."
+)
 @click.option(
     "--averaging",
     type=click.Choice(SCHEMES),
     default=SCHEME,
     show_default=True,
-    help="How the workers' changes of a word become one: added for rare words and averaged for common ones (contraction),"
-    " added where independent and averaged where alike (adasum, norm-ratio), or always averaged (mean).",
+    help="How the workers' changes to a word are merged: added for rare words and averaged for common ones (contraction),"
+    " added where independent and averaged where similar (adasum, norm-ratio), or always averaged (mean).",
 )
 @click.option(
     "--round-words",
     type=int,
     default=ROUND_WORDS,
-    help="Words that each worker trains between merges; by default 2 million, 250,000 with 8 workers.",
+    help="Words that each worker trains between merges. Default: 2 million, 250,000 with 8 workers.",
 )
-@click.option("--hot-rows", type=int, default=0, help="With --full-every: so many of the commonest words merge every round.")
-@click.option("--full-every", type=int, default=1, show_default=True, help="All words merge in every so many-th round.")
+@click.option(
+    "--hot-rows", type=int, default=0, help="With --full-every: merge the N most frequent words in every round.", metavar="N"
+)
+@click.option(
+    "--full-every", type=int, default=1, show_default=True, help="Merge all words only in every N-th round.", metavar="N"
+)
 @click.option(
     "--checkpoint-every",
     type=click.FloatRange(min=0),
     default=CHECKPOINT_EVERY_S,
     show_default=True,
     metavar="SECONDS",
-    help="At least so long between what an interrupted training can go on from.",
+    help="Shortest time between checkpoints, from which an interrupted training resumes.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
 def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
-    """Train word vectors on CORPUS...: text files (.gz, .xz too), a sentence on each line, Parquet columns, folders of them,
-    or patterns. Several workers join Ray at RAY_ADDRESS, or run it here."""
+    """Train word vectors on CORPUS...: text files (.gz and .xz too) with a sentence per line, Parquet files, folders or
+    patterns. Several workers join the Ray cluster at RAY_ADDRESS, or start Ray on this machine."""
     set_ray_defaults(quiet=True)
     from shoal.cluster.jobs.word2vec.train_job import LearnerPoolSettings, TableOutput, run_word2vec
     from shoal.workers.encoding.word_vectors.saving import TableFormat
@@ -189,7 +203,7 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
 
 @contextmanager
 def _sigterm_as_interrupt() -> Iterator[None]:
-    """`ray job stop` and most supervisors ask with SIGTERM."""
+    """Handles SIGTERM like Ctrl-C: `ray job stop` and most supervisors send it."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""A pool of Ray actors: starts them, has them merge through the object store, and puts new ones in the place of the dead."""
+"""A pool of learners in Ray actors: starts them, merges their tables through the object store, and replaces lost ones."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
 ALL_STARTED_S = 30.0
-"""Once one actor has started, the others may take so much longer; those that come later join between two rounds."""
-MAX_STILLBORN = 5
-"""So many actors in a row may die before they join."""
+"""How long to wait for the others once one actor has started. Later ones join between two rounds."""
+MAX_FAILED_STARTS = 5
+"""The training ends when this many actors in a row die before they join."""
 MAX_MERGES = 5
-"""How often a merge is tried in which nobody dies, and yet something gets lost."""
+"""Attempts at a merge that fails although no learner is lost."""
 TASKS_PER_CPU = 2
 
 
@@ -46,23 +46,23 @@ def _apply(function: Callable[[Any], Any], argument: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _PendingLearner:
-    """An actor that has not joined yet, and its answer to `begin`."""
+    """An actor that has not joined yet, and the result of its `begin`."""
 
     actor: Any
     begun: Any
 
 
 class RayLearnerPool:
-    """On the Ray cluster that this process has joined, all of whose nodes reach the folder of the corpus."""
+    """A pool on the Ray cluster that this process has joined. All nodes must share the folder of the corpus."""
 
     def __init__(self, workers: int, threads: int = 1, gpus: float = 0.0, make: LearnerFactory = cpu_learner) -> None:
-        """`workers` learners with so many threads, and that share of a GPU, each; `make` says what kind they are.
+        """`workers` learners, each made by `make`, with `threads` CPU threads and `gpus` of a GPU.
 
         Raises TrainingError when the cluster has no room for them.
         """
         for name, value in (("workers", workers), ("threads", threads)):
             if value < 1:
-                raise TrainingError(f"{name} is {value}, allowed is 1 or more")
+                raise TrainingError(f"{name} is {value}, must be at least 1")
         self._workers = workers
         self._threads = threads
         self._gpus = gpus
@@ -71,15 +71,15 @@ class RayLearnerPool:
         self._joined: dict[int, Any] = {}
         self._pending: dict[int, _PendingLearner] = {}
         self._hosts: dict[int, LearnerHost] = {}
-        self._next = self._stillborn = 0
+        self._next = self._failed_starts = 0
         self.lost = 0
-        """How many learners were lost so far."""
+        """Learners lost so far."""
         self._reason = ""
         self._lr_words = 0.0
         self._check_room()
 
     def map(self, function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]:
-        """See `LearnerPool.map`; a task whose process dies is run again."""
+        """See `LearnerPool.map`. A task whose process dies is run again."""
         shared = ray.put(function)
         ahead = TASKS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1)))
         waiting: deque[Any] = deque()
@@ -91,7 +91,7 @@ class RayLearnerPool:
             while waiting:
                 yield _answer(waiting.popleft())
         finally:
-            # After a failure nobody wants the others' results.
+            # After a failure the other results are not needed.
             for call in waiting:
                 ray.cancel(call)
 
@@ -101,7 +101,7 @@ class RayLearnerPool:
         self._gather()
 
     def machines(self) -> list[MachineMemory]:
-        """The nodes, by what their learners found there."""
+        """The nodes, with the free memory that their learners report."""
         hosts = self.hosts.values()
         learners = Counter(host.node for host in hosts)
         free = {host.node: host.free_bytes for host in hosts if host.free_bytes is not None}
@@ -109,15 +109,15 @@ class RayLearnerPool:
 
     @property
     def hosts(self) -> dict[int, LearnerHost]:
-        """Where the learners are that take part now, by their numbers."""
-        return {number: self._hosts[number] for number in self.learners}
+        """Where the current learners run, by their ids."""
+        return {learner: self._hosts[learner] for learner in self.learners}
 
     def load(self, tables: Tables | None) -> None:
         """See `LearnerPool.load`."""
         self._gather()
         self._lr_words = 0.0
         shared = ray.put(tables)
-        calls = {number: actor.load.remote(shared) for number, actor in self._joined.items()}
+        calls = {learner: actor.load.remote(shared) for learner, actor in self._joined.items()}
         self._collect(calls)
 
     @property
@@ -128,33 +128,33 @@ class RayLearnerPool:
     def train(self, leases: Mapping[int, SpanLease]) -> dict[int, TrainResult]:
         """See `LearnerPool.train`."""
         self._lr_words += sum(lease.lr_words for lease in leases.values()) / len(self._joined)
-        return self._collect({number: self._joined[number].train.remote(lease) for number, lease in leases.items()})
+        return self._collect({learner: self._joined[learner].train.remote(lease) for learner, lease in leases.items()})
 
     def merge(self, rows: int) -> MergeResult:
         """See `LearnerPool.merge`. Every learner cuts its delta into as many ranges of rows as there are learners. Each
-        merges one range of all learners, and all apply all merged ranges."""
+        learner merges one range for all, and all of them apply all merged ranges."""
         failed: dict[int, RayError] = {}
         for _ in range(MAX_MERGES):
             members = self.learners
             if len(members) < 2 or not rows:
                 return MergeResult(frozenset(members), 0)
-            agreed: dict[int, SyncResult] = {}
+            synced: dict[int, SyncResult] = {}
             failed = {}
-            for number, call in self._begin_merge(members, rows).items():
+            for learner, call in self._begin_merge(members, rows).items():
                 try:
-                    agreed[number] = _answer(call)
+                    synced[learner] = _answer(call)
                 except RayError as error:
-                    failed[number] = error
-            if agreed:
+                    failed[learner] = error
+            if synced:
                 self._lr_words = 0.0
-                # Those who failed have not got what the others agree on.
-                for number, error in failed.items():
-                    self._lose(number, error)
-                if len({one.digest for one in agreed.values()}) > 1:
+                # Learners that failed do not have the merged rows.
+                for learner, error in failed.items():
+                    self._lose(learner, error)
+                if len({one.digest for one in synced.values()}) > 1:
                     raise TrainingError("the workers' tables diverged after a merge (bug)")
-                return MergeResult(frozenset(members), sum(one.sent for one in agreed.values()))
-            # Nobody has taken anything over, so those who are left do it again without the dead.
-            self._collect({number: self._joined[number].pid.remote() for number in members})
+                return MergeResult(frozenset(members), sum(one.sent for one in synced.values()))
+            # No learner has applied anything, so the remaining ones start again without those that died.
+            self._collect({learner: self._joined[learner].pid.remote() for learner in members})
         reasons = {ray_error_line(error) for error in failed.values()}
         raise TrainingError(f"merging failed {MAX_MERGES} times in a row: {', '.join(sorted(reasons))}")
 
@@ -168,9 +168,9 @@ class RayLearnerPool:
         ready = self._ready()
         shared = self._first("sync")
         self._lr_words = 0.0
-        joining = {number: self._pending.pop(number).actor for number in ready}
+        joining = {learner: self._pending.pop(learner).actor for learner in ready}
         self._joined |= joining
-        self._collect({number: actor.load.remote(shared) for number, actor in joining.items()})
+        self._collect({learner: actor.load.remote(shared) for learner, actor in joining.items()})
 
     def tables(self) -> Tables:
         """See `LearnerPool.tables`."""
@@ -184,42 +184,42 @@ class RayLearnerPool:
         self._pending.clear()
 
     def _begin_merge(self, members: Sequence[int], rows: int) -> dict[int, Any]:
-        """All calls of a merge at once: Ray runs each when what it needs is there, and none of which something is lost."""
+        """Submits all calls of a merge: Ray runs each one when its arguments exist, and fails it when one is lost."""
         count = len(members)
-        cuts = [rows * place // count for place in range(count + 1)]
+        cuts = [rows * index // count for index in range(count + 1)]
         parts: list[list[Any]] = []
-        for place, number in enumerate(members):
-            call = self._joined[number].delta.options(num_returns=count - 1).remote(rows, cuts, place)
+        for index, learner in enumerate(members):
+            call = self._joined[learner].delta.options(num_returns=count - 1).remote(rows, cuts, index)
             given = [call] if count == 2 else list(call)
-            parts.append([*given[:place], None, *given[place:]])
+            parts.append([*given[:index], None, *given[index:]])
         merged = [
-            self._joined[number].merge_range.remote(
-                place, self._lr_words, *(given[place] for given in parts if given is not parts[place])
+            self._joined[learner].merge_range.remote(
+                index, self._lr_words, *(given[index] for given in parts if given is not parts[index])
             )
-            for place, number in enumerate(members)
+            for index, learner in enumerate(members)
         ]
-        return {number: self._joined[number].apply.remote(rows, self._lr_words, *merged) for number in members}
+        return {learner: self._joined[learner].apply.remote(rows, self._lr_words, *merged) for learner in members}
 
     def _first(self, method: str) -> Any:
-        """The finished call of the first learner that can answer it."""
+        """The call of `method` on the first learner that completes it."""
         while True:
-            number = self.learners[0]
-            call = getattr(self._joined[number], method).remote()
-            if self._collect({number: call}):
+            learner = self.learners[0]
+            call = getattr(self._joined[learner], method).remote()
+            if self._collect({learner: call}):
                 return call
 
     def _gather(self) -> None:
-        """When nobody has joined: has as many as are wanted join, or as many as start in time, but at least one."""
+        """If no learner has joined yet: waits for all to start, or for those that start in time, at least one."""
         self._start_missing()
         while not self._joined:
             calls = [pending.begun for pending in self._pending.values()]
             ray.wait(calls, num_returns=1)
             ray.wait(calls, num_returns=len(calls), timeout=ALL_STARTED_S)
-            for number in self._ready():
-                self._joined[number] = self._pending.pop(number).actor
+            for learner in self._ready():
+                self._joined[learner] = self._pending.pop(learner).actor
 
     def _start_missing(self) -> None:
-        """Starts an actor for each that is missing."""
+        """Starts an actor for each missing learner."""
         assert self._assignment is not None
         options: dict[str, Any] = {"num_cpus": self._threads, "num_gpus": self._gpus, "max_restarts": 0}
         while len(self._joined) + len(self._pending) < self._workers:
@@ -230,46 +230,46 @@ class RayLearnerPool:
             self._next += 1
 
     def _ready(self) -> list[int]:
-        """Recruits that have begun; those who died are replaced."""
-        calls = {pending.begun: number for number, pending in self._pending.items()}
+        """Ids of the pending learners that have begun. Replaces those that died."""
+        calls = {pending.begun: learner for learner, pending in self._pending.items()}
         if not calls:
             return []
         done, _ = ray.wait(list(calls), num_returns=len(calls), timeout=0)
         ready = []
         for call in done:
-            number = calls[call]
-            if number not in self._hosts:
+            learner = calls[call]
+            if learner not in self._hosts:
                 try:
-                    self._hosts[number] = _answer(call)
+                    self._hosts[learner] = _answer(call)
                 except RayError as error:
-                    _kill(self._pending.pop(number).actor)
-                    self._stillborn += 1
-                    if self._stillborn == MAX_STILLBORN:
+                    _kill(self._pending.pop(learner).actor)
+                    self._failed_starts += 1
+                    if self._failed_starts == MAX_FAILED_STARTS:
                         raise TrainingError(
-                            f"{MAX_STILLBORN} workers in a row did not start: {ray_error_line(error)}"
+                            f"{MAX_FAILED_STARTS} workers in a row failed to start: {ray_error_line(error)}"
                         ) from error
                     continue
-            self._stillborn = 0
-            ready.append(number)
+            self._failed_starts = 0
+            ready.append(learner)
         self._start_missing()
         return sorted(ready)
 
     def _collect(self, calls: Mapping[int, Any]) -> dict[int, Any]:
-        """The answers of learners; those who give none are lost. Raises LearnersLost when nobody is left."""
+        """The results of the calls; learners whose call fails are lost. Raises LearnersLost when none is left."""
         answers = {}
-        for number, call in calls.items():
+        for learner, call in calls.items():
             try:
-                answers[number] = _answer(call)
+                answers[learner] = _answer(call)
             except RayError as error:
-                self._lose(number, error)
+                self._lose(learner, error)
         if not self._joined:
             raise LearnersLost(self._reason)
         return answers
 
-    def _lose(self, number: int, error: RayError) -> None:
-        """Its process is dead, or is ended now, and another one takes its place."""
-        _kill(self._joined.pop(number))
-        self._hosts.pop(number, None)
+    def _lose(self, learner: int, error: RayError) -> None:
+        """Ends the process of a learner, if it is still alive, and starts a new one."""
+        _kill(self._joined.pop(learner))
+        self._hosts.pop(learner, None)
         self.lost += 1
         self._reason = ray_error_line(error)
         self._start_missing()
@@ -288,12 +288,12 @@ class RayLearnerPool:
 
 
 def node_cpus() -> list[int]:
-    """How many CPUs each node of the Ray cluster has, in use or not."""
+    """The CPUs of each node of the Ray cluster, in use or not."""
     return [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
 
 
 def _answer(call: Any) -> Any:
-    """The result of a call. Raises TrainingError where the task itself failed, and RayError where something was lost."""
+    """The result of a call. Raises TrainingError when the task failed, and RayError when a process or an object was lost."""
     try:
         return ray.get(call)
     except RayTaskError as error:
@@ -311,4 +311,4 @@ def _kill(actor: Any) -> None:
     try:
         ray.kill(actor, no_restart=True)
     except (RayError, ValueError):
-        pass  # It is dead already.
+        pass  # It is already dead.

@@ -1,5 +1,5 @@
-"""A Word2Vec training as it is asked for: who trains, where the result goes, and what it may replace. `shoal train word2vec`
-is this with a command line around it; the training itself is `shoal.workers.training`'s."""
+"""A Word2Vec training job: chooses the learners, and writes the result. `shoal train word2vec` is the command line for it;
+the training itself is in `shoal.workers.training.word2vec`."""
 
 from __future__ import annotations
 
@@ -43,43 +43,43 @@ from shoal.workers.training.word2vec import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnerPoolSettings:
-    """Who trains. Raises TrainingError when a value is out of its range."""
+    """Where and by how many learners to train. Raises TrainingError when a value is out of range."""
 
     workers: int = 1
-    """Learners that train parts of the text and merge their tables. A single one needs no Ray: it runs in this process,
-    unless RAY_ADDRESS is set."""
+    """Learners, each of which trains on parts of the text; their tables are merged. A single one runs in this process
+    without Ray, unless RAY_ADDRESS is set."""
     threads: int = 0
-    """CPU threads of each; 0 takes as many as all workers can have, given the cores of each machine."""
+    """CPU threads of each learner. 0 takes the most with which all of them fit on the machines' cores."""
     device: str = CPU
-    """`cpu`, `cuda`, or `auto`, which takes CUDA where there is one."""
+    """`cpu`, `cuda`, or `auto`, which uses CUDA if available."""
     gpus: float = 0.0
-    """Share of a GPU that Ray sets apart for each worker; 0 is a whole one where `device` is `cuda`."""
+    """Share of a GPU that Ray reserves for each learner. 0 means a whole GPU if `device` is `cuda`."""
 
     def __post_init__(self) -> None:
         for name, value, least in (("workers", self.workers, 1), ("threads", self.threads, 0), ("gpus", self.gpus, 0)):
             if value < least:
-                raise TrainingError(f"{name} is {value}, allowed is {least} or more")
+                raise TrainingError(f"{name} is {value}, must be at least {least}")
         if self.device not in DEVICES:
             raise TrainingError(f"device is {self.device!r}, allowed are {', '.join(DEVICES)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableOutput:
-    """Where the trained table goes. Raises TrainingError when values exclude each other."""
+    """Where and how to write the trained vectors. Raises TrainingError when the values do not fit together."""
 
     path: Path
     form: TableFormat = TableFormat.FOLDER
     pooling: Pooling = Pooling.MEAN
-    """How a folder, used as a model, makes a text's vector of its words' vectors."""
+    """How a folder, used as a model, combines the vectors of a text's words."""
     keep_output_vectors: bool = False
-    """Whether a folder gets the other table of the training too."""
+    """Whether the output vectors of the training are saved in the folder too."""
 
     def __post_init__(self) -> None:
         if self.form is not TableFormat.FOLDER:
             if self.pooling is not Pooling.MEAN:
-                raise TrainingError(f"pooling is {self.pooling}, which format {self.form} cannot keep; folder can")
+                raise TrainingError(f"pooling is {self.pooling}, which format {self.form} cannot store; use format folder")
             if self.keep_output_vectors:
-                raise TrainingError(f"format {self.form} cannot keep the output vectors; folder can")
+                raise TrainingError(f"format {self.form} cannot store the output vectors; use format folder")
 
 
 def run_word2vec(
@@ -95,14 +95,14 @@ def run_word2vec(
 ) -> TrainingSummary:
     """Trains word vectors on the text in `paths` (files, folders, patterns) and writes them to `output`.
 
-    Joins Ray at RAY_ADDRESS, or runs it here if `pool` has several workers. An output that is there already is replaced
-    when the new one is whole, if `overwrite` says so, or an interrupted run was told so. See `training.train_word2vec` for
-    going on after an interruption. Raises TrainingError.
+    Joins the Ray cluster at RAY_ADDRESS, or starts Ray here if `pool` has several workers. With `overwrite`, also that of an
+    interrupted run, an existing output is replaced once the new one is complete. `train_word2vec` explains how an
+    interrupted training is resumed. Raises TrainingError.
     """
     settings = settings or Word2VecSettings()
     corpus_settings = corpus_settings or CorpusSettings()
     listeners = listeners or TrainingListeners()
-    # Actors work in folders of their own, and "." has no name that another could stand beside.
+    # Actors have other working directories, and "." has no name from which the work folder's name can be made.
     output = dataclasses.replace(output, path=Path(os.path.abspath(output.path)))
     _check_replaceable(output, overwrite)
     with _pool(pool or LearnerPoolSettings(), settings, listeners) as members:
@@ -130,7 +130,7 @@ def _check_replaceable(output: TableOutput, overwrite: bool) -> None:
 
 
 def most_threads(workers: int, cores: Sequence[int]) -> int:
-    """With how many threads each so many workers still fit on machines with `cores`; 1 where there are fewer cores."""
+    """The most threads with which `workers` workers fit on machines with these `cores`; 1 if there are too few cores."""
     fitting = (count for count in range(max(cores, default=1), 1, -1) if sum(own // count for own in cores) >= workers)
     return next(fitting, 1)
 
@@ -145,10 +145,10 @@ def _pool(wanted: LearnerPoolSettings, settings: Word2VecSettings, listeners: Tr
         yield LocalLearnerPool(wanted.threads or available_cores(), cuda_learner if device.name == CUDA else cpu_learner)
         return
     if wanted.device not in (CPU, CUDA):
-        raise TrainingError(f"device is {wanted.device!r}, which a cluster's workers cannot agree on; name cpu or cuda")
-    # Whether there is a CUDA device is seen where the workers are; what it cannot do is known here.
+        raise TrainingError(f"device is {wanted.device!r}, but workers on a cluster need cpu or cuda")
+    # Only the workers see whether there is a CUDA device, so just the settings are checked here.
     cuda = training_device(wanted.device, settings, missing=lambda: "").name == CUDA
-    # Ray takes a second to import, and one worker alone needs it not.
+    # Imported late: importing Ray takes a second, and a single worker does not need it.
     from shoal.cluster.jobs.word2vec.ray_pool import RayLearnerPool, node_cpus
     from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
 
@@ -181,7 +181,7 @@ def _save(
 
 @contextmanager
 def _training_errors() -> Iterator[None]:
-    """Raises what the writers of word vectors raise as a TrainingError."""
+    """Raises errors of the writers of word vectors as TrainingError."""
     try:
         yield
     except WordVectorError as error:
