@@ -38,7 +38,7 @@ def embedding(world: World) -> list[str]:
 def test_a_collection_is_complete_though_its_caller_disconnected(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.start()
     gate = Gate(monkeypatch, LedgerWriter, "create_collection")
-    asked = later(world, world.now.core.create_collection(NAME, SETTINGS))
+    asked = later(world, world.now.core.parts.collections.create(NAME, SETTINGS))
     gate.wait()
     leave(world, asked)
     gate.open()
@@ -51,7 +51,7 @@ def test_a_collection_is_dropped_though_its_caller_disconnected(running: World, 
     running.write({"a": "text"})
     running.settles({"a": 1})
     gate = Gate(monkeypatch, LedgerWriter, "drop_collection")
-    asked = later(running, running.now.core.drop_collection(NAME))
+    asked = later(running, running.now.core.parts.collections.drop(NAME))
     gate.wait()
     leave(running, asked)
     gate.open()
@@ -61,11 +61,11 @@ def test_a_collection_is_dropped_though_its_caller_disconnected(running: World, 
 
 def test_a_collection_is_dropped_though_a_round_waits_for_one_of_its_shards(running: World) -> None:
     generation = running.cut().generation.id
-    first, second = sorted(running.now.core._keeper.of(generation), key=lambda shard: shard.number)
+    first, second = sorted(running.now.core.parts._keeper.of(generation), key=lambda shard: shard.number)
     later(running, second.lock.acquire()).result(10)
     running.write({f"d{number}": "text" for number in range(20)})
     eventually(first.lock.locked)
-    asked = later(running, running.now.core.drop_collection(NAME))
+    asked = later(running, running.now.core.parts.collections.drop(NAME))
     eventually(lambda: not embedding(running))
     running.now.server.loop.call_soon_threadsafe(second.lock.release)
     assert asked.result(10) == 20
@@ -79,13 +79,13 @@ def test_a_collection_dropped_while_the_coordinator_starts_is_not_embedded(
     gate = Gate(monkeypatch, LedgerProgress, "next_ordinals")
     running.start(wait=False)
     gate.wait()
-    asked = later(running, running.now.core.drop_collection(NAME))
+    asked = later(running, running.now.core.parts.collections.drop(NAME))
     # Long enough for it to be done, did it not wait.
     later(running, asyncio.sleep(0.3)).result(10)
     gate.open()
     running.now.starting.result(20)
     assert asked.result(20) == 0
-    assert running.now.core._embedders == {} and not embedding(running)
+    assert running.now.core.parts._embedders._running == {} and not embedding(running)
 
 
 def test_a_collection_created_while_the_coordinator_starts_is_opened_once(
@@ -94,7 +94,7 @@ def test_a_collection_created_while_the_coordinator_starts_is_opened_once(
     gate = Gate(monkeypatch, LedgerProgress, "generations")
     world.start(wait=False)
     gate.wait()
-    asked = later(world, world.now.core.create_collection(NAME, SETTINGS))
+    asked = later(world, world.now.core.parts.collections.create(NAME, SETTINGS))
     later(world, asyncio.sleep(0.5)).result(10)
     gate.open()
     world.now.starting.result(20)

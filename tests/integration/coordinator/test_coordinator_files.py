@@ -71,7 +71,7 @@ def test_a_file_that_waits_long_for_its_commit_is_not_deleted(
     life = world.now
     # As when another shard of the collection has been sealed: the file is older than the grace by then.
     threading.Event().wait(1.0)
-    sweep = life.core._garbage.sweep(Sweep(world.cut().generation.id, 1.0))
+    sweep = life.core.parts._garbage.sweep(Sweep(world.cut().generation.id, 1.0))
     asyncio.run_coroutine_threadsafe(sweep, life.server.loop).result(10)
     gate.open()
     world.settles(SHOWN)

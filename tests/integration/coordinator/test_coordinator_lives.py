@@ -11,7 +11,8 @@ from typing import Any
 import grpc
 import pytest
 
-from shoal.cluster.coordinator import core
+from shoal.cluster.coordinator import group_commit
+from shoal.cluster.coordinator.fleet import pool_loop
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import documents_pb2, errors_pb2, status_pb2
 from shoal.workers.runtime import secret_metadata
@@ -55,7 +56,7 @@ def test_a_name_in_use_and_an_unknown_name(running: World) -> None:
 
 
 def test_a_model_is_kept_while_it_is_requested(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core, "RESIZE_EVERY_S", 0.05)
+    monkeypatch.setattr(pool_loop, "RESIZE_EVERY_S", 0.05)
     world.start(replace(SETTINGS, encoder=replace(SETTINGS.encoder, idle_s=0.5)))
     world.retain("hashing:8")
     assert [(route.model, bool(route.fingerprint)) for route in world.routing().encoders] == [("hashing:8", True)]
@@ -101,7 +102,7 @@ def test_the_next_coordinator_continues(running: World) -> None:
     running.now.stop()
     running.fleet.release(encoder)
     running.start()
-    assert running.now.core.epoch == 2
+    assert running.now.core.parts.lease.epoch == 2
     running.settles({"a": 0, "b": 1, "done": 2})
 
 
@@ -109,13 +110,13 @@ def test_a_watch_that_ends_during_a_change_is_not_lost(running: World) -> None:
     core = running.now.core
 
     async def end() -> None:
-        ((embedder, task),) = core._embedders.values()
+        (one,) = core.parts._embedders._running.values()
         # Let it come to rest first: it must be waiting for news.
         await asyncio.sleep(0.1)
-        embedder.wake()
-        task.cancel()
+        one.embedder.wake()
+        one.task.cancel()
         async with asyncio.timeout(5):
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.gather(one.task, return_exceptions=True)
 
     asyncio.run_coroutine_threadsafe(end(), running.now.server.loop).result(10)
 
@@ -159,14 +160,14 @@ def test_another_holder_waits_for_the_lease(world: World) -> None:
 def test_an_overloaded_coordinator_refuses_upserts_and_takes_deletes(
     running: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(core, "DOCUMENTS_WAITING", 3)
+    monkeypatch.setattr(group_commit, "MAX_WAITING_DOCUMENTS", 3)
     running.write({"gone": "text"})
     running.settles({"gone": 1})
     blocker = sqlite3.connect(running.ledger_path, isolation_level=None)
     try:
         blocker.execute("BEGIN IMMEDIATE")
         waiting = _write_later(running, upserts=["a", "b", "c"])
-        eventually(lambda: running.now.core._waiting_documents == 3)
+        eventually(lambda: running.now.core.parts.writes._waiting_documents == 3)
         code, detail = refused(lambda: _write(running.now.stub, "d"))
         assert (code, detail.reason, detail.limit) == (
             grpc.StatusCode.RESOURCE_EXHAUSTED,

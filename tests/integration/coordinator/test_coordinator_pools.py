@@ -14,9 +14,8 @@ from typing import Any
 import grpc
 import pytest
 
-from shoal.cluster.coordinator import core
 from shoal.cluster.coordinator.embedding import encoder_calls
-from shoal.cluster.coordinator.fleet import pools, supervision
+from shoal.cluster.coordinator.fleet import pool_loop, pools, supervision
 from shoal.cluster.coordinator.fleet.fleet import Member
 from shoal.cluster.coordinator.fleet.models import encoder_member
 from shoal.cluster.coordinator.fleet.supervision import Supervisor
@@ -40,7 +39,7 @@ def set_liveness(monkeypatch: pytest.MonkeyPatch, **times: float) -> None:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looks often, so that nobody need wait."""
-    monkeypatch.setattr(core, "RESIZE_EVERY_S", 0.05)
+    monkeypatch.setattr(pool_loop, "RESIZE_EVERY_S", 0.05)
     monkeypatch.setattr(pools, "RESIZE_EVERY_S", 0.05)
     monkeypatch.setattr(pools, "DRAIN_POLL_S", 0.02)
     monkeypatch.setattr(pools, "MIN_DRAIN_S", 0.1)

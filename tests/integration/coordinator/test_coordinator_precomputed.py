@@ -32,7 +32,7 @@ def with_embedding(id: str, text: str, made_of: str | None = None, payload: str 
 
 def waiting(world: World) -> list[str]:
     """Documents whose vector waits in the coordinator's memory."""
-    return [id for embedder, _ in world.now.core._embedders.values() for id in embedder.precomputed.ids()]
+    return [id for one in world.now.core.parts._embedders._embedders() for id in one.precomputed.ids()]
 
 
 def away(world: World) -> None:
@@ -126,7 +126,7 @@ def test_a_document_whose_vector_is_about_to_be_committed_is_not_encoded(running
     away(running)
     running.write({"a": "one"})
     coming = with_embedding("a", "one")
-    [(embedder, _)] = running.now.core._embedders.values()
+    [embedder] = running.now.core.parts._embedders._embedders()
     kept = embedder.precomputed.put([Incoming("a", "one", precomputed=precomputed_of(coming))])
     back(running)
     running.write({"b": "two"})
@@ -165,7 +165,7 @@ def test_precomputed_vectors_wait_for_a_shard_without_a_worker(world: World) -> 
 
 def test_writers_are_refused_while_too_many_vectors_wait(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
     away(running)
-    for embedder, _ in running.now.core._embedders.values():
+    for embedder in running.now.core.parts._embedders._embedders():
         monkeypatch.setattr(embedder.precomputed, "_most_bytes", 1000)
     running.send([with_embedding("a", "one"), with_embedding("b", "two")])
     with pytest.raises(grpc.RpcError) as refusal:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shoal.cluster.coordinator.changes import Changes
+from shoal.cluster.coordinator.concurrency.changes import Changes
 from shoal.cluster.coordinator.embedding.turns import EncoderTurns
 from shoal.cluster.coordinator.fleet.fleet import Member
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess

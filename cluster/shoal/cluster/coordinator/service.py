@@ -1,15 +1,15 @@
-"""CoordinatorService: what gateways ask, decoded, carried out by the core, encoded."""
+"""CoordinatorService: decodes what gateways ask, has the coordinator do it, and encodes the answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
-from shoal.cluster.coordinator.core import Coordinator
+from shoal.cluster.coordinator.core import Coordinator, CoordinatorParts
 from shoal.cluster.decisions.admission import Incoming, Precomputed
 from shoal.cluster.errors import ClusterError, DeadlineExceeded, InvalidRequest, VersionConflict, from_ledger, refuse
 from shoal.cluster.ledger.errors import LedgerError
@@ -95,10 +95,10 @@ def result_of(outcome: DocumentOutcome) -> documents_pb2.WriteResult:
 
 
 class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
-    """Thin: every decision is the core's."""
+    """Thin: the parts of the coordinator decide."""
 
-    def __init__(self, core: Coordinator, default_shards: int) -> None:
-        self._core = core
+    def __init__(self, coordinator: Coordinator, default_shards: int) -> None:
+        self._coordinator = coordinator
         self._default_shards = default_shards
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -108,7 +108,8 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def Write(
         self, request: coordinator_pb2.WriteRequest, context: Context[Any, Any]
     ) -> coordinator_pb2.WriteResponse:
-        outcome = await self._answer(context, self._core.write(batch_of(request), _remaining_s(context)))
+        timeout_s = _remaining_s(context)
+        outcome = await self._answer(context, lambda parts: parts.writes.write(batch_of(request), timeout_s))
         return coordinator_pb2.WriteResponse(
             results=[result_of(one) for one in outcome.results], token=f"{outcome.collection_id}.{outcome.sequence}"
         )
@@ -116,42 +117,44 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def CreateCollection(
         self, request: coordinator_pb2.CreateCollectionRequest, context: Context[Any, Any]
     ) -> coordinator_pb2.CreateCollectionResponse:
-        await self._answer(context, self._create(request))
+        def create(parts: CoordinatorParts) -> Awaitable[None]:
+            return parts.collections.create(request.name, settings_of(request.settings, self._default_shards))
+
+        await self._answer(context, create)
         return coordinator_pb2.CreateCollectionResponse()
 
     async def DropCollection(
         self, request: coordinator_pb2.DropCollectionRequest, context: Context[Any, Any]
     ) -> coordinator_pb2.DropCollectionResponse:
-        documents = await self._answer(context, self._core.drop_collection(request.name))
+        documents = await self._answer(context, lambda parts: parts.collections.drop(request.name))
         return coordinator_pb2.DropCollectionResponse(documents=documents)
 
     async def RetryFailed(
         self, request: coordinator_pb2.RetryFailedRequest, context: Context[Any, Any]
     ) -> coordinator_pb2.RetryFailedResponse:
-        retried = await self._answer(context, self._core.retry_failed(request.collection, list(request.ids)))
+        retried = await self._answer(
+            context, lambda parts: parts.collections.retry_failed(request.collection, list(request.ids))
+        )
         return coordinator_pb2.RetryFailedResponse(retried=retried)
 
     async def RetainModel(
         self, request: coordinator_pb2.RetainModelRequest, context: Context[Any, Any]
     ) -> coordinator_pb2.RetainModelResponse:
-        await self._answer(context, self._core.retain(request.model))
+        await self._answer(context, lambda parts: parts.pools.retain(request.model))
         return coordinator_pb2.RetainModelResponse()
 
     async def WatchRouting(
         self, request: coordinator_pb2.WatchRoutingRequest, context: Context[Any, Any]
     ) -> AsyncIterator[coordinator_pb2.WatchRoutingResponse]:
-        async for message in self._core.board.watch():
-            # Before the lease is taken there is nothing true to say.
+        async for message in self._coordinator.board.watch():
+            # The board is empty until the lease is held.
             if message.epoch:
                 yield message
 
-    async def _create(self, request: coordinator_pb2.CreateCollectionRequest) -> None:
-        await self._core.create_collection(request.name, settings_of(request.settings, self._default_shards))
-
-    async def _answer(self, context: Context[Any, Any], work: Awaitable[Answer]) -> Answer:
+    async def _answer(self, context: Context[Any, Any], work: Callable[[CoordinatorParts], Awaitable[Answer]]) -> Answer:
         try:
             async with asyncio.timeout(_remaining_s(context)):
-                return await work
+                return await work(self._coordinator.parts)
         except ClusterError as error:
             await refuse(context, error)
         except LedgerError as error:

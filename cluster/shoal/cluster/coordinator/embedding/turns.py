@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
-from shoal.cluster.coordinator.changes import Changes
+from shoal.cluster.coordinator.concurrency.changes import Changes
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
 from shoal.cluster.decisions.turns import Suspicion, Turns
 

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
-from shoal.cluster.coordinator.changes import Changes
+from shoal.cluster.coordinator.concurrency.changes import Changes
 from shoal.cluster.coordinator.fleet.fleet import Fleet, FleetError, Member, NoRoom
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
 from shoal.cluster.coordinator.worker_calls import WorkerCalls

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from shoal.cluster.coordinator.fleet.fleet import Fleet, FleetError
-from shoal.cluster.coordinator.shards.served_shard import ServedShard, ShardListener, ShardUnreachable
+from shoal.cluster.coordinator.shards.served_shard import ServedShard, ShardSignals, ShardUnreachable
 from shoal.cluster.coordinator.shards.shard_ledger import ShardLedger
 from shoal.cluster.decisions.sealing import (
     MergeEnded,
@@ -53,14 +53,14 @@ class Sealer:
         fleet: Fleet,
         policy: SealPolicy,
         sync: Callable[[ServedShard], Awaitable[None]],
-        listener: ShardListener,
+        signals: ShardSignals,
     ) -> None:
         """`sync` brings a shard, whose lock is held, to the ledger's manifest; it raises ShardUnreachable."""
         self._records = records
         self._fleet = fleet
         self._policy = policy
         self._sync = sync
-        self._listener = listener
+        self._signals = signals
         self._shards: dict[ShardId, _ShardSealing] = {}
 
     def open(self, shard: ServedShard) -> None:
@@ -135,7 +135,7 @@ class Sealer:
 
     def _remove_if_closed(self, shard: ServedShard) -> None:
         if shard.id not in self._shards:
-            self._listener.files_replaced(shard.generation)
+            self._signals.files_replaced(shard.generation.id)
 
     async def _report_damaged(self, shard: ServedShard, manifest: ManifestInfo, error: DamagedFile) -> None:
         """A worker that still serves the file from its memory would not notice the damage."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from shoal.cluster.coordinator.concurrency.signals import Signal
 from shoal.cluster.ledger.records import GenerationRecord
 from shoal.cluster.rpc.routing import ShardId
 from shoal.internal.v1 import index_pb2
@@ -15,20 +15,16 @@ class ShardUnreachable(Exception):
     """No index worker could take the shard now; the coordinator tries again when one is back."""
 
 
-class ShardListener(Protocol):
-    """Notified of changes to shards; called on the event loop."""
+@dataclass(frozen=True, slots=True)
+class ShardSignals:
+    """What happens to shards."""
 
-    def shards_changed(self) -> None:
-        """A replica serves newer rows, or another process serves it."""
-        ...
-
-    def files_replaced(self, generation: GenerationRecord) -> None:
-        """The generation has files that the ledger no longer names."""
-        ...
-
-    def documents_damaged(self, generation: int) -> None:
-        """Damaged files have made documents of the generation pending again."""
-        ...
+    shards_changed: Signal[[]] = field(default_factory=Signal)
+    """A replica serves newer rows, or another process serves it."""
+    files_replaced: Signal[[int]] = field(default_factory=Signal)
+    """The generation has files that the ledger no longer names."""
+    documents_damaged: Signal[[int]] = field(default_factory=Signal)
+    """Damaged files have made documents of the generation pending again."""
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from shoal.cluster.coordinator.ledger_access import LedgerAccess
-from shoal.cluster.coordinator.shards.served_shard import ServedShard, ShardListener, ShardUnreachable
+from shoal.cluster.coordinator.shards.served_shard import ServedShard, ShardSignals, ShardUnreachable
 from shoal.cluster.ledger.errors import ShardNotFound
 from shoal.cluster.ledger.records import GenerationRecord
 from shoal.workers.indexing import ManifestInfo, SealedInfo
@@ -17,9 +17,9 @@ log = logging.getLogger(__name__)
 class ShardLedger:
     """Reads and writes shards in the ledger. The ledger stores one worker per shard so far."""
 
-    def __init__(self, ledger: LedgerAccess, listener: ShardListener) -> None:
+    def __init__(self, ledger: LedgerAccess, signals: ShardSignals) -> None:
         self._ledger = ledger
-        self._listener = listener
+        self._signals = signals
 
     async def shards(self, generation: GenerationRecord) -> list[ServedShard]:
         """The shards of a generation, with their placement."""
@@ -47,7 +47,7 @@ class ShardLedger:
     async def commit_sealed(self, shard: ServedShard, sealed: SealedInfo) -> None:
         """Names a sealed index in place of the files it was merged from."""
         await self._ledger.threads.write(self._ledger.progress.commit_sealed, shard.generation.id, shard.number, sealed)
-        self._listener.files_replaced(shard.generation)
+        self._signals.files_replaced(shard.generation.id)
 
     async def report_damage(self, shard: ServedShard, manifest: ManifestInfo, ordinals: Iterable[int], sealed: bool) -> None:
         """Removes damaged files from the manifest; their documents become pending again."""
@@ -62,4 +62,4 @@ class ShardLedger:
         )
         files = [f"segment {ordinal}" for ordinal in ordinals] + (["sealed index"] if sealed else [])
         log.warning("shard %s: damaged or missing: %s; embedding %d documents again", shard.id, ", ".join(files), pending)
-        self._listener.documents_damaged(shard.generation.id)
+        self._signals.documents_damaged(shard.generation.id)

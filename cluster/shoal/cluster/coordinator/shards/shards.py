@@ -8,7 +8,7 @@ import logging
 from shoal.cluster.coordinator.fleet.fleet import Fleet
 from shoal.cluster.coordinator.shards.replicas import ReplicaCalls
 from shoal.cluster.coordinator.shards.sealer import Sealer
-from shoal.cluster.coordinator.shards.served_shard import ServedShard, ShardListener, ShardReplica, ShardUnreachable
+from shoal.cluster.coordinator.shards.served_shard import ServedShard, ShardReplica, ShardSignals, ShardUnreachable
 from shoal.cluster.coordinator.shards.shard_ledger import ShardLedger
 from shoal.cluster.coordinator.wire import sealing_stats
 from shoal.cluster.decisions.sealing import SealPolicy
@@ -24,12 +24,12 @@ class ShardKeeper:
     """Belongs to the coordinator's event loop."""
 
     def __init__(
-        self, records: ShardLedger, replicas: ReplicaCalls, fleet: Fleet, policy: SealPolicy, listener: ShardListener
+        self, records: ShardLedger, replicas: ReplicaCalls, fleet: Fleet, policy: SealPolicy, signals: ShardSignals
     ) -> None:
         self._records = records
         self._replicas = replicas
-        self._listener = listener
-        self._sealer = Sealer(records, fleet, policy, self.sync, listener)
+        self._signals = signals
+        self._sealer = Sealer(records, fleet, policy, self.sync, signals)
         self._shards: dict[ShardId, ServedShard] = {}
         self.changed = asyncio.Event()
         """Set when shards or workers have changed, so that replicas may be behind."""
@@ -133,5 +133,5 @@ class ShardKeeper:
             if not reply.damaged_ordinals and not reply.sealed_damaged:
                 break
             await self._records.report_damage(shard, manifest, reply.damaged_ordinals, reply.sealed_damaged)
-        self._listener.shards_changed()
+        self._signals.shards_changed()
         self._sealer.synced(shard, sealing_stats(replica.stats))

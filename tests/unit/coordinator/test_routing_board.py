@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from shoal.cluster.coordinator.broadcast import RoutingBoard
+from shoal.cluster.coordinator.routing_board import RoutingBoard
 from shoal.internal.v1 import coordinator_pb2
 
 

@@ -1,0 +1,1 @@
+"""Tools for one event loop: changes to wait for, signals between parts, background tasks."""
