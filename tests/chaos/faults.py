@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import pytest
 
 from shoal.client import Client, DeadlineExceeded, Document, Overloaded, RetryPolicy, SearchResult, Unavailable
-from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
+from shoal.cluster.gateway.server import GatewayServer
+from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.writer import LedgerWriter

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import ray
 
-from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
+from shoal.cluster.gateway.server import GatewayServer
+from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.ray_runtime import named_actors
 from shoal.cluster.serve import local_cluster

@@ -14,8 +14,9 @@ from shoal.cluster.errors import ListenError
 from shoal.cluster.gateway.backends.counts import GatewayCounts
 from shoal.cluster.gateway.backends.query_cache import QueryCache
 from shoal.cluster.gateway.backends.routing_view import RoutingView
-from shoal.cluster.gateway.grpc.metrics import GatewayCollector, MetricsServer
-from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
+from shoal.cluster.gateway.metrics import GatewayCollector, MetricsServer
+from shoal.cluster.gateway.server import GatewayServer
+from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.rpc.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import embedding_pb2, search_pb2, status_pb2

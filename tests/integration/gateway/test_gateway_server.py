@@ -16,7 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from shoal.cluster.errors import ListenError
-from shoal.cluster.gateway.grpc.server import SERVICES, GatewayServer, GatewaySettings
+from shoal.cluster.gateway.grpc.public_server import SERVICES
+from shoal.cluster.gateway.server import GatewayServer
+from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.limits import RequestLimits

@@ -19,7 +19,8 @@ import pytest
 from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.errors import ClusterError, InvalidModel, VersionConflict, from_ledger, refuse
-from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
+from shoal.cluster.gateway.server import GatewayServer
+from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ledger.lease import acquire_lease
@@ -326,9 +327,9 @@ class SmallCluster:
     @property
     def routed(self) -> RoutingTable:
         """What the gateway knows by now of where things are."""
-        running = self.gateway._running
-        assert running is not None
-        return running._view.table
+        core = self.gateway._core
+        assert core is not None
+        return core.view.table
 
     def close(self) -> None:
         self.channel.close()

@@ -6,7 +6,8 @@ import os
 
 import ray
 
-from shoal.cluster.gateway.grpc.server import GatewayServer, GatewaySettings
+from shoal.cluster.gateway.server import GatewayServer
+from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ray_runtime.restarts import retried_at_restart
 from shoal.workers.runtime import freeze_live_objects
 

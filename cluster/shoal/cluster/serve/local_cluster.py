@@ -17,7 +17,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from shoal.cluster.coordinator.actor import CoordinatorActor
 from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.gateway.actor import GatewayActor
-from shoal.cluster.gateway.grpc.server import GatewaySettings
+from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ray_runtime.environment import joins_cluster
 from shoal.cluster.ray_runtime.named_actors import StillRunning, end_actors

@@ -17,12 +17,12 @@ from .error_lines import typed_error_line as typed_error_line
 from .file_locks import LockHeld as LockHeld
 from .file_locks import lock_file as lock_file
 from .file_locks import locked_folder as locked_folder
+from .loop_thread import LoopThread as LoopThread
 from .serving import INTERNAL_MESSAGE_BYTES as INTERNAL_MESSAGE_BYTES
 from .serving import InternalServer as InternalServer
 from .serving import freeze_live_objects as freeze_live_objects
 from .serving import internal_options as internal_options
 from .serving import secret_metadata as secret_metadata
-from .serving import serving_loop as serving_loop
 
 __all__ = [
     "CONTROL_GROUPS",
@@ -30,6 +30,7 @@ __all__ = [
     "INTERNAL_MESSAGE_BYTES",
     "InternalServer",
     "LockHeld",
+    "LoopThread",
     "available_cores",
     "compiled",
     "error_line",
@@ -45,7 +46,6 @@ __all__ = [
     "partial_name",
     "partial_siblings",
     "secret_metadata",
-    "serving_loop",
     "sync_folder",
     "threads_of",
     "typed_error_line",

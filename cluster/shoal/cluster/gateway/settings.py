@@ -1,0 +1,28 @@
+"""The settings of one gateway."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from shoal.cluster.limits import RequestLimits
+
+
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """Everything that a gateway needs to know at its start."""
+
+    listen: str
+    """HOST:PORT; port 0 takes a free one."""
+    ledger_url: str
+    secret: str
+    """The cluster secret, for calls inside the cluster."""
+    name: str = "gateway"
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    default_deadline_s: float = 60.0
+    """For calls that come without a deadline, and for each batch of a stream."""
+    query_cache_bytes: int = 64 * 1024 * 1024
+    query_cache_entries: int = 100_000
+    retain_every_s: float = 10.0
+    """How often the gateway tells the coordinator that a model is in use; well below its `encoder.idle_s`."""
+    metrics_listen: str = ""
+    """HOST:PORT for Prometheus; empty for no metrics."""
