@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Tests run Ray and gRPC's servers in one process. gRPC's handlers abort a child that Ray forks while another thread is in
-# gRPC, before it becomes a raylet; nobody here goes on in a fork. gRPC reads this when it is loaded.
+# gRPC, before it becomes a raylet; no test continues in a fork. gRPC reads this when it is loaded.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and every process that they start would too.
@@ -26,7 +26,7 @@ from support import scenarios
 from support.cluster_process import ClusterProcess
 from support.scenarios import Command
 
-# A machine that stands still for a second says nothing about an example: what hangs is pytest-timeout's to end.
+# A machine may pause for a second without a fault of the example; pytest-timeout ends tests that hang.
 settings.register_profile("shoal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shoal")
 

@@ -1,4 +1,4 @@
-"""A cluster in one process that loses files, workers, coordinators and calls by chance, and what must still be true."""
+"""A cluster in one process that loses files, workers, coordinators and calls at random, and what must still hold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NAME = "notes"
 SERVE = replace(
     SETTINGS,
     index=replace(SETTINGS.index, workers=2, seal_delta_rows=8, file_grace_s=0.1),
-    # Nothing here is a document's own fault.
+    # No fault here is caused by a document.
     retry=RetrySettings(attempts=1000, first_pause_s=0.02, longest_pause_s=0.05),
 )
 CALLS = {
@@ -76,14 +76,14 @@ class FailingCalls:
 
 
 class Cluster:
-    """A coordinator's world with a gateway in front, a client, and the books on what was acknowledged."""
+    """A coordinator's world with a gateway in front, a client, and records of what was acknowledged."""
 
     def __init__(self, world: World, seed: int, patch: pytest.MonkeyPatch) -> None:
         self.world = world
         self.draw = random.Random(seed)
         self.failing = FailingCalls(seed, patch)
         self.live: dict[str, int] = {}
-        """The documents that are, and the version of each."""
+        """The documents that exist, and the version of each."""
         self.answers: list[SearchResult] = []
         self.refused = 0
         world.start(SERVE)
@@ -91,14 +91,14 @@ class Cluster:
         self.client = Client(self._gateway.start(), timeout=20.0, retry=RetryPolicy(patience_s=20.0))
 
     def close(self) -> None:
-        """Ends the gateway; the world is its maker's to close."""
+        """Stops the gateway; whoever made the world closes it."""
         self.client.close()
         self._gateway.drain(1)
 
     # What users do.
 
     def write(self) -> None:
-        """Upserts or deletes some documents, and knows afterwards how they are."""
+        """Upserts or deletes some documents and records the result."""
         ids = [f"d{number}" for number in self.draw.sample(range(40), self.draw.randint(1, 12))]
         if self.draw.random() < 0.2:
             self.client.delete(NAME, ids)
@@ -110,7 +110,7 @@ class Cluster:
             self.live |= {result.id: result.version for result in token.results}
 
     def search(self) -> SearchResult | None:
-        """Looks for everything, and checks what comes; None where the cluster said that it cannot answer now."""
+        """Searches for everything and checks the answer; None where the cluster said that it cannot answer now."""
         least = self.draw.choice([None, None, 0.0])
         try:
             answer = self.client.search(NAME, "says", k=60, min_coverage=least, timeout=3.0)
@@ -122,9 +122,9 @@ class Cluster:
         return answer
 
     def check(self, answer: SearchResult) -> None:
-        """Every hit is of the newest version, and what is missing is counted as missing."""
+        """Every hit has the newest version, and missing documents are counted as missing."""
         found = {hit.id: hit.version for hit in answer}
-        assert len(found) == len(answer), "a document twice"
+        assert len(found) == len(answer), "a document appears twice"
         assert found.items() <= self.live.items(), "deleted or older versions"
         coverage = answer.coverage
         assert coverage.known == len(self.live)
@@ -133,10 +133,10 @@ class Cluster:
         if coverage.complete:
             assert len(missing) <= coverage.pending, f"{sorted(missing)} are missing: {coverage}"
 
-    # What happens to them.
+    # Faults.
 
     def harm(self) -> None:
-        """One mishap."""
+        """One fault."""
         self.draw.choice(
             [self._kill_index_worker, self._kill_encoder, self._lose_file, self._lose_file, self._restart_coordinator]
         )()
@@ -150,7 +150,7 @@ class Cluster:
             self.world.fleet.kill(self.draw.choice(names))
 
     def _lose_file(self) -> None:
-        """A file is damaged or gone, which is noticed by whoever reads it next: a worker that starts, or sealing."""
+        """A file is damaged or gone. Its next reader notices it: a worker that starts, or sealing."""
         named = self.world.named_files()
         if named:
             victim = self.draw.choice(named)
@@ -172,11 +172,11 @@ class Cluster:
                 self.world.start(SERVE)
                 started = True
             except LedgerUnreadable:
-                # As with Ray: it is started again.
+                # As Ray does, it is restarted.
                 continue
 
     def heals(self) -> None:
-        """Left alone, it comes to show everything."""
+        """Without further faults, everything becomes searchable."""
         self.failing.share = 0.0
 
         def whole() -> bool:

@@ -1,4 +1,4 @@
-"""Lives of a cluster with many mishaps, drawn by seed: an answer that lacks a document says so, and in the end none does."""
+"""Runs of a cluster with many random faults: an answer that lacks a document says so, and in the end none does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.postgresql import postgresql_server, postgresql_url
 __all__ = ["postgresql_server", "postgresql_url"]
 
 STEPS = 25
-# One life for each kind of index, and many more for those who have minutes.
+# One run for each kind of index, and many more with -m slow.
 SEEDS = [*range(3), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(3, 30))]
 
 
@@ -37,7 +37,7 @@ def test_no_answer_claims_to_be_fresh_while_it_lacks_a_document_with_postgresql(
 
 
 def live(world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
-    """A whole life, to a good end."""
+    """A whole run, until everything is searchable."""
     monkeypatch.setattr(supervision, "LIVENESS", LivenessPolicy(locate_pause_s=0.02, probe_s=0.05))
     monkeypatch.setattr(sealing, "SEAL_PAUSE_S", 0.1)
     try:
@@ -51,7 +51,7 @@ def live(world: World, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
 
 
 def live_through(cluster: Cluster, seed: int) -> None:
-    """Writes and searches in turn, while at chosen moments something breaks."""
+    """Alternates writes and searches, with faults at chosen moments."""
     draw = cluster.draw
     cluster.client.create_collection(NAME, model="hashing:16", index=("flat", "hnsw", "ivf")[seed % 3], shards=2)
     for _ in range(STEPS):
@@ -69,5 +69,5 @@ def live_through(cluster: Cluster, seed: int) -> None:
         if draw.random() < 0.3:
             cluster.heals()
     cluster.heals()
-    # Else nothing was put to the test.
+    # Otherwise the run tested nothing.
     assert len(cluster.answers) > STEPS and any(not answer.coverage.fresh for answer in cluster.answers)

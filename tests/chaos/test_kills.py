@@ -17,7 +17,7 @@ VICTIMS = ["coordinator", "encoder", "index", "gateway"]
 
 
 def check_stored(client: Client, collection: str, acknowledged: dict[str, Acknowledged]) -> None:
-    """Get shows every document in the version that was acknowledged last, and that search shows it."""
+    """Get shows every document in the version acknowledged last, and says that search shows it."""
     ids = sorted(acknowledged)
     for start in range(0, len(ids), PAGE):
         page = ids[start : start + PAGE]
@@ -34,7 +34,7 @@ def check_searchable(client: Client, collection: str, acknowledged: dict[str, Ac
     """Every document is found, once and in its newest version."""
     direction = np.random.default_rng(7).standard_normal(DIMENSION).astype(np.float32)
     found: dict[str, Hit] = {}
-    # The nearest to a direction and to its opposite are all there are, but for what an approximate index overlooks.
+    # The nearest to a direction and to its opposite are all documents, except those that an approximate index misses.
     for query in (direction, -direction):
         page = client.search(collection, query, k=PAGE)
         assert page.coverage.fresh and page.coverage.complete
@@ -75,7 +75,7 @@ def test_kill_during_upload(cluster: ClusterProcess, client: Client, victim: str
         upload.writer.join(100)
     assert upload.broken == []
     assert not upload.searcher.is_alive()
-    assert written_before < DOCUMENTS, "the kill came after the upload"
+    assert written_before < DOCUMENTS, "the kill came after the end of the upload"
     assert answers_before > 0 and upload.answers_with_token > 0
     assert len(upload.acknowledged) == DOCUMENTS
 

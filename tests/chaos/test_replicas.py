@@ -1,4 +1,4 @@
-"""Two replicas of a model, and one is killed or stands still under load: no caller sees an error, and nothing is lost."""
+"""Two replicas of a model, and one is killed or hangs under load: no caller sees an error, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def client(cluster: ClusterProcess) -> Iterator[Client]:
 
 
 class Embedders:
-    """Callers that embed one request after the other, and check each answer. None of them ever tries a call again."""
+    """Callers that embed one request after the other and check each answer. None of them retries a call."""
 
     def __init__(self, cluster: ClusterProcess) -> None:
         self._cluster = cluster
@@ -90,7 +90,7 @@ def both_ready(client: Client) -> bool:
 
 
 def is_missed(client: Client, victim: ProcessInfo) -> bool:
-    """Whether the loss of the first replica is seen, be it that another one is in its place already."""
+    """Whether the loss of the first replica was noticed, even if another one has replaced it already."""
     first = encoders(client)[0]
     return first.state != "ready" or first.pid != victim.pid
 
@@ -117,7 +117,7 @@ def check_complete(client: Client, collection: str) -> None:
     "harm",
     [
         pytest.param(signal.SIGKILL, id="killed"),
-        # It takes half a minute until one that stands still is given up.
+        # A hanging replica is given up after half a minute.
         pytest.param(signal.SIGSTOP, id="standing still", marks=pytest.mark.slow),
     ],
 )
@@ -137,7 +137,7 @@ def test_the_other_replica_takes_over(cluster: ClusterProcess, client: Client, h
         eventually(lambda: callers.answers > before + 3 * CALLERS or bool(callers.broken), "the other one answers")
         writer.join(60)
         assert not writer.is_alive()
-        # One that stands still is given half a minute.
+        # A hanging replica is given up after half a minute.
         eventually(lambda: both_ready(client) and encoders(client)[0].pid != victim.pid, "another is there", within_s=90)
         after = callers.answers
         eventually(lambda: callers.answers > after or bool(callers.broken), "answers go on")
@@ -148,7 +148,7 @@ def test_the_other_replica_takes_over(cluster: ClusterProcess, client: Client, h
 
 
 def test_replicas_outlive_the_coordinator(cluster: ClusterProcess, client: Client) -> None:
-    """Also those of a model that no collection uses."""
+    """Including those of a model that no collection uses."""
     client.embed("hashing:32", ["a text"])
 
     def pids() -> dict[str, int]:
@@ -161,5 +161,5 @@ def test_replicas_outlive_the_coordinator(cluster: ClusterProcess, client: Clien
     eventually(lambda: client.status().coordinator_epoch > epoch, "another coordinator is there")
     eventually(lambda: pids() == before, "it knows them all")
     assert not client.embed("hashing:32", ["a text"]).errors
-    # One that was slow to answer is missing for a while; another one in its place would stay.
+    # A replica that was slow to answer is missing for a while; a replacement would stay.
     eventually(lambda: pids() == before, "they are the same")

@@ -1,4 +1,4 @@
-"""What a chaos test does to a cluster while parts of it are killed: one writer and one searcher, and what they must see."""
+"""The load of a chaos test while parts of the cluster are killed: one writer and one searcher, and what they must see."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from support.cluster_process import ClusterProcess
 DOCUMENTS = 2_000
 BATCH = 20
 EDITS = 5
-"""Documents of each batch that had been acknowledged before and are edited."""
+"""Documents of each batch that were acknowledged before and are edited."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def text_of(document_id: str, edition: int) -> str:
 
 
 class Upload:
-    """Writes and searches one collection from two threads, and keeps the books on both."""
+    """Writes and searches one collection from two threads, and records both."""
 
     def __init__(self, cluster: ClusterProcess, collection: str, seed: int, dimension: int) -> None:
         self._cluster = cluster
@@ -88,7 +88,7 @@ class Upload:
 
     def _search(self) -> None:
         draw = random.Random(self._collection)
-        # No repeats inside the client: every single failure is looked at.
+        # No retries inside the client: every failure is checked.
         with self._cluster.client(timeout=5.0, retry=RetryPolicy(patience_s=0)) as client:
             while not self.stop_searching.is_set():
                 with self._lock:
@@ -96,11 +96,11 @@ class Upload:
                 if not floor:
                     self.stop_searching.wait(0.02)
                     continue
-                # The latest acknowledged ones are those whose old versions may still be about.
+                # Old versions may still exist of the documents acknowledged last.
                 wanted = draw.choice(list(floor)[-200:])
                 written = floor[wanted]
                 token = written.token if draw.random() < 0.5 else None
-                # Asked for by what it said before, an edited document is found first if its old vector is still about.
+                # A query with its old text would find an edited document first if its old vector still existed.
                 asked = text_of(wanted, max(1, written.edition - 1) if token is None else written.edition)
                 try:
                     answer = client.search(self._collection, asked, k=20, token=token, include_text=True)
@@ -113,15 +113,15 @@ class Upload:
                 self._check(asked, answer, floor)
                 if token is not None:
                     self.answers_with_token += 1
-                    # Unless a newer edition is on its way, the token's own write must be there.
+                    # Unless a newer edition is being written, the token's own write must be there.
                     assert not untouched or wanted in {hit.id for hit in answer}, f"{wanted} is missing with token {token}"
                 self.answers += 1
 
     def _check(self, asked: str, answer: SearchResult, floor: dict[str, Acknowledged]) -> None:
-        """No document twice, none older than acknowledged before; text, payload, version and vector agree in each hit."""
+        """No document appears twice or older than acknowledged; text, payload, version and vector of each hit agree."""
         if answer:
             vectors = self._model.encode([asked, *(hit.text for hit in answer)], AS_DOCUMENT).vectors
-            # A score that is not that of the hit's own text is a score of some other version's vector.
+            # A score that differs from that of the hit's text belongs to another version's vector.
             np.testing.assert_allclose([hit.score for hit in answer], vectors[1:] @ vectors[0], atol=1e-4)
         ids = [hit.id for hit in answer]
         assert len(set(ids)) == len(ids), f"twice in one answer: {ids}"

@@ -27,7 +27,7 @@ def spec(request: pytest.FixtureRequest, kind: str) -> IndexSpec:
 
 
 def _check_answer(index: VectorIndex, spec: IndexSpec, vectors: np.ndarray, queries: np.ndarray, k: int) -> float:
-    """What holds for every answer of every kind; returns the recall."""
+    """Checks what holds for every answer of every kind; returns the recall."""
     rows, scores = index.search(prepare(queries, spec.metric), k)
     assert rows.shape == scores.shape == (len(queries), k)
     assert rows.dtype == np.int64 and scores.dtype == np.float32
@@ -73,7 +73,7 @@ def test_no_queries(spec: IndexSpec) -> None:
 
 
 def test_most_rows_are_copies_of_one(spec: IndexSpec) -> None:
-    # In a graph, thousands of equal nodes link to each other alone and hide the rest.
+    # In a graph, thousands of equal nodes link only to each other and hide the rest.
     others = clustered(2000, DIMENSION, 9)
     copies = np.repeat(clustered(1, DIMENSION, 10), 3000, axis=0)
     vectors = np.concatenate([others[:1000], copies, others[1000:]])

@@ -1,4 +1,4 @@
-"""What model folders and files must come to: the vectors of sentence-transformers, whatever the family."""
+"""Models of every family give the vectors of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_vectors_equal_those_of_sentence_transformers(family: str, tmp_path: Pat
     model, other = loaded(folder), reference(folder)
     texts = list(TEXTS)
     if family == "model2vec":
-        # There unknown tokens are passed over, as model2vec does; sentence-transformers averages them in.
+        # Unknown tokens are skipped, as in model2vec; sentence-transformers includes them in the average.
         texts.remove("Water: 月?")
     elif family == "roberta-mean":
         # Without a stated limit sentence-transformers reads more tokens than the model has positions, and fails.
@@ -111,7 +111,7 @@ def test_positions_that_a_config_states_are_a_limit(tmp_path: Path) -> None:
 
 
 def test_texts_that_attend_to_each_other_are_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check itself: attention over a packed batch as if it were one text."""
+    """Tests the check: attention over a packed batch as if it were one text."""
     from shoal.workers.encoding.networks import unpadded_network as flat_network
 
     def mixing(lengths: Sequence[int], *others: Any) -> Any:
@@ -125,7 +125,7 @@ def test_texts_that_attend_to_each_other_are_caught(tmp_path: Path, monkeypatch:
 
 
 def test_attention_to_padding_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The check itself: a padded batch without its mask."""
+    """Tests the check: a padded batch without its mask."""
     import torch
 
     model: Any = loaded(mpnet_folder(tmp_path / "model"))

@@ -1,4 +1,4 @@
-"""What a model's own files decide, and what becomes of files that are damaged or ask for what is not supported."""
+"""Settings from a model's own files, and errors for damaged files and unsupported settings."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_prompts_are_put_before_texts_by_role(tmp_path: Path) -> None:
 
 
 def test_a_callers_prompt_replaces_the_roles(tmp_path: Path) -> None:
-    """Models of the E5 kind keep their prompts in their documentation alone."""
+    """E5 models state their prompts only in their documentation."""
     folder = bert_folder(tmp_path / "model", {"query": "fish: "})
     model, other = loaded(folder), reference(folder)
     for prompt in ("query: ", "passage: ", ""):
@@ -135,7 +135,7 @@ def test_truncate_dim_of_the_files_keeps_the_leading_dimensions(normalize: bool,
     assert model.fingerprint != whole.fingerprint
     expected = reference_vectors(reference(folder), TEXTS, Role.DOCUMENT)
     if normalize:
-        # Of unit length here, where sentence-transformers cuts vectors that were of unit length before.
+        # Normalized after truncation here; sentence-transformers truncates normalized vectors.
         expected = expected / np.linalg.norm(expected, axis=1, keepdims=True)
     np.testing.assert_allclose(model.encode(TEXTS).vectors, expected, atol=1e-5)
     assert model.encode(TEXTS, EncodeOptions(dimensions=5)).vectors.shape == (len(TEXTS), 5)
@@ -234,10 +234,10 @@ def test_word_vectors_are_averaged(write: Any, tmp_path: Path) -> None:
 
 
 def test_a_table_in_any_language_has_a_probe_text(tmp_path: Path) -> None:
-    """By it a replica sees whether the model computes; no English word need be known."""
+    """With it, a replica checks that the model works; the table may lack every English word."""
     (tmp_path / "vectors.txt").write_text("</s> 1 2\n, 3 4\nnull 0 0\n月 1 -1\n", encoding="utf-8")
     model = loaded(tmp_path / "vectors.txt")
-    # The first is no word to a reader, the second neither, and the third has no direction.
+    # The first two are not words for the reader, and the third has a zero vector.
     assert model.probe_text == "月"
     (tmp_path / "vectors.txt").write_text("moon 0 0\n, 3 4\n")
     with pytest.raises(ModelError, match="none of the first 1000 words of its table has a vector"):
@@ -268,7 +268,7 @@ def test_a_token_that_the_table_lacks_is_an_error_of_its_text(tmp_path: Path) ->
 
 
 def test_a_real_static_model_gives_the_vectors_of_its_package() -> None:
-    """Its package computes them in Rust. It averages unknown tokens in, as model2vec does not, so texts have none."""
+    """Its package computes them in Rust. Unlike model2vec, it averages unknown tokens too, so these texts have none."""
     package = pytest.importorskip("static_model")
     found = importlib.util.find_spec("static_model")
     assert found is not None and found.submodule_search_locations

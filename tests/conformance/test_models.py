@@ -1,4 +1,4 @@
-"""What every kind of embedding model must hold to."""
+"""The contract of every kind of embedding model."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_the_start_is_truncated_on_request(model: EmbeddingModel) -> None:
     np.testing.assert_allclose(encoded.vectors[0], encoded.vectors[2], atol=1e-5)
     at_the_end = model.encode(texts)
     np.testing.assert_allclose(encoded.vectors[1], at_the_end.vectors[1], atol=1e-5)
-    # Other words are read; where each word is read equally often, another order of them.
+    # Other words are read; if each word is read equally often, they come in another order.
     assert np.abs(encoded.vectors[2] - at_the_end.vectors[2]).max() > 1e-6
 
 

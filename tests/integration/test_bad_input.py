@@ -1,4 +1,4 @@
-"""Every kind of bad input, through a real cluster: refused in one line that names the field, the value and the limit."""
+"""Every kind of bad input, through a real cluster: refused in one line with field, value and limit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def collection(client: Client) -> Iterator[None]:
 
 
 def told(error: ShoalError, *parts: str) -> None:
-    """The error is one line and names all of these."""
+    """Checks that the error is one line and contains all of these."""
     message = str(error)
     assert "\n" not in message
     for part in parts:

@@ -55,7 +55,7 @@ def serve() -> Iterator[Serve]:
 
 
 def stop(internal: InternalServer) -> None:
-    """Stops a server and closes its loop, which would be complained of when it is collected."""
+    """Stops a server and closes its loop; an open loop would warn when it is collected."""
     internal.stop()
     while internal.loop.is_running():
         time.sleep(0.001)
@@ -95,7 +95,7 @@ def refusal(stub: Stub, sent: encoder_pb2.EncodeRequest, timeout: float = WAIT_S
 
 
 class GatedModel(HashingModel):
-    """Encodes texts only once the gate is open; the engine's own first text passes."""
+    """Encodes texts only once the gate is open, except the engine's own first text."""
 
     bounds = BatchBounds(16)
 
@@ -268,7 +268,7 @@ def test_a_cancelled_call_leaves_the_queue(serve: Serve, gated: GatedModel) -> N
 
 
 def await_waiting(stub: Stub, tokens: int) -> None:
-    """Waits until so many tokens are in the queue or being computed."""
+    """Waits until this many tokens are in the queue or being computed."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         if described(stub, encoder_pb2.ENCODER_STATE_READY).load.waiting_tokens == tokens:
@@ -312,9 +312,9 @@ def test_the_actor_serves_its_model_and_stops(ray_session: Any) -> None:
         description = described(stub, encoder_pb2.ENCODER_STATE_READY)
         assert description.pid == ray_session.get(actor.pid.remote(), timeout=60) != os.getpid()
         assert stub.Encode(request("x"), metadata=METADATA).dimension == 64
-        # It has no share of a GPU.
+        # It was given no GPU.
         assert description.device.split()[0] == "cpu"
-        # What lives as long as the process is not looked at again by collections of garbage, which hold up answers.
+        # Long-lived objects are frozen out of garbage collection, which delays answers.
         inner: Any = actor
         assert ray_session.get(inner.__ray_call__.remote(lambda _: gc.get_freeze_count()), timeout=60) > 10_000
         ray_session.get(actor.stop.remote(), timeout=60)
@@ -336,7 +336,7 @@ def test_a_lost_device_or_a_stalled_batch_ends_the_process_and_ray_starts_anothe
             if deadly == "alive":
                 assert stub.Encode(request(deadly), metadata=METADATA).dimension == 64
             else:
-                # Not as a failure of the model: another replica may answer.
+                # Not a failure of the model: another replica may answer.
                 assert refusal(stub, request("neighbour", deadly), timeout=30)[0] is grpc.StatusCode.UNAVAILABLE
                 await_end(pids[-1])
     assert len(set(pids)) == 3
@@ -344,7 +344,7 @@ def test_a_lost_device_or_a_stalled_batch_ends_the_process_and_ray_starts_anothe
 
 
 def await_end(pid: int) -> None:
-    """Waits until a process is no more, or is no more than a zombie."""
+    """Waits until a process has ended or is a zombie."""
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         try:

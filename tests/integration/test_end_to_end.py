@@ -1,4 +1,4 @@
-"""The whole life of collections and documents through a real cluster, with both clients and every kind of index."""
+"""Collections and documents from creation to deletion in a real cluster, with both clients and every kind of index."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_trained_word_vectors_are_a_model(cluster: ClusterProcess, tmp_path: Pat
     (tmp_path / "notes.jsonl").write_text(
         "".join(json.dumps({"id": str(number), "text": text}) + "\n" for number, text in enumerate(TRAINED_TEXTS))
     )
-    # By a path that means something to this command alone, and not to the server in its own folder.
+    # By a relative path that is valid for this command only, not for the server in its own folder.
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> Any:
@@ -252,7 +252,7 @@ def test_sealed_shards_show_edits_and_deletes_at_once(sealing: ClusterProcess, k
         info = client.get_collection(kind)
         assert (info.documents, info.failed) == (SEALED_DOCUMENTS - len(gone), 0)
         client.drop_collection(kind)
-        # What is dropped leaves no file behind.
+        # A dropped collection leaves no file.
         eventually(lambda: not _files(sealing.data), "the files of a dropped collection are cleared away")
 
 

@@ -1,4 +1,4 @@
-"""What `shoal encode` wrote comes into a collection with the vectors made there, once, and only where it belongs."""
+"""Output of `shoal encode` is imported with its vectors, once, and only into a collection that fits."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ROWS = [{"id": f"d{number}", "text": f"text of number {number}", "year": number}
 
 
 class Backwards(HashingModel):
-    """Gives other vectors than the cluster's own encoder does, under its fingerprint: so it shows whose were taken."""
+    """Gives other vectors than the cluster's encoder under the same fingerprint, which shows whose were used."""
 
     def forward(self, batch: Sequence[Tokenized]) -> Vectors:
         return np.ascontiguousarray(super().forward(batch)[:, ::-1])
@@ -49,7 +49,7 @@ def test_searches_use_the_vectors_of_the_output(cluster: ClusterProcess, client:
     assert answer[0].score == pytest.approx(1.0, abs=1e-5)
     assert client.search("whole", vector, k=1)[0].score < 0.9
 
-    # Once more, and by the way of `shoal add`: they are the same documents, so nothing changes and nothing is encoded.
+    # Again, and with `shoal add`: the documents are the same, so nothing changes and nothing is encoded.
     code, told, _ = imported(cluster, "whole", output, "--wait")
     assert (code, told["written"], told["changed"]) == (0, 300, 0)
     added = shoal("add", "whole", str(tmp_path / "rows.jsonl"), "--address", cluster.address, "--json", "--wait")

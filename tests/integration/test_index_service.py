@@ -1,4 +1,4 @@
-"""IndexService over real gRPC: what a coordinator and a gateway see of an index worker."""
+"""IndexService over real gRPC, as a coordinator and a gateway see it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ KEY = pb.ShardKey(generation=3, shard=1)
 
 
 class WatchedHost(ShardHost):
-    """Tells when a search has come in, and can hold searches back at work."""
+    """Signals when a search has arrived, and can hold searches back."""
 
     def __init__(self, storage: Storage) -> None:
         super().__init__(storage)
@@ -197,7 +197,7 @@ def test_a_search_that_is_given_up_in_the_queue_is_never_run(worker: Worker) -> 
         assert worker.host.started.acquire(timeout=20)
     code, _ = refusal(lambda: worker.search([1, 0, 0, 0], k=1, timeout=0.2))
     assert code == grpc.StatusCode.DEADLINE_EXCEEDED
-    # A later answer on the same connection: by now the worker knows as well.
+    # After a later answer on the same connection, the worker knows it too.
     worker.sync()
     worker.host.gate.set()
     for call in busy:

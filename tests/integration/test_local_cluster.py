@@ -1,4 +1,4 @@
-"""What `shoal serve` does around Ray, without one: the ports that it holds, and the actors that it ends."""
+"""What `shoal serve` does around Ray, tested without Ray: the ports that it holds, and the actors that it stops."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shoal.cluster.settings import ServeSettings
 
 
 def is_free(address: str) -> bool:
-    """Whether a stranger who asks for that port gets it."""
+    """Whether another process gets that port."""
     host, _, port = address.rpartition(":")
     with socket.socket() as stranger:
         try:
@@ -34,7 +34,7 @@ def test_ports_are_held_from_when_they_are_chosen(tmp_path: Path, monkeypatch: p
 
     def serve_twice(cluster: LocalCluster) -> None:
         seen.extend((cluster.listen, cluster.metrics))
-        # Nobody listens yet, and between two lives of the gateway nobody does either.
+        # Nothing listens yet, nor between two runs of the gateway.
         for _ in range(2):
             assert not any(map(is_free, seen))
             gateway = GatewayServer(GatewaySettings(cluster.listen, url, "a secret", metrics_listen=cluster.metrics))
@@ -61,7 +61,7 @@ def test_actors_have_ended_when_ray_has_forgotten_their_names(monkeypatch: pytes
     def names() -> list[str]:
         nonlocal looks
         looks += 1
-        # Word of the first kill gets lost.
+        # The first kill gets lost.
         return ["gateway", "other"] if told["gateway"] < 2 or looks < 5 else ["other"]
 
     monkeypatch.setattr(named_actors, "list_named_actors", names)

@@ -62,7 +62,7 @@ def fleet(machines: Cluster, tmp_path: Path) -> Iterator[RayFleet]:
 
 
 def located(fleet: RayFleet, member: Member) -> Location:
-    """Where a member is, as soon as it is anywhere."""
+    """The address of a member, once it has one."""
     deadline = time.monotonic() + WITHIN_S
     while True:
         try:
@@ -73,7 +73,7 @@ def located(fleet: RayFleet, member: Member) -> Location:
 
 
 def lack_of_room(fleet: RayFleet, member: Member) -> str:
-    """What is said of a member that finds no room, as soon as it is said."""
+    """The reason why a member has no room, once it is known."""
     deadline = time.monotonic() + WITHIN_S
     while True:
         try:
@@ -88,7 +88,7 @@ def lack_of_room(fleet: RayFleet, member: Member) -> str:
 
 
 def machine_of(place: Location) -> int:
-    """The raylet that runs it, which stands for its machine."""
+    """The raylet that runs it; one raylet is one machine here."""
     return psutil.Process(place.pid).ppid()
 
 
@@ -103,9 +103,9 @@ def test_encoders_share_gpus_and_spread_and_wait_for_room(fleet: RayFleet) -> No
     fleet.start(members[4])
     assert lack_of_room(fleet, members[4]) == "for 0.5 GPU: 0 of 2 are free"
     assert sorted(fleet.existing()) == sorted(member.name for member in members)
-    # The others are found as before.
+    # The others are still found.
     assert located(fleet, members[3]).pid
-    # One that waits can be ended too, and one that ends makes room.
+    # A waiting member can be stopped too, and a stopped one makes room.
     fleet.stop(members[4])
     assert members[4].name not in fleet.existing()
     fleet.start(members[4])
@@ -129,7 +129,7 @@ def test_a_stopped_actor_is_gone_though_ray_is_late_or_misses_the_stop(
     monkeypatch.setattr(ray, "kill", kill)
     fleet.stop(member)
     assert member.name not in fleet.existing() and len(calls) >= 2
-    # Its name is free for another one.
+    # Its name can be used again.
     monkeypatch.undo()
     fleet.start(member)
     assert located(fleet, member).pid

@@ -1,4 +1,4 @@
-"""`shoal serve` as a process: what it refuses to start on, how it ends, and what it finds again after the worst."""
+"""`shoal serve` as a process: when it refuses to start, how it ends, and what it recovers after kills and damage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEXTS = {f"document{number}": f"text number {number} about subject{number % 7}" 
 
 @contextmanager
 def running(data: Path) -> Iterator[ClusterProcess]:
-    """A cluster that is gone, with every process of its own, when the block ends."""
+    """A cluster that is stopped, with all its processes, when the block ends."""
     cluster = ClusterProcess(data)
     try:
         yield cluster
@@ -35,7 +35,7 @@ def running(data: Path) -> Iterator[ClusterProcess]:
 
 
 def write_all(client: Client, index: IndexKind = "flat") -> dict[str, int]:
-    """Makes the collection anew and writes every document, in several segments; returns their versions."""
+    """Creates the collection again and writes every document, in several segments; returns their versions."""
     if NAME in {info.name for info in client.list_collections()}:
         client.drop_collection(NAME)
     client.create_collection(NAME, model="hashing:32", index=index, shards=2)
@@ -59,7 +59,7 @@ def finds_all(client: Client) -> bool:
 
 
 def check_all(client: Client, versions: dict[str, int]) -> None:
-    """Every document is stored and answers to its own text, in the version that was acknowledged."""
+    """Every document is stored and found by its text, in the acknowledged version."""
     eventually(lambda: finds_all(client), "all documents are found")
     assert {one.id: (one.version, one.text) for one in client.get(NAME, list(TEXTS))} == {
         name: (versions[name], text) for name, text in TEXTS.items()
@@ -136,7 +136,7 @@ def test_killed_serve_keeps_every_acknowledged_document(tmp_path: Path) -> None:
     try:
         with killed.client() as client:
             versions = write_all(client, "hnsw")
-            # Acknowledged, but most likely not embedded yet when the end comes.
+            # Acknowledged, but most likely not embedded yet at the kill.
             late = client.upsert(NAME, [Document(name, f"{TEXTS[name]} edited") for name in list(TEXTS)[:20]])
         killed.kill()
         # Ray's own agents wait a while for its dead control service; what could still write must be gone.
@@ -158,7 +158,7 @@ def test_damaged_and_missing_segments_are_embedded_again(tmp_path: Path) -> None
     with running(data) as cluster, cluster.client() as client:
         versions = write_all(client)
     before = vector_files(data)
-    # Of one shard a file goes missing, of the other one a byte is flipped.
+    # One shard loses a file, the other one gets a flipped byte.
     missing, flipped = min(before), max(before)
     assert missing.parent != flipped.parent
     missing.unlink()
@@ -185,11 +185,11 @@ def test_killed_processes_come_back_once_the_ledger_does(cluster: ClusterProcess
     ledger, aside = cluster.data / "ledger.sqlite", cluster.data / "ledger.aside"
     for kind in ("coordinator", "gateway"):
         ledger.rename(aside)
-        # A folder, so that nobody makes an empty ledger there.
+        # A folder, so that no process creates an empty ledger there.
         ledger.mkdir()
         try:
             killed = cluster.kill9(kind)
-            # Long enough for Ray to have started it again, and for that to have failed.
+            # Long enough for Ray to restart it, and for that to fail.
             time.sleep(4)
         finally:
             ledger.rmdir()

@@ -1,4 +1,4 @@
-"""Shoal's deciding parts wired together in memory, under a random fate: no clock, no network, no disk.
+"""Shoal's deciding parts wired together in memory, with random faults: no clock, no network, no disk.
 
 The ledger is a dictionary here; admission, planning, failures, placement, the shard with its fence and merging are real.
 """
@@ -42,7 +42,7 @@ POISONS = {"reject": EncodeFailure.REJECTED, "crash": EncodeFailure.LOST}
 
 
 def vector_of(text: str) -> Floats:
-    """What the encoder makes of a text: small whole numbers, so that scores are exact."""
+    """The vector of a text: small whole numbers, so that scores are exact."""
     digest = hashlib.blake2b(text.encode(), digest_size=DIMENSION).digest()
     return np.array([byte - 128 for byte in digest], dtype=np.float32)
 
@@ -84,7 +84,7 @@ class Work:
 
 @dataclass
 class DurableShard:
-    """What is safe: a sealed part and the segments above it."""
+    """What is durable: a sealed part and the segments above it."""
 
     sealed: SealedPart | None = None
     segments: list[tuple[int, Rows]] = field(default_factory=list)
@@ -96,7 +96,7 @@ class DurableShard:
 
 
 class SmallWorld:
-    """Everything that outlives a coordinator, and what the coordinator of the moment has in hand."""
+    """Everything that outlives a coordinator, and the work of the current one."""
 
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
@@ -244,7 +244,7 @@ class SmallWorld:
         durable.sealed = SealedPart(whole.through, ids, versions, index, sorted(deleted), gone)
         durable.segments = []
 
-    # What goes wrong.
+    # Faults.
 
     def crash_coordinator(self) -> None:
         self.calls, self.rows, self.in_flight = [], [], set()
@@ -265,7 +265,7 @@ class SmallWorld:
                 record.embedded, record.ordinal = 0, 0
 
     def crash_worker(self, worker: str) -> None:
-        """Its shards are gone from memory; after a while they are placed elsewhere."""
+        """Loses a worker: its shards are gone from memory and are placed elsewhere after a while."""
         self.up.discard(worker)
         for number, shard in enumerate(self.shards):
             if shard.worker == worker:

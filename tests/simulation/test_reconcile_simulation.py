@@ -1,4 +1,4 @@
-"""Random lives of a small world: whatever happens, searches never rest on a stale vector, and in the end all converges."""
+"""Random histories of a small world: searches never rest on a stale vector, and in the end everything converges."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def random_text(chance: random.Random) -> str:
 
 
 def step(world: SmallWorld) -> None:
-    """One thing happens."""
+    """Runs one event."""
     chance = world.chance
     one = chance.choice(IDS)
     actions: list[tuple[float, Callable[[], object]]] = [
@@ -79,7 +79,7 @@ def check_searches(world: SmallWorld) -> None:
 
 
 def settle(world: SmallWorld) -> None:
-    """Nothing goes wrong any more; everything pending is worked off in a bounded number of steps."""
+    """Without further faults, everything pending is embedded in a bounded number of steps."""
     world.up = set(WORKERS)
     for _ in range(400):
         world.place()
@@ -99,18 +99,18 @@ def settle(world: SmallWorld) -> None:
 
 
 def check_end(world: SmallWorld) -> None:
-    """Every document is as its newest version says."""
+    """Every document is searchable as in its newest version."""
     assert not world.in_flight
     for key, record in world.records.items():
         held = world.shown[shard_of(key, len(world.shards))].lookup([key])[0]
         if record.removal:
-            assert (held, record.stored.deleted or not record.text) == (0, True), f"{key} lingers"
+            assert (held, record.stored.deleted or not record.text) == (0, True), f"{key} is still shown after its deletion"
         elif is_poison(record.text):
             assert (record.failed, record.attempts) == (True, RETRY.attempts), f"poison {key} is not listed"
             assert held < record.wanted
         else:
             assert held == record.stored.content_version == record.wanted, f"{key} is not embedded"
-            assert not record.failed and record.attempts == 0, f"{key} is blamed for another's harm"
+            assert not record.failed and record.attempts == 0, f"{key} is blamed for another document's failure"
 
 
 @pytest.mark.parametrize("block", range(8))
@@ -131,5 +131,5 @@ def test_converges_and_never_shows_stale_vectors(block: int) -> None:
             raise AssertionError(f"seed {seed}: {error}") from error
         seen_poison += sum(record.failed for record in world.records.values())
         seen_calls += world.encodes
-    # The fates were not all dull.
+    # The histories had enough faults.
     assert seen_poison > 0 and seen_calls > 10 * SEEDS_PER_TEST

@@ -38,7 +38,7 @@ def undisturbed(arguments: list[object], tmp_path_factory: pytest.TempPathFactor
 
 
 def tell(what: str, events: str) -> None:
-    """The figures of a run, for people to read."""
+    """Prints the results of a run."""
     done = json.loads(events.splitlines()[-1])
     rate = done["rows_here"] / done["seconds"]
     sys.stderr.write(

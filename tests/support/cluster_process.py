@@ -1,4 +1,4 @@
-"""`shoal serve` as a child process: started, asked for its address, killed in part or whole, checked for leftovers."""
+"""`shoal serve` as a child process: start, address, kills of parts or all of it, leftover processes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def refused_serve(data: Path, listen: str = "127.0.0.1:0") -> str:
 
 
 def eventually(condition: Callable[[], bool], what: str, within_s: float = 30.0) -> None:
-    """Returns once `condition` holds; a cluster that cannot be reached counts as not yet."""
+    """Returns once `condition` holds; an unreachable cluster counts as not yet."""
     deadline = time.monotonic() + within_s
     while True:
         try:
@@ -90,7 +90,7 @@ class ClusterProcess:
                 start_new_session=True,
             )
         self.ready: dict[str, str] = {}
-        """What it told when it was ready."""
+        """Its ready message."""
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="cluster stdout", daemon=True)
         self._reader.start()
@@ -105,7 +105,7 @@ class ClusterProcess:
         return Client(self.address, timeout=timeout, retry=retry)
 
     def pids(self) -> dict[str, list[int]]:
-        """Process ids of what is ready, by kind: coordinator, encoder, index, gateway."""
+        """Process ids of ready processes, by kind: coordinator, encoder, index, gateway."""
         found: dict[str, list[int]] = {}
         with self.client() as client:
             for process in client.status().processes:
@@ -114,17 +114,17 @@ class ClusterProcess:
         return found
 
     def kill9(self, kind: str) -> int:
-        """Kills one process of a kind with SIGKILL and returns what its id was."""
+        """Kills one process of a kind with SIGKILL and returns its id."""
         found: list[int] = []
 
         def look() -> bool:
             found[:] = self.pids().get(kind, [])
             return bool(found)
 
-        # One that was slow to answer is not ready for a while.
+        # A process that was slow to answer is not ready for a while.
         eventually(look, f"a {kind} is ready")
         pid = found[0]
-        assert os.getsid(pid) == self._process.pid, f"{pid} is no process of this cluster"
+        assert os.getsid(pid) == self._process.pid, f"{pid} is not a process of this cluster"
         os.kill(pid, signal.SIGKILL)
         return pid
 
@@ -135,7 +135,7 @@ class ClusterProcess:
         return self._ended()
 
     def kill(self) -> int:
-        """Ends `serve` itself with SIGKILL; what it started must end by itself."""
+        """Ends `serve` itself with SIGKILL; its processes must end by themselves."""
         if self._process.poll() is None:
             self._process.kill()
         return self._ended()
@@ -151,7 +151,7 @@ class ClusterProcess:
         return left
 
     def close(self) -> None:
-        """Ends it however it is, by force if need be, and lets no process stay."""
+        """Ends it, by force if necessary, with all its processes."""
         try:
             self.stop()
         finally:
@@ -210,6 +210,6 @@ class ClusterProcess:
 
 
 def _environment() -> dict[str, str]:
-    # A Ray that the machine happens to run is none of the tests' business.
+    # Ignores a Ray that runs on this machine for other purposes.
     inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return inherited | _ENVIRONMENT

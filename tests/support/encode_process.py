@@ -26,13 +26,13 @@ ENCODER = "ray::MapWorker"
 
 
 def environment() -> dict[str, str]:
-    """Of a process that meets no Ray but its own."""
+    """The environment of a process that uses no Ray but its own."""
     inherited = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return inherited | {"HF_HUB_OFFLINE": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 
 
 class TooLate(AssertionError):
-    """A run was over before a test could meddle with it; on a machine that had stood still, the test may try again."""
+    """A run ended before the test could disturb it; the test may try again."""
 
 
 class EncodeProcess:
@@ -52,7 +52,7 @@ class EncodeProcess:
         )
 
     def ended(self, within_s: float = ENDED_S) -> subprocess.CompletedProcess[str]:
-        """How it ended; nothing that it started is left, but perhaps Ray's agents."""
+        """Waits for its end; none of its processes is left except Ray's agents."""
         try:
             stdout, stderr = self._process.communicate(timeout=within_s)
         except subprocess.TimeoutExpired:
@@ -75,7 +75,7 @@ class EncodeProcess:
             time.sleep(0.02)
 
     def send(self, number: signal.Signals) -> None:
-        """A signal to the driver alone."""
+        """Sends a signal to the driver only."""
         self._process.send_signal(number)
 
     def encoders(self) -> list[psutil.Process]:
@@ -87,7 +87,7 @@ class EncodeProcess:
         return [process for process, line in self._alive() if what in line]
 
     def leftovers(self) -> list[str]:
-        """Processes of the session that do not end by themselves, but for Ray's agents."""
+        """Processes of the session that do not end by themselves, except Ray's agents."""
         deadline = time.monotonic() + LEFTOVER_S
         while True:
             left = [line for _, line in self._alive() if not line.startswith(RAY_AGENTS)]
@@ -96,14 +96,14 @@ class EncodeProcess:
             time.sleep(0.1)
 
     def close(self) -> None:
-        """Ends all that is left of it."""
+        """Ends all its processes."""
         for process, _ in self._alive():
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         self._process.wait()
 
     def _alive(self) -> list[tuple[psutil.Process, str]]:
-        """Each with its command line: one that ends meanwhile has none to be asked for."""
+        """Each with its command line, read at once because a process may end."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
@@ -118,7 +118,7 @@ def encode(*arguments: object, within_s: float = ENDED_S) -> subprocess.Complete
 
 
 def finished_parts(output: Path) -> int:
-    """How many parts count by now."""
+    """How many parts are finished."""
     return sum(1 for path in output.glob("part-*.json")) if output.is_dir() else 0
 
 
@@ -135,6 +135,6 @@ def bad_rows(output: Path) -> list[dict[str, Any]]:
 
 
 def files(output: Path) -> dict[str, bytes]:
-    """The files of a job that count, but for its description, which is another one in each run."""
+    """The finished files of a job, except its description, which differs in each run."""
     kept = (path for path in sorted(output.iterdir()) if path.name not in ("job.json", ".lock"))
     return {path.name: path.read_bytes() for path in kept}

@@ -1,4 +1,4 @@
-"""Writes the output folder of a job in this process, without Ray: for tests of what reads it."""
+"""Writes the output folder of a job in this process, without Ray, for tests of its readers."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from shoal.workers.encoding.static.hashing_model import HashingModel
 
 
 def stalled(reason: str) -> NoReturn:
-    """For encoders whose batches all end."""
+    """For encoders whose batches never stall."""
     raise AssertionError(reason)
 
 
 def write_output(folder: Path, rows: Sequence[Mapping[str, Any]], model: EmbeddingModel, settings: JobSettings) -> Path:
-    """Encodes `rows` to `folder`/out, beside the file that they were read from; returns the folder of the output."""
+    """Encodes `rows` to `folder`/out, next to their file; returns the folder of the output."""
     corpus = folder / "rows.jsonl"
     corpus.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     encode_files([corpus], folder / "out", model, settings)
@@ -49,7 +49,7 @@ def encode_files(inputs: Sequence[Path], out: Path, model: EmbeddingModel, setti
 
 @dataclass(frozen=True)
 class Taken:
-    """What a command made of some files."""
+    """The result of a command on some files."""
 
     ids: list[str]
     """Sorted."""
@@ -58,7 +58,7 @@ class Taken:
 
 
 def taken_by_encode(inputs: Sequence[Path], out: Path, fields: Fields = USUAL_FIELDS) -> Taken:
-    """What `shoal encode` takes of files and folders, with a hashing model."""
+    """The rows that `shoal encode` reads from files and folders, with a hashing model."""
     encode_files(inputs, out, HashingModel(16), JobSettings("hashing:16", fields=fields))
     ids = [id for path in out.glob("part-*.parquet") for id in pyarrow.parquet.read_table(path).column("id").to_pylist()]
     errors = [json.loads(line) for path in sorted(out.glob("part-*.errors.jsonl")) for line in path.read_text().splitlines()]

@@ -24,7 +24,7 @@ RUN_S = 120.0
 
 
 class RayHead:
-    """Runs until closed. Commands run against it have its token."""
+    """Runs until closed. Its commands have its token."""
 
     def __init__(self, cpus: int = 2) -> None:
         # Not below pytest's folder: the paths of Ray's sockets must be short.
@@ -55,21 +55,21 @@ class RayHead:
         return f"http://127.0.0.1:{self._dashboard_port}"
 
     def environment(self, token: str | None = None) -> dict[str, str]:
-        """Of a process that may talk to it; the commands of this environment are found by their names."""
+        """The environment of a process with its token; commands of this virtual environment are on the path."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
         return environment() | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token or self.token, "PATH": path}
 
     def joined(self) -> dict[str, str]:
-        """Of a process that joins it."""
+        """The environment of a process that joins it."""
         return self.environment() | {"RAY_ADDRESS": self.address}
 
     def submit(self, *entrypoint: object, token: str | None = None) -> subprocess.CompletedProcess[str]:
-        """`ray job submit -- entrypoint` to its end."""
+        """Runs Runs `ray job submit -- entrypoint` to its end."""
         arguments = ["job", "submit", "--address", self.job_server, "--", *map(str, entrypoint)]
         return _run([_tool("ray"), *arguments], self.environment(token))
 
     def run(self, *arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """A `shoal` command that joins it by RAY_ADDRESS, in the folder `cwd`."""
+        """Runs a `shoal` command that joins it by RAY_ADDRESS, in the folder `cwd`."""
         return _run([sys.executable, "-m", "shoal.client.cli", *map(str, arguments)], self.joined(), cwd)
 
     def close(self) -> None:
@@ -107,7 +107,7 @@ def _tool(name: str) -> str:
 
 
 def _held_port() -> socket.socket:
-    """Has a port that nobody gets who asks for any, while Ray, which is told its number, can listen there."""
+    """Holds a port that is never assigned as a free one, while Ray, which asks for it by number, can listen there."""
     held = socket.socket()
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     held.bind(("127.0.0.1", 0))

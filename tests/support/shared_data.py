@@ -1,4 +1,4 @@
-"""Where the real data is that some tests read; it lies beside the repository and is not part of it."""
+"""The real data that some tests read; it lies next to the repository and is not part of it."""
 
 from pathlib import Path
 

@@ -12,7 +12,7 @@ PORTIONS = ("protos", "workers", "cluster", "client")
 
 
 def python_files(*tops: str) -> list[Path]:
-    """Every Python file in these folders of the project, but for the generated ones."""
+    """Every Python file in these folders of the project, except generated ones."""
     return sorted(path for top in tops for path in (ROOT / top).rglob("*.py") if "_pb2" not in path.name)
 
 

@@ -1,4 +1,4 @@
-"""Small trainings on real text, what this project says of itself, by any pool; and what they told and saved."""
+"""Small trainings by any pool on real text (this project's documentation), with their events and results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shoal.workers.training.word2vec.tables import Tables
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS_SETTINGS = CorpusSettings(tokenizer="unicode", lowercase=True, unit_bytes=2000)
-"""Small parts, so that there are many spans to be dealt out."""
+"""Small parts, so that there are many spans to lease."""
 ROUND_WORDS = 1000
 
 
@@ -56,7 +56,7 @@ class Run:
         self.started: list[tuple[EncodedCorpus, int]] = []
         self.too_few_words: list[tuple[int, int]] = []
         self.at_round: Callable[[int], None] = lambda number: None
-        """Called after each round of a training, of which the first is 1."""
+        """Called after each round of a training, with its number from 1."""
         self.at_save: Callable[[], None] = lambda: None
 
     def train(
@@ -83,7 +83,7 @@ class Run:
 
     @property
     def tables(self) -> Tables:
-        """What the last training saved."""
+        """The files of the last training."""
         return self.saved[-1][1]
 
     def _save(self, vocabulary: Vocabulary, tables: Tables) -> None:

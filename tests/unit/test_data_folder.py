@@ -1,4 +1,4 @@
-"""The data folder: one process at a time, however it ends; a name and a secret that stay; no folder, one line."""
+"""The data folder: one process at a time, however it ends; a stable name and secret; errors of one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promises about the documents: links and paths lead somewhere, pages stay short, lines stay narrow."""
+"""Promises about the documents: links and paths exist, pages stay short, lines stay narrow."""
 
 from __future__ import annotations
 

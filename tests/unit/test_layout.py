@@ -74,7 +74,7 @@ def test_packages_are_typed(package: str) -> None:
 
 
 def test_ray_is_imported_in_the_listed_files_only() -> None:
-    """Everything else works on whatever runs its processes."""
+    """Everything else does not depend on Ray."""
     found = {
         str(path.relative_to(ROOT))
         for portion in PORTIONS
@@ -85,7 +85,7 @@ def test_ray_is_imported_in_the_listed_files_only() -> None:
 
 
 def test_grpc_is_imported_in_the_listed_folders_only() -> None:
-    """The stubs under protos aside: everything else works over whatever carries its messages."""
+    """Except the stubs under protos. Everything else does not depend on gRPC."""
     found = {
         str(path.parent.relative_to(ROOT))
         for portion in PORTIONS

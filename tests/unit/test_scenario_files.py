@@ -1,4 +1,4 @@
-"""The runner of scenario files: what it accepts, what it refuses, and what a rewrite keeps."""
+"""The runner of scenario files: accepted and refused files, and what a rewrite keeps."""
 
 from __future__ import annotations
 

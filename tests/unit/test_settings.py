@@ -1,4 +1,4 @@
-"""Settings from file and command line: what is taken, and the one line that says what is wrong."""
+"""Settings from file and command line, and the one-line errors."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ LONGEST_FILE = 400
 LONGEST_FUNCTION = 70
 LARGEST_FOLDER = 16
 EVERYTHING = (*PORTIONS, "tests", "benchmarks")
-# Alembic calls what is in there by name.
+# Alembic calls these functions by name.
 CALLED_BY_NAME = ROOT / "cluster/shoal/cluster/ledger/migrations"
 
 
@@ -124,10 +124,10 @@ def test_no_public_name_of_the_product_is_dead() -> None:
 
 @pytest.mark.parametrize("folder", ["unit", "conformance", "simulation", "integration", "chaos", "slow"])
 def test_no_test_folder_imports_another(folder: str) -> None:
-    """What tests of several folders use lies in tests/support."""
+    """Code that several test folders use is in tests/support."""
     found = set()
     for path in python_files(f"tests/{folder}"):
-        # The folders of unit and integration tests are apart as well.
+        # The folders below unit and integration do not import each other either.
         parts = path.relative_to(ROOT / "tests").parts[:-1]
         for module in _imported(parsed(path)):
             top, *below = module.split(".")

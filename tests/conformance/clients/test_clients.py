@@ -1,4 +1,4 @@
-"""One suite over both clients: what a method does must not depend on whether it is awaited."""
+"""One suite for both clients: a method does the same with and without await."""
 
 from __future__ import annotations
 

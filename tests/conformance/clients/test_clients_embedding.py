@@ -76,7 +76,7 @@ def test_many_texts_resume_after_their_stream_broke(client: Any, gateway: FakeGa
     blocks = list(client.embed_many("m", texts(100), batch_size=10))
     assert lengths(blocks) == [len(text) for text in texts(100)]
     assert [block.start for block in blocks] == list(range(0, 100, 10))
-    # Each new stream begins with the first batch that had no answer.
+    # Each new stream begins with the first unanswered batch.
     assert [stream[0] for stream in gateway.world.batches if stream] == [0, 3, 3, 5]
 
 

@@ -24,7 +24,7 @@ from support.gateway.client_server import FakeGateway
 
 
 class PausesFor:
-    """A retry policy that pauses for a share of what is left, whatever that is."""
+    """A retry policy that pauses for a share of the time left."""
 
     def __init__(self, share: float) -> None:
         self._share = share
@@ -52,7 +52,7 @@ def test_retries_end_with_the_deadline(client: Any, gateway: FakeGateway):
     started_at_s = time.monotonic()
     with pytest.raises(Unavailable, match="cannot reach"):
         client.search("c", "x", timeout=2.0)
-    # No tighter: a machine may stand still for seconds.
+    # No tighter: a machine may pause for seconds.
     assert time.monotonic() - started_at_s < 30
     assert gateway.world.calls["Search"] >= 2
 

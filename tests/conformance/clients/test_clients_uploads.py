@@ -62,7 +62,7 @@ def test_a_batch_of_refused_documents_alone_leaves_nothing_to_send(client: Any, 
 
 
 def test_the_last_edit_of_a_document_wins(client: Any, gateway: FakeGateway):
-    # The first batch is refused for its other document; mended, it must not undo the edits that came after it.
+    # The first batch is refused for its other document; resent, it must not undo the later edits.
     given = [
         Document(id="a", text="old"),
         Document(id="b", text=REFUSED),
@@ -80,7 +80,7 @@ def test_an_upload_resumes_after_its_stream_broke(client: Any, gateway: FakeGate
     assert summary.changed == 100
     assert len(gateway.world.collections["c"].documents) == 100
     assert len(gateway.world.batches) == 4
-    # Each new stream begins with the first batch that had no answer, and leaves none out.
+    # Each new stream begins with the first unanswered batch and leaves none out.
     assert [stream[0] for stream in gateway.world.batches if stream] == [1, 4, 4, 6]
     for stream in gateway.world.batches:
         assert stream == list(range(stream[0], stream[0] + len(stream)))

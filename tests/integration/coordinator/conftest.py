@@ -1,4 +1,4 @@
-"""A world with a coordinator that runs, one for each test."""
+"""A world with a running coordinator, one for each test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from support.coordinator.world import World
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     """Nothing runs in it yet."""
-    # Workers start at once here, so nobody need wait for them.
+    # Workers start at once here, so there is no need to wait long.
     monkeypatch.setattr(supervision, "LIVENESS", replace(supervision.LIVENESS, locate_pause_s=0.02))
     world = World(tmp_path)
     try:

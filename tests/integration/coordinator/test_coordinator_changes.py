@@ -1,4 +1,4 @@
-"""Collections are made and dropped whole: though the caller leaves meanwhile, and while the coordinator is starting."""
+"""Collections are created and dropped as a whole, even if the caller disconnects or the coordinator is starting."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ SETTINGS = CollectionSettings(model=MODEL, dimension=0, index="flat", metric="co
 
 
 def later(world: World, work: Coroutine[Any, Any, Any]) -> Future[Any]:
-    """Begins what a handler would do."""
+    """Starts what a handler would do."""
     return asyncio.run_coroutine_threadsafe(work, world.now.server.loop)
 
 
 def leave(world: World, asked: Future[Any]) -> None:
-    """The caller goes away; returns when the coordinator has seen it."""
+    """Disconnects the caller; returns when the coordinator has noticed it."""
     asked.cancel()
     later(world, asyncio.sleep(0.05)).result(10)
 
 
 def embedding(world: World) -> list[str]:
-    """Names of the embedders that run."""
+    """Names of the running embedders."""
     tasks = asyncio.all_tasks(world.now.server.loop)
     return sorted(task.get_name() for task in tasks if task.get_name().startswith("embed "))
 
@@ -80,7 +80,7 @@ def test_a_collection_dropped_while_the_coordinator_starts_is_not_embedded(
     running.start(wait=False)
     gate.wait()
     asked = later(running, running.now.core.parts.collections.drop(NAME))
-    # Long enough for it to be done, did it not wait.
+    # Long enough to finish if it did not wait.
     later(running, asyncio.sleep(0.3)).result(10)
     gate.open()
     running.now.starting.result(20)

@@ -1,4 +1,4 @@
-"""From a write to a vector that searches see, with encoders that die, refuse and stay away."""
+"""From a write to a searchable vector, with encoders that die, refuse and stay away."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_poison_document_is_set_aside_alone(running: World, harm: str) -> None
     running.write({one: "some poison" if one == "d13" else f"healthy {one}" for one in ids})
     running.settles({one: 0 if one == "d13" else 1 for one in ids})
     assert failed(running) == {"d13": 2}
-    # Neither those that shared a batch with it nor those whose calls were lost beside it.
+    # Neither documents of the same batch nor those whose calls were lost at the same time.
     assert set(attempts(running, [one for one in ids if one != "d13"]).values()) == {0}
     reason = running.reader.failed(NAME, 1).documents[0].reason
     assert (
@@ -113,7 +113,7 @@ def test_an_unreachable_encoder_does_not_count_as_an_attempt(running: World) -> 
     running.write({one: f"text {one}" for one in ids})
     eventually(lambda: not running.routing().encoders)
     assert running.cut().pending == 20
-    # Removals and users' vectors go on meanwhile.
+    # Removals and user vectors continue meanwhile.
     running.send([Document(id="own", vector=packed(range(1, 17)))], deletes=["before"])
     eventually(lambda: running.versions(["before", "own"]) == {"before": 0, "own": 1})
     running.fleet.release(encoder)

@@ -1,4 +1,4 @@
-"""Files that nothing names are cleared away, whoever was writing them; those that are about to be named stay."""
+"""Files that nothing names are deleted, whoever wrote them; those that are about to be named stay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = dict.fromkeys(TEXTS, 1)
 
 
 def drop_while_held(world: World, gate: Gate) -> None:
-    """What is written once the gate is opened, after the drop, is cleared away as what was there before it."""
+    """A file written after the drop, once the gate is open, is deleted like those written before it."""
     gate.wait()
     world.drop()
     eventually(lambda: not world.files())

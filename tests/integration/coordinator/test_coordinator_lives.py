@@ -1,4 +1,4 @@
-"""What gateways ask of a coordinator, and what happens when one follows another."""
+"""Requests of gateways to a coordinator, and what happens when one coordinator follows another."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_watch_that_ends_during_a_change_is_not_lost(running: World) -> None:
 
     async def end() -> None:
         (one,) = core.parts._embedders._running.values()
-        # Let it come to rest first: it must be waiting for news.
+        # Let it settle first: it must be waiting for a change.
         await asyncio.sleep(0.1)
         one.embedder.wake()
         one.task.cancel()
@@ -196,6 +196,6 @@ def _write(stub: Any, one: str) -> None:
 def _write_later(
     world: World, upserts: list[str] | None = None, deletes: list[str] | None = None
 ) -> Callable[[], coordinator_pb2.WriteResponse]:
-    """Begins a write; what is returned waits for its answer."""
+    """Starts a write; the returned task waits for its answer."""
     request = _request(upserts or [], deletes or [])
     return world.now.stub.Write.future(request, metadata=secret_metadata(SECRET), timeout=20).result

@@ -1,4 +1,4 @@
-"""Pools of replicas: they grow with what waits, shrink without cutting anybody off, and outlive coordinators."""
+"""Pools of replicas: they grow with the backlog, shrink without failing a call, and outlive coordinators."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ LIVE, BACKFILL = encoder_pb2.ENCODE_PRIORITY_LIVE, encoder_pb2.ENCODE_PRIORITY_B
 
 
 def set_liveness(monkeypatch: pytest.MonkeyPatch, **times: float) -> None:
-    """Changes some of the times that supervision goes by."""
+    """Changes some time limits of supervision."""
     monkeypatch.setattr(supervision, "LIVENESS", replace(supervision.LIVENESS, **times))
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looks often, so that nobody need wait."""
+    """Checks often, so that tests are fast."""
     monkeypatch.setattr(pool_loop, "RESIZE_EVERY_S", 0.05)
     monkeypatch.setattr(pools, "RESIZE_EVERY_S", 0.05)
     monkeypatch.setattr(pools, "DRAIN_POLL_S", 0.02)
@@ -48,7 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Waits until a coordinator has looked at all pools and channels a few times more."""
+    """Waits until a coordinator has checked all pools and channels a few more times."""
     whole, seen = Channels.keep, [0]
 
     async def keep(channels: Channels, addresses: set[str]) -> None:
@@ -96,7 +96,7 @@ def test_a_pool_grows_with_the_backlog_and_shrinks_when_it_is_gone(world: World)
     eventually(lambda: states(world) == ["ready"] * 3)
     assert world.routing().pools[0].wanted == 3
     world.settles(dict.fromkeys(texts, 1))
-    # A trickle goes on while two of them are emptied and ended.
+    # A trickle of work continues while two of them drain and stop.
     rounds = 0
     while len(world.fleet.names("encoder")) > 1:
         rounds += 1
@@ -174,7 +174,7 @@ def test_a_model_without_any_room_is_reported_with_the_reason(world: World) -> N
     assert (code, detail.reason) == (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_UNAVAILABLE)
     assert detail.message == f"model {MODEL!r} waits for 1 GPU: 0 of 0 are free"
     assert detail.retry_after_ms > 0
-    # It stays in line, so that whoever gives room to a cluster sees what is needed.
+    # It stays queued, so that an autoscaler sees what is needed.
     assert states(world) == ["waiting"]
     world.fleet.no_room.clear()
     eventually(lambda: states(world) == ["ready"])
@@ -182,7 +182,7 @@ def test_a_model_without_any_room_is_reported_with_the_reason(world: World) -> N
 
 
 def test_a_hanging_encoder_is_replaced(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    # So long that a machine which stands still for a second ends nobody else.
+    # Long enough that a machine which pauses for a second does not stop another one.
     set_liveness(monkeypatch, hung_s=5.0, probe_timeout_s=1.0)
     world.start(with_encoders(replicas=2))
     world.create()
@@ -197,7 +197,7 @@ def test_a_hanging_encoder_is_replaced(world: World, monkeypatch: pytest.MonkeyP
         return routes == [shown[name_of(0)].address] and shown[name_of(1)].detail == "it does not answer"
 
     eventually(avoided)
-    # The other one works on meanwhile.
+    # The other one keeps working meanwhile.
     world.write({"a": "text"})
     world.settles({"a": 1})
     eventually(lambda: states(world) == ["ready", "ready"])
@@ -221,7 +221,7 @@ def test_a_pause_of_the_coordinator_itself_stops_no_process(world: World, monkey
     world.start()
     world.create()
     set_liveness(monkeypatch, probe_timeout_s=0.1)
-    # Whenever it looks, far more time has passed than an encoder may be silent.
+    # At each check, far more time has passed than an encoder may be silent.
     clock = itertools.count(1e9, 1000.0)
     monkeypatch.setattr(Supervisor, "_now", property(lambda _: next(clock)))
     world.fleet.still.add(name_of(0))
@@ -246,7 +246,7 @@ def test_the_next_coordinator_adopts_running_processes(world: World, monkeypatch
     eventually(lambda: {name: worker.pid for name, worker in encoders(world).items()} == pids)
     eventually(lambda: states(world) == ["ready"] * 4)
     assert {worker.model for worker in encoders(world).values()} == {MODEL, "hashing:8"}
-    # Nobody can tell what that one was.
+    # It cannot be identified.
     eventually(lambda: lost.name not in world.fleet.names("encoder"))
     assert world.fleet.cut_off == 0
 

@@ -1,4 +1,4 @@
-"""Vectors that come with a write: applied without an encoder, never stored, never put in the place of a newer text's."""
+"""Vectors that come with a write: applied without an encoder, never stored, never replacing that of a newer text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def waiting(world: World) -> list[str]:
 
 
 def away(world: World) -> None:
-    """No index worker is up, so that nothing can be applied."""
+    """Stops all index workers, so that nothing can be applied."""
     for name in world.fleet.names("index"):
         world.fleet.kill(name, hold_down=True)
     eventually(lambda: not world.routing().shards)
@@ -171,7 +171,7 @@ def test_writers_are_refused_while_too_many_vectors_wait(running: World, monkeyp
     with pytest.raises(grpc.RpcError) as refusal:
         running.send([with_embedding("c", "three")])
     assert refusal.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED  # type: ignore[attr-defined]
-    # Others go on, and so do these once there is room.
+    # Others continue, and so do these once there is room.
     running.write({"d": "four"})
     back(running)
     eventually(lambda: waiting(running) == [])

@@ -1,4 +1,4 @@
-"""Workers, files and connections are lost; what the ledger names is shown again, and what it lost is made anew."""
+"""Workers, files and connections are lost; the ledger's files become searchable again, lost rows are re-embedded."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_file_found_damaged_while_sealing_is_rebuilt(world: World) -> None:
     world.write(TEXTS)
     world.settles(SHOWN)
     world.now.stop()
-    # The worker lives on and still serves the file from memory; only who reads it again can tell.
+    # The worker keeps serving the file from memory; only a new reader notices the damage.
     world.named_files()[0].unlink()
     world.start(with_index(seal_segments=1))
     world.write({"e": "one more"})
@@ -120,7 +120,7 @@ def test_shards_of_a_worker_that_stays_away_move_to_another(world: World, monkey
 
 
 def test_calls_on_a_closed_channel_are_retried(running: World) -> None:
-    """Closing a channel cancels its calls; the tasks that made them must outlive that."""
+    """Closing a channel cancels its calls; the tasks that made them must survive that."""
     for number in range(15):
         running.write({one: f"{text} {number}" for one, text in TEXTS.items()})
         life = running.now
@@ -189,7 +189,7 @@ def test_a_shard_without_a_worker_does_not_block_the_others(world: World) -> Non
     ids = [f"n{number}" for number in range(200)]
     waiting = [name for name in ids if shard_of(name, 2) == down]
     served = [name for name in ids if shard_of(name, 2) != down]
-    # Those that must wait are older and more than the coordinator looks at in one go.
+    # Those that must wait are older, and more than the coordinator reads at once.
     world.write(dict.fromkeys(waiting, "early"))
     world.write(dict.fromkeys(served, "late"))
     eventually(lambda: world.cut().shards[1 - down].pending_documents == 0)

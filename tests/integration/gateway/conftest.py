@@ -23,6 +23,6 @@ def cluster(tmp_path: Path) -> Iterator[SmallCluster]:
 
 @pytest.fixture
 def early_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gateway that answers half-way to a caller's deadline: what it says is not overtaken by the deadline itself."""
+    """A gateway that answers half-way to a caller's deadline, so that its answer comes before the deadline."""
     monkeypatch.setattr(deadlines, "_ANSWER_SHARE", 0.5)
     monkeypatch.setattr(deadlines, "_ANSWER_S", 5.0)

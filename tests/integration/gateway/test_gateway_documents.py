@@ -124,7 +124,7 @@ def test_writes_are_idempotent_and_conditions_are_checked_one_by_one(cluster: Sm
 
 def test_waiting_holds_the_reply_until_a_search_finds_it(cluster: SmallCluster) -> None:
     cluster.create("papers")
-    # By then it is written, unless the machine stands still.
+    # By then it is written, unless the machine pauses.
     later = threading.Timer(0.3, lambda: eventually(cluster.coordinator.reconcile))
     began = time.monotonic()
     later.start()
@@ -198,7 +198,7 @@ def test_a_stream_reads_no_further_than_its_window(cluster: SmallCluster) -> Non
 
     stream = cluster.documents.UpsertStream(batches(), timeout=60)
     time.sleep(1.0)
-    # The window and what the transport buffers, far from all.
+    # The window and what the transport buffers, far less than all.
     assert len(sent) < 40
     gate.set()
     assert next(stream).sequence == 0

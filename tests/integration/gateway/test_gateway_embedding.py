@@ -111,7 +111,7 @@ def test_options_and_priority_reach_the_encoder(cluster: SmallCluster, watched: 
     ]
     live, query, backfill = Priority.LIVE, Priority.QUERY, Priority.BACKFILL
     assert watched.priorities == [live, query, live, query, backfill]
-    # Many queries are one call; none of them is split off.
+    # Many queries are one call; it is not split.
     assert watched.calls[3] == many
 
 
@@ -168,7 +168,7 @@ def test_a_stream_answers_by_id_as_results_are_ready_and_continues_after_refusal
     refusals = {number: one.error.field for number, one in answers.items() if one.HasField("error")}
     assert refusals == {2: "texts", 4: "dimensions"}
     assert all(answers[n].embed.errors[0].position == 1 and answers[n].embed.timing.total_us for n in (0, 1, 3, 5))
-    # The first waits at the encoder while a later one, refused by the gateway alone, is answered.
+    # The first waits at the encoder while a later one, refused by the gateway itself, is answered.
     watched.hold()
     stream = cluster.embedding.EmbedStream(streamed(requests[0], requests[2]), timeout=10)
     assert next(stream).id == 1
@@ -182,7 +182,7 @@ def test_a_stream_is_read_no_faster_than_it_is_answered(cluster: SmallCluster, w
 
     def requests() -> Iterator[embedding_pb2.EmbedStreamRequest]:
         nonlocal read
-        # Large ones, so that gRPC's own buffers hold few of them.
+        # Large, so that gRPC's own buffers hold few of them.
         for number in range(100):
             read += 1
             texts = ["x" * 60_000] * 10

@@ -1,4 +1,4 @@
-"""Figures for Prometheus, scraped over HTTP from a gateway that has work to count."""
+"""Metrics for Prometheus, scraped over HTTP from a gateway with some calls to count."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def test_equal_queries_at_the_same_time_share_one_call(cluster: SmallCluster, wa
     watched.hold()
     calls = [cluster.embedding.Embed.future(request("tidal locking"), timeout=10) for _ in range(10)]
     eventually(lambda: figures(cluster).joined == 9)
-    # One that gives up, even the first, takes nobody's answer along.
+    # A caller that gives up, even the first, does not cancel the others' answer.
     calls[0].cancel()
     calls[5].cancel()
     watched.let_go()

@@ -1,4 +1,4 @@
-"""Searches through a real gateway, ledger, index workers and encoder: what is found, what is hidden, what is said."""
+"""Searches through a real gateway, ledger, index workers and encoder: hits, dropped hits, and coverage."""
 
 from __future__ import annotations
 
@@ -171,7 +171,7 @@ def test_a_file_found_lost_while_a_search_waits_is_reported(cluster: SmallCluste
     monkeypatch.setattr(LedgerReads, "cut", watched)
 
     def find_damage_and_show() -> None:
-        # By now the search counts on five documents as soon as segment 5 is shown.
+        # By now the search expects five documents as soon as segment 5 is shown.
         assert cut_read.wait(10)
         progress.report_damage(generation.id, 0, [2], sealed=False)
         cluster.coordinator.sync(generation, [0])
@@ -248,7 +248,7 @@ def test_an_encoder_that_returns_at_another_address_is_found(cluster: SmallClust
     [address] = cluster.coordinator.encoders
     cluster.coordinator.encoders = []
     cluster.coordinator.publish()
-    # The news is on its way only: a search before it arrives would be answered, and its query kept.
+    # The change has not arrived yet: a search before it does would be answered, and its query cached.
     eventually(lambda: not cluster.routed.encoders)
     eventually(lambda: refused(lambda: search(cluster, "cat", timeout=0.3))[0] is grpc.StatusCode.UNAVAILABLE)
     threading.Timer(0.2, lambda: (cluster.coordinator.encoders.append(address), cluster.coordinator.publish())).start()

@@ -1,4 +1,4 @@
-"""An encoder engine whose calls a test sees, holds back and counts."""
+"""An encoder engine whose calls a test observes, holds back and counts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shoal.workers.encoding.model import AS_DOCUMENT, EncodeOptions
 
 
 class WatchedEngine:
-    """Stands in front of an engine's `submit`; `hold` keeps answers back until `let_go`."""
+    """Wraps an engine's `submit`; `hold` keeps answers back until `let_go`."""
 
     def __init__(self, engine: EncoderEngine) -> None:
         self._submit = engine.submit

@@ -36,13 +36,13 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def arguments(corpus: Path) -> list[object]:
-    """The job of these tests, but for its output."""
+    """The arguments of these tests' job, except its output."""
     return [corpus, "--model", MODEL, "--part-rows", PART_ROWS, "--threads", 1, "--output"]
 
 
 @pytest.fixture(scope="module")
 def undisturbed(arguments: list[object], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The output of a run that nothing happened to."""
+    """The output of an undisturbed run."""
     output = tmp_path_factory.mktemp("undisturbed") / "out"
     done = encode(*arguments, output)
     assert done.returncode == 1, done

@@ -15,7 +15,7 @@ from support.encode_process import EncodeProcess, encode, encoded, files, finish
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 SOME = 5
 ALL = 41
-# As many as an actor works on at once.
+# As many as an actor encodes at once.
 HELD = (20, 21)
 
 
@@ -37,12 +37,12 @@ def begun(arguments: list[object], output: Path) -> EncodeProcess:
 
 
 def pipes(output: Path) -> list[Path]:
-    """What holds encoders up."""
+    """The pipes that block encoders."""
     return [output / f"{PartId(0, index).name}{ATTEMPTS}" for index in HELD]
 
 
 def let_go(output: Path) -> None:
-    """Nobody that comes from now on is held up."""
+    """Blocks no further encoder."""
     for held in pipes(output):
         held.unlink()
 
@@ -51,7 +51,7 @@ def check_equal(output: Path, undisturbed: Path) -> None:
     table = encoded(output)
     assert table.num_rows == 1000 and len(set(table.column("id").to_pylist())) == 1000
     assert table.equals(encoded(undisturbed))
-    # Not only the rows: every file is the same to the byte, and none is there that an undisturbed run does not leave.
+    # Not only the rows: every file has the same bytes, and there is none that an undisturbed run does not leave.
     assert files(output) == files(undisturbed)
 
 
@@ -70,7 +70,7 @@ def test_the_driver_is_killed(arguments: list[object], undisturbed: Path, tmp_pa
     assert done.returncode == 1, done
     assert "rows were finished before" in done.stderr
     check_equal(output, undisturbed)
-    # What was finished was not done again.
+    # Finished parts were not encoded again.
     assert all((output / name).stat().st_mtime_ns == written for name, written in kept.items())
 
 
@@ -79,7 +79,7 @@ def test_a_replica_is_killed(arguments: list[object], undisturbed: Path, tmp_pat
     running = begun(arguments, output)
     [encoder] = running.encoders()
     assert encoder.environ()["RAY_ENABLE_AUTO_CONNECT"] == "0", "a thread may start another Ray when the job's has ended"
-    # Not that it finishes the job, let go, before it is killed.
+    # It must not finish the job before it is killed.
     encoder.suspend()
     let_go(output)
     encoder.kill()
@@ -99,7 +99,7 @@ def test_it_is_interrupted(number: signal.Signals, arguments: list[object], undi
     assert done.returncode == 130, done
     assert f"stopped; finished parts stay in {output}: run the same command to resume" in done.stderr
     assert "Traceback" not in done.stderr, done.stderr
-    # What it leaves can be gone on from, as after a kill.
+    # The next run can resume, as after a kill.
     assert SOME <= finished_parts(output) < ALL
     whole = files(undisturbed)
     kept = {name: content for name, content in files(output).items() if name.endswith((".json", ".parquet"))}

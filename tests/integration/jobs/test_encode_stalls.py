@@ -1,4 +1,4 @@
-"""A job on encoders that hang, as a GPU may: the process is ended and another one tries, but not for ever."""
+"""A job on encoders that hang, as a GPU may: the process is killed and another one tries, a limited number of times."""
 
 from __future__ import annotations
 

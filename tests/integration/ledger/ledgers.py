@@ -25,7 +25,7 @@ from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.workers.indexing.manifest import SegmentInfo
 
 NOW_MS = 1_795_000_000_000
-"""A real time of day: it does not fit into 32 bits."""
+"""A real time in milliseconds: it does not fit into 32 bits."""
 SETTINGS = CollectionSettings(model="hashing", dimension=0, index="flat", metric="cosine", shards=3, empty_text="store")
 
 

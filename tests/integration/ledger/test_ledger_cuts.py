@@ -1,4 +1,4 @@
-"""A random life of a collection, told to the ledger and to a model of plain dictionaries; after each step both agree."""
+"""A random history, applied to the ledger and to a model of plain dictionaries; both agree after each step."""
 
 import random
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ STEPS = 90
 
 @dataclass
 class Doc:
-    """What the model knows of one document."""
+    """What the model stores of one document."""
 
     text: str = ""
     payload: str = "{}"
@@ -82,7 +82,7 @@ class Model:
             doc.wanted, doc.failed = doc.version, False
 
     def committed(self) -> None:
-        """A transaction is over: what it made and took away again was never heard of."""
+        """Ends a transaction: a document that it created and deleted never existed."""
         for doc in self.docs.values():
             if doc.untold and doc.wanted and doc.removal:
                 doc.embedded = doc.wanted

@@ -1,4 +1,4 @@
-"""How SQLite says it answers: the partial indexes are worth nothing if a query misses their predicate by a word."""
+"""SQLite's query plans: a partial index is useless if a query differs from its predicate by a word."""
 
 import sqlite3
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""Several processes on one ledger, and what is left of a writer that was killed."""
+"""Several processes on one ledger, and what remains of a killed writer."""
 
 import subprocess
 import sys
@@ -55,7 +55,7 @@ def test_everything_acknowledged_is_there_after_kill_9(ledger_url: str) -> None:
             assert child.stdout is not None
             acknowledged = [child.stdout.readline() for _ in range(30)]
             child.kill()
-            # What was printed before the kill took hold was acknowledged too.
+            # Writes printed before the kill took effect were acknowledged too.
             acknowledged += child.stdout.read().splitlines()
     whole = [line.split() for line in acknowledged if len(line.split()) == 2]
     last, sequence = int(whole[-1][0]), int(whole[-1][1])
@@ -65,7 +65,7 @@ def test_everything_acknowledged_is_there_after_kill_9(ledger_url: str) -> None:
         assert [document.id for document in ledger.reader.get("papers", ids)] == ids
         cut = ledger.reader.cut("papers", sequence)
         assert cut.collection.sequence >= sequence and cut.token_pending
-        # Whole groups or nothing: also of the one that was under way.
+        # Whole groups or nothing, including the one in progress.
         assert cut.pending % 5 == 0 and cut.pending >= len(ids)
         assert cut.pending == sum(shard.documents for shard in cut.shards)
         ledger.drain(generation)

@@ -143,7 +143,7 @@ def test_a_failure_of_an_older_version_is_ignored_and_an_edit_clears_the_rest(le
     assert ledger.reader.cut("papers").oldest_changed_at_ms == NOW_MS + 200
     ledger.drain(generation)
     fail(ledger, generation, "a", 2, failed=True)
-    assert ledger.reader.failed("papers", 10).total == 0, "it was applied meanwhile"
+    assert ledger.reader.failed("papers", 10).total == 0, "it was applied in the meantime"
 
 
 def test_a_removal_is_never_set_aside(ledger: Ledger) -> None:
@@ -162,7 +162,7 @@ def test_a_token_waits_until_the_newest_version_is_applied(ledger: Ledger) -> No
     third = ledger.upsert(Incoming("a", "two"), now_ms=NOW_MS + 50)
     assert ledger.reader.cut("papers").oldest_changed_at_ms == NOW_MS
     ledger.apply(generation, old)
-    assert ledger.reader.pending_through(generation, first.sequence), "what the first write put there is not to be seen"
+    assert ledger.reader.pending_through(generation, first.sequence), "the rows of the first write are not visible"
     assert ledger.reader.cut("papers", third.sequence).token_pending
     ledger.apply(generation, [d for d in ledger.pending(generation) if d.id == "a"])
     assert not ledger.reader.cut("papers", first.sequence).token_pending
@@ -193,7 +193,7 @@ def test_sealing_replaces_the_segments_it_covers(ledger: Ledger) -> None:
 
 
 def damage_counts(ledger: Ledger, generation: int) -> list[int]:
-    """Of every shard, as cuts and manifests tell alike."""
+    """Of every shard; cuts and manifests agree on it."""
     counted = [shard.damage_count for shard in ledger.reader.cut("papers").shards]
     assert counted == [ledger.progress.manifest(generation, number).damage_count for number in range(len(counted))]
     return counted
@@ -221,7 +221,7 @@ def test_damage_makes_what_was_lost_pending_again_behind_live_edits(ledger: Ledg
     assert damage_counts(ledger, generation) == [1, 0, 0]
     ledger.drain(generation)
     assert ledger.progress.report_damage(generation, 0, [2], sealed=False) == 0
-    assert damage_counts(ledger, generation) == [1, 0, 0], "nothing was lost that time"
+    assert damage_counts(ledger, generation) == [1, 0, 0], "nothing was lost in that call"
 
 
 def test_a_damaged_sealed_index_takes_all_that_was_inside(ledger: Ledger) -> None:

@@ -50,7 +50,7 @@ def test_one_after_another_on_the_same_folder(head: RayHead, tmp_path: Path) -> 
         assert again.stop() == 0
     finally:
         again.close()
-    # A third one meets nobody.
+    # A third one finds no actors.
     third = ClusterProcess(data, ray=head.joined())
     try:
         with third.client() as client:

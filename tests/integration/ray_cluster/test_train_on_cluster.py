@@ -17,7 +17,7 @@ SMALL = ["--dim", 16, "--min-count", 2, "--epochs", 2, "--tokenizer", "unicode",
 
 @pytest.fixture(scope="module")
 def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What this project says of itself."""
+    """The documentation of this project."""
     pages = sorted((Path(__file__).parents[3] / "docs").glob("*.md"))
     path = tmp_path_factory.mktemp("text") / "corpus.txt"
     path.write_text("\n".join(page.read_text() for page in pages))

@@ -1,4 +1,4 @@
-"""Learners as processes of a real Ray: they agree, they are killed, others take their place, and every word counts once."""
+"""Learners as processes of a real Ray: they merge, are killed and replaced, and every word counts once."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ def local_ray() -> Iterator[None]:
 
 
 def await_recruit(pool: RayLearnerPool) -> None:
-    """Until somebody can join: by itself, so short a training would be over before."""
+    """Slows the training until a learner can join; otherwise it would end before."""
     deadline = time.monotonic() + JOINED_S
     while not pool.waiting:
-        assert time.monotonic() < deadline, "nobody came"
+        assert time.monotonic() < deadline, "no learner joined"
         time.sleep(0.02)
 
 
 def kill(pool: RayLearnerPool, *learners: int) -> None:
-    """Their processes, as if the machine had taken them."""
+    """Kills their processes, as a machine may do."""
     for learner in learners:
         os.kill(pool.hosts[learner].pid, signal.SIGKILL)
 
@@ -94,10 +94,10 @@ def test_a_learner_is_killed_twice(run: Run) -> None:
     summary = run.train(SETTINGS, pool)
     check_complete(run, summary)
     assert len(kills) == 2 and summary.lost == 2
-    # They were two again after each.
+    # After each kill there were two again.
     counts = [stats.learners for stats in run.rounds]
     assert counts[-1] == 2 and 1 in counts
-    # What a killed learner did in its last round was done again.
+    # The last round of a killed learner was trained again.
     assert summary.totals.words >= EPOCHS * summary.corpus_words
 
 

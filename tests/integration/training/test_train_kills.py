@@ -1,4 +1,4 @@
-"""kill -9 of the process that drives a training, in its middle: the same command goes on and comes to the same end."""
+"""kill -9 of the driver of a training: the same command resumes and ends with the same result."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.encode_process import EncodeProcess, TooLate
 from support.training_run import write_text
 
 pytestmark = pytest.mark.timeout(300)
-# Long enough to be killed in, most of the time; on Ray a round takes longer.
+# Usually long enough for a kill; on Ray a round takes longer.
 EPOCHS, RAY_EPOCHS = 1000, 300
 TRIES = 3
 TABLE = "model.safetensors"
@@ -38,13 +38,13 @@ class TrainProcess(EncodeProcess):
         )
 
     def events(self) -> dict[str, dict[str, Any]]:
-        """What it told once it had ended, as it should; of each kind the last."""
+        """The last event of each kind, once it has ended as expected."""
         done = self.ended()
         assert done.returncode == 0, done
         return {event["event"]: event for event in map(json.loads, done.stdout.splitlines())}
 
     def killed(self) -> None:
-        """In the middle; raises TooLate when that has passed."""
+        """Waits for the middle; raises TooLate if it has passed."""
         self.until(self.checkpoint.exists, "a checkpoint is there")
         self.send(signal.SIGKILL)
         done = self.ended()
@@ -66,7 +66,7 @@ class TrainProcess(EncodeProcess):
 
 
 def in_the_middle(meddle: Callable[[Path], Result], folder: Path) -> Result:
-    """What `meddle` gives in a new folder below `folder`, tried again when it came too late: a few seconds may pass."""
+    """Runs `meddle` in a new folder below `folder`, and again when it came too late."""
     for attempt in range(TRIES):
         place = folder / f"try-{attempt}"
         place.mkdir()
@@ -104,7 +104,7 @@ def test_workers_on_ray(tmp_path: Path) -> None:
         for learner in running.learners()[:1]:
             assert learner.environ()["RAY_ENABLE_AUTO_CONNECT"] == "0", "a thread may start another Ray at the end"
             learner.kill()
-        # What Ray has to say of that is not on stdout, where each line is an event.
+        # Ray's message about it is not on stdout, where each line is an event.
         events = running.events()
         if not events["progress"]["lost"]:
             raise TooLate("it ended before a learner was killed")

@@ -1,4 +1,4 @@
-"""A Fleet of plain objects: every worker is a gRPC server of this process that can be killed, held down and poisoned."""
+"""A Fleet in this process: every worker is a gRPC server that can be killed, held down and poisoned."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PIDS = itertools.count(1000)
 
 @dataclass
 class Running:
-    """One life of a worker."""
+    """One run of a worker."""
 
     server: InternalServer
     close: Callable[[], None]
@@ -44,7 +44,7 @@ class Running:
 
 
 class FragileEncoder(EncoderService):
-    """An encoder on which some texts do harm."""
+    """An encoder that some texts break."""
 
     def __init__(self, engine: EncoderEngine, name: str, fleet: LocalFleet) -> None:
         super().__init__(engine)
@@ -79,13 +79,13 @@ class FragileEncoder(EncoderService):
             self._fleet.deaths += 1
             threading.Thread(target=self._fleet.kill, args=(self._name,), daemon=True).start()
             await asyncio.sleep(60)
-        # Long enough for the calls beside a deadly one to be lost with it.
+        # Long enough for concurrent calls to be lost together with the deadly one.
         await asyncio.sleep(ENCODE_S)
         return await super().Encode(request, context)
 
 
 class LocalFleet:
-    """What dies comes back at its next `locate`, at another address, unless it is held down."""
+    """A dead worker returns at its next `locate`, at another address, unless it is held down."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -96,13 +96,13 @@ class LocalFleet:
         self.held_down: set[str] = set()
         self.no_room: set[str] = set()
         self.still: set[str] = set()
-        """Encoders that answer nobody."""
+        """Encoders that do not answer."""
         self.restarted: list[str] = []
         self.unending: Counter[str] = Counter()
-        """Who does not end, and how often."""
+        """Members that do not stop, and how many stops they ignore."""
         self.defects: list[Exception] = []
         self.late: dict[str, int] = {}
-        """Words, and how many calls with them are not answered in time."""
+        """Words, and how many calls that contain them are not answered in time."""
         self.pace_s = 0.0
         """How long models compute for each text."""
         self.encoded: list[list[str]] = []
@@ -153,7 +153,7 @@ class LocalFleet:
         return seal(str(self.root), manifest)
 
     def kill(self, name: str, hold_down: bool = False) -> None:
-        """Ends a worker without a word to anybody."""
+        """Ends a worker without notifying anyone."""
         with self._lock:
             if hold_down:
                 self.held_down.add(name)
@@ -163,7 +163,7 @@ class LocalFleet:
             running.close()
 
     def release(self, name: str) -> None:
-        """Lets a worker that was held down come back."""
+        """Lets a worker that was held down return."""
         self.held_down.discard(name)
 
     def names(self, kind: str) -> list[str]:
@@ -202,7 +202,7 @@ class LocalFleet:
 
 
 class PacedModel(HashingModel):
-    """A model that takes its time."""
+    """A slow model."""
 
     def __init__(self, dimension: int, name: str, fleet: LocalFleet) -> None:
         super().__init__(dimension, name=name)

@@ -1,4 +1,4 @@
-"""A coordinator on its gRPC service with a local fleet and a SQLite ledger, and what a test asks of it."""
+"""A coordinator on its gRPC service with a local fleet and a SQLite ledger, and the checks of a test."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ SETTINGS = ServeSettings(
 
 
 class RunningCoordinator:
-    """One life of the coordinator; `depositions` counts how often it was told to leave."""
+    """One run of the coordinator; `depositions` counts how often it was deposed."""
 
     def __init__(self, url: str, fleet: LocalFleet, serve: ServeSettings, holder: str) -> None:
         self.depositions = 0
@@ -70,7 +70,7 @@ class RunningCoordinator:
 
 
 class World:
-    """Coordinators come and go; fleet and ledger stay."""
+    """Coordinators change; fleet and ledger stay."""
 
     def __init__(self, folder: Path, ledger_url: str = "") -> None:
         """With a ledger in a file under `folder`, unless another one is named."""
@@ -101,7 +101,7 @@ class World:
         self.fleet.close()
         self._engine.dispose()
 
-    # What gateways ask.
+    # Requests of gateways.
 
     def create(self, name: str = NAME, **settings: Any) -> None:
         if "dimension" not in settings:
@@ -135,7 +135,7 @@ class World:
         finally:
             stream.cancel()
 
-    # What is so.
+    # State.
 
     def cut(self, name: str = NAME) -> Cut:
         return self.reader.cut(name)
@@ -177,7 +177,7 @@ class World:
 
 
 class Gate:
-    """Holds up every call of a function from now on, until it is opened."""
+    """Blocks every call of a function until it is opened."""
 
     def __init__(self, patch: pytest.MonkeyPatch, owner: Any, name: str) -> None:
         self.reached, self.passed = threading.Event(), threading.Event()
@@ -195,16 +195,16 @@ class Gate:
         patch.setattr(owner, name, held_up)
 
     def wait(self) -> None:
-        """Returns when somebody is held up."""
+        """Returns when a call is blocked."""
         assert self.reached.wait(20)
 
     def open(self) -> None:
-        """Lets everybody through."""
+        """Lets all calls through."""
         self._opened.set()
 
 
 def with_index(**settings: Any) -> ServeSettings:
-    """The tests' settings with other ones for indexing."""
+    """The tests' settings with changes for indexing."""
     return replace(SETTINGS, index=replace(SETTINGS.index, **settings))
 
 

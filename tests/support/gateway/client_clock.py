@@ -8,7 +8,7 @@ REAL_SLEEP = asyncio.sleep
 
 
 class Clock:
-    """Time that passes only while a client pauses."""
+    """Time that advances only while a client pauses."""
 
     def __init__(self) -> None:
         self.now_s = 0.0

@@ -1,4 +1,4 @@
-"""An in-process stand-in for the gateway, for tests of the client: a real gRPC server over a dictionary.
+"""An in-process fake of the gateway, for tests of the client: a real gRPC server over a dictionary.
 
 Run as a script it plays `shoal serve`: it prints the ready line and serves until SIGTERM.
 """
@@ -209,7 +209,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
             limit = collection.settings.dimension
             refuse(context, grpc.StatusCode.INVALID_ARGUMENT, message, reason, field="vector", limit=limit)
         wanted = set(WORDS.findall(request.text.lower()))
-        # Uploads of other threads go on meanwhile, and a dictionary must not grow while it is walked.
+        # Other threads upload meanwhile, and a dictionary must not grow during iteration.
         documents = list(collection.documents.items())
         scored = sorted(
             (-sum(stored.words[word] for word in wanted) / (1 + stored.words.total()), id) for id, stored in documents
@@ -341,7 +341,7 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
 
 
 class FakeGateway:
-    """The server; `world` is what tests look at and turn."""
+    """The server; tests observe and control it through `world`."""
 
     def __init__(self, port: int = 0) -> None:
         self.world = World()
@@ -365,7 +365,7 @@ class FakeGateway:
         self.stop()
 
     def fail(self, method: str, code: grpc.StatusCode, **fault: Any) -> None:
-        """Orders a failure of the next call, or calls, of a method."""
+        """Makes the next call, or calls, of a method fail."""
         self.world.faults.setdefault(method, []).append(Fault(code, **fault))
 
     def stop(self) -> None:

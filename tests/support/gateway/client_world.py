@@ -1,4 +1,4 @@
-"""What the stand-in for the gateway keeps, and the faults that a test orders. Its services are in `client_server`."""
+"""The state of the fake gateway, and the faults that a test requests. Its services are in `client_server`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Fault:
 
 
 class World:
-    """What all the services share: the collections, the faults, and a record of the calls."""
+    """The shared state of the services: the collections, the faults, and a record of the calls."""
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -69,7 +69,7 @@ class World:
             failed_per_list=100,
             prompt_characters=4096,
         )
-        # Looks at a collection that still find changes pending, and how old they say the oldest is.
+        # How many reads of a collection still find changes pending, and the age of the oldest that they report.
         self.pending_looks = 0
         self.lag_ms = 3_600_000
         # The streams' batch sequences in the order they came, and what to do with them.
@@ -82,7 +82,7 @@ class World:
         self.in_pairs = False
 
     def enter(self, method: str, context: grpc.ServicerContext) -> None:
-        """Counts a call, and fails it when the test ordered that."""
+        """Counts a call, and fails it if the test requested that."""
         with self.lock:
             self.calls[method] += 1
             queue = self.faults.get(method, [])
@@ -133,7 +133,7 @@ class World:
         )
 
     def refusal(self, documents: Sequence[documents_pb2.Document]) -> errors_pb2.ErrorDetail | None:
-        """As the gateway does, a batch is refused as a whole for what is wrong with the first bad document."""
+        """As in the gateway, the first bad document refuses its whole batch."""
         seen: set[str] = set()
         for place, document in enumerate(documents):
             if REFUSED in document.text or document.id in seen:

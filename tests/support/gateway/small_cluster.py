@@ -1,6 +1,6 @@
 """A whole cluster in one process, without Ray: real ledger, index workers, encoder and gateway around a small coordinator.
 
-The coordinator here does nothing by itself: a test says when pending documents are embedded.
+The coordinator here does nothing by itself: a test decides when pending documents are embedded.
 """
 
 from __future__ import annotations
@@ -55,12 +55,12 @@ METRICS = {1: "cosine", 2: "dot", 3: "l2"}
 
 
 def packed(vector: Any) -> bytes:
-    """A vector as it travels."""
+    """A vector in its wire form."""
     return np.asarray(vector, dtype="<f4").tobytes()
 
 
 def refused(call: Callable[[], Any]) -> tuple[grpc.StatusCode, errors_pb2.ErrorDetail]:
-    """The status and the detail that a call fails with; the detail is empty where none came."""
+    """Status and detail of a failed call; the detail is empty if there was none."""
     with pytest.raises(grpc.RpcError) as caught:
         call()
     error: Any = caught.value
@@ -90,7 +90,7 @@ class Worker:
         self.alive = True
 
     def kill(self) -> None:
-        """Ends it without a word to anybody."""
+        """Ends it without notifying anyone."""
         if self.alive:
             self.alive = False
             stop(self.server)
@@ -98,7 +98,7 @@ class Worker:
 
 
 class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
-    """Commits through the real ledger and tells where things are."""
+    """Commits through the real ledger and publishes routing."""
 
     def __init__(self, url: str, root: Path, workers: list[Worker], encoder: str) -> None:
         self.engine = open_engine(url, read_only=False)
@@ -114,7 +114,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self.serve()
 
     def serve(self) -> None:
-        """Starts, or starts anew at another address with the next epoch."""
+        """Starts, or restarts at another address with the next epoch."""
         self.server = InternalServer(
             lambda server: coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(self, server), SECRET
         )
@@ -125,7 +125,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
     def stop(self) -> None:
         stop(self.server)
 
-    # What the gateway asks.
+    # Requests of the gateway.
 
     async def Write(self, request: coordinator_pb2.WriteRequest, context: Any) -> coordinator_pb2.WriteResponse:
         upserts = [
@@ -228,10 +228,10 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         except ClusterError as error:
             return await refuse(context, error)
 
-    # What a test asks.
+    # Requests of a test.
 
     def publish(self) -> None:
-        """Tells gateways where things are now."""
+        """Publishes the current routing."""
         self.revision += 1
         for news in self._news:
             self.server.loop.call_soon_threadsafe(news.set)
@@ -320,13 +320,13 @@ class SmallCluster:
         self.status = StatusServiceStub(self.channel)
 
     def wait_ready(self) -> None:
-        """Returns when the encoder is up and the gateway knows where things are."""
+        """Returns when the encoder is up and the gateway has the routing table."""
         eventually(lambda: self.engine.describe().state is EngineState.READY)
         eventually(lambda: self.status.Status(status_pb2.StatusRequest()).coordinator_epoch > 0)
 
     @property
     def routed(self) -> RoutingTable:
-        """What the gateway knows by now of where things are."""
+        """The gateway's current routing table."""
         core = self.gateway._core
         assert core is not None
         return core.view.table

@@ -18,11 +18,11 @@ from shoal.workers.encoding.model import DeviceLost, EmbeddingModel, Tokenized, 
 from shoal.workers.encoding.static.hashing_model import HashingModel
 
 ONCE = "SHOAL_TEST_HESITATED"
-"""Names a file that is there once a process has hesitated."""
+"""Names a file that exists once a process has hesitated."""
 
 
 class BreakingModel(HashingModel):
-    """Loses its device on the word "lost", and never ends on the word "stuck", nor on "hesitant" for the first time."""
+    """Loses its device on the word "lost"; never ends on "stuck", nor the first time on "hesitant"."""
 
     def forward(self, batch: Sequence[Tokenized]) -> Vectors:
         """See `EmbeddingModel.forward`."""
@@ -36,7 +36,7 @@ class BreakingModel(HashingModel):
 
 @contextmanager
 def breaking_session(**variables: str) -> Iterator[None]:
-    """A Ray of one's own whose workers have it installed, and these variables in their environment."""
+    """A private Ray whose workers have it installed, and these variables in their environment."""
     # Here, since workers load this module and need neither.
     import pytest
     import ray
@@ -76,13 +76,13 @@ def _load_model(
     device: str | None = None,
 ) -> EmbeddingModel:
     loaded = BreakingModel(64, name=model)
-    # What it was told, for tests to see.
+    # Its arguments, for tests to check.
     loaded.device = str(device)
     return loaded
 
 
 def install() -> None:
-    """Run in a worker process before an actor is made there: its models break, and its watchdogs have little patience."""
+    """Runs in a worker process before an actor is created: its models can break, and its watchdogs have short limits."""
     loading.load_model = _load_model
     impatient = StallLimits(seconds=0.5, times=2)
     engine.EncoderEngine = functools.partial(engine.EncoderEngine, stall_limits=impatient)

@@ -36,7 +36,7 @@ def true_scores(vectors: Floats, queries: Floats, metric: str) -> np.ndarray:
 
 
 def recall(rows: Ints, scores: np.ndarray, k: int) -> float:
-    """Share of the k places whose row scores no worse than the true k-th, so that ties count as found."""
+    """Share of the k hits whose row scores no worse than the true k-th, so that ties count as found."""
     kth = np.sort(scores, axis=1)[:, -k]
     found = [np.count_nonzero(scores[i, rows[i]] >= kth[i] - 1e-6 * abs(kth[i])) for i in range(len(rows))]
     return float(np.mean(found)) / k

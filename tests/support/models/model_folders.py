@@ -1,4 +1,4 @@
-"""Tiny models with random weights, written as the folders and files that real ones come in: one writer for each family."""
+"""Tiny models with random weights, in the folders and files of real ones: one writer for each family."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def write_sentence_files(
 
 
 def _write_network(folder: Path, network: Any, kept: str = "") -> None:
-    """With weights drawn anew, but for those that are `kept`."""
+    """With new random weights, except those that are `kept`."""
     import torch
 
     torch.manual_seed(7)
@@ -108,7 +108,7 @@ def _write_network(folder: Path, network: Any, kept: str = "") -> None:
 
 
 def bert_folder(folder: Path, prompts: dict[str, str] | None = None, pooling: str = "cls", **files: Any) -> Path:
-    """Learned positions, cls pooling, not normalised unless told."""
+    """Learned positions, cls pooling, normalised on request."""
     from transformers import BertConfig, BertModel
 
     folder.mkdir()
@@ -255,7 +255,7 @@ def albert_folder(folder: Path) -> Path:
 
 
 def electra_folder(folder: Path) -> Path:
-    """Embeddings narrower than hidden states; pooled by place-weighted mean."""
+    """Embeddings narrower than hidden states; pooled by position-weighted mean."""
     from transformers import ElectraConfig, ElectraModel
 
     folder.mkdir()
@@ -336,7 +336,7 @@ def model2vec_folder(folder: Path) -> Path:
 
 
 def word_table() -> dict[str, np.ndarray]:
-    """A vector of HIDDEN places for each of WORDS."""
+    """A vector of HIDDEN dimensions for each of WORDS."""
     random = np.random.default_rng(7)
     return {word: random.normal(size=HIDDEN).astype(np.float32) for word in WORDS}
 
@@ -356,7 +356,7 @@ def word2vec_file(file: Path) -> Path:
 
 
 def trained_folder(folder: Path, pooling: Pooling = Pooling.MEAN) -> Path:
-    """Word vectors as a training of Shoal leaves them."""
+    """Word vectors as saved by a training of Shoal."""
     vectors, counts = np.stack(list(word_table().values())), np.arange(len(WORDS), 0, -1)
     save_word_folder(folder, WordTable(WORDS, vectors, counts), WordFolderConfig(pooling=pooling))
     return folder

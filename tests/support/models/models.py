@@ -49,7 +49,7 @@ def make_model(kind: str, folder: Path) -> EmbeddingModel:
 
 
 def loaded(model: str | Path) -> EmbeddingModel:
-    """In float32, whatever the machine computes faster."""
+    """In float32, even if another type is faster on this machine."""
     return load_model(str(model), threads=1, precision=Precision.FLOAT32)
 
 
@@ -93,7 +93,7 @@ def sentences(count: int, longest: int, seed: int = 3) -> list[str]:
 
 
 def check_cross_talk(model: EmbeddingModel, texts: Sequence[str]) -> None:
-    """That each text has the vector that it has alone, whatever texts it shares a batch with.
+    """Checks that each text has the same vector alone and in any batch.
 
     Raises AssertionError otherwise. Batches are of the model's own making, and of ours: all texts at once in either order.
     """
@@ -107,7 +107,7 @@ def check_cross_talk(model: EmbeddingModel, texts: Sequence[str]) -> None:
     np.testing.assert_allclose(model.encode(texts).vectors, model.finish(alone, AS_DOCUMENT), atol=1e-5 * scale)
 
 
-# Of one token, of as many as a model reads, of more, with characters that are in no vocabulary.
+# One token, as many as a model reads, more, and characters outside every vocabulary.
 TEXTS = (
     "x",
     "the tide",

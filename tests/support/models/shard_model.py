@@ -1,4 +1,4 @@
-"""What a shard should be, as a dictionary, and helpers that make rows for one."""
+"""A shard modelled as a dictionary, and functions that make rows for one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Row = tuple[str, int, Sequence[float] | None]
 
 
 def rows_from(rows: Sequence[Row], dimension: int) -> Rows:
-    """As a segment carries them."""
+    """In the form of a segment."""
     vectors = [vector for _, _, vector in rows if vector is not None]
     return Rows(
         [document_id for document_id, _, _ in rows],

@@ -1,4 +1,4 @@
-"""Learners that do what none should, once: die at a moment that a test chooses, or stray from what all agree on."""
+"""Learners that fail once: they die at a moment that a test chooses, or diverge from the others."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def dying_learner(
 
 
 class StrayingLearner(CpuLearner):
-    """Does not take over what all agree on, unless another has not: that makes the file `strayed`."""
+    """Does not apply a merge, unless another learner already did so: that makes the file `strayed`."""
 
     strayed = Path()
 

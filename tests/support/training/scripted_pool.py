@@ -1,4 +1,4 @@
-"""A pool of several learners in this process, who die when a test says so; otherwise it is as a pool of Ray's is."""
+"""A pool of several learners in this process that die when a test says so; otherwise it behaves like a pool on Ray."""
 
 from __future__ import annotations
 

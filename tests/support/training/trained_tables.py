@@ -1,4 +1,4 @@
-"""Small tables of word vectors, as a training would end with them."""
+"""Small tables of word vectors, as at the end of a training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WORDS = (
 
 
 def trained_table(seed: int = 7, dim: int = 5, words: tuple[str, ...] = WORDS) -> WordTable:
-    """Vectors of very different lengths, in rows that are padded as a training's are."""
+    """Vectors of very different lengths, in rows padded as in a training."""
     random = np.random.default_rng(seed)
     tables = Tables.empty(len(words), dim)
     tables.vectors()[:] = random.normal(size=(len(words), dim)) * 10.0 ** random.integers(-7, 7, size=(len(words), 1))

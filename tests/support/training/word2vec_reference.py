@@ -1,4 +1,4 @@
-"""Word2Vec as plainly as it can be written, with the kernels' own random numbers: what the kernels must come to."""
+"""A plain Word2Vec with the kernels' own random numbers: the reference for the kernels."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Draws:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Rows of `inputs`, whose mean is trained on `targets`, of which the first is the word itself, at a rate."""
+    """The mean of `inputs` (rows) is trained on `targets`, whose first is the word itself, at a rate."""
 
     inputs: tuple[int, ...]
     targets: tuple[int, ...]

@@ -51,7 +51,7 @@ def test_the_demo_in_json(scratch: Path):
 
 
 def test_a_claim_that_is_not_true_fails_the_demo(monkeypatch: pytest.MonkeyPatch, scratch: Path):
-    # A question about something else does not find the edited page first.
+    # A question on another topic does not find the edited page first.
     monkeypatch.setattr(demo_module, "NEW_QUESTION", "firewall rules")
     result = CliRunner().invoke(main, ["demo"])
     assert result.exit_code == 1
@@ -90,7 +90,7 @@ def test_a_server_that_does_not_end_is_killed(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_demo_with_its_server(scratch: Path, number: int, exit_code: int):
-    # The server tells its process id and never says that it is ready.
+    # The server prints its process id and never says that it is ready.
     code = "import os, time; open(os.environ['PID_FILE'], 'w').write(str(os.getpid())); time.sleep(60)"
     script = (
         "import sys; from shoal.client.cli import main; from shoal.client.cli.demo import demo_server; "

@@ -1,4 +1,4 @@
-"""`shoal embed`: texts from arguments and from the input, vectors as text, as JSON lines and as a file."""
+"""`shoal embed`: texts from arguments and from stdin, vectors as text, as JSON lines and as a file."""
 
 from __future__ import annotations
 

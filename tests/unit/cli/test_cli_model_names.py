@@ -1,4 +1,4 @@
-"""A path to a model means the same to the server, which runs in another folder, as to who typed it."""
+"""A path to a model means the same to the server, which runs in another folder, as to the user."""
 
 from __future__ import annotations
 

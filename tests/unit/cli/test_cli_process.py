@@ -32,7 +32,7 @@ def test_failure_and_wrong_usage():
         address = gone.address
     started_at_s = time.monotonic()
     failed = run("list", "--address", address)
-    assert time.monotonic() - started_at_s < 25, "a server that is not there must not be waited for to the timeout"
+    assert time.monotonic() - started_at_s < 25, "a missing server must not be waited for until the timeout"
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith(f"shoal: cannot reach {address}: ") and failed.stderr.count("\n") == 1
     assert run("search").returncode == 2

@@ -1,4 +1,4 @@
-"""What only one of the clients can show: threads for the blocking one, tasks and asynchronous iterables for the other."""
+"""Tests for one client only: threads for the blocking one, tasks and asynchronous iterables for the other."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_an_iterable_that_fails_ends_the_upload_and_its_threads(gateway: FakeGat
 
 
 def test_an_upload_ends_with_its_last_answer(gateway: FakeGateway, monkeypatch: pytest.MonkeyPatch):
-    # How long the end of a stream is waited for that does not come.
+    # How long to wait for the end of a stream that never ends.
     monkeypatch.setattr(_sync_stream, "_CLOSE_S", 60)
     with Client(gateway.address) as client:
         started_at_s = time.monotonic()

@@ -45,7 +45,7 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 async def settle() -> None:
-    """Lets every task go as far as it can."""
+    """Runs every task as far as possible."""
     for _ in range(10):
         await asyncio.sleep(0)
 

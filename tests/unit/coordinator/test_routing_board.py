@@ -22,7 +22,7 @@ def test_a_watcher_gets_the_newest_now_and_after_each_change() -> None:
         first = await anext(watching)
         assert (first.revision, first.encoders[0].model) == (1, "a")
 
-        # What says the same is no change: nobody is woken.
+        # An equal message is not a change: no watcher is woken.
         following = asyncio.ensure_future(anext(watching))
         board.publish(message("a"))
         await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Starting and ending members: never two of one name at once, and nobody is left behind."""
+"""Starting and stopping members: never two of one name at once, and none is left behind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE = Member("encoder-one-0", "encoder", "one")
 
 
 class SlowFleet:
-    """Nobody ever gets up; what is held up goes on when it is let."""
+    """Members never come up; blocked calls continue when the test lets them."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -48,7 +48,7 @@ class SlowFleet:
 
 
 def supervised(scene: Callable[[SlowFleet, Supervisor], Awaitable[None]]) -> list[str]:
-    """What the fleet was told in a scene."""
+    """The calls to the fleet in a scene."""
 
     async def run() -> list[str]:
         fleet = SlowFleet()
@@ -71,7 +71,7 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def a_while() -> None:
-    """Long enough for anything that does not wait for something."""
+    """Long enough for everything that is not blocked."""
     await asyncio.sleep(0.1)
 
 

@@ -88,7 +88,7 @@ def test_only_removals_and_edits_are_urgent() -> None:
 
 
 def test_stored_values_never_change() -> None:
-    # Frozen values: others would reorder stored work, and embed every stored document again.
+    # Frozen values: other ones would reorder stored work and re-embed every stored document.
     assert (PRIORITY_REMOVAL, PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_BACKFILL) == (0, 1, 2, 3)
     digest = "720d18d9a1df6ff8c504f1a03bfd49e9935c8c7e8762d66d8e86c7218b7b8842"
     assert content_hash("東京", b"\x00\x00\x80\x3f").hex() == digest

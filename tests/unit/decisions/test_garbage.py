@@ -154,7 +154,7 @@ def test_any_history_ends_without_garbage(history: list[Callable[[Store], None]]
     for step in history:
         step(store)
     store.rest()
-    # What a crash left, without an event, is found by the next coordinator.
+    # Files left by a crash, without an event, are found by the next coordinator.
     assert all(file.generation in store.live and (file.named or not file.replaced) for file in store.files)
     for since_s, event in store.events:
         match event:

@@ -57,7 +57,7 @@ ANSWERS: dict[type[Request], list[Event]] = {
 
 
 class Process:
-    """Carries out the protocol of requests and answers, and checks what must hold at every step."""
+    """Runs the protocol of requests and answers, and checks what must hold at every step."""
 
     def __init__(self, must_answer: bool = True) -> None:
         self.now_s = 0.0
@@ -162,7 +162,7 @@ def test_only_silence_and_loss_replace_a_process(must_answer: bool, history: lis
                 assert missing_since_s is not None and process.now_s - missing_since_s > POLICY.lost_start_s
                 missing_since_s = None
             else:
-                # A process that answers is never replaced, and neither is an index worker that is silent.
+                # A process that answers is never replaced, nor is a silent index worker.
                 assert must_answer and silent == POLICY.silence_limit(was_ready)[0]
                 silent = 0
         assert process.liveness.silent_probes <= POLICY.silence_limit(False)[0]
@@ -226,7 +226,7 @@ def test_a_lost_start_is_repeated_after_its_timeout() -> None:
     process = Process()
     process.answer(Started())
     while not process.replaced:
-        # Exactly at the bound it is still given time.
+        # Exactly at the bound it still has time.
         assert process.now_s <= POLICY.lost_start_s + POLICY.locate_pause_s + 1e-6
         process.answer({Start: Started(), Locate: Missing("down")}.get(type(process.request), Paused()))
     assert process.now_s > POLICY.lost_start_s

@@ -1,4 +1,4 @@
-"""What a replica's reports tell of its load."""
+"""The load of a replica, from its reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Merging against a naive sort, and what is settled against shards whose rows are all known."""
+"""Merging against a naive sort, and settled hits against shards whose rows are all known."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Planning, failing and pausing: every decision of the reconcile loop, without the loop."""
+"""Planning, failures and pauses: every decision of the reconcile loop, without the loop."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_batches_keep_the_limits_and_are_as_large_as_possible(pending: list[Docu
     sizes = [sum(len(one.text.encode()) for one in batch) for batch in mixed]
     for batch, size in zip(mixed, sizes, strict=True):
         assert 1 <= len(batch) <= limits.documents
-        # One text alone may pass the limit: it has to go somehow.
+        # A single text may exceed the limit: it must be sent somehow.
         assert len(batch) == 1 or size <= limits.text_bytes
         assert len({is_live(one.priority) for one in batch}) == 1
     for batch, size, following in zip(mixed, sizes, mixed[1:], strict=False):
@@ -87,7 +87,7 @@ def test_a_document_that_failed_before_goes_alone_as_a_suspect(pending: list[Doc
     for batch in plan(pending, limits, frozenset(range(4))).encode:
         if any(one.attempts for one in batch.documents):
             assert len(batch.documents) == 1
-            # The first loss counts: there is nobody else to blame.
+            # The first loss counts: no other document can be to blame.
             assert after_failure(batch, EncodeFailure.LOST) == (CountAttempt(batch.documents[0]),)
         else:
             assert batch.strikes == 0

@@ -1,4 +1,4 @@
-"""How many replicas a model should have: whatever the load does, the number keeps its promises."""
+"""How many replicas a model should have: promises that hold for any load."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_no_history_makes_it_flap(steps: list[tuple[float, PoolLoad]], limits: P
     before = max(limits.least, min(limits.most, begun))
     for now_s, _, state in history(steps, limits, begun):
         if state.wanted < before:
-            # For as long as it was needed lately, a size stays.
+            # A size stays while it was needed recently.
             for size in range(state.wanted + 1, before + 1):
                 assert now_s - last_above.get(size, -math.inf) >= POLICY.idle_s or size not in last_above
         for size in range(1, state.needs[-1][1] + 1):
@@ -108,7 +108,7 @@ def test_replicas_that_are_busy_without_a_queue_stay() -> None:
 
 @pytest.mark.parametrize("seed", range(100))
 def test_in_a_closed_loop_the_size_settles(seed: int) -> None:
-    """Steady arrivals, replicas that take a while to start, figures that are off by some: once settled it stays put."""
+    """Steady arrivals, replicas that start slowly, noisy stats: once settled, the size stays."""
     chance = random.Random(seed)
     speed, start_s = 1000.0, chance.uniform(1, 30)
     arrivals = chance.uniform(0.05, 6.0) * speed
@@ -128,7 +128,7 @@ def test_in_a_closed_loop_the_size_settles(seed: int) -> None:
         del up[state.wanted :]
     assert queue <= POLICY.queue_s * speed * state.wanted
     assert state.wanted >= math.floor(arrivals / speed)
-    # What the start brought is given back once; then nothing moves but by a rare step.
+    # The surplus of the start is given back once; then the size rarely changes.
     assert len([at for at in changes if at > 750]) <= 1
     assert state.wanted <= math.ceil(arrivals / speed / 0.8) + 1
 
@@ -147,7 +147,7 @@ def test_resizing_reaches_the_wanted_number(replicas: list[Replica], wanted: int
     assert len(present | set(change.add) | set(change.revive)) - len(change.drain) == wanted
     assert not change.drain or not (change.add or change.revive)
     ready = {one.index for one in replicas if one.ready}
-    # Nobody who works is ended while one that does not is kept.
+    # No ready replica is drained while one that is not ready is kept.
     if set(change.drain) & ready:
         assert present - set(change.drain) <= ready
 

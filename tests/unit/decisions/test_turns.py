@@ -1,4 +1,4 @@
-"""Who may call an encoder: the least busy first, and a suspected batch with nothing beside it."""
+"""Which encoder a call goes to: the least busy one; a suspected batch runs alone."""
 
 from __future__ import annotations
 

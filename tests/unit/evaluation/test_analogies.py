@@ -39,7 +39,7 @@ def test_case():
     candidates = WordCandidates(WORDS, VECTORS)
     assert score_analogies(candidates, asked("MAN King woman QUEEN")).overall == QuestionScore(1, 1, 1)
     assert score_analogies(candidates, asked("MAN King woman QUEEN"), ignore_case=False).overall == QuestionScore(0, 0, 1)
-    # The question's own words are no answers, in whatever case the table has them again.
+    # The question's own words are not answers, in any case.
     vectors = np.array([[2, 1, 0], [0, 1, 0], [0, 0, 1], [2, -1, 2], [1, 0, 1]], dtype=np.float32)
     twice = WordCandidates(("king", "man", "woman", "Woman", "queen"), vectors)
     assert score_analogies(twice, asked("man king woman queen")).overall == QuestionScore(1, 1, 1)
@@ -88,7 +88,7 @@ def test_block_and_batch_sizes_change_nothing(monkeypatch: pytest.MonkeyPatch, s
 
 
 def _plain(words: list[str], vectors: np.ndarray, question: list[str]) -> bool | None:
-    """The definition, word by word."""
+    """The definition, literally."""
     keys = [word.casefold() for word in words]
     first = [
         next((row for row, key in enumerate(keys) if key == word.casefold() and vectors[row].any()), None)

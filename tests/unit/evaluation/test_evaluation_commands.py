@@ -1,4 +1,4 @@
-"""`shoal eval` and `shoal similar` as they are typed."""
+"""The commands `shoal eval` and `shoal similar`."""
 
 from __future__ import annotations
 

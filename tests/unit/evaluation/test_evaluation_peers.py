@@ -1,4 +1,4 @@
-"""The same figures as gensim's, over real vectors and real questions."""
+"""The same results as gensim's, on real vectors and real questions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORDS = 8000
 
 @pytest.fixture(scope="module")
 def table() -> tuple[list[str], np.ndarray]:
-    """The commonest words of GloVe, a few of them also in capitals, with vectors of their own."""
+    """The most common words of GloVe, a few of them also in capitals with other vectors."""
     folder = shared_data("ann/glove-50-100k")
     with lzma.open(folder / "base_words.txt.xz", "rt", encoding="utf-8", newline="\n") as file:
         words = [next(file).rstrip("\n") for _ in range(WORDS)]

@@ -1,4 +1,4 @@
-"""What an answer is said to rest on."""
+"""Coverage and freshness of an answer."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_freshness() -> None:
     # Nothing is behind when nothing is pending, and nothing is known of the age of what was pending a moment ago.
     assert Freshness.of(cut(0, 450), 500) == Freshness(0, 0)
     assert Freshness.of(cut(2, None), 500) == Freshness(2, 0)
-    # A clock that was set back must not make a negative age.
+    # A clock that was set back must not give a negative age.
     assert Freshness.of(cut(2, 600), 500) == Freshness(2, 0)
     assert Freshness(2, 10).worse(Freshness(1, 30)) == Freshness(2, 30)
 

@@ -1,4 +1,4 @@
-"""Documents, payloads and vectors: what is refused, and in which words."""
+"""Documents, payloads and vectors: what is refused, and the messages."""
 
 from __future__ import annotations
 

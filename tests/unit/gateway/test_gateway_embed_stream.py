@@ -17,7 +17,7 @@ from shoal.v1 import embedding_pb2, errors_pb2
 
 
 class Path:
-    """Answers a request by what its model is called."""
+    """Answers a request depending on the name of its model."""
 
     def __init__(self) -> None:
         self.under_way = 0
@@ -68,7 +68,7 @@ def run(scenario: Callable[[Path, Callable[..., EmbedStream]], Awaitable[None]])
         async with asyncio.timeout(5):
             await scenario(path, stream)
         assert path.under_way == 0
-        # Nothing that the stream started is left.
+        # No task of the stream is left.
         assert len(asyncio.all_tasks()) == 1
 
     asyncio.run(within_time())

@@ -1,4 +1,4 @@
-"""Finding the encoders of a model, and when the coordinator is asked or told about it."""
+"""Finding the encoders of a model, and when the coordinator is called."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MODEL = ModelId("m", "f")
 
 
 class Coordinator:
-    """Remembers what it was asked; brings a model up when it is told to."""
+    """Records its requests; starts a model when asked to."""
 
     def __init__(self, view: RoutingView) -> None:
         self.view = view
@@ -67,7 +67,7 @@ def test_a_routed_model_is_used_without_waiting_for_the_coordinator() -> None:
         assert await models.find("m", Deadline.within(60)) == MODEL
         assert coordinator.asked == []
         await asyncio.sleep(0.01)
-        # It is told all the same, for it lets go of models that nobody uses.
+        # It is notified anyway, because it releases models that no one uses.
         assert coordinator.asked == ["m"]
         for _ in range(5):
             await models.find("m", Deadline.within(60))

@@ -44,7 +44,7 @@ class Ledger:
 
 
 class Shards:
-    """One shard with rows at version 1, best first; remembers what it was asked."""
+    """One shard with rows at version 1, best first; records its requests."""
 
     def __init__(self, *ids: str, damage_count: int = 0) -> None:
         self.damage_count = damage_count
@@ -67,7 +67,7 @@ class Shards:
 
 
 class Clock:
-    """Every look at it takes 20 ms."""
+    """Every read of it takes 20 ms."""
 
     def __init__(self) -> None:
         self.now = 1000

@@ -26,7 +26,7 @@ def cut(through: int, damage_count: int = 0, pending: bool = False) -> Cut:
 
 
 class World:
-    """Cuts and what the worker shows, in the order they are asked for; the last of each stays."""
+    """Cuts and what the worker shows, in the order of requests; the last of each stays."""
 
     def __init__(self, cuts: list[Cut], shown: list[Shown | None]) -> None:
         self.cuts, self.states = cuts, shown
@@ -61,7 +61,7 @@ def wait(world: World, within_s: float = 5) -> None:
 def test_a_wait_includes_shards_that_are_behind_or_not_open() -> None:
     world = World([cut(5)], [None, Shown(4, 0), Shown(5, 0), Shown(0, 0)])
     wait(world)
-    assert world.states == [Shown(0, 0)], "asked on after it was shown"
+    assert world.states == [Shown(0, 0)], "still asked after it was shown"
 
 
 def test_a_shard_that_lost_files_since_the_cut_shows_nothing_of_it() -> None:

@@ -1,4 +1,4 @@
-"""What every public call goes through: its deadline, the size of its reply, counts, and what a caller learns of an error."""
+"""What every public call has: a deadline, a limit for its reply, counts, and the form of its errors."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def hang() -> search_pb2.SearchResponse:
 def outcome(
     work: Work, remaining_s: float | None = 10.0, default_s: float = 10.0, reply_bytes: int = 1000
 ) -> tuple[search_pb2.SearchResponse | ClusterError, GatewayCounts]:
-    """What a call of Search comes to, and the counts after it."""
+    """The result of a call of Search, and the counts after it."""
     counts = GatewayCounts()
 
     async def run() -> search_pb2.SearchResponse | ClusterError:

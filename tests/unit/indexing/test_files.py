@@ -1,4 +1,4 @@
-"""Segment and sealed files: they come back as they were, and any damage is told."""
+"""Segment and sealed files: they are read back unchanged, and any damage is detected."""
 
 from __future__ import annotations
 

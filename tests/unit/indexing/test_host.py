@@ -1,4 +1,4 @@
-"""The shards of one worker: what a sync reads and keeps, who waits for whom, and which commands are refused."""
+"""The shards of one worker: what a sync reads and keeps, which calls wait, and which are refused."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_damage_names_every_file_and_keeps_the_old_state(host: ShardHost, storag
     outcome = fresh.sync(1, ManifestInfo(*KEY, SPEC, sealed, tuple(segments[1:])))
     assert (outcome.damaged_ordinals, outcome.sealed_damaged) == ((2, 4), True)
     assert (outcome.stats.through, fresh.search(KEY, QUERY, 9).ids) == (1, ["d1"])
-    # The ledger drops what is damaged; the rest then shows.
+    # The ledger drops the damaged files; the rest is then shown.
     rest = ManifestInfo(*KEY, SPEC, None, (segments[0], segments[2]), damage_count=1)
     stats = fresh.sync(1, rest).stats
     assert (stats.live, stats.through, stats.damage_count) == (2, 3, 1)
@@ -184,7 +184,7 @@ def test_release_closes_the_shard_and_frees_its_waiters(host: ShardHost) -> None
 
 
 def test_searches_during_syncs_see_complete_states_only(host: ShardHost, storage: Storage) -> None:
-    """Every segment moves all of 40 documents on by one version, so that a torn state would show two versions."""
+    """Every segment increments the version of all 40 documents, so that a torn state would show two versions."""
     count, rounds = 40, 30
     ids = [f"d{i}" for i in range(count)]
     segments: list[SegmentInfo] = []
@@ -240,7 +240,7 @@ def test_searches_do_not_wait_for_a_hanging_sync(host: ShardHost, storage: Stora
     syncing.start()
     assert reading.wait(20)
     assert other.search(KEY, QUERY, 5).ids == ["a"]
-    # Another shard goes on as well.
+    # Another shard continues too.
     other.sync(1, ManifestInfo(3, 2, SPEC, None, ()))
     assert [key for key, _ in other.describe()] == [(3, 1), (3, 2)]
     go_on.set()

@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all, and damage that is told apart from a storage that is away."""
+"""Files are complete or absent, and damage is distinguished from an unreachable storage."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def test_time_in_which_the_process_was_stopped_does_not_count_as_a_stall(monkeyp
     monkeypatch.setattr(threads_module, "wait", wait)
     threads = InferenceThreads(HashingModel(8), give_up, StallLimits(seconds=10))
     threads._watchdog.begin(1, "a batch", now, 0.0)
-    # The batch ends once the process goes on, or it does not.
+    # The batch either ends once the process continues, or never.
     waits[:] = [(300.0, False), (1.0, True)]
     threads._watch(Future())
     waits[:] = [(300.0, False), (1.0, False)]

@@ -16,7 +16,7 @@ OTHER = plan_job("other", JobSettings("m", dtype="float16"), ModelIdentity("f", 
 
 
 def begun(root: Path, job: Job = JOB, overwrite: bool = False) -> OutputFolder:
-    """A folder that no process holds any more."""
+    """A folder that is not locked any more."""
     folder = OutputFolder(str(root))
     try:
         folder.begin(job, overwrite)
@@ -64,7 +64,7 @@ def test_the_end_of_a_job_deletes_what_dead_processes_left(tmp_path: Path):
     folder.count_attempts(PartId(0, 0), 1)
     (tmp_path / "part-000000-000000.parquet.1234.partial").write_bytes(b"half")
     finish(folder, 0, last=True)
-    # One that died after it had committed, before it forgot its attempts.
+    # A process that died between its commit and deleting its attempts.
     folder.count_attempts(PartId(0, 0), 1)
     (tmp_path / "notes.txt").write_text("somebody else's")
     folder.conclude(b"{}")

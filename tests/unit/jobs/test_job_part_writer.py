@@ -29,7 +29,7 @@ TEXTS = [f"text number {number} " + "word " * (number % 7) for number in range(4
 
 
 class FragileModel(HashingModel):
-    """Breaks on some words, alone or with the batch that they are in."""
+    """Breaks on some words, alone or with their batch."""
 
     bounds = BatchBounds(tokens=40)
     inference_threads = 2
@@ -177,7 +177,7 @@ def test_a_part_on_which_processes_keep_dying_is_reported(tmp_path: Path):
 
 
 class HeldModel(HashingModel):
-    """Computes when it is let."""
+    """Computes when the test lets it."""
 
     def __init__(self) -> None:
         super().__init__(16)
@@ -190,7 +190,7 @@ class HeldModel(HashingModel):
 
 
 def test_a_part_that_was_started_before_runs_alone_in_its_process(tmp_path: Path):
-    """Else one that only waits beside another, of which process after process dies, would be blamed for it."""
+    """Otherwise a part that waits next to one that kills processes would be blamed for it."""
     model = HeldModel()
     one = encoder(tmp_path, model=model)
     counted = OutputFolder(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What is left of a traceback that came over Ray."""
+"""The one-line error from a traceback of Ray."""
 
 from __future__ import annotations
 

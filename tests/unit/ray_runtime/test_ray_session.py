@@ -14,7 +14,7 @@ STILLBORN = "The current node timed out during startup. This could happen becaus
 
 @pytest.fixture
 def starts(monkeypatch: pytest.MonkeyPatch) -> list[Exception | None]:
-    """What comes of each start, the next one last."""
+    """The results of the starts, in reverse order."""
     left: list[Exception | None] = []
 
     def init(**_: object) -> None:

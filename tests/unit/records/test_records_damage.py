@@ -1,4 +1,4 @@
-"""Compressed files that are cut, damaged or followed by garbage, and texts in other encodings than UTF-8."""
+"""Compressed files that are truncated, damaged or followed by garbage, and texts in encodings other than UTF-8."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON lines as people have them: keys twice, bytes that are not UTF-8, numbers that JSON lacks."""
+"""Faults of real JSON lines: duplicate keys, bytes that are not UTF-8, numbers that JSON lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CSV and TSV as people have them: stray and open quotes, headers with a column twice, other encodings."""
+"""Faults of real CSV and TSV: stray and open quotes, duplicate columns, other encodings."""
 
 from __future__ import annotations
 

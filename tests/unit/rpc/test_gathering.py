@@ -1,4 +1,4 @@
-"""Gathering: who travels with whom, and what becomes of those who leave or fail. Calls are held open by the test."""
+"""Gathering: which items share a call, and what happens when waiters leave or calls fail. The test holds calls open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shoal.cluster.rpc.gathering import Gathering
 
 
 class Road:
-    """The far end: every call waits until the test lets it go."""
+    """The receiver: every call waits until the test releases it."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[list[int], float, asyncio.Future[None]]] = []

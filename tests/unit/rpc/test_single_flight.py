@@ -1,4 +1,4 @@
-"""Single flight: who shares work, and what becomes of those who leave. Work is held open by the test."""
+"""Single flight: which waiters share work, and what happens when they leave. The test holds work open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shoal.cluster.rpc.single_flight import SingleFlight
 
 
 class Work:
-    """Each piece waits until the test lets it go."""
+    """Each piece of work waits until the test releases it."""
 
     def __init__(self) -> None:
         self.begun = 0
@@ -83,7 +83,7 @@ def test_the_last_waiter_to_leave_cancels_the_work_and_the_next_starts_again() -
         await settle()
         for task in tasks:
             task.cancel()
-        # Before the cancelled work has ended, somebody asks again.
+        # Before the cancelled work has ended, there is a new request.
         await asyncio.sleep(0)
         late = asyncio.create_task(flights.join("a", work.do))
         await settle()

@@ -1,4 +1,4 @@
-"""The least of the cores that a process is bound to and what its groups allow, in both forms of control groups."""
+"""The minimum of a process's CPU affinity and the quotas of its control groups, version 1 and 2."""
 
 from __future__ import annotations
 

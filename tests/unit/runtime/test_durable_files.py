@@ -1,4 +1,4 @@
-"""A file is written whole or not at all, and what a killed writer leaves can be told from it."""
+"""A file is written as a whole or not at all, and leftovers of a killed writer have other names."""
 
 from __future__ import annotations
 

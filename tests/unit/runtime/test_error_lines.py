@@ -1,4 +1,4 @@
-"""Errors become one line, whatever they say."""
+"""Errors become one line, whatever they contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locks by files: held by one process, dropped with it, and told from what no lock can be had on."""
+"""File locks: held by one process, dropped with it, and distinguished from file systems without locks."""
 
 from __future__ import annotations
 

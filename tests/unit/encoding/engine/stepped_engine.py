@@ -1,4 +1,4 @@
-"""A model whose batches wait for the test, and an engine around it."""
+"""A model whose batches wait for the test, and an engine that runs it."""
 
 from __future__ import annotations
 
@@ -87,5 +87,5 @@ def entered(model: SteppedModel) -> None:
 
 
 def all_read(engine: EncoderEngine, tokens: int) -> None:
-    """Waits until all texts are read, and have so many tokens, with the batch that is computed; estimates must differ."""
+    """Waits until all texts are tokenized, with this many tokens including the batch in progress; estimates must differ."""
     wait_for(lambda: engine.load().waiting_tokens == tokens)

@@ -1,4 +1,4 @@
-"""What an engine answers, in which order, and what it tells of its work."""
+"""What an engine answers, in which order, and what it reports of its work."""
 
 from __future__ import annotations
 

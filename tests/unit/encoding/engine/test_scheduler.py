@@ -84,7 +84,7 @@ def test_items_that_become_ready_little_by_little_are_served_once(
         id = data.draw(st.sampled_from(sorted(unread)))
         costs, start = requests[id][1], unread[id]
         stop = data.draw(st.integers(start + 1, len(costs)))
-        # Each fifth text turns out to be broken.
+        # Every fifth text is broken.
         scheduler.make_ready(id, start, [0 if place % 5 == 4 else costs[place] for place in range(start, stop)])
         unread[id] = stop
         if stop == len(costs):
@@ -117,7 +117,7 @@ def test_higher_priorities_lead_unless_a_lower_one_was_passed_over(
         assert requests[batch[0].request_id][0] is (patient or present)[0]
         for priority in present:
             passed_over[priority] = 0 if priority in served else passed_over[priority] + 1
-            # With three priorities two can lose patience at once.
+            # With three priorities, two can reach their limit at once.
             assert passed_over[priority] <= PATIENCE + 1
         waiting -= Counter(requests[item.request_id][0] for item in batch)
 
@@ -177,7 +177,7 @@ def test_a_huge_request_is_served_behind_endless_small_ones(huge: int, small: in
 @given(st.lists(st.integers(50, 100), min_size=1, max_size=3000), st.integers(100, 3000), st.booleans())
 @HUNDREDS
 def test_no_length_waits_for_longer_than_a_window(lengths: list[int], tokens: int, padded: bool) -> None:
-    """An item is served about where its order of arrival puts it, give or take a window of eight batches."""
+    """An item is served about in its order of arrival, give or take a window of eight batches."""
     bounds = BatchBounds(tokens, rows=10**6, padded=padded)
     scheduler = filled([(Priority.LIVE, lengths)])
     before = [0, *itertools.accumulate(lengths)]
@@ -305,7 +305,7 @@ def test_requests_without_items_and_known_ids_are_refused() -> None:
 
 
 def test_a_batch_holds_texts_of_similar_length() -> None:
-    """What the window is for: little padding, though long and short texts come mixed."""
+    """The purpose of the window: little padding, though long and short texts are mixed."""
     lengths = [1 + (place * 7919) % 256 for place in range(4000)]
     bounds = BatchBounds(tokens=2048, padded=True)
     batches = drained(filled([(Priority.BACKFILL, lengths)]), bounds)

@@ -1,4 +1,4 @@
-"""Attention on a CPU, compiled and in torch's operations: by the formula, and no text sees another."""
+"""Attention on a CPU, compiled and in torch: equal to the formula, and no text attends to another."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def random_heads(tokens: int, dtype: Any, heads: int = 4, size: int = 8, scale: 
 
 
 def check(context: Tensor, qkv: Tensor, lengths: Sequence[int], window: int | None = None) -> None:
-    """What each text's attention is by the formula, in float64."""
+    """Each text's attention by the formula, in float64."""
     start = 0
     for length in lengths:
         q, k, v = qkv[start : start + length].double().permute(1, 2, 0, 3)
@@ -112,7 +112,7 @@ def test_a_texts_numbers_do_not_depend_on_its_neighbours(dtype: Any) -> None:
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize("broken", [float("nan"), float("inf")])
 def test_bad_values_of_a_text_affect_all_of_it_and_no_other_text(kind: Any, dtype: Any, broken: float) -> None:
-    """So that the text is found and told, not answered with a vector that looks sound."""
+    """So that the text gets an error, not a vector that looks valid."""
     lengths = [40, 30, 20]
     qkv = random_heads(sum(lengths), dtype)
     qkv[50] = broken
@@ -123,7 +123,7 @@ def test_bad_values_of_a_text_affect_all_of_it_and_no_other_text(kind: Any, dtyp
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_wrong_attention_would_be_noticed(kind: Any) -> None:
-    """The test of the tests above: one text's places seen by another change what it gets."""
+    """Tests the tests above: attending to another text's positions changes the result."""
     qkv = random_heads(18, torch.float32)
     mixed = attention(kind, [18], torch.float32)(qkv, None)
     right = attention(kind, [9, 9], torch.float32)(qkv, None)

@@ -1,4 +1,4 @@
-"""The CUDA network's own logic, with a stand-in for the kernel where there is no GPU; with one, the real thing too."""
+"""The CUDA network's own logic, with a fake kernel where there is no GPU; with a GPU, the real kernel too."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SIZES: dict[str, Any] = {"hidden_size": 32, "num_attention_heads": 4, "intermedi
 
 
 def telling(model: Any, spread: float) -> Any:
-    """With weights so large that leaving anything out would be seen; the usual initial ones hardly change their input."""
+    """With weights so large that an omission would show; the usual initial ones hardly change their input."""
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
@@ -62,7 +62,7 @@ def batch(*lengths: int, typed: bool = False) -> UnpaddedBatch:
 def formula(
     q: Any, k: Any, v: Any, starts: Any, keys: Any, longest: int, _: int, *, scale: float, window_size: Any, **__: Any
 ) -> Any:
-    """varlen_attn by the formula, as its documentation tells."""
+    """varlen_attn by the formula in its documentation."""
     assert starts is keys and starts.dtype is torch.int32 and longest >= int(starts.diff().max())
     out = torch.zeros_like(q)
     for start, stop in zip(starts.tolist(), starts.tolist()[1:], strict=False):
@@ -124,7 +124,7 @@ def test_a_layer_is_compiled_once_for_batches_of_all_sizes(
     plain, network = on_cpu(weights), on_cpu(weights)
     network._compile()
     network.hidden(batch(12, 4))
-    # A compilation amid the service would hold up whoever waits, for seconds.
+    # A compilation during service would delay callers for seconds.
     with torch._dynamo.config.patch(error_on_recompile=True):
         for lengths in ((5,), (3, 30, 17), (40, 40, 1), (200, 100)):
             some = batch(*lengths)

@@ -1,4 +1,4 @@
-"""Which network a folder becomes on a GPU, with stand-ins for all that needs one."""
+"""Which network a folder becomes on a GPU, with fakes for everything that needs one."""
 
 from __future__ import annotations
 

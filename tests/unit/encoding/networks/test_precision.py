@@ -1,4 +1,4 @@
-"""The gate that a number type faster than float32 must pass."""
+"""The check that a number type faster than float32 must pass."""
 
 from __future__ import annotations
 

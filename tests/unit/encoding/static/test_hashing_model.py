@@ -17,7 +17,7 @@ def vector(text: str, dimension: int = 256) -> np.ndarray:
 
 
 def test_vectors_are_these_on_every_machine() -> None:
-    # Worked out once; another value means that stored vectors no longer compare, and asks for a new revision.
+    # Computed once; another value means that stored vectors are no longer comparable, which needs a new revision.
     expected = [-0.18853569, 0.23198728, -0.06284523, 0.72542053, 0.0, 0.48336819, 0.0680005, -0.37707138]
     np.testing.assert_allclose(vector("Shoal: the tide, the tide.", 8), expected, atol=1e-7)
     assert HashingModel(8).fingerprint == "a211e0c5f5837d7b172d437249c3c8d4"

@@ -28,7 +28,7 @@ def modules(*kinds: str, prefix: str = OLD, transformer: str = "") -> list[dict[
 
 
 def dense(config: dict[str, Any], weights: bool = True) -> dict[str, Any]:
-    """A model with a dense layer, whose config has these fields in place of good ones."""
+    """A model with a dense layer whose config has these fields instead of valid ones."""
     return {
         "modules.json": modules("Transformer", "Pooling", "Dense", "Normalize"),
         "1_Pooling/config.json": {"pooling_mode": "mean"},
@@ -100,7 +100,7 @@ def test_each_setting_that_decides_vectors_is_among_the_settings(tmp_path: Path)
         files = pooled | {"1_Pooling/config.json": {"pooling_mode": "mean"}} | variant
         seen.append(json.dumps(read_sentence_config(write(tmp_path / str(number), files), "m").settings()))
     assert len(set(seen)) == len(variants)
-    # Fingerprints of models that use none of what was learned later stay as they were.
+    # Fingerprints of models without newer settings stay the same.
     assert set(json.loads(seen[0])) == {"pooling", "normalize", "lower_case", "document_prompt", "query_prompt"}
 
 

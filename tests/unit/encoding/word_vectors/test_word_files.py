@@ -1,4 +1,4 @@
-"""That tables come back as they were written, here and in gensim."""
+"""Tables are read back as they were written, here and in gensim."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def gensim_vectors() -> Any:
 
 
 def apply(keyed: Any, table: WordTable) -> None:
-    """The words nearest to each word, and how near, are those that numpy finds."""
+    """The nearest words and their similarities are those that numpy finds."""
     unit = table.vectors / np.linalg.norm(table.vectors, axis=1, keepdims=True)
     likeness = unit @ unit.T
     np.fill_diagonal(likeness, -2)

@@ -1,4 +1,4 @@
-"""That a model folder is replaced whole or not at all, and nothing but a model folder is."""
+"""A model folder is replaced as a whole or not at all, and no other folder is replaced."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_a_process_killed_while_it_saves_leaves_the_old_model(tmp_path: Path) ->
     new = WordTable(("one",), np.ones((1, 2), dtype=np.float32), None)
     save_word_folder(tmp_path / "m", new, WordFolderConfig())
     assert vectors_in(tmp_path / "m") == [[1, 1]]
-    assert os.listdir(tmp_path) == ["m"], "what the killed process had written is cleared away"
+    assert os.listdir(tmp_path) == ["m"], "files of the killed process are deleted"
 
 
 def test_files_that_another_process_is_writing_are_not_deleted(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How changes of several learners become one: against plain formulas, and by what the schemes promise."""
+"""How changes of several learners are merged: against plain formulas, and the promises of the schemes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Dense = npt.NDArray[np.float32]
 
 @st.composite
 def changes(draw: st.DrawFn) -> list[Dense]:
-    """What several learners changed, as whole tables; some rows of some are as they were."""
+    """The changes of several learners, as whole tables; some rows are unchanged."""
     learners = draw(st.integers(1, 6))
     random = np.random.default_rng(draw(st.integers(0, 10**6)))
     moved = random.random((learners, WORDS, 1)) < draw(st.floats(0, 1))

@@ -1,4 +1,4 @@
-"""How much learners' changes count together: what is known of its ends, and a descent where it can be computed exactly."""
+"""Factors for the sums of learners' changes: known limits, and a descent that can be computed exactly."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_factors_lie_between_the_mean_and_the_sum(x: float, learners: int) -> No
 
 @given(st.floats(0.001, 5), st.integers(2, 16))
 def test_learners_together_move_as_far_as_one_that_trains_all_their_text(x: float, learners: int) -> None:
-    """Gradient descent on a bowl: each step leaves the same share of the way, whoever takes it."""
+    """Gradient descent on a bowl: each step leaves the same share of the way, in any learner."""
     start, goal = 3.0, 1.0
     alone = goal + (start - goal) * np.exp(-x * learners)
     changes = learners * (goal + (start - goal) * np.exp(-x) - start)

@@ -37,7 +37,7 @@ def test_parts_of_any_size_together_have_the_words_of_the_whole(
 ) -> None:
     path = write_corpus(tmp_path_factory.mktemp("corpus"), text + " end")
     parts = scan(path, CorpusSettings(unit_bytes=unit_bytes, max_sentence=longest))
-    # The words of Python, but for the mark that may stand at the beginning of a file.
+    # The words that Python splits, except a byte order mark at the beginning of a file.
     expected = (text.removeprefix("\ufeff") + " end").split()
     assert words_of_all(parts) == expected
     assert sum(part.words for part in parts) == len(expected)
@@ -183,7 +183,7 @@ def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path: Path) -> None:
-    # Of the one the numbers have no room, of the other the words.
+    # In one case the ids do not fit, in the other the words.
     write_corpus(tmp_path / "long", "some words\n" * 50_000)
     write_corpus(tmp_path / "wide", " ".join(f"{number}{'x' * 60}" for number in range(3000)))
     folder = tmp_path / "encoded"
@@ -194,7 +194,7 @@ def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path: Path) -> N
         "from shoal.workers.training.word2vec.corpus.units import plan_units\n"
         "from shoal.workers.training.word2vec.corpus.counting import scan_unit\n"
         "from shoal.workers.training.word2vec.errors import TrainingError\n"
-        # A file that may not grow fails as one on a full disk does: in the middle of writing.
+        # A size limit fails like a full disk: in the middle of writing.
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "for path in sys.argv[2:]:\n"
         "    try: scan_unit(plan_units([path], CorpusSettings())[0], CorpusSettings(), Path(sys.argv[1]))\n"

@@ -70,7 +70,7 @@ def test_encoding_drops_rare_words(
         ids = corpus.ids(span)
         assert ids[-1] == SENTENCE_END
         assert span.words == np.count_nonzero(ids != SENTENCE_END)
-        # Without its last sentence it is shorter than what it is to reach.
+        # Without its last sentence it is shorter than the target.
         assert (
             np.count_nonzero(ids[: np.flatnonzero(np.append(SENTENCE_END, ids[:-1]) == SENTENCE_END)[-1]] >= 0) < span_words
         )

@@ -26,7 +26,7 @@ def joined(path: Path, corpus_settings: CorpusSettings) -> list[list[str]]:
 
 
 def plainly_joined(sentences: list[list[str]], corpus_settings: CorpusSettings) -> Iterator[list[str]]:
-    """The paper's rule, word by word."""
+    """The paper's rule, literally."""
     counts = Counter(word for sentence in sentences for word in sentence)
     pairs = Counter(pair for sentence in sentences for pair in pairwise(sentence))
     total = counts.total()
@@ -81,7 +81,7 @@ def test_a_phrase_and_a_word_of_the_same_letters_are_counted_together(tmp_path: 
     corpus_settings = CorpusSettings(phrases=1, phrase_threshold=1, phrase_discount=2)
     counts = merge_counts(join_phrases(scan(path, corpus_settings), corpus_settings, tmp_path / "encoded"))
     assert counts["new_york"] == 13
-    # Words that are only in phrases now are no words of their own.
+    # Words that now occur only in phrases are not words by themselves.
     assert "new" not in counts
 
 

@@ -24,7 +24,7 @@ TEXTS = st.text(st.sampled_from([*SPACES, *LETTERS, "\n", " "]), max_size=200)
 
 
 def numbered(indexer: WordIndexer, text: str, cut: int) -> tuple[list[int], list[str]]:
-    """What comes of a text in two blocks, cut where it may be."""
+    """The result for a text in two blocks, cut at an allowed position."""
     places = [place for place in range(len(text)) if text[place].isspace()]
     cut = places[cut % len(places)] + 1 if places else 0
     blocks = [text[begin:end].encode() for begin, end in pairwise([0, cut, len(text)])]
@@ -71,5 +71,5 @@ def test_the_rest_of_a_word_that_is_too_long_is_cut_off_between_characters(index
     text = f"{just} {long} {longer} {long}z {longer}".encode()
     assert indexer.ids(text).tolist() == [0, 1, 2, 1, 2]
     assert indexer.words() == [just, "y" * MAX_WORD, "z" + "語" * 85]
-    # The cut one, when it comes by itself, is the same word.
+    # The truncated word is the same word when it occurs by itself.
     assert indexer.ids(b"y" * MAX_WORD).tolist() == [1]

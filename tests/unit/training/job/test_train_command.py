@@ -1,4 +1,4 @@
-"""`shoal train word2vec` as it is typed, with one worker, in this process."""
+"""The command `shoal train word2vec` with one worker, in this process."""
 
 from __future__ import annotations
 

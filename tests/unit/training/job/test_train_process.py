@@ -1,4 +1,4 @@
-"""`shoal train word2vec` as a process: what it imports, and what becomes of it when it is asked to end."""
+"""`shoal train word2vec` as a process: its imports, and what happens when it is terminated."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ WORDS = [
 ]
 EPOCHS = 500
 SHOAL = ("-m", "shoal.client.cli")
-# Sleeps after each of its hundreds of rounds, so that it is still under way when a machine that stood still goes on.
+# Sleeps after each of its hundreds of rounds, so that it still runs after a pause of the machine.
 UNHURRIED = (
     "-c",
     "import time; from shoal.workers.training.word2vec.run.progress import TrainingProgress as Progress; "

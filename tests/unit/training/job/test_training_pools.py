@@ -1,4 +1,4 @@
-"""Who trains, and what may be written where, before anything starts."""
+"""Checks before a training starts: the learner pool and the output."""
 
 from __future__ import annotations
 

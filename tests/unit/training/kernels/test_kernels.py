@@ -55,13 +55,13 @@ def test_a_kernel_computes_what_a_plain_training_computes(kind: str, dim: int, n
     assert np.abs(input - tables.vectors()).max() > 0.05
     np.testing.assert_allclose(result.vectors(), input, atol=1e-5)
     np.testing.assert_allclose(result.output[:, :dim], output, atol=1e-5)
-    # What pads the rows stays as it was.
+    # The padding of rows is unchanged.
     assert not result.input[:, dim:].any() and not result.output[:, dim:].any()
 
 
 def test_kernels_for_shorter_vectors_give_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(skipgram, "vector_lanes", lambda: 8)
-    # The kernels for this CPU's own vectors stay what they are.
+    # The compiled kernels for this CPU stay unchanged.
     monkeypatch.setattr(cpu_learner, "window_kernel", skipgram.window_kernel.__wrapped__)
     test_a_kernel_computes_what_a_plain_training_computes("window", 20, 5)
 

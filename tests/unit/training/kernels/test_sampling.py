@@ -1,4 +1,4 @@
-"""Sub-sampling and negatives: the chances are those of the formulas."""
+"""Subsampling and negatives: probabilities equal the formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The CPU's learner: what it says of its changes, agreeing with others, threads, and numbers that leave all bounds."""
+"""The CPU learner: its changes, merges with others, threads, and overflow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_change_is_the_difference_in_the_rows_that_differ() -> None:
     one = learner()
     before = one.tables().input.copy()
     one.train(np.array([3, 4, 3, SENTENCE_END], np.int32), 0.05, 0.05, 1)
-    # The outputs are zeros at first: what is learnt first is learnt by them.
+    # The outputs are zeros at first, so they change first.
     one.train(np.array([3, 4, 3, SENTENCE_END], np.int32), 0.05, 0.05, 2)
     change = one.delta(WORDS)
     assert change.input.rows.tolist() == [3, 4]

@@ -47,7 +47,7 @@ def learner_of(*, device: str = "cpu", batch_words: int = 256, **settings: Any) 
 
 
 def closeness(tables: Tables) -> float:
-    """By how much the cosine of words of one topic is above that of words of two, in the mean."""
+    """How much the mean cosine of words within a topic exceeds that across topics."""
     vectors = tables.vectors() / np.linalg.norm(tables.vectors(), axis=1, keepdims=True)
     cosines = vectors @ vectors.T
     same = np.arange(WORDS)[:, None] % TOPICS == np.arange(WORDS) % TOPICS
@@ -122,7 +122,7 @@ def test_a_change_is_what_was_trained_and_applying_it_takes_it_over(device: str)
     np.testing.assert_array_equal(agreed.output[:10], expected_output[:10])
     for some, table in zip(learner.rows(slice(0, 10, 3)), (agreed.input, agreed.output), strict=True):
         np.testing.assert_array_equal(some, table[0:10:3])
-    # What is beyond the rows that agree goes on, and is told later.
+    # Changes beyond the merged rows are kept and reported later.
     np.testing.assert_array_equal(agreed.input[10:], after.input[10:])
     later = learner.delta(WORDS)
     assert later.input.rows.tolist() == [row for row in change.input.rows if row >= 10]

@@ -73,7 +73,7 @@ def loss_of(input: Doubles, output: Doubles, batch: WordBatch, cbow: bool) -> fl
 
 
 def changes_of(input: Doubles, output: Doubles, batch: WordBatch, cbow: bool, most: float) -> tuple[Doubles, Doubles]:
-    """What the tables change by, pair for pair; where a row's rates add up to more than `most`, as if they were `most`."""
+    """The changes of the tables, pair by pair; rates of a row that add up to more than `most` are scaled down to it."""
     changes = np.zeros_like(input), np.zeros_like(output)
     rates = np.zeros(WORDS), np.zeros(WORDS)
     for n, context in places(batch, cbow):

@@ -1,4 +1,4 @@
-"""What the torch learner draws from a text: which words are kept, their contexts, their negatives and learning rates."""
+"""Sampling of the torch learner: kept words, their contexts, negatives and learning rates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device is taken for what is asked."""
+"""Which device is used for a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint is whole, of the right training, or refused; and the old one stays where a new one cannot be written."""
+"""A checkpoint is complete and of the right training, or refused; a failed write keeps the old one."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint"
     checkpoint().write(path)
     before = path.read_bytes()
-    # The limit holds for all of a process, so it is another one that meets it.
+    # The limit applies to a whole process, so another one runs into it.
     code = f"""
 import resource, signal
 from pathlib import Path

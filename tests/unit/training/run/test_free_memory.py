@@ -1,4 +1,4 @@
-"""The least of what the machine has and what its groups allow, in both forms of cgroups, from files as Linux has them."""
+"""The minimum of the machine's memory and the limits of its cgroups, version 1 and 2, from files as on Linux."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_the_tightest_group_decides(tmp_path: Path) -> None:
     assert machine.free_mib() == 700
     machine.v2("user", str(300 * MIB), used_mib=150)
     assert machine.free_mib() == 150
-    # What was read from files lately is given up when memory is wanted.
+    # The page cache is freed when memory is needed.
     machine.v2("user", str(300 * MIB), used_mib=150, files_mib=50)
     assert machine.free_mib() == 200
     machine.v2("user", str(100 * MIB), used_mib=150)
@@ -63,7 +63,7 @@ def test_version_one_of_cgroups(tmp_path: Path) -> None:
     machine = Machine(tmp_path, "5:cpu,cpuacct:/job\n4:memory:/job\n")
     machine.write("memory/job", "memory.limit_in_bytes", str(600 * MIB), "memory.usage_in_bytes", 100, 0)
     assert machine.free_mib() == 500
-    # So large a number is how that form says that there is no limit.
+    # In that version, such a large number means that there is no limit.
     machine.write("memory/job", "memory.limit_in_bytes", "9223372036854771712", "memory.usage_in_bytes", 100, 0)
     assert machine.free_mib() == 1000
 

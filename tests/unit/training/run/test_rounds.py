@@ -1,4 +1,4 @@
-"""Whoever dies in whichever moment of a round: the training ends, every word counts once per epoch, and all agree."""
+"""Learners die at any moment of a round: the training ends, every word counts once per epoch, and all tables agree."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_without_learners_training_returns_to_the_checkpoint(run: Run) -> None:
 
     other = ScriptedPool(2, lambda moment, _: moment == "train" and len(other.leased) == 10)
     summary = run.train(pool=other, checkpoint_every_s=1e9)
-    # There is none: all is done again.
+    # There is none: the training restarts.
     assert summary.totals.words > 3 * summary.corpus_words == run.rounds[-1].words
 
 
@@ -99,7 +99,7 @@ def test_hot_rows_travel_in_every_round_and_all_rows_now_and_then(run: Run) -> N
     run.train(pool=pool, averaging=HOT, checkpoint_every_s=1e9)
     words = run.tables.count
     expected = [words if number % 3 == 0 else 40 for number in range(1, len(rounds) + 1)]
-    # After the last round everybody has everything.
+    # After the last round every learner has all changes.
     assert rounds == [*expected[:-1], words]
     assert all(equal(tables, run.tables) for tables in pool.all_tables())
 
@@ -118,7 +118,7 @@ def test_an_interrupted_training_resumes_with_any_number_of_learners(run: Run, l
     run.at_round = lambda number: None
     summary = run.train(pool=ScriptedPool(learners))
     assert 0 < summary.trained_before == 3 * summary.corpus_words - summary.totals.words
-    # As many come to the same bits.
+    # The same number of learners ends with the same bits.
     assert equal(run.saved[0][1], run.tables) == (learners == 3)
 
 

@@ -1,4 +1,4 @@
-"""Whatever dies when: each span counts once in each epoch, and the learning rate follows the words of all learners."""
+"""Each span counts once per epoch, whichever learner dies, and the learning rate follows the words of all learners."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_each_span_counts_once_per_epoch_whoever_is_lost(
                 with pytest.raises(ValueError):
                     state.to_json()
         fruitless = 0 if survivors else fruitless + 1
-        # Those who join have numbers of their own.
+        # New learners get new ids.
         joining = max(data.draw(st.integers(0, 2)), 0 if survivors else 1)
         learners = survivors + list(range(newest + 1, newest + 1 + joining))
         newest += joining

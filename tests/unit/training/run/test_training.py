@@ -1,4 +1,4 @@
-"""A training in this process: from text to a table, interrupted and gone on with, refused and failed."""
+"""A training in this process: from text to a table, interrupted and resumed, refused and failed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Tables:
-    """What comes of the training that the tests interrupt."""
+    """The result of the training that the tests interrupt."""
     run = Run(tmp_path_factory.mktemp("undisturbed"))
     run.train()
     return run.saved[0][1]
@@ -75,7 +75,7 @@ def test_a_training_that_fails_in_the_middle_resumes_to_the_same_bits(run: Run, 
     run.at_round = fail(-1, RuntimeError())
     summary = run.train()
     assert equal(run.saved[0][1], undisturbed)
-    # It did not read the text again, nor train what was trained.
+    # It did not read the text again, nor train spans twice.
     assert "reading the corpus" not in run.phases and summary.corpus is None
     assert summary.trained_before > 0 and run.started[-1][1] == summary.trained_before
     assert summary.trained_before + summary.totals.words == 3 * summary.corpus_words
@@ -189,7 +189,7 @@ def test_memory_counts_all_learners_of_a_machine() -> None:
     check_memory([MachineMemory("a", 2, 2 * need), MachineMemory("b", 1, need)], 1000, 100)
     with pytest.raises(TrainingError, match=r"on a \(two tables and copies, 2 times\)"):
         check_memory([MachineMemory("a", 2, 2 * need - 1)], 1000, 100)
-    # One that is alone merges nothing.
+    # A single learner merges nothing.
     check_memory([MachineMemory("a", 1, need // 2)], 1000, 100)
 
 

@@ -1,4 +1,4 @@
-"""Rates are those of the last minute, totals those of all rounds, and no pace is no division by zero."""
+"""Rates are those of the last minute, totals those of all rounds; a pace of zero is handled."""
 
 from __future__ import annotations
 
