@@ -96,7 +96,7 @@ def test_options_formats_and_refusals(head: RayHead, corpus: Path, tmp_path: Pat
 
     told = one_line(head.run(*job))
     assert told == (
-        f'shoal: {output}: holds another job: it was begun with prompt "about ", not null; choose another --output, '
+        f'shoal: {output}: contains another job: it was started with prompt "about ", not null; choose another --output, '
         "or --overwrite"
     )
     told = one_line(head.run("encode", corpus, "--model", "no/such-model", "--output", tmp_path / "none"))

@@ -51,7 +51,7 @@ def test_a_user_function_splits_lines(tmp_path: Path, monkeypatch: pytest.Monkey
         ("no_such_module:f", "tokenizer no_such_module:f: cannot be imported: No module named 'no_such_module'"),
         ("string:no_such", "tokenizer string:no_such: cannot be imported: module 'string' has no attribute 'no_such'"),
         ("string:digits", "tokenizer string:digits: is no function but str"),
-        ("os.path.join", "tokenizer is 'os.path.join', allowed are whitespace, unicode and package.module:function"),
+        ("os.path.join", "tokenizer is 'os.path.join', must be whitespace, unicode or package.module:function"),
     ],
 )
 def test_an_invalid_tokenizer_is_refused(name: str, message: str) -> None:

@@ -119,12 +119,12 @@ def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"unit_bytes": 0}, "unit_bytes is 0, allowed are 1 to"),
-        ({"max_sentence": 0}, "max_sentence is 0, allowed are 1 to 1000000$"),
-        ({"phrases": 6}, "phrases is 6, allowed are 0 to 5"),
-        ({"phrase_threshold": float("nan")}, "phrase_threshold is nan, allowed are 0 to"),
-        ({"phrase_discount": 0}, "phrase_discount is 0, allowed are 1 to"),
-        ({"tokenizer": "spacy"}, "tokenizer is 'spacy', allowed are whitespace, unicode and package.module:function"),
+        ({"unit_bytes": 0}, "unit_bytes is 0, must be between 1 and"),
+        ({"max_sentence": 0}, "max_sentence is 0, must be between 1 and 1000000$"),
+        ({"phrases": 6}, "phrases is 6, must be between 0 and 5"),
+        ({"phrase_threshold": float("nan")}, "phrase_threshold is nan, must be between 0 and"),
+        ({"phrase_discount": 0}, "phrase_discount is 0, must be between 1 and"),
+        ({"tokenizer": "spacy"}, "tokenizer is 'spacy', must be whitespace, unicode or package.module:function"),
     ],
 )
 def test_settings_out_of_range_are_refused(values: dict[str, object], message: str) -> None:

@@ -175,13 +175,13 @@ def test_existing_output_is_replaced_only_on_request(corpus: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--window", 0], "window is 0, allowed are 1 to 256"),
-        (["--dim", -5], "dim is -5, allowed are 1 to 4096"),
+        (["--window", 0], "window is 0, must be between 1 and 256"),
+        (["--dim", -5], "dim is -5, must be between 1 and 4096"),
         (["--negative", 0], "negative is 0"),
         (["--epochs", 0], "epochs is 0"),
         (["--learning-rate", -1], "learning_rate is -1"),
         (["--learning-rate", "nan"], "learning_rate is nan"),
-        (["--min-learning-rate", 1], "min_learning_rate is 1, allowed are 0 to 0.025"),
+        (["--min-learning-rate", 1], "min_learning_rate is 1, must be between 0 and 0.025"),
         (["--sample", 2], "sample is 2"),
         (["--min-count", 0], "min_count is 0"),
         (["--max-vocabulary", -1], "max_vocabulary is -1"),

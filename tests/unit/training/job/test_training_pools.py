@@ -31,7 +31,7 @@ def test_workers_get_as_many_threads_as_fit(workers: int, cores: list[int]):
         ({"workers": 0}, "workers is 0, must be at least 1"),
         ({"threads": -1}, "threads is -1, must be at least 0"),
         ({"gpus": -0.5}, "gpus is -0.5, must be at least 0"),
-        ({"device": "tpu"}, "device is 'tpu', allowed are auto, cpu, cuda"),
+        ({"device": "tpu"}, "device is 'tpu', must be one of auto, cpu, cuda"),
     ],
 )
 def test_an_impossible_pool(values: dict[str, object], told: str):

@@ -142,17 +142,17 @@ def test_tables_are_aligned_and_padded_with_zeros() -> None:
 @pytest.mark.parametrize(
     ("field", "value", "limit"),
     [
-        ("dim", -5, "1 to 4096"),
-        ("dim", 0, "1 to"),
-        ("window", 0, "1 to 256"),
-        ("negative", 0, "1 to 64"),
-        ("epochs", 0, "1 to"),
+        ("dim", -5, "1 and 4096"),
+        ("dim", 0, "1 and"),
+        ("window", 0, "1 and 256"),
+        ("negative", 0, "1 and 64"),
+        ("epochs", 0, "1 and"),
     ]
-    + [("learning_rate", float("nan"), "0 to 10"), ("sample", -1, "0 to 1"), ("min_count", 0, "1 to"), ("seed", -1, "0 to")]
-    + [("min_learning_rate", 1.0, "0 to 0.025"), ("negative_power", 3, "0 to 2"), ("max_vocabulary", -1, "0 to")],
+    + [("learning_rate", float("nan"), "0 and 10"), ("sample", -1, "0 and 1"), ("min_count", 0, "1 and"), ("seed", -1, "0 and")]
+    + [("min_learning_rate", 1.0, "0 and 0.025"), ("negative_power", 3, "0 and 2"), ("max_vocabulary", -1, "0 and")],
 )
 def test_settings_out_of_range_are_reported_with_the_limit(field: str, value: float, limit: str) -> None:
-    with pytest.raises(TrainingError, match=f"{field} is .*allowed are {limit}"):
+    with pytest.raises(TrainingError, match=f"{field} is .*must be between {limit}"):
         Word2VecSettings(**{field: value})  # pyright: ignore[reportArgumentType]
 
 
@@ -163,5 +163,5 @@ def test_the_rate_falls_to_its_least() -> None:
 
 
 def test_a_learner_without_threads_is_refused() -> None:
-    with pytest.raises(TrainingError, match="threads is 0, the least is 1"):
+    with pytest.raises(TrainingError, match="threads is 0, must be at least 1"):
         CpuLearner(SETTINGS, COUNTS, Tables.initial(WORDS, 20, 1), 0)

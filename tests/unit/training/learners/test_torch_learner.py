@@ -172,7 +172,7 @@ def test_numbers_that_are_not_finite_are_reported() -> None:
 
 
 def test_an_id_beyond_the_vocabulary_is_refused() -> None:
-    with pytest.raises(TrainingError, match=f"the text has ids -1 to {WORDS}, allowed are -1 to {WORDS - 1}"):
+    with pytest.raises(TrainingError, match=f"the text has ids -1 to {WORDS}, must be between -1 and {WORDS - 1}"):
         learner_of().train(np.array([0, WORDS, SENTENCE_END], dtype=np.int32), 0.05, 0.05, 1)
 
 
@@ -214,7 +214,7 @@ def test_memory_per_word_grows_with_its_pairs() -> None:
 
 def test_a_device_without_any_memory_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch_learner, "skip_gram_step", short_of_memory(0))
-    with pytest.raises(TrainingError, match=r"^cpu has no memory for 64 words at once: CUDA out of memory\.$"):
+    with pytest.raises(TrainingError, match=r"^cpu has too little memory for 64 words at once: CUDA out of memory\.$"):
         learner_of().train(TEXT, 0.05, 0.05, 1)
 
 
@@ -241,13 +241,13 @@ def test_pieces_end_where_sentences_end() -> None:
 
 
 def test_exact_updates_are_refused() -> None:
-    with pytest.raises(TrainingError, match=r"^exact is True, allowed is False"):
+    with pytest.raises(TrainingError, match=r"^exact is True, must be False"):
         learner_of(exact=True)
 
 
 @pytest.mark.skipif(not missing_cuda(), reason="there is a CUDA device")
 def test_without_a_cuda_device_the_error_suggests_the_cpu() -> None:
-    with pytest.raises(TrainingError, match=r"^device is 'cuda', but .*; the CPU does the same with device 'cpu'$"):
+    with pytest.raises(TrainingError, match=r"^device is 'cuda', but .*; use device 'cpu'$"):
         learner_of(device="cuda")
 
 

@@ -124,5 +124,5 @@ def test_an_interrupted_training_resumes_with_any_number_of_learners(run: Run, l
 
 @pytest.mark.parametrize(("name", "value", "least"), [("round_words", 999, 1000), ("full_every", 0, 1), ("hot_rows", -1, 0)])
 def test_invalid_averaging_settings(name: str, value: int, least: int) -> None:
-    with pytest.raises(TrainingError, match=f"^{name} is {value}, allowed are {least} to "):
+    with pytest.raises(TrainingError, match=f"^{name} is {value}, must be between {least} and "):
         AveragingSettings(**{name: value})  # type: ignore[arg-type]

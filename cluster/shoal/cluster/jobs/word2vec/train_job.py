@@ -60,7 +60,7 @@ class LearnerPoolSettings:
             if value < least:
                 raise TrainingError(f"{name} is {value}, must be at least {least}")
         if self.device not in DEVICES:
-            raise TrainingError(f"device is {self.device!r}, allowed are {', '.join(DEVICES)}")
+            raise TrainingError(f"device is {self.device!r}, must be one of {', '.join(DEVICES)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

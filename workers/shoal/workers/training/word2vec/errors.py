@@ -1,4 +1,4 @@
-"""The error of a training, and the checks and messages that several of its modules share."""
+"""The error of a training, and checks and messages that several modules share."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from shoal.workers.runtime import error_line
 
 
 class TrainingError(Exception):
-    """The message is one line and names what is wrong, the value and the limit."""
+    """A training cannot start or continue. The message is one line and names the wrong value and its limit."""
 
 
 def check_range(field: str, value: float, least: float, most: float) -> None:
     """Raises TrainingError when `value` is not finite or not between `least` and `most`."""
     if not math.isfinite(value) or not least <= value <= most:
-        raise TrainingError(f"{field} is {_number(value)}, allowed are {_number(least)} to {_number(most)}")
+        raise TrainingError(f"{field} is {_shown(value)}, must be between {_shown(least)} and {_shown(most)}")
 
 
 def diverged(first_rate: float) -> TrainingError:
@@ -25,13 +25,13 @@ def diverged(first_rate: float) -> TrainingError:
     return TrainingError(f"the training diverged: learning_rate {first_rate:g} is too high")
 
 
-def _number(value: float) -> str:
+def _shown(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Raises an OSError in the block as a TrainingError: `path` cannot be written."""
+    """Raises an OSError of the block as a TrainingError: `path` cannot be written."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What trains tables on a device, whatever the device is. Rounds, merging and disks are others'."""
+"""A learner, which trains tables on a device, and what it exchanges with others. Rounds and merging are elsewhere."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from shoal.workers.training.word2vec.tables import Floats, Tables
 Ids = npt.NDArray[np.int32]
 
 SENTENCE_END = -1
-"""Stands in ids after the last word of each sentence."""
+"""The id after the last word of each sentence."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """What was done with some text."""
+    """The result of training on some text."""
 
     words: int
-    """Words of the corpus, also those that sub-sampling dropped."""
+    """Words of the corpus, including those that subsampling dropped."""
     loss: float
-    """Sum of the losses of the pairs of words that were looked at: -log sigmoid(x·y) of a true pair plus
-    -log sigmoid(-x·n) of each of its negatives."""
+    """Sum of the losses of the measured pairs of words: -log sigmoid(x·y) of a true pair plus -log sigmoid(-x·n) of each
+    of its negatives."""
     pairs: int
-    """How many pairs `loss` is the sum of; only some are looked at."""
+    """Pairs measured in `loss`: a sample of all pairs."""
 
     def __add__(self, other: TrainResult) -> TrainResult:
         return TrainResult(self.words + other.words, self.loss + other.loss, self.pairs + other.pairs)
@@ -34,69 +34,69 @@ class TrainResult:
 
 @dataclass(frozen=True, slots=True)
 class TableDelta:
-    """What changed in a table: `values` (n, width) float32 is to be added to `rows` (n,) int32, which ascend."""
+    """The changes of a table: `values` (n, width) float32 to add to `rows` (n,) int32, which ascend."""
 
     rows: Ids
     values: Floats
 
     @property
     def nbytes(self) -> int:
-        """Bytes that travel."""
+        """Bytes to send."""
         return self.rows.nbytes + self.values.nbytes
 
     def between(self, first: int, end: int) -> TableDelta:
-        """What changed in rows `first` to `end` - 1, not a copy."""
+        """The changes of rows `first` to `end` - 1, not copied."""
         begin, stop = np.searchsorted(self.rows, (first, end))
         return TableDelta(self.rows[begin:stop], self.values[begin:stop])
 
 
 @dataclass(frozen=True, slots=True)
 class ModelDelta:
-    """What changed in both tables."""
+    """The changes of both tables."""
 
     input: TableDelta
     output: TableDelta
 
     @property
     def nbytes(self) -> int:
-        """Bytes that travel."""
+        """Bytes to send."""
         return self.input.nbytes + self.output.nbytes
 
 
 class Learner(Protocol):
-    """Holds tables of its own, and a copy of them as they were when they last agreed with the other learners'."""
+    """Holds its own tables, and a copy of them as of the last synchronization with the other learners (the base)."""
 
     def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> TrainResult:
         """Trains on `ids` (n,), sentences with SENTENCE_END after each, while the learning rate goes linearly from
-        `first_rate` to `last_rate`. Blocks without the GIL. The same seed and one thread give the same floats."""
+        `first_rate` to `last_rate`. Blocks, without holding the GIL. With one thread, the same seed gives the same
+        floats."""
         ...
 
     def delta(self, rows: int) -> ModelDelta:
-        """What changed in the first `rows` rows since they last agreed; rows without a change are left out. The next
-        call may write over it.
+        """The changes of the first `rows` rows since the base, without unchanged rows. The next call may overwrite them.
 
-        Raises TrainingError when a number is not finite.
+        Raises TrainingError when a value is not finite.
         """
         ...
 
     def apply(self, rows: int, *merged: ModelDelta) -> None:
-        """Puts the first `rows` rows to what they were when they last agreed, plus `merged`, whose rows ascend also from one
-        to the next; now they agree."""
+        """Sets the first `rows` rows to the base plus `merged`, whose rows ascend within and across its deltas. This is the
+        new base."""
         ...
 
     def tables(self) -> Tables:
-        """The tables as they are, in memory of this process; they change with the next call."""
+        """The current tables, in memory of this process. The next call may change them."""
         ...
 
     def rows(self, which: slice) -> tuple[Floats, Floats]:
-        """These rows of both tables, in memory of this process; they change with the next call."""
+        """These rows of both tables, in memory of this process. The next call may change them."""
         ...
 
     def load(self, tables: Tables) -> None:
-        """Goes on from a copy of `tables`, on which all agree."""
+        """Continues from a copy of `tables`, which is the new base."""
         ...
 
     def track(self) -> None:
-        """Begins to remember what the learners agree on, which is the tables as they are. Called once, before `change`:
-        a learner without others needs no second copy of the tables."""
+        """Makes the current tables the base. Called once, before `delta`: a learner without others needs no second copy of
+        the tables."""
         ...

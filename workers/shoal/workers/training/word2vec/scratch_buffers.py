@@ -1,5 +1,4 @@
-"""Memory for changes that is used again in every round: fresh memory is cleared by the system, which takes longer than the
-merge that is to go into it."""
+"""Memory for deltas that every round uses again: the system clears new memory, which takes longer than the merge itself."""
 
 from __future__ import annotations
 
@@ -9,15 +8,15 @@ from shoal.workers.training.word2vec.learner import TableDelta
 
 
 class ScratchBuffers:
-    """What is taken from a place is overwritten by what is taken from it next."""
+    """Buffers by slot. Taking a slot again overwrites what was taken from it before."""
 
     def __init__(self) -> None:
-        self._places: dict[int, TableDelta] = {}
+        self._slots: dict[int, TableDelta] = {}
 
-    def take(self, place: int, rows: int, width: int) -> TableDelta:
-        """A change of `rows` rows of `width` numbers, with anything in it."""
-        held = self._places.get(place)
+    def take(self, slot: int, rows: int, width: int) -> TableDelta:
+        """An uninitialized delta of `rows` rows with `width` values."""
+        held = self._slots.get(slot)
         if held is None or len(held.rows) < rows or held.values.shape[1] != width:
             held = TableDelta(np.empty(rows, np.int32), np.empty((rows, width), np.float32))
-            self._places[place] = held
+            self._slots[slot] = held
         return TableDelta(held.rows[:rows], held.values[:rows])

@@ -1,4 +1,4 @@
-"""What is trained, and how: everything that decides the vectors but the corpus. Who does it, and where, is not said here."""
+"""The settings of a training: everything that decides the vectors, except the corpus."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ LEARNING_RATE, CBOW_LEARNING_RATE = 0.025, 0.05
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word2VecSettings:
     """Word2Vec with negative sampling (Mikolov et al. 2013, "Distributed Representations of Words and Phrases and their
-    Compositionality"). Raises TrainingError when a value is out of its range."""
+    Compositionality"). Raises TrainingError when a value is out of range."""
 
     dim: int = 100
-    """Numbers in a word's vector."""
+    """Dimensions of a word's vector."""
     window: int = 5
-    """Words on each side that are a word's context; how many is drawn anew for each word, from 1 to this."""
+    """Largest number of context words on each side. The actual number is drawn for each word, from 1 to this."""
     negative: int = 5
-    """Words drawn from the vocabulary that a word is told apart from."""
+    """Negative samples for each word, drawn from the vocabulary."""
     epochs: int = 5
     learning_rate: float = 0.0
-    """At the beginning; 0 takes 0.025 for skip-gram and 0.05 for CBOW. It falls linearly over all words of all epochs."""
+    """At the start; 0 means 0.025 for skip-gram and 0.05 for CBOW. It falls linearly over all words of all epochs."""
     min_learning_rate: float = 1e-4
     sample: float = 1e-3
-    """Words with a larger share of the corpus are dropped at random; 0 drops none."""
+    """Words with a larger share of the corpus are randomly dropped. 0 drops none."""
     cbow: bool = False
-    """Predict a word from the mean of its context, instead of each word of the context from it."""
+    """Predict a word from the mean of its context, instead of each context word from the word."""
     exact: bool = False
-    """New negatives for each pair of words, as in the paper, where otherwise the context of a word shares them (Ji et al.
-    2016, "Parallelizing Word2Vec in Shared and Distributed Memory")."""
+    """Draw new negatives for each pair of words, as in the paper. Otherwise all context words of a word share them (Ji et
+    al. 2016, "Parallelizing Word2Vec in Shared and Distributed Memory")."""
     min_count: int = 5
-    """Rarer words are left out."""
+    """Words that occur less often are ignored."""
     max_vocabulary: int = 0
-    """So many of the commonest words are kept; 0 keeps all."""
+    """Only this number of the most frequent words is kept. 0 keeps all."""
     negative_power: float = 0.75
-    """A negative is drawn with a chance in proportion to its count to this power."""
+    """Negatives are drawn with probability proportional to count to this power."""
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Word2VecSettings:
 
     @property
     def first_rate(self) -> float:
-        """The learning rate at the beginning."""
+        """The learning rate at the start."""
         return self.learning_rate or (CBOW_LEARNING_RATE if self.cbow else LEARNING_RATE)
 
     def rate(self, done: float) -> float:

@@ -1,4 +1,4 @@
-"""The two tables that are trained: a word's vector as itself (input) and as what is predicted (output)."""
+"""The two tables that are trained: the vectors of words as input, and as output, which is what is predicted."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 
 LANE = 16
-"""Rows are padded to whole vectors of the CPU (16 float32), and begin where such a vector does."""
+"""Rows are padded and aligned to whole vectors of the CPU (16 float32)."""
 
 
 def padded(dim: int) -> int:
-    """The width of a row with `dim` numbers."""
+    """The padded width of a row with `dim` dimensions."""
     return -(-dim // LANE) * LANE
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """`input` and `output` (words, width) float32, rows in the vocabulary's order; places from `dim` on hold zeros."""
+    """`input` and `output` (words, width) float32, rows in the order of the vocabulary. Columns from `dim` on are zero."""
 
     dim: int
     input: Floats
@@ -28,11 +28,11 @@ class Tables:
 
     @property
     def count(self) -> int:
-        """How many words there are."""
+        """The number of words."""
         return len(self.input)
 
     def vectors(self) -> Floats:
-        """The words' vectors (words, dim) float32, not a copy."""
+        """The words' vectors (words, dim) float32, not copied."""
         return self.input[:, : self.dim]
 
     @staticmethod
@@ -42,7 +42,7 @@ class Tables:
 
     @staticmethod
     def initial(count: int, dim: int, seed: int) -> Tables:
-        """What a training begins with: small random vectors, and zeros as output, as the original program has it."""
+        """The start of a training: small random input vectors, and zeros as output, as in the original program."""
         tables = Tables.empty(count, dim)
         random = np.random.default_rng(seed)
         tables.vectors()[:] = (random.random((count, dim), dtype=np.float32) - np.float32(0.5)) / np.float32(dim)
@@ -50,7 +50,7 @@ class Tables:
 
 
 def aligned(shape: tuple[int, int]) -> Floats:
-    """Zeros of float32 that begin at a whole line of the cache (64 bytes)."""
+    """Zeros (float32), aligned to a cache line (64 bytes)."""
     size = 4 * shape[0] * shape[1]
     memory = np.zeros(size + 64, dtype=np.uint8)
     start = -memory.ctypes.data % 64

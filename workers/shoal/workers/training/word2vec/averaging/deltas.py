@@ -1,4 +1,4 @@
-"""What changed in a table since learners agreed on it: found, and put back, in loops that run at the memory's speed."""
+"""Finds and applies the changes of a table since it was last merged, in loops that run at memory speed."""
 
 from __future__ import annotations
 
@@ -14,26 +14,25 @@ from shoal.workers.training.word2vec.tables import Floats
 
 
 def changed_rows(table: Floats, base: Floats, rows: int, buffers: ScratchBuffers) -> tuple[TableDelta, bool]:
-    """`table` - `base`, both (words, width) float32, in those of the first `rows` rows where they differ, and whether all
-    numbers in these are finite. The change lies in `space`."""
-    change = buffers.take(0, rows, table.shape[1])
-    count, finite = _differences(table, base, rows, change.rows, change.values)
-    return TableDelta(change.rows[:count], change.values[:count]), bool(finite)
+    """`table` - `base`, both (words, width) float32, for those of the first `rows` rows that differ, and whether all values
+    in these rows are finite. The delta lies in `buffers`."""
+    delta = buffers.take(0, rows, table.shape[1])
+    count, finite = _differences(table, base, rows, delta.rows, delta.values)
+    return TableDelta(delta.rows[:count], delta.values[:count]), bool(finite)
 
 
-def take_over(table: Floats, base: Floats, rows: int, merged: Sequence[TableDelta]) -> None:
-    """Adds `merged`, whose rows ascend also from one to the next, to `base` (words, width) float32, and makes the first
-    `rows` rows of `table` what they are in `base`."""
+def apply_deltas(table: Floats, base: Floats, rows: int, merged: Sequence[TableDelta]) -> None:
+    """Adds `merged`, whose rows ascend within and across its deltas, to `base` (words, width) float32, and copies the first
+    `rows` rows of `base` to `table`."""
     begin = 0
     for delta in merged:
         if len(delta.rows):
             end = int(delta.rows[-1]) + 1
-            _take_over(table, base, begin, end, delta.rows, delta.values)
+            _apply(table, base, begin, end, delta.rows, delta.values)
             begin = end
     table[begin:rows] = base[begin:rows]
 
 
-# Not fast: that would let the compiler take every number for finite.
 @compiled
 def _differences(table: Any, base: Any, rows: int, found: Any, values: Any) -> Any:
     count, finite = 0, True
@@ -44,7 +43,7 @@ def _differences(table: Any, base: Any, rows: int, found: Any, values: Any) -> A
         for d in range(width):
             different |= bits[row, d] ^ before[row, d]
             largest = max(largest, bits[row, d] & 0x7FFFFFFF)
-        # Infinities and what is no number have every bit of the exponent set.
+        # Infinities and NaN have all bits of the exponent set. (Bits, because fast math assumes finite values.)
         finite &= largest < 0x7F800000
         if different:
             found[count] = row
@@ -55,7 +54,7 @@ def _differences(table: Any, base: Any, rows: int, found: Any, values: Any) -> A
 
 
 @compiled
-def _take_over(table: Any, base: Any, begin: int, end: int, merged: Any, values: Any) -> None:
+def _apply(table: Any, base: Any, begin: int, end: int, merged: Any, values: Any) -> None:
     at = 0
     for row in range(begin, end):
         if merged[at] == row:

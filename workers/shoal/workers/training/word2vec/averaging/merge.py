@@ -1,4 +1,4 @@
-"""How the changes of several learners become one. Which learners, and when, is decided elsewhere."""
+"""Merges the changes of several learners into one. `run` decides which learners, and when."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _f32 = np.float32
 
 
 class MergeScheme(StrEnum):
-    """What is done with a row that several learners changed."""
+    """How a row that several learners changed is merged."""
 
     CONTRACTION = "contraction"
-    """The sum, times a factor for each row that is known from how often its word is trained: see `contraction`."""
+    """The sum, times a factor for each row that follows from how often its word is trained: see `contraction`."""
     MEAN = "mean"
-    """The mean of the models. Words that few learners met hardly move: quality falls with each learner."""
+    """The mean of the models. Words that few learners saw hardly change, so quality falls with each learner."""
     ADASUM = "adasum"
-    """Changes in the same direction are averaged, independent ones added, two by two: Maleki et al. 2021, "Scaling
-    Distributed Training with Adaptive Summation", for each row by itself."""
+    """Changes in the same direction are averaged, independent ones added, pair by pair and for each row separately:
+    Maleki et al. 2021, "Scaling Distributed Training with Adaptive Summation"."""
     NORM_RATIO = "norm-ratio"
-    """Likewise, all at once: the sum S times min(1, q / |S|²), with q the sum of the squares of the changes' lengths. It
-    needs only sums over learners."""
+    """The same for all changes at once: the sum S times min(1, q / |S|²), where q is the sum of the squared lengths of the
+    changes. Needs only sums over learners."""
 
 
 def merge(
@@ -38,10 +38,10 @@ def merge(
     factors: Floats | None = None,
     buffers: ScratchBuffers | None = None,
 ) -> TableDelta:
-    """One change for what `learners` learners changed in one table, of which those without a change may be missing.
+    """Merges the changes of `learners` learners to one table into one delta. Learners without changes may be missing.
 
-    `factors` (words,) float32 are those of CONTRACTION, which others do without. The order of `deltas`, of which there is at
-    least one, matters to ADASUM alone, and little. What comes of it may lie in `space`.
+    `factors` (words,) float32 are needed for CONTRACTION only. `deltas` has at least one; their order matters only to
+    ADASUM, and little. The result may lie in `buffers`.
     """
     if scheme is MergeScheme.ADASUM:
         return _tree(deltas)
@@ -56,10 +56,10 @@ def merge(
 
 
 def _summed(deltas: Sequence[TableDelta], buffers: ScratchBuffers) -> TableDelta:
-    # What is given may be another's, or in memory that is not to be written to.
+    # The given deltas must not be changed: they may belong to others or lie in read-only memory.
     total = deltas[0] if len(deltas) > 1 else TableDelta(deltas[0].rows, deltas[0].values.copy())
-    for number, delta in enumerate(deltas[1:]):
-        into = buffers.take(number % 2, len(total.rows) + len(delta.rows), delta.values.shape[1])
+    for index, delta in enumerate(deltas[1:]):
+        into = buffers.take(index % 2, len(total.rows) + len(delta.rows), delta.values.shape[1])
         count = _sum(total.rows, total.values, delta.rows, delta.values, into.rows, into.values)
         total = TableDelta(into.rows[:count], into.values[:count])
     return total
@@ -133,7 +133,7 @@ def _adasum(rows: Any, values: Any, other_rows: Any, others: Any, merged_rows: A
                 product += values[i, d] * others[j, d]
                 square += values[i, d] * values[i, d]
                 other_square += others[j, d] * others[j, d]
-            # The part of each that lies along the other is counted by half. Lengths may be too small for their squares.
+            # The component along the other change counts half. Squares of tiny lengths may underflow to 0.
             share = _f32(1) - (product / (_f32(2) * square) if square > 0 else _f32(0))
             other_share = _f32(1) - (product / (_f32(2) * other_square) if other_square > 0 else _f32(0))
             for d in range(width):

@@ -42,4 +42,4 @@ def tokenizer_of(name: str) -> Tokenizer:
 def check_name(name: str) -> None:
     """Raises TrainingError when a tokenizer cannot have that name; whether it can be imported is not looked at."""
     if name not in (WHITESPACE, UNICODE) and not _FUNCTION.fullmatch(name):
-        raise TrainingError(f"tokenizer is {name!r}, allowed are whitespace, unicode and package.module:function")
+        raise TrainingError(f"tokenizer is {name!r}, must be whitespace, unicode or package.module:function")

@@ -1,4 +1,4 @@
-"""CBOW: the mean of a context, as input, is trained on the word that it is the context of and on negatives."""
+"""CBOW: the mean of a context, as input, is trained to predict its word, against negatives."""
 
 from __future__ import annotations
 
@@ -25,10 +25,9 @@ _f32 = np.float32
 @cache
 def cbow_kernel(width: int, negative: int) -> Any:
     """The kernel of Mikolov et al. 2013 ("Efficient Estimation of Word Representations in Vector Space"), with negative
-    sampling. `Kernel` says what it is called with.
+    sampling. See `Kernel` for its arguments.
 
-    What the mean should grow by is added to each word of the context in full, as word2vec.c does, and not divided among
-    them.
+    The change of the mean is added to each context word in full, as in word2vec.c, and not divided among them.
     """
     lanes = vector_lanes()
     sets, targets = target_sets(negative, contexts=1)
@@ -45,20 +44,20 @@ def cbow_kernel(width: int, negative: int) -> Any:
         last_rate: Any,
         state: Any,
         kept: Any,
-        look_every: Any,
+        measure_every: Any,
     ) -> Any:
         rows, coming = np.zeros(sets * targets, np.int64), np.zeros(sets * targets, np.int64)
         rates, labels = np.zeros(sets * MOST_SUMS + MOST_SUMS, np.float32), np.zeros(sets * MOST_SUMS, np.float32)
         labels[0] = 1
         logits = np.zeros(MOST_SUMS, np.float32)
-        # The mean, and what it was before the step.
+        # The mean, and its value before the step.
         mean = np.zeros((2, width), np.float32)
-        loss, pairs, centres, place = 0.0, 0, 0, 0
+        loss, pairs, centres, index = 0.0, 0, 0, 0
         fall = (last_rate - first_rate) / max(1, len(ids))
         state = draw_negatives(coming, negative, thresholds, aliases, state)
-        while place < len(ids):
-            rate = _f32(first_rate + fall * place)
-            count, place, state = kept_words(ids, place, keep, kept, state)
+        while index < len(ids):
+            rate = _f32(first_rate + fall * index)
+            count, index, state = kept_words(ids, index, keep, kept, state)
             for centre in range(count):
                 first, last, state = context_bounds(centre, count, window, state)
                 if first == last:
@@ -72,7 +71,7 @@ def cbow_kernel(width: int, negative: int) -> Any:
                 for s in range(sets):
                     at = s * targets
                     train_pairs(mean, 0, 0, output, rows, rates, labels, logits, at, width, targets, 1, lanes)
-                    if centres % look_every == 0:
+                    if centres % measure_every == 0:
                         loss += loss_of(logits, labels, rates, s * MOST_SUMS, targets)
                         pairs += s == 0
                 _add_change(mean, input, kept, centre, first, last, width)
@@ -83,7 +82,7 @@ def cbow_kernel(width: int, negative: int) -> Any:
 
 @inlined
 def _take_mean(mean: Any, input: Any, kept: Any, centre: Any, first: Any, last: Any, width: Any) -> None:
-    """Puts the mean of a context's rows into both rows of `mean` (2, width)."""
+    """Sets both rows of `mean` (2, width) to the mean of the context's rows."""
     for d in range(width):
         mean[0, d] = _f32(0)
     for position in range(first, last + 1):
@@ -99,7 +98,7 @@ def _take_mean(mean: Any, input: Any, kept: Any, centre: Any, first: Any, last: 
 
 @inlined
 def _add_change(mean: Any, input: Any, kept: Any, centre: Any, first: Any, last: Any, width: Any) -> None:
-    """Adds what the first row of `mean` (2, width) changed by, compared with the second, to each row of the context."""
+    """Adds the difference of the two rows of `mean` (2, width) to each row of the context."""
     for d in range(width):
         mean[0, d] -= mean[1, d]
     for position in range(first, last + 1):

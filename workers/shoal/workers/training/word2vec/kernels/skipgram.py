@@ -1,4 +1,4 @@
-"""Skip-gram: each word of a context, as input, is trained on the word that it is the context of and on negatives."""
+"""Skip-gram: each context word, as input, is trained to predict the word at the centre, against negatives."""
 
 from __future__ import annotations
 
@@ -24,12 +24,11 @@ _f32 = np.float32
 
 @cache
 def window_kernel(width: int, negative: int) -> Any:
-    """The kernel in which the words of a context share their negatives, two of them at a time: the fast one. `Kernel`
-    says what it is called with.
+    """The fast kernel: all words of a context share their negatives, and are trained two at a time. See `Kernel` for its
+    arguments.
 
-    Sharing is the scheme of Ji et al. 2016, "Parallelizing Word2Vec in Shared and Distributed Memory"; here later words
-    of a context see what earlier ones changed. `width` and `negative` are known when it is compiled: no loop has a
-    remainder.
+    Sharing follows Ji et al. 2016, "Parallelizing Word2Vec in Shared and Distributed Memory", except that later words of a
+    context see the changes of earlier ones. `width` and `negative` are compile-time constants, so no loop has a remainder.
     """
     lanes = vector_lanes()
     sets, targets = target_sets(negative, contexts=2)
@@ -46,18 +45,18 @@ def window_kernel(width: int, negative: int) -> Any:
         last_rate: Any,
         state: Any,
         kept: Any,
-        look_every: Any,
+        measure_every: Any,
     ) -> Any:
         rows, coming = np.zeros(sets * targets, np.int64), np.zeros(sets * targets, np.int64)
         rates, labels = np.zeros(sets * MOST_SUMS, np.float32), np.zeros(sets * MOST_SUMS, np.float32)
         labels[0] = labels[targets] = 1
         logits = np.zeros(MOST_SUMS, np.float32)
-        loss, pairs, centres, place = 0.0, 0, 0, 0
+        loss, pairs, centres, index = 0.0, 0, 0, 0
         fall = (last_rate - first_rate) / max(1, len(ids))
         state = draw_negatives(coming, negative, thresholds, aliases, state)
-        while place < len(ids):
-            rate = _f32(first_rate + fall * place)
-            count, place, state = kept_words(ids, place, keep, kept, state)
+        while index < len(ids):
+            rate = _f32(first_rate + fall * index)
+            count, index, state = kept_words(ids, index, keep, kept, state)
             for centre in range(count):
                 first, last, state = context_bounds(centre, count, window, state)
                 if first == last:
@@ -67,7 +66,7 @@ def window_kernel(width: int, negative: int) -> Any:
                 prefetch_rows(output, coming, negative, width)
                 prefetch_next(input, output, kept, centre, count, window, width)
                 centres += 1
-                looked = centres % look_every == 0
+                measured = centres % measure_every == 0
                 position = first
                 while position <= last:
                     if position == centre:
@@ -75,7 +74,7 @@ def window_kernel(width: int, negative: int) -> Any:
                         continue
                     following = position + 1 + (position + 1 == centre)
                     one, two = np.int64(kept[position]), np.int64(kept[following]) if following <= last else np.int64(-1)
-                    # A word that stands there twice is taken twice, not both at once.
+                    # A word that occurs twice in a row is trained twice, not both at once.
                     paired = following <= last and one != two
                     position = following + 1 if paired else following
                     for s in range(sets):
@@ -84,7 +83,7 @@ def window_kernel(width: int, negative: int) -> Any:
                             train_pairs(input, one, two, output, rows, rates, labels, logits, at, width, targets, 2, lanes)
                         else:
                             train_pairs(input, one, one, output, rows, rates, labels, logits, at, width, targets, 1, lanes)
-                        if looked:
+                        if measured:
                             loss += loss_of(logits, labels, rates, s * MOST_SUMS, targets * (1 + paired))
                             pairs += (1 + paired) * (s == 0)
         return loss, pairs
@@ -94,8 +93,8 @@ def window_kernel(width: int, negative: int) -> Any:
 
 @cache
 def pair_kernel(width: int, negative: int) -> Any:
-    """The kernel with new negatives for each pair of words, as Mikolov et al. 2013 have it ("Distributed Representations
-    of Words and Phrases and their Compositionality"). `Kernel` says what it is called with."""
+    """The kernel with new negatives for each pair of words, as in Mikolov et al. 2013 ("Distributed Representations of Words
+    and Phrases and their Compositionality"). See `Kernel` for its arguments."""
     lanes = vector_lanes()
     sets, targets = target_sets(negative, contexts=1)
 
@@ -111,24 +110,24 @@ def pair_kernel(width: int, negative: int) -> Any:
         last_rate: Any,
         state: Any,
         kept: Any,
-        look_every: Any,
+        measure_every: Any,
     ) -> Any:
         rows, coming = np.zeros(sets * targets, np.int64), np.zeros(sets * targets, np.int64)
         rates, labels = np.zeros(sets * MOST_SUMS + MOST_SUMS, np.float32), np.zeros(sets * MOST_SUMS, np.float32)
         labels[0] = 1
         logits = np.zeros(MOST_SUMS, np.float32)
-        loss, pairs, centres, place = 0.0, 0, 0, 0
+        loss, pairs, centres, index = 0.0, 0, 0, 0
         fall = (last_rate - first_rate) / max(1, len(ids))
         state = draw_negatives(coming, negative, thresholds, aliases, state)
-        while place < len(ids):
-            rate = _f32(first_rate + fall * place)
-            count, place, state = kept_words(ids, place, keep, kept, state)
+        while index < len(ids):
+            rate = _f32(first_rate + fall * index)
+            count, index, state = kept_words(ids, index, keep, kept, state)
             for centre in range(count):
                 first, last, state = context_bounds(centre, count, window, state)
                 rows[0] = kept[centre]
                 prefetch_next(input, output, kept, centre, count, window, width)
                 centres += 1
-                looked = centres % look_every == 0
+                measured = centres % measure_every == 0
                 for position in range(first, last + 1):
                     if position == centre:
                         continue
@@ -138,7 +137,7 @@ def pair_kernel(width: int, negative: int) -> Any:
                     for s in range(sets):
                         at = s * targets
                         train_pairs(input, one, one, output, rows, rates, labels, logits, at, width, targets, 1, lanes)
-                        if looked:
+                        if measured:
                             loss += loss_of(logits, labels, rates, s * MOST_SUMS, targets)
                             pairs += s == 0
         return loss, pairs

@@ -1,6 +1,5 @@
-"""One step of the training, written as instructions on whole vectors of the CPU: compilers that are given loops check
-before each of them whether rows overlap, add up each sum alone, and pass the sums through memory, which took a third of
-the time.
+"""A training step, written as instructions on whole vectors of the CPU. For loops, the compiler checks before each one
+whether rows overlap, reduces each sum separately, and passes sums through memory, which took a third of the time.
 """
 
 from __future__ import annotations
@@ -16,20 +15,20 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 MOST_SUMS = 16
-"""Sums that are kept in registers at once."""
+"""Sums that fit into registers at once."""
 
 LINE = 16
-"""float32 numbers in a line of the cache."""
+"""float32 values in a cache line."""
 
 _FLOAT, _WORD = ir.FloatType(), ir.IntType(32)
 _BYTE_POINTER = cgutils.voidptr_t
-# Products are added unrounded where the CPU can; nothing else is taken loosely.
+# Allows fused multiply-add, and no other fast-math transformation.
 _FUSED = ("contract",)
 
 
 @functools.cache
 def vector_lanes() -> int:
-    """float32 numbers in a vector of this CPU that is worth using."""
+    """float32 values in the vectors to use on this CPU."""
     return 16 if binding.get_host_cpu_features().get("avx512f", False) else 8
 
 
@@ -52,11 +51,11 @@ def _train_pairs(
     """A step of gradient descent for rows `one` and `two` of `input` against `targets` rows of `output`, in place.
 
     x are the input rows, w the output rows `rows[at:]`, both (·, width) float32. Logits x·w, row `one`'s first, go to
-    `logits` (MOST_SUMS,) float32; with g = rate · (label - sigmoid(logit)) each x grows by the sum of g·w, and each w by
-    that of g·x, all computed from the rows as they were. `rates` and `labels` (float32) hold MOST_SUMS places for each
-    set of targets, of which the first contexts · targets are used; those of this set begin at `at // targets *
-    MOST_SUMS`. `width`, `targets`, `contexts` (1, then `two` is not looked at, or 2, then the rows must differ) and
-    `lanes` are known when this is compiled, with contexts · targets <= MOST_SUMS.
+    `logits` (MOST_SUMS,) float32; with g = rate · (label - sigmoid(logit)) the sum of g·w is added to each x, and
+    the sum of g·x to each w, all computed from the rows before the step. `rates` and `labels` (float32) have MOST_SUMS
+    elements for each set of targets, of which the first contexts · targets are used; those of this set start at index
+    `at // targets * MOST_SUMS`. `width`, `targets`, `contexts` (1: `two` is ignored; 2: the rows must differ) and `lanes`
+    are compile-time constants, with contexts · targets <= MOST_SUMS.
     """
     literals = (width, targets, contexts, lanes)
     if not all(isinstance(value, types.IntegerLiteral) for value in literals):
@@ -65,11 +64,11 @@ def _train_pairs(
     signature = types.void(input, one, two, output, rows, rates, labels, logits, at, *literals)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        def array(place: int) -> Any:
-            return context.make_array(signature.args[place])(context, builder, arguments[place]).data
+        def array(argument: int) -> Any:
+            return context.make_array(signature.args[argument])(context, builder, arguments[argument]).data
 
-        def whole(place: int) -> Any:
-            return context.cast(builder, arguments[place], signature.args[place], types.intp)
+        def whole(argument: int) -> Any:
+            return context.cast(builder, arguments[argument], signature.args[argument], types.intp)
 
         rows_from = builder.gep(array(4), [whole(8)])
         set_from = builder.mul(
@@ -77,7 +76,7 @@ def _train_pairs(
         )
         step = _Step(builder, *sizes)
         step.write(
-            [step.row(array(0), whole(place)) for place in (1, 2)[: sizes[2]]],
+            [step.row(array(0), whole(argument)) for argument in (1, 2)[: sizes[2]]],
             [step.row(array(3), builder.load(builder.gep(rows_from, [_WORD(k)]))) for k in range(sizes[1])],
             builder.gep(array(5), [set_from]),
             builder.gep(array(6), [set_from]),
@@ -88,12 +87,12 @@ def _train_pairs(
     return signature, generate
 
 
-# numba takes the first argument away, which type checkers do not see.
+# numba removes the first parameter, which type checkers do not know.
 train_pairs: Any = intrinsic(prefer_literal=True)(_train_pairs)
 
 
 class _Step:
-    """Writes the instructions of one step."""
+    """Emits the instructions of one training step."""
 
     def __init__(self, builder: Any, width: int, targets: int, contexts: int, lanes: int) -> None:
         self._builder = builder
@@ -116,16 +115,16 @@ class _Step:
         self._update(inputs, outputs, gradients)
 
     def _products(self, inputs: Sequence[Any], outputs: Sequence[Any]) -> list[Any]:
-        """For each pair of rows a vector of sums of products."""
+        """A vector of sums of products for each pair of rows."""
         builder = self._builder
         sums = [cgutils.alloca_once(builder, self._vector) for _ in range(len(inputs) * len(outputs))]
         for total in sums:
             builder.store(self._constant(0.0), total)
 
-        def products(place: Any) -> None:
-            xs = [self._load(row, place) for row in inputs]
+        def products(column: Any) -> None:
+            xs = [self._load(row, column) for row in inputs]
             for k, row in enumerate(outputs):
-                w = self._load(row, place)
+                w = self._load(row, column)
                 for c, x in enumerate(xs):
                     total = sums[c * len(outputs) + k]
                     builder.store(self._fused(x, w, builder.load(total)), total)
@@ -134,19 +133,19 @@ class _Step:
         return [builder.load(total) for total in sums]
 
     def _update(self, inputs: Sequence[Any], outputs: Sequence[Any], gradients: Sequence[Any]) -> None:
-        def update(place: Any) -> None:
-            xs = [self._load(row, place) for row in inputs]
+        def update(column: Any) -> None:
+            xs = [self._load(row, column) for row in inputs]
             grown = list(xs)
             for k, row in enumerate(outputs):
-                # Loaded one after the other: a row that is there twice grows twice.
-                w = changed = self._load(row, place)
+                # Loaded one after the other, so that a row that occurs twice is updated twice.
+                w = changed = self._load(row, column)
                 for c, x in enumerate(xs):
                     gradient = gradients[c * len(outputs) + k]
                     grown[c] = self._fused(gradient, w, grown[c])
                     changed = self._fused(gradient, x, changed)
-                self._store(changed, row, place)
+                self._store(changed, row, column)
             for row, x in zip(inputs, grown, strict=True):
-                self._store(x, row, place)
+                self._store(x, row, column)
 
         self._along_rows(update)
 
@@ -155,7 +154,7 @@ class _Step:
             body(self._builder.mul(loop.index, _WORD(self._lanes)))
 
     def _added_up(self, sums: Sequence[Any]) -> Any:
-        """A vector with the sum over each of up to `lanes` vectors: halves of two are added at once, again and again."""
+        """A vector with the sums of the elements of up to `lanes` vectors, by adding halves of two vectors at a time."""
         lanes = self._lanes
         some = [*sums, *[self._constant(0.0)] * (lanes - len(sums))]
         half = lanes // 2
@@ -170,8 +169,8 @@ class _Step:
         return some[0]
 
     def _sigmoid(self, logits: Any) -> Any:
-        """1 / (1 + e^-logit), good to 3e-7: e^-|logit| = 2^whole · 2^part with |part| <= 1/2, the whole in the
-        exponent's bits, the part by the Taylor series of 2^x to the sixth power."""
+        """1 / (1 + e^-logit), accurate to 3e-7: e^-|logit| = 2^whole · 2^part with |part| <= 1/2, where the whole goes into
+        the bits of the exponent, and 2^part is a Taylor series to the sixth power."""
         builder, number = self._builder, self._constant
         is_negative = builder.fcmp_ordered("<", logits, number(0.0))
         size = builder.select(is_negative, builder.fsub(number(0.0), logits), logits)
@@ -202,22 +201,22 @@ class _Step:
     def _constant(self, value: float) -> Any:
         return ir.Constant(self._vector, [value] * self._lanes)
 
-    def _load(self, start: Any, place: Any) -> Any:
-        return self._builder.load(self._pointer(start, place), align=4)
+    def _load(self, start: Any, column: Any) -> Any:
+        return self._builder.load(self._pointer(start, column), align=4)
 
-    def _store(self, value: Any, start: Any, place: Any) -> None:
-        self._builder.store(value, self._pointer(start, place), align=4)
+    def _store(self, value: Any, start: Any, column: Any) -> None:
+        self._builder.store(value, self._pointer(start, column), align=4)
 
-    def _pointer(self, start: Any, place: Any) -> Any:
-        return self._builder.bitcast(self._builder.gep(start, [place]), self._vector.as_pointer())
+    def _pointer(self, start: Any, column: Any) -> Any:
+        return self._builder.bitcast(self._builder.gep(start, [column]), self._vector.as_pointer())
 
 
-def _prefetch(typing_context: Any, table: Any, row: Any, place: Any) -> Any:
-    """Begins to load the line of the cache with `table[row, place]`, to be written to, and waits for nothing.
+def _prefetch(typing_context: Any, table: Any, row: Any, column: Any) -> Any:
+    """Prefetches the cache line with `table[row, column]` for writing, without waiting.
 
-    Rows of rare words come from main memory, and which are next is known early.
+    The rows of rare words are in main memory, and the next rows are known early.
     """
-    signature = types.void(table, row, place)
+    signature = types.void(table, row, column)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         table_type = signature.args[0]
@@ -229,7 +228,7 @@ def _prefetch(typing_context: Any, table: Any, row: Any, place: Any) -> Any:
         pointer = cgutils.get_item_pointer(context, builder, table_type, array, indices, wraparound=False)
         function_type = ir.FunctionType(ir.VoidType(), [_BYTE_POINTER, _WORD, _WORD, _WORD])
         function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
-        # To be written, of high locality, data.
+        # For writing, high locality, data cache.
         builder.call(function, [builder.bitcast(pointer, _BYTE_POINTER), _WORD(1), _WORD(3), _WORD(1)])
         return context.get_dummy_value()
 

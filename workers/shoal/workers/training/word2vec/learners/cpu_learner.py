@@ -1,4 +1,4 @@
-"""Trains tables on the CPU, with the compiled kernels, in one thread or several that write to the same tables."""
+"""Trains tables on the CPU with the compiled kernels, in one thread or in several that share the tables."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from shoal.workers.training.word2vec.averaging.deltas import changed_rows, take_over
+from shoal.workers.training.word2vec.averaging.deltas import apply_deltas, changed_rows
 from shoal.workers.training.word2vec.errors import TrainingError, diverged
 from shoal.workers.training.word2vec.kernels.cbow import cbow_kernel
 from shoal.workers.training.word2vec.kernels.sampling import Counts, alias_table, keep_thresholds
@@ -17,14 +17,14 @@ from shoal.workers.training.word2vec.scratch_buffers import ScratchBuffers
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Floats, Tables
 
-LOOK_EVERY = 64
-"""The loss is computed for one word of so many: it costs more than the step itself."""
+MEASURE_EVERY = 64
+"""The loss is computed for one word in this many, because it costs more than the step itself."""
 LONGEST_SENTENCE = 10_000
-"""Longer ones are cut, as gensim cuts them."""
+"""Longer sentences are cut, as in gensim."""
 
 
 class Kernel(Protocol):
-    """A compiled kernel, which holds no GIL."""
+    """A compiled kernel, which does not hold the GIL."""
 
     def __call__(
         self,
@@ -39,33 +39,32 @@ class Kernel(Protocol):
         last_rate: float,
         state: np.uint64,
         kept: Ids,
-        look_every: int,
+        measure_every: int,
     ) -> tuple[float, int]:
-        """Trains `input` and `output` (words, width) float32 in place on `ids`, sentences with a negative number after
-        each.
+        """Trains `input` and `output` (words, width) float32 in place on `ids`: sentences with a negative id after each.
 
-        `keep` is from `keep_thresholds`, `thresholds` and `aliases` are from `alias_table`. The learning rate goes from
-        `first_rate` to `last_rate` (float64) sentence by sentence. `kept` is memory for a sentence; a longer one is cut.
-        Returns the loss of the pairs of every `look_every`-th word, and how many pairs these are.
+        `keep` comes from `keep_thresholds`, `thresholds` and `aliases` from `alias_table`. The learning rate goes from
+        `first_rate` to `last_rate` (float64), sentence by sentence. `kept` is a buffer for a sentence; longer ones are
+        cut. Returns the loss of the pairs of every `measure_every`-th word, and the number of these pairs.
         """
         ...
 
 
 def kernel_for(settings: Word2VecSettings, width: int) -> Kernel:
-    """The kernel that `settings` asks for; it is compiled when it is first called, unless it is on disk."""
+    """The kernel for `settings`. It is compiled at the first call, unless it is cached on disk."""
     if settings.cbow:
         return cbow_kernel(width, settings.negative)
     return pair_kernel(width, settings.negative) if settings.exact else window_kernel(width, settings.negative)
 
 
 class CpuLearner:
-    """A `Learner`. Threads write to the tables without locks (Niu et al. 2011, "Hogwild!"): the same seed gives the same
-    floats with one thread only."""
+    """A `Learner`. Threads write to the tables without locks (Niu et al. 2011, "Hogwild!"), so the same seed gives the same
+    floats only with one thread."""
 
     def __init__(self, settings: Word2VecSettings, counts: Counts, tables: Tables, threads: int = 1) -> None:
-        """`counts` (words,) int64 are the words' occurrences in the whole corpus. Trains a copy of `tables`."""
+        """`counts` (words,) int64 are the counts of the words in the whole corpus. Trains a copy of `tables`."""
         if threads < 1:
-            raise TrainingError(f"threads is {threads}, the least is 1")
+            raise TrainingError(f"threads is {threads}, must be at least 1")
         self._settings = settings
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
@@ -104,12 +103,12 @@ class CpuLearner:
             float(last_rate),
             state,
             np.empty(LONGEST_SENTENCE, np.int32),
-            LOOK_EVERY,
+            MEASURE_EVERY,
         )
         return TrainResult(int(np.count_nonzero(ids >= 0)), loss, pairs)
 
     def delta(self, rows: int) -> ModelDelta:
-        """See `Learner.delta`. Memory of the size of the tables is taken at the first call."""
+        """See `Learner.delta`. The first call allocates memory of the size of the tables."""
         base = self._tracked()
         tables, buffers = self._tables, self._buffers
         return ModelDelta(
@@ -126,8 +125,8 @@ class CpuLearner:
     def apply(self, rows: int, *merged: ModelDelta) -> None:
         """See `Learner.apply`."""
         base = self._tracked()
-        take_over(self._tables.input, base.input, rows, [change.input for change in merged])
-        take_over(self._tables.output, base.output, rows, [change.output for change in merged])
+        apply_deltas(self._tables.input, base.input, rows, [delta.input for delta in merged])
+        apply_deltas(self._tables.output, base.output, rows, [delta.output for delta in merged])
 
     def tables(self) -> Tables:
         """See `Learner.tables`."""
@@ -146,7 +145,7 @@ class CpuLearner:
             self._base.output[:] = tables.output
 
     def track(self) -> None:
-        """Remembers the tables as they are as what all agree on."""
+        """See `Learner.track`."""
         self._base = Tables.empty(self._tables.count, self._tables.dim)
         self.load(self._tables)
 
@@ -157,7 +156,7 @@ class CpuLearner:
 
 
 def _sentence_cuts(ids: Ids, parts: int) -> list[int]:
-    """parts + 1 places in `ids`, about evenly spaced, with whole sentences between them."""
+    """parts + 1 indexes of `ids`, about evenly spaced, with whole sentences between them."""
     ends = np.flatnonzero(ids == SENTENCE_END) + 1
     cuts = [0]
     for part in range(1, parts):

@@ -1,12 +1,12 @@
-"""A learner whose tables lie on a CUDA device. What a batch changes is `torch_step`'s, where to train `training_device`'s.
+"""A learner with its tables on a CUDA device. `torch_step` computes the changes of a batch.
 
-It was written and tested with torch on the CPU, and has not met a GPU.
+Tested with torch on the CPU; not yet tested on a GPU.
 
-All gradients of a batch are taken at the same tables, so a word that is common in it is pushed many times from one point.
-Their plain sum goes well with batches of 64 words and diverges with 1024. The norm-ratio rule, within a batch, and limits by
-curvature cost more and did no better than a limit to what the learning rates of a row add up to. With that, on the first
-words of an English Wikipedia of 2015, one seed each, skip-gram, dim 100, learning rate 0.05 (WordSim-353, MEN, analogies;
-gensim had 53.1, 48.1, 11.6 on 4 M words):
+All gradients of a batch are computed from the same tables, so a word that is common in it is moved many times from one
+point. The plain sum works with batches of 64 words and diverges with 1024. The norm-ratio rule within a batch, and limits
+by curvature, cost more and were not better than limiting the sum of the learning rates of a row. With that limit, on the
+first words of an English Wikipedia of 2015, one seed each, skip-gram, dim 100, learning rate 0.05 (WordSim-353, MEN,
+analogies; gensim had 53.1, 48.1, 11.6 on 4 M words):
 
     words, epochs   CPU kernel         batches of 1024    4096               8192               16384
     1 M, 3          35.0, 33.3,  3.4   36.1, 32.2,  4.2   30.4, 28.0,  3.7
@@ -36,23 +36,23 @@ from shoal.workers.training.word2vec.tables import Floats, Tables
 
 SMALLEST_BATCH, LARGEST_BATCH = 64, 8192
 BATCHES = 1000
-"""A batch is at most one part in so many of the corpus: with fewer steps in an epoch the vectors get worse."""
+"""Least number of batches in an epoch: with fewer steps the vectors get worse."""
 MOST_RATE = 4.8
-"""The learning rates of a row's pairs add up to at most this in a batch. With about twice as much, batches of 4096 words
-diverged; with half as much fewer analogies were right (10.8 instead of 12.1)."""
+"""Limit to the sum of the learning rates of a row in a batch. With about twice as much, batches of 4096 words diverged;
+with half as much, fewer analogies were right (10.8 instead of 12.1)."""
 DRAWN_AT_ONCE = 1 << 23
-"""Places of contexts and negatives that are prepared at once, which bounds the memory for them."""
+"""Contexts and negatives that are prepared at once; bounds the memory for them."""
 COMPARED_ROWS = 1 << 16
-"""Rows that are compared with their base at once."""
+"""Rows that are compared with the base at once."""
 
 
 class TorchLearner:
-    """A `Learner`: skip-gram and CBOW with shared negatives, in batches of words whose gradients are all taken at the same
+    """A `Learner`: skip-gram and CBOW with shared negatives, in batches of words whose gradients are computed from the same
     tables.
 
-    A batch that does not fit into the device's memory is halved, and so are all after it. The same seed gives the same
-    floats on the CPU; on CUDA sums are formed in any order, so that two runs differ as two seeds do. Products are of
-    float32: TF32 is off unless the process turns it on (`torch.set_float32_matmul_precision`).
+    A batch that does not fit into the device's memory is halved, and so are all later ones. On the CPU the same seed gives
+    the same floats; on CUDA the order of summation varies, so that two runs differ as two seeds do. Products are computed in
+    float32: TF32 is off unless the process enables it (`torch.set_float32_matmul_precision`).
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class TorchLearner:
         device: str = "cuda",
         batch_words: int = 0,
     ) -> None:
-        """`counts` (words,) int64. Raises TrainingError where there is no such device."""
+        """`counts` (words,) int64. Raises TrainingError when the device is not available."""
         if settings.exact:
-            raise TrainingError("exact is True, allowed is False where torch trains: its updates follow one upon another")
+            raise TrainingError("exact is True, must be False for training with torch: its updates are sequential")
         if device.startswith("cuda") and (lack := missing_cuda()):
-            raise TrainingError(f"device is {device!r}, but {lack}; the CPU does the same with device 'cpu'")
+            raise TrainingError(f"device is {device!r}, but {lack}; use device 'cpu'")
         self._settings = settings
         self._device = torch.device(device)
         self._dim = tables.dim
@@ -80,18 +80,20 @@ class TorchLearner:
         except torch.OutOfMemoryError as error:
             size = tables.input.nbytes + tables.output.nbytes
             raise TrainingError(
-                f"{device} has no memory for tables of {size / 1e6:,.0f} MB: {first_error_line(error)}"
+                f"{device} has too little memory for tables of {size / 1e6:,.0f} MB: {first_error_line(error)}"
             ) from error
         self._base: tuple[Tensor, Tensor] | None = None
         self.batch_words = batch_words or self._fitting_batch(int(counts.sum()))
-        """Words of a batch; falls when the device's memory turns out too small."""
+        """Words in a batch. Halved when the device runs out of memory."""
 
     def train(self, ids: Ids, first_rate: float, last_rate: float, seed: int) -> TrainResult:
-        """See `Learner.train`; the loss is of all pairs. Raises TrainingError when an id is none of the vocabulary's, or
-        when the device has no memory for even a small batch."""
+        """See `Learner.train`; the loss is of all pairs. Raises TrainingError when an id is not in the vocabulary, or when
+        the device's memory is too small even for a small batch."""
         if len(ids) and not (ids.min() >= SENTENCE_END and ids.max() < len(self._input)):
-            # On a GPU such an id would end the process.
-            raise TrainingError(f"the text has ids {ids.min()} to {ids.max()}, allowed are -1 to {len(self._input) - 1}")
+            # On a GPU such an id would crash the process.
+            raise TrainingError(
+                f"the text has ids {ids.min()} to {ids.max()}, must be between -1 and {len(self._input) - 1}"
+            )
         settings, words = self._settings, int(np.count_nonzero(ids != SENTENCE_END))
         fall = (last_rate - first_rate) / max(1, len(ids))
         loss = torch.zeros(2, dtype=torch.float64, device=self._device)
@@ -102,7 +104,7 @@ class TorchLearner:
                 self._learn(self._sampler.batch(ids[begin:end], rates, settings.window, settings.negative), loss)
         except torch.OutOfMemoryError as error:
             raise TrainingError(
-                f"{self._device} has no memory for {SMALLEST_BATCH} words at once: {first_error_line(error)}"
+                f"{self._device} has too little memory for {SMALLEST_BATCH} words at once: {first_error_line(error)}"
             ) from error
         total, pairs = loss.tolist()
         return TrainResult(words, total, int(pairs))
@@ -117,20 +119,20 @@ class TorchLearner:
         input, output = self._tracked()
         for change in merged:
             for base, delta in ((input, change.input), (output, change.output)):
-                places = sent(delta.rows.astype(np.int64), self._device)
-                base.index_add_(0, places, sent(delta.values, self._device))
+                indexes = sent(delta.rows.astype(np.int64), self._device)
+                base.index_add_(0, indexes, sent(delta.values, self._device))
         self._input[:rows].copy_(input[:rows])
         self._output[:rows].copy_(output[:rows])
 
     def tables(self) -> Tables:
-        """See `Learner.tables`; they are copied from the device."""
+        """See `Learner.tables`. They are copied from the device."""
         tables = Tables.empty(len(self._input), self._dim)
         torch.from_numpy(tables.input).copy_(self._input)
         torch.from_numpy(tables.output).copy_(self._output)
         return tables
 
     def rows(self, which: slice) -> tuple[Floats, Floats]:
-        """See `Learner.rows`; only they are copied from the device."""
+        """See `Learner.rows`. Only these are copied from the device."""
         return self._input[which].cpu().numpy(), self._output[which].cpu().numpy()
 
     def load(self, tables: Tables) -> None:
@@ -141,7 +143,8 @@ class TorchLearner:
             self.track()
 
     def track(self) -> None:
-        """See `Learner.track`. Raises TrainingError when the device has no memory for a second copy of the tables."""
+        """See `Learner.track`. Raises TrainingError when the device's memory is too small for a second copy of the
+        tables."""
         self._base = None
         try:
             self._base = self._input.clone(), self._output.clone()
@@ -161,7 +164,8 @@ class TorchLearner:
         return fitting_batch(corpus_words, word_bytes(self._settings, self._input.shape[1]), free)
 
     def _learn(self, text: WordBatch, loss: Tensor) -> None:
-        """Trains on a text, batch after batch; adds to `loss` (2,) its sum and the pairs. The device is never waited for."""
+        """Trains on a text in batches, and adds the sum of losses and the number of pairs to `loss` (2,). Never waits for
+        the device."""
         begin = 0
         while begin < len(text):
             end = min(len(text), begin + self.batch_words)
@@ -170,7 +174,7 @@ class TorchLearner:
             except torch.OutOfMemoryError:
                 if self.batch_words <= SMALLEST_BATCH:
                     raise
-                # Nothing of the batch was applied yet.
+                # Nothing of this batch has been applied yet.
                 self.batch_words //= 2
                 if self._device.type == "cuda":
                     torch.cuda.empty_cache()
@@ -183,7 +187,7 @@ class TorchLearner:
         found: list[tuple[Ids, Floats]] = []
         for begin in range(0, rows, COMPARED_ROWS):
             change = table[begin : min(rows, begin + COMPARED_ROWS)] - base[begin : min(rows, begin + COMPARED_ROWS)]
-            # What is not a number differs from 0 too.
+            # NaN differs from 0, too.
             changed = (change != 0).any(1).nonzero().squeeze(1)
             values = change[changed]
             if not bool(torch.isfinite(values).all()):
@@ -195,20 +199,20 @@ class TorchLearner:
 
 
 def word_bytes(settings: Word2VecSettings, width: int) -> int:
-    """About the memory that a word of a batch takes: rows of both tables, what they change by, and numbers for each pair."""
+    """Estimated memory for a word in a batch: rows of both tables, their changes, and values for each pair."""
     contexts, targets = 2 * settings.window, settings.negative + 1
     return 4 * (2 * width * (contexts + targets) + 8 * contexts * targets)
 
 
 def fitting_batch(corpus_words: int, each_bytes: int, free_bytes: int) -> int:
-    """The words of a batch, a power of two: as many as do no harm with a corpus of so many words, and take at most half of
-    the free memory, at `each_bytes` for a word."""
+    """The number of words in a batch, a power of two: small enough for a corpus of `corpus_words` words, and for half of the
+    free memory, with `each_bytes` for a word."""
     most = min(corpus_words // BATCHES, free_bytes // (2 * each_bytes), LARGEST_BATCH)
     return max(SMALLEST_BATCH, 1 << max(0, most.bit_length() - 1))
 
 
 def pieces(ids: Ids, size: int) -> Iterator[tuple[int, int]]:
-    """Cuts `ids` (n,) into parts of at most `size`, where a sentence ends if one ends within."""
+    """Cuts `ids` (n,) into parts of at most `size` ids, at the end of a sentence if there is one. Yields begin and end."""
     begin = 0
     while begin < len(ids):
         end = min(len(ids), begin + size)

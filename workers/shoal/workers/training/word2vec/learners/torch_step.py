@@ -1,4 +1,4 @@
-"""One step of learning in torch: the gradients of a batch of words, and how they are added to the tables."""
+"""A training step in torch: computes the gradients of a batch of words and adds them to the tables."""
 
 from __future__ import annotations
 
@@ -13,26 +13,27 @@ from shoal.workers.training.word2vec.learners.torch_windows import WordBatch
 
 @dataclass(frozen=True, slots=True)
 class GradientStep:
-    """What is to be added to the tables for a batch: `values` (n, width) float32 to `rows` (n,) int64, which repeat."""
+    """The changes for a batch: `values` (n, width) float32 to add to `rows` (n,) int64, which may repeat."""
 
     input_rows: Tensor
     input_values: Tensor
     output_rows: Tensor
     output_values: Tensor
     loss: Tensor
-    """() float32: sum over the pairs."""
+    """() float32: sum over all pairs."""
     pairs: Tensor
     """() int64."""
 
     def apply(self, input: Tensor, output: Tensor) -> None:
-        """Adds it. On CUDA in any order, so that the last bits differ from run to run."""
+        """Adds the changes to the tables. On CUDA the order varies, so the last bits differ from run to run."""
         input.index_add_(0, self.input_rows, self.input_values)
         output.index_add_(0, self.output_rows, self.output_values)
 
 
 def skip_gram_step(input: Tensor, output: Tensor, batch: WordBatch, most: float) -> GradientStep:
-    """Each word of a context is trained on the word (label 1) and on its negatives (label 0), as in word2vec.c, but that a
-    context shares its negatives (Ji et al. 2016). All gradients are of the tables as they are. `most`: see `_damping`."""
+    """Each context word is trained on the word (label 1) and its negatives (label 0), as in word2vec.c, except that all
+    words of a context share the negatives (Ji et al. 2016). All gradients are computed from the current tables. For
+    `most` see `_damping`."""
     targets = batch.targets
     x, y = _rows(input, batch.contexts), _rows(output, targets)
     live = batch.within[:, :, None] & batch.taken[:, None, :]
@@ -52,8 +53,8 @@ def skip_gram_step(input: Tensor, output: Tensor, batch: WordBatch, most: float)
 
 
 def cbow_step(input: Tensor, output: Tensor, batch: WordBatch, most: float) -> GradientStep:
-    """The mean of a context's words is trained on the word (label 1) and its negatives (label 0); as in word2vec.c, what the
-    mean is to change by is added to each of these words undivided. `most`: see `_damping`."""
+    """The mean of the context words is trained on the word (label 1) and its negatives (label 0). As in word2vec.c, the
+    change of the mean is added to each context word in full. For `most` see `_damping`."""
     targets, lengths = batch.targets, batch.within.sum(1)
     live = batch.taken & (lengths > 0)[:, None]
     within = batch.within.to(input.dtype)
@@ -76,12 +77,12 @@ def cbow_step(input: Tensor, output: Tensor, batch: WordBatch, most: float) -> G
 
 
 def _rows(table: Tensor, rows: Tensor) -> Tensor:
-    """(n, k, width) of `rows` (n, k)."""
+    """The rows (n, k, width) with indexes `rows` (n, k)."""
     return table.index_select(0, rows.reshape(-1)).view(*rows.shape, -1)
 
 
 def _gradients(logits: Tensor, rates: Tensor) -> Tensor:
-    """(label - sigmoid) · rate of logits (n, ..., 1 + negative), of which the first is labelled 1."""
+    """(label - sigmoid) · rate for logits (n, ..., 1 + negative), of which the first has label 1."""
     gradients = torch.sigmoid(logits).neg_()
     gradients[..., 0] += 1
     return gradients.mul_(rates)
@@ -95,7 +96,7 @@ def _loss(logits: Tensor, live: Tensor) -> Tensor:
 
 
 def _damping(rows: Tensor, rates: Tensor, count: int, most: float) -> Tensor:
-    """For each of `rows` (n, k) a factor, with which the learning rates of a row add up to at most `most`; `rates` (n, k)
-    are their sums over the pairs at each place."""
+    """Factors for `rows` (n, k) that limit the sum of the learning rates of each table row to `most`. `rates` (n, k) are
+    sums over the pairs of each element."""
     sums = torch.zeros(count, dtype=rates.dtype, device=rows.device).index_add_(0, rows.reshape(-1), rates.reshape(-1))
     return (most / sums).clamp_max_(1)[rows]

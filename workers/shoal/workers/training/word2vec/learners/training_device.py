@@ -1,4 +1,4 @@
-"""Which device trains: the CPU's kernels or torch on a CUDA device. torch is imported here only when it is asked for."""
+"""Chooses the device: the kernels on the CPU, or torch on a CUDA device. Imports torch only if CUDA is requested."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class TrainingDevice:
     name: str
     """`cpu` or `cuda`."""
     reason: str
-    """Why there, in a few words for whoever asked for `auto`."""
+    """Why this device was chosen, for users of `auto`."""
 
 
 def missing_cuda() -> str:
-    """Why torch cannot train on a CUDA device here; empty where it can."""
+    """Why torch cannot train on a CUDA device here; empty if it can."""
     try:
         import torch
     except ImportError:
@@ -36,14 +36,14 @@ def missing_cuda() -> str:
 
 
 def training_device(wanted: str, settings: Word2VecSettings, missing: Callable[[], str] = missing_cuda) -> TrainingDevice:
-    """The device for `wanted`, one of `DEVICES`. Raises TrainingError when `cuda` is wanted and cannot be had."""
+    """The device for `wanted`, one of `DEVICES`. Raises TrainingError when `cuda` is wanted and not available."""
     if wanted not in DEVICES:
-        raise TrainingError(f"device is {wanted!r}, allowed are {', '.join(DEVICES)}")
+        raise TrainingError(f"device is {wanted!r}, must be one of {', '.join(DEVICES)}")
     if wanted == CPU:
-        return TrainingDevice(CPU, "as was asked for")
-    lack = "exact is set, and its updates follow one upon another" if settings.exact else missing()
+        return TrainingDevice(CPU, "as requested")
+    lack = "exact is set, whose updates are sequential" if settings.exact else missing()
     if not lack:
-        return TrainingDevice(CUDA, "a CUDA device is here")
+        return TrainingDevice(CUDA, "a CUDA device is available")
     if wanted == CUDA:
-        raise TrainingError(f"device is 'cuda', but {lack}; the CPU does the same with device 'cpu'")
+        raise TrainingError(f"device is 'cuda', but {lack}; use device 'cpu'")
     return TrainingDevice(CPU, lack)

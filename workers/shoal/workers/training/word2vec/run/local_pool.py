@@ -24,7 +24,7 @@ class LocalLearnerPool:
     def __init__(self, threads: int = 1, make: LearnerFactory = cpu_learner) -> None:
         """`make` says what kind of learner it is. Raises TrainingError when there is no thread."""
         if threads < 1:
-            raise TrainingError(f"threads is {threads}, allowed is 1 or more")
+            raise TrainingError(f"threads is {threads}, must be at least 1")
         self._threads = threads
         self._make = make
         self._pool_learner: PoolLearner | None = None
