@@ -148,8 +148,13 @@ def test_tables_are_aligned_and_padded_with_zeros() -> None:
         ("negative", 0, "1 and 64"),
         ("epochs", 0, "1 and"),
     ]
-    + [("learning_rate", float("nan"), "0 and 10"), ("sample", -1, "0 and 1"), ("min_count", 0, "1 and"), ("seed", -1, "0 and")]
-    + [("min_learning_rate", 1.0, "0 and 0.025"), ("negative_power", 3, "0 and 2"), ("max_vocabulary", -1, "0 and")],
+    + [("learning_rate", float("nan"), "0 and 10"), ("sample", -1, "0 and 1"), ("min_count", 0, "1 and")]
+    + [
+        ("seed", -1, "0 and"),
+        ("min_learning_rate", 1.0, "0 and 0.025"),
+        ("negative_power", 3, "0 and 2"),
+        ("max_vocabulary", -1, "0 and"),
+    ],
 )
 def test_settings_out_of_range_are_reported_with_the_limit(field: str, value: float, limit: str) -> None:
     with pytest.raises(TrainingError, match=f"{field} is .*must be between {limit}"):
