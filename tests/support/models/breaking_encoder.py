@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from shoal.cluster.jobs.encode import inference_threads
-from shoal.workers.encoding.engine import engine
+from shoal.workers.encoding.engine import engine, inference_threads
 from shoal.workers.encoding.engine.watchdog import StallLimits
 from shoal.workers.encoding.loading import loading
 from shoal.workers.encoding.model import DeviceLost, EmbeddingModel, Tokenized, Vectors
@@ -86,4 +85,4 @@ def install() -> None:
     loading.load_model = _load_model
     impatient = StallLimits(seconds=0.5, times=2)
     engine.EncoderEngine = functools.partial(engine.EncoderEngine, stall_limits=impatient)
-    inference_threads.STALLED = impatient
+    inference_threads.BULK_STALL_LIMITS = impatient

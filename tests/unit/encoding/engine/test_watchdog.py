@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.workers.encoding.engine.watchdog import StallLimits, Watchdog, was_suspended
+from shoal.workers.encoding.engine.watchdog import BatchTimes, StallChecks, StallLimits, Watchdog
 
 
 @pytest.mark.parametrize(
@@ -29,5 +29,19 @@ def test_finished_work_is_forgotten() -> None:
     assert watchdog.stalled(1e9) == ""
 
 
-def test_a_delayed_watcher_notices_its_delay() -> None:
-    assert [was_suspended(waited_s, 6.0) for waited_s in (0.0, 6.1, 12.0, 12.1, 600.0)] == [False, False, False, True, True]
+@pytest.mark.parametrize(("waited_s", "due"), [(0.0, True), (6.1, True), (12.0, True), (12.1, False), (600.0, False)])
+def test_no_check_is_due_after_the_process_was_suspended(waited_s: float, due: bool) -> None:
+    checks = StallChecks(StallLimits(seconds=60), 100.0)
+    assert checks.interval_s == 6.0
+    assert checks.due(106.0)
+    assert checks.due(106.0 + waited_s) is due
+    assert checks.due(112.0 + waited_s), "the next one is"
+
+
+def test_a_batch_is_expected_to_take_as_long_per_token_as_those_before_it() -> None:
+    times = BatchTimes(0.5)
+    assert times.expected_s(10) == 5.0
+    times.add(10, 1.0)
+    times.add(30, 7.0)
+    assert (times.tokens, times.busy_s) == (40, 8.0)
+    assert times.expected_s(10) == 2.0

@@ -15,13 +15,13 @@ from typing import NoReturn
 import numpy as np
 
 from shoal.cluster.jobs.encode.errors import JobError
-from shoal.cluster.jobs.encode.inference_threads import InferenceThreads
 from shoal.cluster.jobs.encode.job import Job, JobSettings
 from shoal.cluster.jobs.encode.output import DATA, ERRORS, OutputFolder, PartManifest
 from shoal.cluster.jobs.encode.reading import PartRecords, RecordPosition
 from shoal.cluster.jobs.encode.shared_lock import SharedLock
 from shoal.cluster.jobs.encode.table import EncodedRows, parquet_of
 from shoal.records import BadRow, row_message
+from shoal.workers.encoding.engine.inference_threads import InferenceThreads
 from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
 from shoal.workers.runtime import error_line
 

@@ -16,7 +16,7 @@ from enum import Enum
 from shoal.workers.encoding.batching import run_isolated
 from shoal.workers.encoding.engine.pending_request import Answer
 from shoal.workers.encoding.engine.scheduler import Priority, QueueLimits
-from shoal.workers.encoding.engine.watchdog import StallLimits, was_suspended
+from shoal.workers.encoding.engine.watchdog import StallChecks, StallLimits
 from shoal.workers.encoding.engine.work_queue import EngineLoad, InferenceBatch, TokenizeTask, WorkQueue
 from shoal.workers.encoding.model import (
     AS_DOCUMENT,
@@ -34,7 +34,6 @@ Progress = Callable[[str], None]
 
 # The queue has room for at least this many batches, whatever their size.
 _WAITING_BATCHES = 16
-_CHECKS_PER_STALL = 10
 
 
 class EngineState(Enum):
@@ -266,9 +265,7 @@ class EncoderEngine:
             self._work_queue.fail_all(failure())
 
     def _watch(self, work_queue: WorkQueue) -> None:
-        interval_s = self._stall_limits.seconds / _CHECKS_PER_STALL
-        checked_at = self._clock()
-        while not self._ended.wait(interval_s):
-            before, checked_at = checked_at, self._clock()
-            if not was_suspended(checked_at - before, interval_s) and (reason := work_queue.stalled()):
+        checks = StallChecks(self._stall_limits, self._clock())
+        while not self._ended.wait(checks.interval_s):
+            if checks.due(self._clock()) and (reason := work_queue.stalled()):
                 self._lose(reason)

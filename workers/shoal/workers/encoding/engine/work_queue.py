@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from shoal.workers.encoding.engine.pending_request import Answer, PendingRequest
 from shoal.workers.encoding.engine.scheduler import Priority, QueuedRequest, QueueLimits, Scheduler
 from shoal.workers.encoding.engine.tokenize_queue import TextRange, TokenizeQueue
-from shoal.workers.encoding.engine.watchdog import StallLimits, Watchdog
+from shoal.workers.encoding.engine.watchdog import BatchTimes, StallLimits, Watchdog
 from shoal.workers.encoding.engine.window import QueuedText
 from shoal.workers.encoding.model import EmbeddingModel, EncodeOptions, Tokenized, Vectors
 
@@ -90,7 +90,6 @@ class WorkQueue:
         """`s_per_token` is a first estimate of the model's compute time."""
         self._model = model
         self._clock = clock
-        self._s_per_token = s_per_token
         self._lock = threading.Lock()
         self._inference = threading.Condition(self._lock)
         """Idle inference threads wait for it."""
@@ -106,8 +105,8 @@ class WorkQueue:
         self._watchdog = Watchdog(stall_limits)
         self._computing: dict[int, int] = {}
         """Tokens by thread."""
-        self._texts = self._tokens = self._batches = self._failed_texts = 0
-        self._busy_s = 0.0
+        self._times = BatchTimes(s_per_token)
+        self._texts = self._batches = self._failed_texts = 0
 
     def submit(
         self, texts: Sequence[str], options: EncodeOptions, priority: Priority, timeout_s: float
@@ -141,10 +140,10 @@ class WorkQueue:
                 waiting_tokens=sum(map(self._scheduler.tokens, Priority)) + sum(self._computing.values()),
                 oldest_s=0.0 if oldest is None else max(0.0, self._clock() - oldest.arrived),
                 texts=self._texts,
-                tokens=self._tokens,
+                tokens=self._times.tokens,
                 batches=self._batches,
                 failed_texts=self._failed_texts,
-                busy_s=self._busy_s,
+                busy_s=self._times.busy_s,
                 inference_threads=self._model.inference_threads,
             )
 
@@ -226,10 +225,8 @@ class WorkQueue:
         finished: list[tuple[int, PendingRequest]] = []
         with self._lock:
             spent = self._end_batch(batch)
-            self._busy_s += spent
-            self._tokens += batch.tokens
+            self._times.add(batch.tokens, spent)
             self._batches += 1
-            self._s_per_token = self._busy_s / self._tokens
             for request_id, own in rows.items():
                 request = batch.requests[own[0]]
                 reasons = {position: failed[row] for position, row in enumerate(own) if row in failed} if failed else {}
@@ -264,8 +261,7 @@ class WorkQueue:
         texts = [request.pop_tokenized(item.text_index, now) for item, request in zip(items, requests, strict=True)]
         tokens = sum(item.tokens for item in items)
         self._computing[threading.get_ident()] = tokens
-        what = f"a batch of {len(texts)} texts with {tokens} tokens"
-        self._watchdog.begin(threading.get_ident(), what, now, tokens * self._s_per_token)
+        self._watchdog.begin_batch(threading.get_ident(), len(texts), tokens, now, self._times.expected_s(tokens))
         return InferenceBatch(items, requests, texts, tokens, now)
 
     def _end_batch(self, batch: InferenceBatch) -> float:

@@ -9,8 +9,8 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from shoal.cluster.jobs.encode import inference_threads as threads_module
-from shoal.cluster.jobs.encode.inference_threads import InferenceThreads
+from shoal.workers.encoding.engine import inference_threads as threads_module
+from shoal.workers.encoding.engine.inference_threads import InferenceThreads
 from shoal.workers.encoding.engine.watchdog import StallLimits
 from shoal.workers.encoding.model import Isolated, ModelError
 from shoal.workers.encoding.static.hashing_model import HashingModel
@@ -39,7 +39,7 @@ def test_batches_come_out_in_order() -> None:
     first_ended = threading.Event()
 
     def compute(batch: Sequence[int]) -> Isolated:
-        # The second lane is the quicker one.
+        # The second thread is the quicker one.
         if batch == BATCHES[0]:
             assert first_ended.wait(10)
         else:

@@ -1,4 +1,4 @@
-"""The threads that compute the batches of a part. Notices a batch that never ends, as on a GPU that hangs."""
+"""Inference threads for bulk work, which has its batches at hand. The engine schedules requests as they come."""
 
 from __future__ import annotations
 
@@ -8,28 +8,27 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import NoReturn
 
-from shoal.workers.encoding.engine.watchdog import StallLimits, Watchdog, was_suspended
+from shoal.workers.encoding.engine.watchdog import BatchTimes, StallChecks, StallLimits, Watchdog
 from shoal.workers.encoding.model import EmbeddingModel, Isolated
 
-# Longer than in a replica that answers requests: giving up a batch costs the whole part.
-STALLED = StallLimits(seconds=120.0, times=20.0)
+# More patient than an engine, for which callers wait: giving up a batch costs its whole part.
+BULK_STALL_LIMITS = StallLimits(seconds=120.0, times=20.0)
 FIRST_S_PER_TOKEN = 0.01
-"""Assumed before anything is measured: the speed of a large model on one core."""
-_CHECKS_PER_STALL = 10
+"""Expected before anything has been measured: that of a large model on one core."""
 
 
 class InferenceThreads:
-    """As many threads as the model can use. For one caller at a time."""
+    """The inference threads of a model, and a watch over them by the caller of `run`. One caller at a time."""
 
     def __init__(
         self, model: EmbeddingModel, on_stall: Callable[[str], NoReturn], limits: StallLimits | None = None
     ) -> None:
-        """`on_stall` is called in the waiting thread with the reason in one line; only a new process helps then."""
+        """`on_stall` is called in the caller's thread with a one-line reason when the process must be restarted."""
         self._on_stall = on_stall
-        self._limits = limits or STALLED
+        self._limits = limits or BULK_STALL_LIMITS
         self._watchdog = Watchdog(self._limits)
+        self._times = BatchTimes(FIRST_S_PER_TOKEN)
         self._lock = threading.Lock()
-        self._busy_s, self._tokens = 0.0, 0
         self._threads = ThreadPoolExecutor(
             model.inference_threads, "shoal-inference", initializer=model.init_inference_thread
         )
@@ -37,7 +36,7 @@ class InferenceThreads:
     def run(
         self, compute: Callable[[Sequence[int]], Isolated], batches: Sequence[Sequence[int]], counts: Sequence[int]
     ) -> Iterator[Isolated]:
-        """The results of `compute` for each batch, in order. Batches hold rows; `counts` has the tokens of each row."""
+        """The results of `compute` for each batch, in order. Batches hold rows; `counts` are the tokens of each row."""
         futures = [self._threads.submit(self._timed, compute, batch, sum(counts[row] for row in batch)) for batch in batches]
         try:
             for future in futures:
@@ -48,27 +47,23 @@ class InferenceThreads:
                 future.cancel()
 
     def _watch(self, future: Future[Isolated]) -> None:
-        interval_s = self._limits.seconds / _CHECKS_PER_STALL
-        checked_at = time.monotonic()
-        while not wait([future], interval_s).done:
-            before, checked_at = checked_at, time.monotonic()
-            if was_suspended(checked_at - before, interval_s):
+        checks = StallChecks(self._limits, time.monotonic())
+        while not wait([future], checks.interval_s).done:
+            now = time.monotonic()
+            if not checks.due(now):
                 continue
             with self._lock:
-                reason = self._watchdog.stalled(checked_at)
+                reason = self._watchdog.stalled(now)
             if reason:
                 self._on_stall(reason)
 
     def _timed(self, compute: Callable[[Sequence[int]], Isolated], batch: Sequence[int], tokens: int) -> Isolated:
         thread, began = threading.get_ident(), time.monotonic()
         with self._lock:
-            s_per_token = self._busy_s / self._tokens if self._tokens else FIRST_S_PER_TOKEN
-            what = f"a batch of {len(batch)} texts with {tokens} tokens"
-            self._watchdog.begin(thread, what, began, tokens * s_per_token)
+            self._watchdog.begin_batch(thread, len(batch), tokens, began, self._times.expected_s(tokens))
         try:
             return compute(batch)
         finally:
             with self._lock:
                 self._watchdog.end(thread)
-                self._busy_s += time.monotonic() - began
-                self._tokens += tokens
+                self._times.add(tokens, time.monotonic() - began)
