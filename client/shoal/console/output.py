@@ -1,4 +1,4 @@
-"""Prints results: JSON for programs, tables for people. Nothing is decided here."""
+"""Prints results: JSON for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ PIPE_COLUMNS = 400
 
 
 def print_json(value: object) -> None:
-    """One JSON value on stdout, with dataclasses as objects and times in ISO 8601."""
+    """Prints one JSON value on stdout, with dataclasses as objects and times in ISO 8601."""
     click.echo(json.dumps(plain(value), ensure_ascii=False))
 
 
 def print_event(event: str, values: Mapping[str, object]) -> None:
-    """One JSON line on stdout for a program that follows a long command. Floats are rounded."""
+    """Prints one JSON line on stdout, for a program that follows a long command. Floats are rounded."""
     rounded = {name: round(value, 6) if isinstance(value, float) else value for name, value in values.items()}
     click.echo(json.dumps(plain({"event": event, **rounded})))
 
 
 def plain(value: Any) -> Any:
-    """`value` in the terms of JSON."""
+    """`value` as JSON types."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -46,7 +46,7 @@ def plain(value: Any) -> Any:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object] | None], text_columns: int | None = None) -> None:
-    """A table on stdout; None is an empty line between rows.
+    """Prints a table on stdout; None is an empty line between rows.
 
     The first `text_columns` columns are aligned to the left, the others to the right. None: columns of numbers alone are
     aligned to the right.
@@ -65,7 +65,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object] | None],
 
 
 def print_fields(fields: Mapping[str, object]) -> None:
-    """Names and values, one pair per line."""
+    """Prints names and values, one pair per line."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column(overflow="fold")

@@ -54,10 +54,10 @@ def test_drop_asks(shoal: Callable[..., Result], gateway: FakeGateway):
     put(gateway, "x", "y")
     refused = shoal("drop", "c", input="n\n")
     assert refused.exit_code == 1
-    assert "Drop c with its 2 documents?" in refused.stderr and "was not dropped" in refused.stderr
+    assert "Drop c and its 2 documents?" in refused.stderr and "was not dropped" in refused.stderr
     assert "c" in gateway.world.collections
     assert shoal("drop", "c", input="").exit_code == 1
-    assert shoal("drop", "c", input="y\n").stdout == "dropped c with its 2 documents\n"
+    assert shoal("drop", "c", input="y\n").stdout == "dropped c and its 2 documents\n"
 
 
 def test_search_prints_hits_and_how_far_they_can_be_trusted(shoal: Callable[..., Result], gateway: FakeGateway):
@@ -65,7 +65,7 @@ def test_search_prints_hits_and_how_far_they_can_be_trusted(shoal: Callable[...,
     result = shoal("search", "c", "moon", "-k", 1, "--text")
     assert result.exit_code == 0
     assert "moon tides [bold]and[/bold] [31mcolours" in result.stdout
-    assert "searched 2 of 2 documents, no change is pending" in result.stdout
+    assert "searched 2 of 2 documents, no changes pending" in result.stdout
     assert '{"year": 2020}' in shoal("search", "c", "moon").stdout
 
 
@@ -84,7 +84,7 @@ def test_explain_status_describe(shoal: Callable[..., Result], shoal_json: Calla
     assert "encoder was busy" in shoal("explain", "c", "d0").stdout
     assert shoal_json("explain", "c", "d0")["generations"][0]["embedded_version"] == 1
     shown = shoal("status").stdout
-    assert "hashing; cpu float32; 12 texts wait, the oldest for 1.5 s; 250 texts/s, 50% busy; restarted 2 times" in shown
+    assert "hashing; cpu float32; 12 texts waiting for up to 1.5 s; 250 texts/s, 50% busy; restarted 2 times" in shown
     assert "reading weights" in shown
     assert "query cache: 75% of 100 queries hit, 20 entries, 3.0 of 64 MiB" in shown
     pool = next(line.split() for line in shown.splitlines() if line.startswith("hashing "))
@@ -218,4 +218,4 @@ def test_commands_of_other_distributions(monkeypatch: pytest.MonkeyPatch, outcom
     assert result.exit_code == exit_code
     assert output in result.output and result.output.count("\n") == 1
     listing = CliRunner().invoke(main, ["--help"])
-    assert "'shoal other --help' tells more." in listing.stdout
+    assert "See 'shoal other --help'." in listing.stdout

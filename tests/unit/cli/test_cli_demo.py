@@ -36,7 +36,7 @@ def test_the_demo_shows_its_claims_and_leaves_nothing(scratch: Path):
     assert result.exit_code == 0, result.output
     assert result.stdout.count("  yes  ") == 3 and "  NO " not in result.stdout
     assert "finds common/crontab first, in its new version 2" in result.stdout
-    assert "How fresh that answer is: searched 1200 of 1200 documents, no change is pending." in result.stdout
+    assert "How fresh that answer is: searched 1200 of 1200 documents, no changes pending." in result.stdout
     assert list(scratch.iterdir()) == []
 
 

@@ -19,7 +19,7 @@ def test_arguments_become_vectors(shoal: Callable[..., Result], gateway: FakeGat
     result = shoal("embed", "m", "four", "x" * 120, "--role", "query", "--prompt", "", "--dimensions", 3, "--no-normalize")
     assert result.exit_code == 0, result.stderr
     first, second = result.stdout.splitlines()
-    assert first.startswith("1: [ 4.0000  2.0000  0.5000 ...] 3 numbers of length 4.500, 4 tokens")
+    assert first.startswith("1: [ 4.0000  2.0000  0.5000 ...] 3 dimensions, norm 4.500, 4 tokens")
     assert second.endswith("99 tokens, truncated")
     [sent] = gateway.embedding.requests
     assert (sent.model, sent.role, sent.dimensions, sent.HasField("prompt"), sent.normalize) == ("m", 2, 3, True, False)
@@ -63,7 +63,7 @@ def test_many_texts_become_one_file(shoal: Callable[..., Result], gateway: FakeG
 
 def test_failures_are_one_line(shoal: Callable[..., Result], tmp_path: Path):
     for arguments, said in (
-        (("embed", "m"), "there are no texts"),
+        (("embed", "m"), "no texts to embed"),
         (("embed", "m", "a", "--output", tmp_path / "no" / "v.npy"), "No such file or directory"),
     ):
         result = shoal(*arguments, input="")

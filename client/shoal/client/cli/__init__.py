@@ -1,4 +1,4 @@
-"""The `shoal` command. One file per group of commands; other distributions add theirs as entry points."""
+"""The `shoal` command. One file per group of commands; the cluster adds its commands as entry points."""
 
 from shoal.client.cli.application import main
 

@@ -1,4 +1,4 @@
-"""The root of the command line: finds commands, and turns what goes wrong into an exit code and a line on stderr."""
+"""The root command: finds commands, and turns failures into an exit code and one line on stderr."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from shoal.client.errors import ShoalError
 from shoal.console import FAILED, HELP_SETTINGS, INTERRUPTED, Failure, print_error, show_error
 
 ENTRY_POINTS = "shoal.commands"
-# Help must not import what a command needs, so the words for our own are here.
+# Printing help must not import the commands, so the summaries of Shoal's own are here.
 SUMMARIES = {
     "serve": "Start a server, on this machine or on a Ray cluster.",
-    "encode": "Turn whole corpora into Parquet files of vectors.",
+    "encode": "Embed a whole corpus into Parquet files.",
     "train": "Train word vectors on your own text.",
     "eval": "Score word vectors and embedding models.",
-    "similar": "Print the words that are most like others.",
+    "similar": "Print the words most similar to given words.",
 }
 
 EPILOG = """\b
@@ -49,15 +49,15 @@ Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted. An error is one li
 
 
 class LazyCommand(click.Command):
-    """A command of another distribution, imported when it is called and not before."""
+    """A command of an entry point, imported only when it is called."""
 
     def __init__(self, entry_point: EntryPoint) -> None:
         name = entry_point.name
-        super().__init__(name, short_help=SUMMARIES.get(name, f"'shoal {name} --help' tells more."))
+        super().__init__(name, short_help=SUMMARIES.get(name, f"See 'shoal {name} --help'."))
         self._entry_point = entry_point
 
     def load(self) -> click.Command:
-        """The command itself; raises Failure when what it needs is not installed."""
+        """The command itself; raises Failure if a package that it needs is not installed."""
         try:
             command = self._entry_point.load()
         except ModuleNotFoundError as error:
@@ -75,7 +75,7 @@ class LazyCommand(click.Command):
 
 
 class Application(click.Group):
-    """Shoal's own commands and those of entry points; every failure ends with its exit code."""
+    """The client's commands and those of entry points; every failure ends with its exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*super().list_commands(ctx), *entry_points(group=ENTRY_POINTS).names})
@@ -98,7 +98,7 @@ class Application(click.Group):
     ) -> Any:
         """Runs a command line and exits: 0 success, 1 failure, 2 wrong usage, 130 interrupted."""
         try:
-            # Click types its two modes apart, and here the outer one is not what is passed on.
+            # Click has an overload for each mode; this passes on another mode than its own.
             code: Any = super().main(args, prog_name or "shoal", complete_var, False, windows_expand_args, **extra)  # type: ignore[call-overload]
         except click.ClickException as error:
             show_error(error)
@@ -131,8 +131,8 @@ def _lacking(who: str, error: ModuleNotFoundError) -> Failure:
 
 @click.group(cls=Application, context_settings=HELP_SETTINGS, epilog=EPILOG)
 @click.version_option(package_name="shoal", prog_name="shoal")
-@click.option("--address", help="Server for the command, HOST:PORT.", metavar="HOST:PORT")
-@click.option("--timeout", type=float, help="Seconds that a call may take.", metavar="SECONDS")
+@click.option("--address", help="Address of the server.", metavar="HOST:PORT")
+@click.option("--timeout", type=float, help="Time limit of each call.", metavar="SECONDS")
 @click.pass_context
 def main(ctx: click.Context, address: str | None, timeout: float | None) -> None:
     """Search documents by meaning, with answers that never rest on a stale vector without saying so."""

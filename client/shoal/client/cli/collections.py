@@ -17,15 +17,13 @@ from shoal.console import Failure, absolute_model_name, print_fields, print_json
 @click.option(
     "--model",
     default="",
-    help="Model that embeds the documents: a hub name, a folder or a file of word vectors; @int8 after it computes in int8. "
-    "Without one they bring their own vectors.",
+    help="Model that embeds the documents: a hub name, a folder or a file of word vectors. Append @int8 to compute in int8. "
+    "Without a model, documents bring their own vectors.",
 )
-@click.option("--dimension", type=int, default=0, help="Length of the documents' own vectors; needed without a model.")
-@click.option(
-    "--index", type=click.Choice(["flat", "hnsw", "ivf"]), help="Kind of index; the server's default if not given."
-)
+@click.option("--dimension", type=int, default=0, help="Length of the documents' own vectors; required without --model.")
+@click.option("--index", type=click.Choice(["flat", "hnsw", "ivf"]), help="Kind of index.  [default: the server's]")
 @click.option("--metric", type=click.Choice(["cosine", "dot", "l2"]), default="cosine", show_default=True)
-@click.option("--shards", type=int, default=0, help="Number of shards; the server's default if not given.")
+@click.option("--shards", type=int, default=0, help="Number of shards.  [default: the server's]")
 @click.option(
     "--empty-text",
     type=click.Choice(["reject", "store"]),
@@ -70,7 +68,7 @@ def list_(session: Session) -> None:
     elif collections:
         print_collections(collections)
     else:
-        click.echo("no collections; 'shoal create --help' tells how to make one")
+        click.echo("no collections; see 'shoal create --help'")
 
 
 @click.command(epilog="\b\nExample:\n  shoal show papers")
@@ -87,25 +85,25 @@ def show(session: Session, name: str) -> None:
 
 @click.command(epilog="\b\nExample:\n  shoal drop papers --yes")
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @remote
 def drop(session: Session, name: str, yes: bool) -> None:
-    """Remove the collection NAME with all its documents."""
+    """Delete the collection NAME and all its documents."""
     if not yes:
         documents = session.client.get_collection(name).documents
-        if not click.confirm(f"Drop {name} with its {documents} documents?", err=True):
+        if not click.confirm(f"Drop {name} and its {documents} documents?", err=True):
             raise Failure(f"{name} was not dropped")
     documents = session.client.drop_collection(name)
     if session.json:
         print_json({"dropped": name, "documents": documents})
     else:
-        click.echo(f"dropped {name} with its {documents} documents")
+        click.echo(f"dropped {name} and its {documents} documents")
 
 
 def print_collections(collections: tuple[types.CollectionInfo, ...] | list[types.CollectionInfo]) -> None:
     """One line per collection."""
     print_table(
-        ["collection", "documents", "pending", "failed", "lag s", "model", "index", "shards ready"],
+        ["collection", "documents", "pending", "failed", "lag (s)", "model", "index", "shards ready"],
         [
             [
                 info.name,
@@ -134,7 +132,7 @@ def print_collection(info: types.CollectionInfo) -> None:
             "created": info.created_at,
             "generation": f"{info.generation} {info.fingerprint[:12]}",
             "documents": info.documents,
-            "pending": f"{info.pending}, the oldest for {info.lag_s:g} s" if info.pending else 0,
+            "pending": f"{info.pending}, for up to {info.lag_s:g} s" if info.pending else 0,
             "failed": info.failed,
         }
     )

@@ -1,4 +1,4 @@
-"""Commands about single documents: why one is found or not, and which could not be embedded."""
+"""Commands about single documents: why a search finds one or not, and which could not be embedded."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from shoal.console import print_fields, print_json, print_table
 
 
 @click.command(
-    short_help="Tell how far the index is with a document.", epilog="\b\nExample:\n  shoal explain papers 2101.00001"
+    short_help="Show the state of a document in the index.", epilog="\b\nExample:\n  shoal explain papers 2101.00001"
 )
 @click.argument("name")
 @click.argument("id")
 @remote
 def explain(session: Session, name: str, id: str) -> None:
-    """Tell why a search of NAME does or does not show the newest version of the document ID."""
+    """Show why searches of NAME find or do not find the newest version of the document ID."""
     explanation = session.client.explain(name, id)
     if session.json:
         print_json(explanation)
@@ -65,17 +65,19 @@ def explain(session: Session, name: str, id: str) -> None:
     epilog="\b\nExamples:\n  shoal failed papers\n  shoal failed papers --retry",
 )
 @click.argument("name")
-@click.option("--retry", is_flag=True, help="Try all of them again.")
-@click.option("--limit", type=click.IntRange(min=0), default=0, help="List at most this many.")
+@click.option("--retry", is_flag=True, help="Retry all of them.")
+@click.option(
+    "--limit", type=click.IntRange(min=0), default=0, help="List at most this many.  [default: the server's limit]"
+)
 @remote
 def failed(session: Session, name: str, retry: bool, limit: int) -> None:
-    """List the documents of NAME that could not be embedded, or try them again."""
+    """List the documents of NAME that could not be embedded, or retry them."""
     if retry:
         retried = session.client.retry_failed(name)
         if session.json:
             print_json({"retried": retried})
         else:
-            click.echo(f"{retried} documents will be tried again")
+            click.echo(f"{retried} documents will be retried")
         return
     documents = session.client.failed(name, limit=limit)
     if session.json:

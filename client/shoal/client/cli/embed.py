@@ -1,4 +1,4 @@
-"""The command that turns texts into vectors, a text from each argument or each line of the input."""
+"""The command that embeds texts: its arguments, or the lines of standard input."""
 
 from __future__ import annotations
 
@@ -31,19 +31,29 @@ SHOWN_NUMBERS = 4
 )
 @click.argument("model")
 @click.argument("texts", nargs=-1, metavar="[TEXT]... | -")
-@click.option("--role", type=click.Choice(["document", "query"]), default="document", show_default=True, help="Its prompt.")
-@click.option("--prompt", help="Put before each text in place of the role's own.")
-@click.option("--dimensions", type=int, default=0, help="Keep only so many leading numbers; 0 keeps all.")
-@click.option("--normalize/--no-normalize", default=None, help="Unit length or not; by default as the model's files say.")
+@click.option(
+    "--role",
+    type=click.Choice(["document", "query"]),
+    default="document",
+    show_default=True,
+    help="Role whose prompt is put before each text.",
+)
+@click.option("--prompt", help="Text to put before each text instead of the role's prompt.")
+@click.option("--dimensions", type=int, default=0, help="Keep only this many leading numbers of each vector; 0 keeps all.")
+@click.option(
+    "--normalize/--no-normalize",
+    default=None,
+    help="Make vectors unit length, or do not.  [default: as the model's files say]",
+)
 @click.option(
     "--truncation",
     type=click.Choice(["end", "start", "refuse"]),
     default="end",
     show_default=True,
-    help="What becomes of a text that is longer than the model reads.",
+    help="Where a text longer than the model reads is cut; refuse makes it an error.",
 )
-@click.option("--float16", is_flag=True, help="Half as many bytes for each number.")
-@click.option("--output", type=click.Path(path_type=Path), help="A .npy file for the vectors, a row for each text.")
+@click.option("--float16", is_flag=True, help="Vectors in float16 instead of float32.")
+@click.option("--output", type=click.Path(path_type=Path), help="File (.npy) to write the vectors to, one row per text.")
 @remote
 def embed(
     session: Session,
@@ -57,10 +67,10 @@ def embed(
     float16: bool,
     output: Path | None,
 ) -> None:
-    """Turn texts into vectors with MODEL: each TEXT, or each line of standard input where there is none, or a single '-'.
+    """Embed each TEXT with MODEL, or each line of standard input if there is no TEXT or if it is '-'.
 
-    With --json every text's vector is one line of JSON. A text that has no vector is told on stderr, its row is zero, and
-    the exit code is 1.
+    With --json, each text gives one line of JSON. A text that cannot be embedded is reported on stderr; its row in --output
+    is zero, and the exit code is 1.
     """
     options: dict[str, Any] = {
         "role": role,
@@ -70,7 +80,7 @@ def embed(
         "truncation": truncation,
         "vector_type": "float16" if float16 else "float32",
     }
-    # What is no UTF-8 becomes lone surrogates, which the client refuses by name, text by text in a stream.
+    # Bytes that are not UTF-8 become lone surrogates; the client refuses the texts that have some, and only those.
     lines = (line.rstrip(b"\r\n").decode("utf-8", "surrogateescape") for line in sys.stdin.buffer)
     wanted = lines if texts in ((), ("-",)) else texts
     count = failed = tokens = 0
@@ -83,8 +93,8 @@ def embed(
                 _print_lines(block)
             elif file is None:
                 _print_beginnings(block)
-            for place, error in sorted(block.errors.items()):
-                print_error(f"text {block.start + place + 1}: {_reason(error)}")
+            for index, error in sorted(block.errors.items()):
+                print_error(f"text {block.start + index + 1}: {_reason(error)}")
             count += len(block)
             failed += len(block.errors)
             tokens += int(block.tokens.sum())
@@ -97,12 +107,12 @@ def embed(
 
 
 def _blocks(session: Session, model: str, texts: Iterable[str], options: dict[str, Any]) -> Iterator[embeddings.Embeddings]:
-    """Few texts are one call, which goes before bulk work; many are a stream, and so are few with one that cannot be sent: a
-    stream answers the others."""
+    """A few texts are one call, which goes before bulk work. Many are a stream, and so are a few if one cannot be sent: a
+    stream still answers the others."""
     waiting = iter(texts)
     first = [text for _, text in zip(range(DEFAULT_BATCH_TEXTS), waiting, strict=False)]
     if not first:
-        raise Failure("there are no texts")
+        raise Failure("no texts to embed")
     more = next(waiting, None)
     if more is None and len(first) <= 16 and not any(_unsendable(text) for text in first):
         yield session.client.embed(model, first, **options)
@@ -118,34 +128,34 @@ def _unsendable(text: str) -> bool:
 
 
 def _print_lines(block: embeddings.Embeddings) -> None:
-    for place, vector in enumerate(block.vectors):
-        error = block.errors.get(place)
+    for index, vector in enumerate(block.vectors):
+        error = block.errors.get(index)
         print_json(
             {
-                "text": block.start + place,
+                "text": block.start + index,
                 "vector": None if error else vector.tolist(),
-                "tokens": int(block.tokens[place]),
-                "truncated": place in block.truncated,
+                "tokens": int(block.tokens[index]),
+                "truncated": index in block.truncated,
                 "error": None if error is None else str(error),
             }
         )
 
 
 def _print_beginnings(block: embeddings.Embeddings) -> None:
-    for place, vector in enumerate(block.vectors):
-        if place in block.errors:
+    for index, vector in enumerate(block.vectors):
+        if index in block.errors:
             continue
         numbers = " ".join(f"{number: .4f}" for number in vector[:SHOWN_NUMBERS])
-        length = float(np.linalg.norm(vector.astype(np.float64)))
-        cut = ", truncated" if place in block.truncated else ""
+        norm = float(np.linalg.norm(vector.astype(np.float64)))
+        cut = ", truncated" if index in block.truncated else ""
         click.echo(
-            f"{block.start + place + 1}: [{numbers} ...] {len(vector)} numbers of length {length:.3f}, "
-            f"{block.tokens[place]} tokens{cut}"
+            f"{block.start + index + 1}: [{numbers} ...] {len(vector)} dimensions, norm {norm:.3f}, "
+            f"{block.tokens[index]} tokens{cut}"
         )
 
 
 def _reason(error: ShoalError) -> str:
-    """What is wrong, without the field's name: its place in the request is not the text's place in the input."""
-    told = str(error)
-    field, _, reason = told.partition(": ")
-    return shorten(reason if reason and " " not in field else told.removeprefix(f"{error.field} is "))
+    """The message without the name of the field: its index in the request is not the text's number in the input."""
+    message = str(error)
+    field, _, reason = message.partition(": ")
+    return shorten(reason if reason and " " not in field else message.removeprefix(f"{error.field} is "))

@@ -17,10 +17,14 @@ from shoal.console import print_json, print_table, shorten
 )
 @click.argument("name")
 @click.argument("query")
-@click.option("-k", "--k", type=int, default=10, show_default=True, help="How many documents.")
+@click.option("-k", "--k", type=int, default=10, show_default=True, help="Number of documents.")
 @click.option("--text", is_flag=True, help="Show the documents' text.")
-@click.option("--token", help="From a write: wait until the answer shows that write.")
-@click.option("--min-coverage", type=float, help="Share of the documents (0 to 1) that is enough when a shard is missing.")
+@click.option("--token", help="Token of a write: wait until the search sees that write.")
+@click.option(
+    "--min-coverage",
+    type=float,
+    help="Accept an answer from this share of the documents (0 to 1) if a shard cannot be reached.",
+)
 @remote
 def search(
     session: Session, name: str, query: str, k: int, text: bool, token: str | None, min_coverage: float | None
@@ -39,22 +43,22 @@ def search(
         return
     rows = []
     for hit in result:
-        beginning = " (its beginning)" if hit.truncated else ""
+        truncated = " (truncated)" if hit.truncated else ""
         shown = hit.text if text else json.dumps(hit.payload, ensure_ascii=False) if hit.payload else ""
-        rows.append([f"{hit.score:.4f}", hit.id, f"{hit.version}{beginning}", shorten(shown)])
+        rows.append([f"{hit.score:.4f}", hit.id, f"{hit.version}{truncated}", shorten(shown)])
     print_table(["score", "id", "version", "text" if text else "payload"], rows)
     click.echo(f"\n{freshness(result.coverage)}; {result.timings.total_s * 1000:.1f} ms")
 
 
 def freshness(coverage: types.Coverage) -> str:
-    """How far an answer can be trusted, in words."""
+    """How complete and how fresh an answer is, in words."""
     parts = [f"searched {coverage.reachable} of {coverage.known} documents"]
     if not coverage.complete:
         parts.append(f"{coverage.shards_reached} of {coverage.shards} shards")
     if coverage.fresh:
-        parts.append("no change is pending")
+        parts.append("no changes pending")
     else:
-        parts.append(f"{coverage.pending} changes pending, the oldest for {coverage.lag_s:.2f} s")
+        parts.append(f"{coverage.pending} changes pending for up to {coverage.lag_s:.2f} s")
     if coverage.failed:
         parts.append(f"{coverage.failed} documents could not be embedded")
     return ", ".join(parts)

@@ -1,4 +1,4 @@
-"""What every command that talks to a server has in common: its options, and an open client."""
+"""What all commands that call a server share: their options, and an open client."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shoal.client._transport.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
 from shoal.client._transport.retry import RetryPolicy
 from shoal.client.client import Client
 
-# A person who mistyped the address should not wait for the whole timeout to be told.
+# After a mistyped address the error should not take the whole timeout.
 PATIENCE_S = 3.0
 
 
@@ -27,13 +27,13 @@ class Defaults:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """An open client, and how the command is to print."""
+    """An open client, and whether to print JSON."""
 
     client: Client
     json: bool
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout, and nothing else there.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, and nothing else, on stdout.")
 
 
 def remote(function: Callable[..., None]) -> Callable[..., None]:
@@ -43,10 +43,10 @@ def remote(function: Callable[..., None]) -> Callable[..., None]:
         "--address",
         envvar="SHOAL_ADDRESS",
         metavar="HOST:PORT",
-        help=f"Server; $SHOAL_ADDRESS or {DEFAULT_ADDRESS} by default.",
+        help=f"Address of the server.  [default: $SHOAL_ADDRESS or {DEFAULT_ADDRESS}]",
     )
     @click.option(
-        "--timeout", type=float, metavar="SECONDS", help=f"How long a call may take; {DEFAULT_TIMEOUT_S:g} by default."
+        "--timeout", type=float, metavar="SECONDS", help=f"Time limit of each call.  [default: {DEFAULT_TIMEOUT_S:g}]"
     )
     @json_option
     @functools.wraps(function)

@@ -12,11 +12,13 @@ from shoal.client.processes import ProcessInfo
 from shoal.console import print_fields, print_json, print_table
 
 
-@click.command(short_help="Show how the cluster is.", epilog="\b\nExamples:\n  shoal status\n  shoal status papers --json")
+@click.command(
+    short_help="Show the state of the cluster.", epilog="\b\nExamples:\n  shoal status\n  shoal status papers --json"
+)
 @click.argument("name", required=False)
 @remote
 def status(session: Session, name: str | None) -> None:
-    """Show how the cluster is, or the collection NAME alone."""
+    """Show the state of the cluster, or of the collection NAME."""
     if name is not None:
         info = session.client.get_collection(name)
         if session.json:
@@ -56,11 +58,11 @@ def status(session: Session, name: str | None) -> None:
 
 
 def _detail(process: ProcessInfo) -> str:
-    """Everything else about a process, in one cell."""
+    """The rest about a process, in one cell."""
     load = process.load
     parts = [process.model, process.device, process.detail]
     if load is not None and load.waiting_texts:
-        parts.append(f"{load.waiting_texts} texts wait, the oldest for {load.oldest_s:.1f} s")
+        parts.append(f"{load.waiting_texts} texts waiting for up to {load.oldest_s:.1f} s")
     if load is not None and load.texts_per_s:
         parts.append(f"{load.texts_per_s:.4g} texts/s, {load.busy:.0%} busy")
     if process.restarts:
@@ -71,7 +73,7 @@ def _detail(process: ProcessInfo) -> str:
 @click.command(short_help="Show the server's version and limits.", epilog="\b\nExample:\n  shoal describe --json")
 @remote
 def describe(session: Session) -> None:
-    """Show the server's version and every limit that it puts on input."""
+    """Show the server's version and its limits on input."""
     server = session.client.describe()
     if session.json:
         print_json(server)

@@ -1,4 +1,4 @@
-"""Documents to try Shoal with: pages of the tldr-pages project, whose licence is in tldr-LICENSE.txt beside them."""
+"""Sample documents: pages of the tldr-pages project; see tldr-LICENSE.txt for their licence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo: a server of its own, sample documents, three questions, and one edit that shows what Shoal promises."""
+"""The demo: starts a server, adds sample documents, asks three questions, and makes one edit to show Shoal's promise."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ NEW_TEXT = """# bread
 - Knead flour, water and salt, let the dough rise, then bake it.
 """
 NEW_QUESTION = "how do I bake sourdough bread?"
-# How long embedding may stand still before the demo gives up; a first batch may wait for the model to load.
+# The demo gives up after this long without progress; the first batch may wait for the model to load.
 STILL_S = 180.0
-# How long a part of the server may be away, a restarting coordinator for one, before the demo counts it as gone.
+# How long a part of the server, such as a restarting coordinator, may be unavailable before the demo fails.
 PATIENCE_S = 20.0
 
 
 @dataclass
 class _Report:
-    """What was shown, and which of the claims about it are true."""
+    """What was printed, and which claims about it are true."""
 
     quiet: bool
     claims: dict[str, bool] = field(default_factory=dict)
@@ -71,7 +71,7 @@ class _Report:
 
 
 @click.command(
-    short_help="See it work: a server, documents, a search, an edit.",
+    short_help="See it work: start a server, add documents, search, edit.",
     epilog="\b\nExamples:\n  shoal demo\n  shoal demo --model hashing --keep",
 )
 @click.option("--model", default="all-MiniLM-L6-v2", show_default=True, help="Model that embeds the documents.")
@@ -139,7 +139,7 @@ def _fill(client: Client, server: demo_server.DemoServer, model: str, report: _R
     seconds = time.monotonic() - started_at_s
     report.say(f"  {info.documents} documents searchable after {seconds:.1f} s, embedded by {info.model}\n")
     all_there = summary.refused == 0 and info.failed == 0 and info.documents == len(documents)
-    report.claim(f"all {len(documents)} documents were taken and are searchable", all_there)
+    report.claim(f"all {len(documents)} documents were accepted and are searchable", all_there)
     report.say()
 
 
@@ -170,7 +170,7 @@ def _quiet_bar(quiet: bool, total: int) -> Iterator[Callable[[int], None]]:
 
 @contextmanager
 def _ended_in_order() -> Iterator[None]:
-    """Makes SIGTERM and SIGHUP end the demo as Ctrl-C does: through every `finally`."""
+    """Makes SIGTERM and SIGHUP end the demo like Ctrl-C: every `finally` runs."""
 
     def leave(number: int, _frame: FrameType | None) -> None:
         sys.exit(128 + number)

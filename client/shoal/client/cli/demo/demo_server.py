@@ -1,4 +1,4 @@
-"""A server of the demo's own: started as a child process, asked for its address, and ended with everything it left."""
+"""The demo's server, a child process: started, asked for its address, and stopped with all its processes."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LOG_LINES = 20
 
 
 def serve_command(data: Path) -> list[str]:
-    """The command line that serves `data` on a free port of this machine."""
+    """The command that serves `data` on a free port of this machine."""
     shoal = [sys.executable, "-m", "shoal.client.cli"]
     return [*shoal, "serve", "--data", str(data), "--listen", "127.0.0.1:0", "--json"]
 
 
 class DemoServer:
-    """Runs while the `with` block does. What the server writes to stderr is in `log`."""
+    """Runs during the `with` block. `log` receives the server's stderr."""
 
     def __init__(self, command: Sequence[str], log: Path) -> None:
         self._command = command
@@ -39,7 +39,7 @@ class DemoServer:
     def __enter__(self) -> DemoServer:
         try:
             with self._log.open("w") as log, _signals_held():
-                # A session of its own: Ctrl-C must reach the demo alone, which then ends the server in order.
+                # In its own session, so that Ctrl-C reaches only the demo, which then stops the server cleanly.
                 self._process = subprocess.Popen(
                     self._command,
                     stdin=subprocess.DEVNULL,
@@ -50,7 +50,7 @@ class DemoServer:
                 )
                 threading.Thread(target=self._read, args=(self._process,), name="shoal-demo", daemon=True).start()
         except BaseException:
-            # No `with` block has begun that would end the server.
+            # The `with` block, which would stop the server, has not begun.
             self.stop()
             raise
         return self
@@ -60,11 +60,11 @@ class DemoServer:
 
     @property
     def running(self) -> bool:
-        """Whether the process has not ended."""
+        """True while the process runs."""
         return self._process is not None and self._process.poll() is None
 
     def address(self) -> str:
-        """Waits for the ready line and returns the address in it; raises Failure when the server ends or takes too long."""
+        """Waits for the ready event and returns its address; raises Failure if the server ends or takes too long."""
         while True:
             try:
                 line = self._lines.get(timeout=READY_S)
@@ -80,14 +80,14 @@ class DemoServer:
                 return str(event["address"])
 
     def stop(self) -> int | None:
-        """Ends the server with SIGTERM, by force if that takes too long; returns its exit code."""
+        """Stops the server with SIGTERM, or SIGKILL if that takes too long; returns its exit code."""
         if self._process is None:
             return None
         self._process.terminate()
         try:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
-            # The whole session: the server may have started processes of its own.
+            # The whole session: the server may have started other processes.
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
         return self._process.returncode
@@ -110,9 +110,9 @@ class DemoServer:
 
 @contextmanager
 def _signals_held() -> Iterator[None]:
-    """Signals that end the demo have their effect at the end of the block: in it, a server runs that nobody knows yet."""
-    # Blocked signals would not do: the server would inherit that, and could not be ended. Other threads are never
-    # interrupted. An ignored signal stays ignored, here and in the server.
+    """Delays signals that end the demo to the end of the block, in which a server starts that is not yet known."""
+    # Signals are not blocked: the server would inherit that, and could not be stopped. Only the main thread gets signals.
+    # An ignored signal stays ignored, here and in the server.
     main = threading.current_thread() is threading.main_thread()
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if main else ()
     before = {number: handler for number in numbers if callable(handler := signal.getsignal(number))}

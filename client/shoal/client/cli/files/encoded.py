@@ -1,4 +1,4 @@
-"""Reads the output folder of `shoal encode`: what its vectors are, and its rows as documents. Sends nothing."""
+"""Reads the output folder of `shoal encode`: the model of its vectors, and its rows as documents."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SUMMARY = "summary.json"
 
 @dataclass(slots=True)
 class EncodedFolder:
-    """A finished job's output, in a folder or at a URI of pyarrow.fs. Raises Failure, naming the folder."""
+    """The output of a finished job, in a folder or at a URI of pyarrow.fs. Raises Failure, naming the folder."""
 
     root: str
     model: str = field(init=False)
     fingerprint: str = field(init=False)
-    """What its vectors compare with."""
+    """Of its vectors: they are comparable with others of the same fingerprint."""
     rows: int = field(init=False, default=0)
     _model_fingerprint: str = field(init=False)
     _system: Any = field(init=False, repr=False)
@@ -64,18 +64,18 @@ class EncodedFolder:
         self.rows = total
 
     def check_model(self, collection: CollectionInfo) -> None:
-        """Raises Failure unless the vectors are those that the collection's model makes of documents."""
+        """Raises Failure unless the collection's model makes the same vectors."""
         if collection.fingerprint == self.fingerprint:
             return
         has = f"{collection.model} ({collection.fingerprint})" if collection.model else "no model"
         why = ""
         if collection.fingerprint == self._model_fingerprint:
-            why = ": same model, but with a role, prompt, dimensions, normalisation or truncation of their own"
+            why = ": the same model, but with another role, prompt, dimensions, normalization or truncation"
         made_by = f"{self.model} ({self.fingerprint})"
         raise Failure(f"{self.root}: its vectors are of {made_by}, but collection {collection.name} has {has}{why}")
 
     def documents(self) -> Iterator[Document]:
-        """Every row, in order; holds a thousand at a time."""
+        """All rows in order; reads a thousand at a time."""
         import pyarrow
         import pyarrow.parquet
 

@@ -27,7 +27,7 @@ from shoal.records import (
 
 
 class _Source:
-    """The documents of all files, one after another. Remembers where each came from, and reports bad rows.
+    """The documents of all files, in order. Remembers the file and line of each, and reports bad rows.
 
     Raises Failure for an input that cannot be found or read.
     """
@@ -36,7 +36,7 @@ class _Source:
         self._fields = fields
         self._files: list[InputFile] = []
         self._shown: list[str] = []
-        # Checked before the first document is sent: a mistyped name should change nothing.
+        # Checked before the first document is sent: after a mistyped name, nothing should be written.
         try:
             found = find_inputs(inputs, hidden)
             for given, files in zip(inputs, found, strict=True):
@@ -72,7 +72,7 @@ class _Source:
                 raise Failure(str(error)) from error
 
     def refused(self, refusal: types.Refusal) -> None:
-        """Reports a document that the server, or the client, refused."""
+        """Reports a document that the server or the client refused."""
         index, line = self._file_of[refusal.position], self._line_of[refusal.position]
         self._report(index, line, f"document {refusal.id!r}: {refusal.error}")
 
@@ -88,17 +88,17 @@ class _Source:
 )
 @click.argument("name")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
-@click.option("--id-field", default="", help="Field with the document's id; by default id, _id or path.")
+@click.option("--id-field", default="", help="Field with the document's id.  [default: id, _id or path]")
 @click.option(
     "--text-field",
     "text_fields",
     multiple=True,
-    help="Field with the text; several are joined with a blank. By default title, and text, content or body.",
+    help="Field with the text. Repeat it to join several with a space.  [default: title and one of text, content, body]",
 )
-@click.option("--vector-field", default="", help="Field with a vector of your own, used in place of the model's.")
+@click.option("--vector-field", default="", help="Field with your own vector, used instead of the model's.")
 @click.option("--hidden", is_flag=True, help="Also read files and folders whose names begin with a dot or an underscore.")
 @click.option("--batch", type=click.IntRange(min=1), help="Documents per message.")
-@click.option("--wait", is_flag=True, help="Return once the documents are searchable.")
+@click.option("--wait", is_flag=True, help="Return when the documents are searchable.")
 @remote
 def add(
     session: Session,
@@ -111,21 +111,24 @@ def add(
     batch: int | None,
     wait: bool,
 ) -> None:
-    """Add the documents in FILE... to NAME: Parquet, JSON lines, CSV, TSV (.gz, .xz too), text, folders, patterns, URIs.
+    """Add the documents in FILE... to the collection NAME.
 
-    A row that cannot be added is reported with its file and line, and the others are added."""
+    FILE is Parquet, JSON lines, CSV, TSV (these also with .gz or .xz), a text file, a folder, a pattern or a URI. A row that
+    cannot be added is reported with its file and line; the others are added. Run it again after edits: unchanged documents
+    stay as they are.
+    """
     source = _Source(files, Fields(id_field, text_fields, vector=vector_field), hidden)
     if source.note:
         print_error(source.note)
     started_at_s = time.monotonic()
     with bar(f"adding to {name}", None) as advance:
 
-        def tell(progress: types.UploadProgress) -> None:
+        def report(progress: types.UploadProgress) -> None:
             advance(progress.acknowledged)
             for refusal in progress.latest_refusals:
                 source.refused(refusal)
 
-        summary = session.client.upsert_many(name, source, batch_size=batch, progress=tell, wait=wait)
+        summary = session.client.upsert_many(name, source, batch_size=batch, progress=report, wait=wait)
     seconds = time.monotonic() - started_at_s
     written = summary.documents - summary.refused
     if session.json:

@@ -1,4 +1,4 @@
-"""A .npy file that grows row by row, of which the number of rows is known only at its end."""
+"""Writes a .npy file row by row; the number of rows is known only at the end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 
 class VectorFile:
-    """Writes next to the wanted file, which appears whole at the end or not at all."""
+    """Writes to a file beside the target, and renames it at the end: the target is complete or does not appear."""
 
     def __init__(self, path: Path) -> None:
         """Opens the file; raises OSError."""
@@ -25,7 +25,7 @@ class VectorFile:
         return self
 
     def append(self, rows: npt.NDArray[Any]) -> None:
-        """Adds rows of shape (n, dimension), of one dimension and type in all calls."""
+        """Adds rows of shape (n, dimension); all calls have the same dimension and type."""
         kind = (rows.shape[1], rows.dtype)
         if self._kind is None:
             self._kind = kind
@@ -48,7 +48,7 @@ class VectorFile:
             self._part.unlink(missing_ok=True)
 
     def _header(self) -> None:
-        # NumPy leaves room in it for the first axis to grow, so it has one length whatever the number of rows.
+        # NumPy pads the header so that the first axis can grow: its length does not depend on the number of rows.
         assert self._kind is not None
         dimension, dtype = self._kind
         descr = np.lib.format.dtype_to_descr(dtype)
