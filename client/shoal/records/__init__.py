@@ -1,8 +1,8 @@
-"""Reads records from users' files, for every command that takes some. Does not depend on the rest of Shoal.
+"""Reads records from users' files, for all commands that take files. Does not depend on the rest of Shoal.
 
-`find` names the files of folders and patterns, `reading` reads their rows, and `mapping` turns a row into a record: an id,
-a text and a payload. A row that cannot be read, or has no record in it, is refused with its line and the reason, and the
-next one follows.
+`find` lists the files of folders and patterns, `reading` reads their rows, and `mapping` turns a row into a record: an id,
+a text and a payload. A row that cannot be read or is not a valid record is reported with its line and the reason; reading
+continues with the next row.
 """
 
 from shoal.records.errors import InputError

@@ -1,4 +1,4 @@
-"""Brings text to UTF-8 by the byte order mark at its beginning: UTF-8, UTF-16 and UTF-32. Without a mark it is UTF-8."""
+"""Converts text to UTF-8 from the encoding of its byte order mark: UTF-8, UTF-16 or UTF-32. Without a mark it is UTF-8."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shoal.records.errors import Damaged
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
-    # Before UTF-16, whose mark this one begins with.
+    # Before UTF-16, because this mark begins with that of UTF-16.
     (codecs.BOM_UTF32_LE, "utf-32-le"),
     (codecs.BOM_UTF32_BE, "utf-32-be"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -22,8 +22,8 @@ _HEAD_BYTES = 4
 def utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
     """The same text in UTF-8, without the mark.
 
-    UTF-8 is passed on unchecked, and what is no character in UTF-16 comes out as bytes that are not UTF-8, so that it
-    spoils one row. Raises Damaged when the text ends within a character, or is UTF-16 or UTF-32 without a mark.
+    UTF-8 is not checked, and an invalid character in UTF-16 becomes bytes that are not UTF-8, so that only its row is bad.
+    Raises Damaged if the text ends within a character, or is UTF-16 or UTF-32 without a mark.
     """
     source = iter(chunks)
     head = b""
@@ -43,7 +43,7 @@ def utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _unmarked(head: bytes) -> str:
-    """UTF-16 or UTF-32 where ASCII characters show it by zero bytes; "" otherwise."""
+    """UTF-16 or UTF-32 if the zero bytes of ASCII characters show it; otherwise ""."""
     zeros = tuple(byte == 0 for byte in head)
     if zeros in ((False, True, True, True), (True, True, True, False)):
         return "UTF-32"

@@ -11,12 +11,12 @@ class InputError(Exception):
 
 
 class Damaged(Exception):
-    """The rest of a file cannot be read; what came before is good. The message says why, without naming the file."""
+    """The rest of a file cannot be read; everything before it is valid. The message does not name the file."""
 
     def __init__(self, reason: str, complete: bool = False) -> None:
         super().__init__(reason)
         self.complete = complete
-        """True when the content before the damage ended as it should, so that its last line is a whole one."""
+        """True if the content before the damage is complete, so that its last line is a whole line."""
 
 
 def one_line(error: BaseException) -> str:
@@ -29,7 +29,7 @@ def one_line(error: BaseException) -> str:
 
 
 def needs_pyarrow(path: str, what: str) -> InputError:
-    """The error for an input that only pyarrow can read, where it is not installed."""
+    """The error for an input that only pyarrow can read, if pyarrow is not installed."""
     return InputError(f"{path}: reading {what} needs pyarrow: pip install 'shoal[cluster]'")
 
 

@@ -1,4 +1,4 @@
-"""Finds and opens input files: paths and URIs of files, folders and patterns. `reading` reads what is in them.
+"""Finds and opens input files, given by paths and URIs of files, folders and patterns.
 
 Local files need no pyarrow; URIs, and files that must be seekable, do.
 """
@@ -25,7 +25,7 @@ _HIDDEN = ("_", ".")
 
 @dataclass(frozen=True, slots=True)
 class InputFile:
-    """A file to read. Size and time of change show whether it is still the same."""
+    """A file to read. Size and modification time show whether it has changed."""
 
     path: str
     """An absolute path or a URI; "-" for standard input."""
@@ -38,7 +38,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class FoundInputs:
-    """What was found; goes through the files of each input."""
+    """The files that were found; iterates over the inputs."""
 
     files: list[list[InputFile]]
     """Of each input: at least one, and those of a folder or pattern sorted by path."""
@@ -50,7 +50,7 @@ class FoundInputs:
 
     @property
     def note(self) -> str:
-        """How many hidden files were left out, in words; empty when none were."""
+        """How many hidden files were left out, in words; empty if none."""
         return _left_out(self.hidden)
 
 
@@ -99,7 +99,7 @@ def open_input(path: str, seekable: bool) -> IO[bytes]:
 
 
 def matches(pattern: str, path: str) -> bool:
-    """Whether a path fits a pattern: ? and * stay within a folder, ** crosses folders."""
+    """Whether a path matches a pattern: ? and * match within a folder, ** across folders."""
     parts = re.split(r"(\*\*/?|\*|\?|\[[^\]]+\])", pattern)
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     translated = (known.get(part, part.replace("[!", "[^") if part.startswith("[") else re.escape(part)) for part in parts)
@@ -194,7 +194,7 @@ def _all_matching(given: str, path: str, below: _Below, hidden: bool) -> _Found:
         raise InputError(f"{given}: no such file or folder")
     base = path[: first.start()].rpartition("/")[0]
     pattern = path[len(base) + 1 :]
-    # As in a shell, a pattern may begin with the character that hides a name, and then means such names.
+    # As in a shell, a pattern that begins with the character of hidden names matches hidden names.
     named = [part for part in pattern.split("/") if _is_hidden(part)]
 
     def is_shown(name: str) -> bool:
@@ -229,10 +229,10 @@ def _is_hidden(name: str) -> bool:
 
 
 def _walk(base: str) -> Iterator[str]:
-    """Every path of a file below a folder; links are followed, but not back into a folder that holds them."""
+    """The path of every file below a folder; links are followed, except to a folder that contains them."""
 
     def fail(error: OSError) -> None:
-        # What may be left out may be unreadable.
+        # A hidden folder may be unreadable if it is left out.
         hidden = any(map(_is_hidden, str(error.filename)[len(base) + 1 :].split("/")))
         if not isinstance(error, FileNotFoundError) and not hidden:
             raise error

@@ -1,4 +1,4 @@
-"""The file formats that are read, by the suffix of a name. Capitals make no difference."""
+"""The supported file formats, by the suffix of a file's name in any case."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMPRESSIONS = (".gz", ".xz")
 
 
 def suffix_of(name: str) -> str:
-    """The suffix that gives the format of a file, without .gz and .xz; "" for a format that is not read."""
+    """The suffix that gives the format of a file, without .gz and .xz; "" for an unsupported format."""
     bare = name[: -len(compression)] if (compression := compression_of(name)) else name
     suffix = PurePosixPath(bare).suffix.lower()
     return suffix if suffix in SUFFIXES and not (suffix == PARQUET_SUFFIX and compression) else ""

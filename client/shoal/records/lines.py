@@ -1,4 +1,4 @@
-"""Cuts a stream of bytes into lines, in bounded memory however long a line is. For any format."""
+"""Cuts a stream of bytes into lines, in bounded memory for lines of any length."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ CHUNK_BYTES = 1 << 16
 
 
 class Readable(Protocol):
-    """What lines are read from."""
+    """A binary stream."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 def chunks_of(stream: Readable) -> Iterator[bytes]:
-    """The bytes of a stream as they come."""
+    """The bytes of a stream in chunks."""
     while chunk := stream.read(CHUNK_BYTES):
         yield chunk
 
 
 def lines_of(chunks: Iterable[bytes], limit: int) -> Iterator[bytes | None]:
-    r"""Lines with their ends (b"\n"), the last one as it is; None in place of a line of more than `limit` bytes.
+    r"""Lines with their ends (b"\n"), the last one as it is; None instead of a line of more than `limit` bytes.
 
-    Holds at most `limit` bytes and a chunk. Where `chunks` raises Damaged, so does this; a line that the damage cut is
-    dropped.
+    Holds at most `limit` bytes and a chunk. Raises Damaged if `chunks` does; a line that the damage cut is dropped.
     """
     pieces: list[bytes] = []
     held = 0

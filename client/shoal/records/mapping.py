@@ -1,4 +1,4 @@
-"""Turns a row into a record: which field is the id, which are the text, and what is left for the payload. No I/O."""
+"""Turns a row into a record: one field is the id, some are the text, the others are the payload. Does no I/O."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ TITLE_FIELD = "title"
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a row holds. Id and text are valid Unicode, the payload is in terms of JSON."""
+    """The document in a row. Id and text are valid Unicode, the payload has JSON types."""
 
     id: str
     text: str
     payload: dict[str, Any] = field(default_factory=dict)
     vector: list[Any] | None = None
-    """The values of the vector field, unchecked; None where no such field was asked for."""
+    """The values of the vector field, unchecked; None if there is no vector field."""
     nulls: tuple[str, ...] = ()
     """Fields of the payload in which NaN or an infinity became null."""
 
 
 class BadRecord(ValueError):
-    """A row without a valid record: its id, "" if that is what is wrong, and the reason."""
+    """A row that is not a valid record: its id, "" if the id is invalid, and the reason."""
 
     def __init__(self, id: str, reason: str) -> None:
         super().__init__(id, reason)
@@ -40,18 +40,18 @@ class BadRecord(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Which fields of a row make a record. Where one is not given, the usual names are tried."""
+    """Which fields of a row make a record. If a field is not given, its usual names are tried."""
 
     id: str = ""
     text: tuple[str, ...] = ()
-    """Joined with a blank. If empty: the first of text, content and body, after the title if there is one."""
+    """Joined with a space. If empty: the first of text, content and body, after the title if there is one."""
     keep: tuple[str, ...] | None = None
     """Fields of the payload; None keeps all but those of the id, the text and the vector."""
     vector: str = ""
     """If empty, records have no vector."""
 
     def columns(self) -> Collection[str] | None:
-        """Every field that a record may be made of; None for any."""
+        """All fields that a record may use; None for any."""
         if self.keep is None:
             return None
         text = self.text or (*TEXT_FIELDS, TITLE_FIELD)
@@ -59,7 +59,7 @@ class Fields:
         return {*text, *((self.id,) if self.id else ID_FIELDS), *self.keep, *named}
 
     def missing(self, values: Mapping[str, Any]) -> str:
-        """What a file's first row lacks, in words; empty when it lacks nothing."""
+        """What the first row of a file lacks, in words; empty if it lacks nothing."""
         has = f"the fields are {', '.join(values) or 'none'}"
         for name in (self.id, *self.text, self.vector, *(self.keep or ())):
             if name and name not in values:
@@ -71,7 +71,7 @@ class Fields:
         return ""
 
     def record(self, values: Mapping[str, Any]) -> Record:
-        """The record of a row; raises BadRecord with the reason when there is none in it."""
+        """The record of a row; raises BadRecord with the reason if it is not a valid record."""
         id_field = self.id or next((name for name in ID_FIELDS if values.get(name) is not None), ID_FIELDS[0])
         value = values.get(id_field)
         if isinstance(value, bool) or not isinstance(value, str | int) or value == "":

@@ -1,7 +1,7 @@
-"""Reads the rows of one file: JSON lines, CSV, TSV, Parquet or text, compressed or not. `mapping` says what a row means.
+"""Reads the rows of one file: JSON lines, CSV, TSV, Parquet or text, compressed or not.
 
-A row that cannot be read becomes a BadRow, and the next one follows. Where a file is damaged or cut short, a BadRow is its
-last row, after all rows that could still be read.
+A row that cannot be read becomes a BadRow, and reading continues. If a file is damaged or cut short, its last row is a
+BadRow, after all rows that could still be read.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from shoal.records.rows import BadRow, Row
 from shoal.records.tables import table_rows
 
 LINE_BYTES = 64 * 1024 * 1024
-"""Longest line of a file, and longest text file; what is longer is a bad row."""
+"""Longest line of a file, and longest text file; a longer one is a bad row."""
 
 
 def read_file(file: InputFile, columns: Collection[str] | None = None) -> Iterator[Row | BadRow]:
-    """The rows of a file in order; raises InputError when it cannot be opened or its storage fails."""
+    """The rows of a file in order; raises InputError if it cannot be opened or its storage fails."""
     try:
         with open_input(file.path, suffix_of(file.name) == PARQUET_SUFFIX) as opened:
             yield from read_rows(opened, file.name, columns)
@@ -35,7 +35,7 @@ def read_file(file: InputFile, columns: Collection[str] | None = None) -> Iterat
 
 
 def first_row_fault(file: InputFile, fields: Fields) -> str:
-    """What is wrong with the header of a file, or what its first readable row lacks; empty when it is as asked for.
+    """What is wrong with the header of a file, or what its first readable row lacks; empty if nothing.
 
     Raises InputError as `read_file` does.
     """
@@ -45,7 +45,7 @@ def first_row_fault(file: InputFile, fields: Fields) -> str:
         return first.reason
     if first is None or not fields.missing(first.values):
         return ""
-    # What it lacks is told with all that it has, also what was not asked for.
+    # The message lists all fields of the row, also those that were not requested.
     whole = first if columns is None else _first(file, None)
     return fields.missing(whole.values if isinstance(whole, Row) else first.values)
 
@@ -58,7 +58,7 @@ def read_rows(file: IO[bytes] | Readable, name: str, columns: Collection[str] | 
     """The rows of an open file whose `name` gives its format. Parquet columns that `columns` leaves out are not read.
 
     A text file is one row with the fields path (its `name`) and text. A Parquet file must be seekable, as `open_input`
-    opens it. Raises OSError when the storage fails, and InputError when pyarrow is missing.
+    opens it. Raises OSError if the storage fails, and InputError if pyarrow is missing.
     """
     suffix = suffix_of(name)
     if suffix == PARQUET_SUFFIX:

@@ -1,4 +1,4 @@
-"""A row of a file, or a row that cannot be read, with its message. `reading` gives them; `mapping` says what a row means."""
+"""The rows of a file, those that cannot be read, and the message about these."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row, and its line in the file; in a Parquet file its number. Both count from 1."""
+    """One row, and its line in the file, or its number in a Parquet file. Both count from 1."""
 
     line: int
     values: Mapping[str, Any]
-    """Strings in a table; in terms of JSON, and of Python's bytes, elsewhere."""
+    """Strings in a table; in other formats JSON types and bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be read, or has no record in it. `line` counts as in Row; `id` is "" where it is unknown."""
+    """A row that cannot be read or is not a valid record. `line` counts as in Row; `id` is "" if it is unknown."""
 
     line: int
     reason: str
-    """What is wrong, and after a colon the particular case: what stands before it is the same for the same mistake."""
+    """The kind of mistake, and after a colon its details: equal mistakes have equal text before the colon."""
     id: str = ""
     whole_file: bool = field(default=False, compare=False)
-    """True where it stands for all rows of its file: the header is wrong."""
+    """True if no row of the file can be read, because its header is wrong."""
 
 
 def row_message(source: str, line: int, reason: str) -> str:

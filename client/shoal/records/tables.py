@@ -1,4 +1,4 @@
-"""Reads CSV and TSV: records as RFC 4180 has them, the first of which names the columns."""
+"""Reads CSV and TSV: records as in RFC 4180; the first one names the columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shoal.records.lines import lines_of
 from shoal.records.rows import BadRow, Row
 
 RECORD_LINES = 100_000
-"""A longer record is none: a quote was not closed. They are held in memory."""
+"""Longest record, held in memory. A longer one means that a quote was not closed."""
 
 
 def table_rows(
@@ -20,8 +20,8 @@ def table_rows(
 ) -> Iterator[Row | BadRow]:
     """The records of UTF-8 text by their columns; blank lines are skipped. Raises what `chunks` raises.
 
-    Bytes that are not UTF-8 become lone surrogates, so that they spoil one row and not the file. A header that cannot be
-    read, or that has one of the wanted `columns` (None: any) twice, is a bad row and the last one.
+    Bytes that are not UTF-8 become lone surrogates, so that only their row is bad, not the file. A header that cannot be
+    read, or that has one of the requested `columns` (None: any) twice, is a bad row and the last row.
     """
     records = _records(chunks, delimiter, line_bytes)
     header = next(((line, found) for line, found in records), None)
@@ -39,7 +39,7 @@ def table_rows(
         if isinstance(record, str):
             yield BadRow(line, record)
         elif len(record) != len(names):
-            yield BadRow(line, f"not as many fields as the header has: {len(record)}, not {len(names)}")
+            yield BadRow(line, f"wrong number of fields: {len(record)}, the header has {len(names)}")
         elif any(record[index] for index in nameless):
             yield BadRow(line, "a value is in a column without a name")
         else:
@@ -50,7 +50,7 @@ def table_rows(
 
 
 def header_fault(names: Collection[str], columns: Collection[str] | None) -> str:
-    """Why a header gives no rows, empty when it does. Several columns without a name are none as long as they are empty."""
+    """What is wrong with a header, empty if nothing. Several columns may lack a name as long as they are empty."""
     for name in names:
         try:
             name.encode()
@@ -61,24 +61,24 @@ def header_fault(names: Collection[str], columns: Collection[str] | None) -> str
 
 
 def _records(chunks: Iterable[bytes], delimiter: str, line_bytes: int) -> Iterator[tuple[int, list[str] | str]]:
-    """Each record with its last line, or in place of a record the reason why it cannot be read, with its first line.
+    """Each record with its last line, or the reason why a record cannot be read, with its first line.
 
-    A quote that is never closed takes the lines that follow with it: those are read anew, without that one. Of them, a
-    line with a quote within a field is not taken: it may be a piece of a record.
+    A quote that is never closed includes the following lines in its record. Those lines are read again without the first.
+    Of them, a line with a quote within a field is refused: it may be a part of a record.
     """
     csv.field_size_limit(line_bytes)
     lines = _Lines(chunks, line_bytes)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
-    anew_until = 0
+    reread_until = 0
     while True:
         try:
             record = next(reader, None)
         except csv.Error as error:
-            anew_until = max(anew_until, lines.number)
+            reread_until = max(reread_until, lines.number)
             yield lines.first, f"not CSV: {one_line(error)}"
-            # What ends in the middle of a record because the file is damaged has no whole records in it.
+            # If the file is damaged in the middle of a record, no whole record follows.
             if lines.damage is None or lines.damage.complete:
-                lines.read_anew()
+                lines.reread()
             lines.begin()
             continue
         long = lines.take_long()
@@ -88,7 +88,7 @@ def _records(chunks: Iterable[bytes], delimiter: str, line_bytes: int) -> Iterat
             if lines.damage is not None:
                 raise lines.damage
             return
-        if record and lines.number <= anew_until and lines.has_stray_quote(delimiter):
+        if record and lines.number <= reread_until and lines.has_stray_quote(delimiter):
             yield lines.number, "not CSV: a quote within a field"
         elif record and not long:
             yield lines.number, record
@@ -96,7 +96,7 @@ def _records(chunks: Iterable[bytes], delimiter: str, line_bytes: int) -> Iterat
 
 
 class _Lines:
-    """The lines for a csv.reader, which may go back to the second line of a record."""
+    """The lines for a csv.reader; can go back to the second line of a record."""
 
     def __init__(self, chunks: Iterable[bytes], line_bytes: int) -> None:
         self._lines = enumerate(lines_of(chunks, line_bytes), start=1)
@@ -104,9 +104,9 @@ class _Lines:
         self._record: list[tuple[int, str]] = []
         self._long: list[int] = []
         self.number = 0
-        """The line given last."""
+        """Number of the last line given."""
         self.damage: Damaged | None = None
-        """What the lines ended with."""
+        """The damage that ended the lines."""
 
     def __iter__(self) -> _Lines:
         return self
@@ -138,16 +138,16 @@ class _Lines:
         """The next line begins a record."""
         self._record.clear()
 
-    def read_anew(self) -> None:
-        """Gives the lines of this record but the first once more."""
+    def reread(self) -> None:
+        """Gives the lines of this record again, except the first."""
         self._back.extendleft(reversed(self._record[1:]))
 
     def take_long(self) -> list[int]:
-        """Lines left out because they are too long, each told once."""
+        """Numbers of the lines left out because they are too long, each reported once."""
         taken, self._long = self._long, []
         return taken
 
     def has_stray_quote(self, delimiter: str) -> bool:
-        """Whether a quote of this record stands within a field that is not quoted."""
+        """Whether this record has a quote within an unquoted field."""
         text = "".join(line for _, line in self._record).rstrip("\r\n")
         return '"' in re.sub(rf'(^|{delimiter})"(?:[^"]|"")*"(?={delimiter}|$)', r"\1", text)

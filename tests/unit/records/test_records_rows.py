@@ -68,7 +68,7 @@ def test_tables(tmp_path: Path):
     path.write_bytes(b'\xef\xbb\xbfid,text\n1,"one\nline"\n2\n\n3,"a"b\n4,\xff\n5,five\n')
     found = rows(path)
     assert found[0] == Row(3, {"id": "1", "text": "one\nline"})
-    assert found[1] == BadRow(4, "not as many fields as the header has: 1, not 2")
+    assert found[1] == BadRow(4, "wrong number of fields: 1, the header has 2")
     assert isinstance(found[2], BadRow) and found[2].line == 6 and found[2].reason.startswith("not CSV")
     # Not UTF-8: the mapping refuses it, the next row is fine.
     assert found[3] == Row(7, {"id": "4", "text": "\udcff"}) and found[4] == Row(8, {"id": "5", "text": "five"})
@@ -82,8 +82,8 @@ def test_records_of_the_wrong_length(tmp_path: Path):
     path.write_text('\ufeffid,text\n1,"two\nlines"\n2\n3,a,b\n\n4,ö\n')
     assert rows(path) == [
         Row(3, {"id": "1", "text": "two\nlines"}),
-        BadRow(4, "not as many fields as the header has: 1, not 2"),
-        BadRow(5, "not as many fields as the header has: 3, not 2"),
+        BadRow(4, "wrong number of fields: 1, the header has 2"),
+        BadRow(5, "wrong number of fields: 3, the header has 2"),
         Row(7, {"id": "4", "text": "ö"}),
     ]
 
