@@ -136,6 +136,26 @@ def test_no_test_folder_imports_another(folder: str) -> None:
     assert found == set()
 
 
+@pytest.mark.parametrize("folder", ["unit", "conformance", "simulation"])
+def test_tests_of_one_process_start_no_cluster(folder: str) -> None:
+    """They neither have the mark of those that do nor use what starts one."""
+    found = set()
+    for path in python_files(f"tests/{folder}"):
+        tree = parsed(path)
+        if any(
+            isinstance(node, ast.Attribute) and node.attr == "cluster" and _is_mark(node.value) for node in ast.walk(tree)
+        ):
+            found.add(f"{shown(path)}: pytest.mark.cluster")
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        names = {alias.name for node in imports for alias in node.names}
+        found |= {f"{shown(path)}: {name}" for name in names & {"ClusterProcess", "EncodeProcess", "RayHead"}}
+    assert found == set()
+
+
+def _is_mark(node: ast.expr) -> bool:
+    return isinstance(node, ast.Attribute) and node.attr == "mark"
+
+
 _TEST_FOLDERS = {path.name for path in (ROOT / "tests").iterdir() if path.is_dir()} - {"support"}
 
 
