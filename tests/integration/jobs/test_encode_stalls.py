@@ -43,6 +43,6 @@ def test_work_that_hangs_once_is_done_by_another_process(tmp_path: Path, hesitat
 
 
 def test_a_text_on_which_every_process_hangs_ends_the_job(tmp_path: Path) -> None:
-    died = rf"part-000000-000001 \(from .*rows\.jsonl:3 on\): the encoder's process died {MOST_ATTEMPTS} times"
+    died = rf"part-000000-000001 \(from .*rows\.jsonl:3 on\): the encoder process died {MOST_ATTEMPTS} times"
     with pytest.raises(JobError, match=died):
         run(tmp_path, ["one", "two", "three stuck", "four", "five"])

@@ -97,7 +97,7 @@ def test_options_formats_and_refusals(head: RayHead, corpus: Path, tmp_path: Pat
     told = one_line(head.run(*job))
     assert told == (
         f'shoal: {output}: contains another job: it was started with prompt "about ", not null; choose another --output, '
-        "or --overwrite"
+        "or use --overwrite"
     )
     told = one_line(head.run("encode", corpus, "--model", "no/such-model", "--output", tmp_path / "none"))
     assert told.startswith("shoal: model 'no/such-model': ")

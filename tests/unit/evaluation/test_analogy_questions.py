@@ -46,12 +46,12 @@ def test_sections_of_a_csv_file_are_its_types(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "there are no questions in this file"),
-        (": capital\n\n", "there are no questions in this file"),
-        (": capital\nAthens Greece Oslo\n", "questions.txt:2: 3 words, expected are 4"),
-        ("type,word1,word2,word3,target\nx,a,b,c\n", "questions.txt:2: 4 columns, the header has 5"),
+        ("", "no questions in this file"),
+        (": capital\n\n", "no questions in this file"),
+        (": capital\nAthens Greece Oslo\n", "questions.txt:2: 3 words; expected 4"),
+        ("type,word1,word2,word3,target\nx,a,b,c\n", "questions.txt:2: 4 columns, but the header has 5"),
         ("type,word1,word2,word3,target\nx,a,b,,d\n", "questions.txt:2: a word is missing"),
-        ("type,word1,word2,word3,target\n", "there are no questions in this file"),
+        ("type,word1,word2,word3,target\n", "no questions in this file"),
     ],
 )
 def test_malformed_files(tmp_path: Path, text: str, told: str):
@@ -64,7 +64,7 @@ def test_files_that_cannot_be_read(tmp_path: Path):
     with pytest.raises(EvaluationError, match=r"nothing\.txt: No such file"):
         read_questions(tmp_path / "nothing.txt")
     (tmp_path / "latin").write_bytes(b": caf\xe9\n")
-    with pytest.raises(EvaluationError, match=r"latin: this is not text in UTF-8 \(byte 5\)"):
+    with pytest.raises(EvaluationError, match=r"latin: not UTF-8 \(at byte 5\)"):
         read_questions(tmp_path / "latin")
 
 

@@ -44,7 +44,7 @@ def test_blocks_hold_each_row_once_in_order(monkeypatch: pytest.MonkeyPatch):
 def test_numbers_that_are_not_finite(number: float):
     vectors = VECTORS.astype(np.float32)
     vectors[4, 1] = number
-    with pytest.raises(EvaluationError, match="'rome' holds a number that is not finite"):
+    with pytest.raises(EvaluationError, match="'rome' has a value that is not finite"):
         WordCandidates(WORDS, vectors)
     assert len(WordCandidates(WORDS, vectors, restrict=4)) == 4
 

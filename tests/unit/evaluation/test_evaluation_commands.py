@@ -125,12 +125,12 @@ def test_a_model_embeds_words_as_texts(tmp_path: Path, questions: Path, pairs: P
 def test_failures_are_one_line(table: Path, questions: Path, pairs: Path, tmp_path: Path):
     assert f"{tmp_path}/no.txt: No such file" in failed("eval", "analogy", table, tmp_path / "no.txt")
     assert f"{tmp_path}/no.txt: no such file" in failed("eval", "similarity", tmp_path / "no.txt", pairs)
-    assert f"{questions}:2: the score is 'woman', expected is a number" in failed("eval", "similarity", table, questions)
+    assert f"{questions}:2: the score 'woman' is not a number" in failed("eval", "similarity", table, questions)
     assert "these are no word vectors" in failed("similar", questions, "king")
     assert "no vector for 'King' among 6 words; it has 'king'" in failed("similar", table, "King")
     empty = tmp_path / "empty"
     empty.touch()
-    assert "there are no words" in failed("similar", "hashing", "king", "--vocabulary", empty)
+    assert "no words in this file" in failed("similar", "hashing", "king", "--vocabulary", empty)
     assert "there is no such folder or file" in failed("similar", "./nothing", "king")
     assert "hashing:0" in failed("eval", "similarity", "hashing:0", pairs)
 

@@ -42,8 +42,8 @@ def test_fewer_words_than_asked_for(candidates: WordCandidates):
         (["oslo"], [], 10, "the model has no vector for 'oslo' among 7 words$"),
         (["king"], ["PARIS"], 10, "no vector for 'PARIS' among 7 words; it has 'Paris'"),
         (["nought"], [], 10, "no vector for 'nought'"),
-        ([], [], 10, "no word is given"),
-        (["king"], [], 0, "count is 0, the least is 1"),
+        ([], [], 10, "no words given"),
+        (["king"], [], 0, "count is 0, must be at least 1"),
         (["king"], ["king"], 10, "add up to zero"),
     ],
 )

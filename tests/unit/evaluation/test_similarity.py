@@ -85,11 +85,11 @@ def test_white_space_parts_columns_too(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("", "there are no pairs"),
-        ("word1\tword2\tscore\n", "there are no pairs"),
-        ("a\tb\t1\nc\td\n", "pairs:2: 2 columns, expected are word1, word2 and score"),
-        ("a\tb\t1\nc\td\tmuch\n", "pairs:2: the score is 'much', expected is a number"),
-        ("a\tb\t1\nc\td\tnan\n", "pairs:2: the score is 'nan'"),
+        ("", "no pairs in this file"),
+        ("word1\tword2\tscore\n", "no pairs in this file"),
+        ("a\tb\t1\nc\td\n", "pairs:2: 2 columns; expected word1, word2 and score"),
+        ("a\tb\t1\nc\td\tmuch\n", "pairs:2: the score 'much' is not a number"),
+        ("a\tb\t1\nc\td\tnan\n", "pairs:2: the score 'nan' is not a number"),
         ("a\tb\t1\n\td\t2\n", "pairs:2: "),
         ("a\tb\t1\nc\t\t2\n", "pairs:2: a word is missing"),
     ],

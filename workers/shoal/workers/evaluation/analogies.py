@@ -1,4 +1,4 @@
-"""Scores analogies: how often the word nearest to b - a + c is the one that was asked for."""
+"""Scores analogies: how often the word nearest to b - a + c is the expected one."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ BATCH_QUESTIONS = 1024
 
 @dataclass(frozen=True, slots=True)
 class QuestionScore:
-    """How some questions went."""
+    """The score of some questions."""
 
     right: int
     answered: int
-    """Those of which all four words are candidates."""
+    """Questions whose four words are all candidates."""
     asked: int
 
     @property
     def accuracy(self) -> float | None:
-        """Right of answered; None where none was answered."""
+        """Share of right answers; None if no question was answered."""
         return self.right / self.answered if self.answered else None
 
     @property
     def coverage(self) -> float:
-        """Answered of asked."""
+        """Share of answered questions."""
         return self.answered / self.asked if self.asked else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class SectionScore:
-    """How the questions of a section went."""
+    """The score of a section."""
 
     name: str
     syntactic: bool
@@ -44,62 +44,61 @@ class SectionScore:
 
 @dataclass(frozen=True, slots=True)
 class AnalogyScores:
-    """By section, in the order of the file."""
+    """The scores of all sections."""
 
     sections: tuple[SectionScore, ...]
+    """In the order of the file."""
 
     @property
     def overall(self) -> QuestionScore:
-        """Of all questions."""
+        """The score of all questions."""
         return _sum(section.score for section in self.sections)
 
     @property
     def semantic(self) -> QuestionScore:
-        """Of the questions about what words mean."""
+        """The score of the questions about the meaning of words."""
         return _sum(section.score for section in self.sections if not section.syntactic)
 
     @property
     def syntactic(self) -> QuestionScore:
-        """Of the questions about the forms of words."""
+        """The score of the questions about the forms of words."""
         return _sum(section.score for section in self.sections if section.syntactic)
 
 
 def score_analogies(
     candidates: WordCandidates, sections: Sequence[QuestionSection], ignore_case: bool = True
 ) -> AnalogyScores:
-    """Answers each question with the candidate d, other than a, b and c, of the greatest cos(b - a + c, d), the vectors of
-    a, b and c being of length one ("3CosAdd", Levy and Goldberg 2014, "Linguistic Regularities in Sparse and Explicit Word
-    Representations"). A question with a word that is no candidate is not answered.
+    """Answers each question with the candidate d, other than a, b and c, that has the highest cos(b - a + c, d), where
+    the vectors of a, b and c have unit length ("3CosAdd", Levy and Goldberg 2014, "Linguistic Regularities in Sparse and
+    Explicit Word Representations"). Questions with a word that is not a candidate are not answered.
 
-    With `ignore_case`, words that differ in case alone are the same word, and the first of them gives the vector.
+    With `ignore_case`, words that differ only in case are the same word, and the first of them provides the vector.
     """
     rows = candidates.find(words_of(sections), ignore_case)
     known = [[rows.get(folded(word, ignore_case)) for word in _words(question)] for question in _questions(sections)]
-    answerable = [places for places in known if all(places)]
+    answerable = [rows_of_words for rows_of_words in known if all(rows_of_words)]
     answers = iter(_answers(candidates, answerable))
     remaining = iter(known)
     scores = []
     for section in sections:
         right = answered = 0
         for _ in section.questions:
-            places = next(remaining)
-            if all(places):
+            rows_of_words = next(remaining)
+            if all(rows_of_words):
                 answered += 1
-                right += int(next(answers)) in (places[3] or ())
+                right += int(next(answers)) in (rows_of_words[3] or ())
         score = QuestionScore(right, answered, len(section.questions))
         scores.append(SectionScore(section.name, section.syntactic, score))
     return AnalogyScores(tuple(scores))
 
 
 def _answers(candidates: WordCandidates, questions: Sequence[Sequence[list[int] | None]]) -> RowIds:
-    """The row that answers each of n questions (n,), -1 where no candidate is left; a question is the rows of its words."""
+    """The rows (n,) that answer n questions, -1 where no candidate is left. A question is given as the rows of its words."""
     if not questions:
         return np.empty(0, dtype=np.int64)
-    first = np.array([[places[0] for places in question if places] for question in questions])
+    first = np.array([[rows[0] for rows in question if rows] for question in questions])
     queries = candidates.directions(first[:, 1]) - candidates.directions(first[:, 0]) + candidates.directions(first[:, 2])
-    pairs = [
-        (number, row) for number, question in enumerate(questions) for places in question[:3] if places for row in places
-    ]
+    pairs = [(index, row) for index, question in enumerate(questions) for rows in question[:3] if rows for row in rows]
     excluded = np.array(pairs, dtype=np.int64)
     best, best_score = np.full(len(queries), -1, dtype=np.int64), np.full(len(queries), -np.inf, dtype=np.float32)
     for start, directions, without in candidates.blocks():
@@ -120,9 +119,9 @@ def _answers(candidates: WordCandidates, questions: Sequence[Sequence[list[int] 
 def _improve(
     best: RowIds, best_score: Floats, queries: Floats, directions: Floats, without: RowIds, start: int, excluded: RowIds
 ) -> None:
-    """Puts into `best` and `best_score` (n,) what is better among the rows of a block that begins at row `start`.
+    """Updates `best` and `best_score` (n,) with better rows of the block that begins at row `start`.
 
-    `excluded` (pairs, 2) are question and row, counted from the beginning of the batch and of the block.
+    `excluded` (pairs, 2) are question and row, relative to the batch and the block.
     """
     scores: Floats = queries @ directions.T
     inside = ((excluded >= 0) & (excluded < scores.shape)).all(axis=1)
@@ -130,7 +129,7 @@ def _improve(
     scores[:, without] = -np.inf
     top = scores.argmax(axis=1)
     top_score = scores[np.arange(len(scores)), top]
-    # Of equals the commoner word, which came first, stays.
+    # On a tie the first word wins, which is the more frequent one.
     better = top_score > best_score
     best[better], best_score[better] = top[better] + start, top_score[better]
 

@@ -1,4 +1,4 @@
-"""Where candidates come from: the words of a table, or words that a model embeds as texts."""
+"""Makes candidates: from a table of word vectors, or from words that a model embeds as texts."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _TABLE_SUFFIXES = (".txt", ".vec", ".bin", ".npy", ".gz")
 
 
 def is_table(model: str) -> bool:
-    """Whether `model` names a file of word vectors, or a folder of a training, which have words of their own.
+    """Whether `model` is a file of word vectors or the output folder of a training, which contain a list of words.
 
-    Raises EvaluationError when it looks like a file and there is none, for it is not looked for on the model hub, and
-    ModelError when it can be no model's name.
+    Raises EvaluationError when it has the suffix of such a file but does not exist (it is not looked up on the model hub),
+    and ModelError when it is not a valid model name.
     """
-    place = Path(model).expanduser()
-    if place.suffix in _TABLE_SUFFIXES and not place.exists():
+    path = Path(model).expanduser()
+    if path.suffix in _TABLE_SUFFIXES and not path.exists():
         raise EvaluationError(f"{model}: no such file")
     parse_spec(split_precision(model)[0])
-    return place.is_file() or is_word_folder(place)
+    return path.is_file() or is_word_folder(path)
 
 
 def table_candidates(model: str, restrict: int = 0) -> WordCandidates:
@@ -38,17 +38,17 @@ def table_candidates(model: str, restrict: int = 0) -> WordCandidates:
 
 
 def embedded_candidates(model: EmbeddingModel, words: Iterable[str]) -> WordCandidates:
-    """The distinct `words`, each with the vector that `model` gives it as a document's whole text; words without one are
-    left out. Raises EvaluationError when none has one, and ModelError."""
+    """The distinct `words` with their vectors from `model`, each embedded as the text of a document. Words that fail are
+    left out. Raises EvaluationError when all fail, and ModelError."""
     distinct = list(dict.fromkeys(words))
     kept: list[str] = []
     parts: list[Floats] = []
     for start in range(0, len(distinct), _TEXTS_AT_ONCE):
         some = distinct[start : start + _TEXTS_AT_ONCE]
         encoded = model.encode(some)
-        good = [place for place, error in enumerate(encoded.errors) if not error]
-        kept += [some[place] for place in good]
+        good = [index for index, error in enumerate(encoded.errors) if not error]
+        kept += [some[index] for index in good]
         parts.append(encoded.vectors[good])
     if not kept:
-        raise EvaluationError(f"model {model.name!r} has a vector for none of the {len(distinct)} words")
+        raise EvaluationError(f"model {model.name!r} could not embed any of the {len(distinct)} words")
     return WordCandidates(kept, np.concatenate(parts))

@@ -1,5 +1,4 @@
-"""Words with the directions of their vectors, of which the answers to a question are chosen. Where they come from is
-candidate_sources'; what is asked, the other modules'."""
+"""Words with the directions of their vectors, from which the answers to questions are chosen."""
 
 from __future__ import annotations
 
@@ -16,25 +15,25 @@ Floats = npt.NDArray[np.float32]
 RowIds = npt.NDArray[np.int64]
 
 BLOCK_ROWS = 4096
-"""Vectors are looked at so many at a time: a table may be larger than memory."""
+"""Vectors are processed in blocks, because a table may be larger than memory."""
 
 
 def folded(word: str, ignore_case: bool) -> str:
-    """The form in which words are compared."""
+    """The form of a word that is used for comparison."""
     return word.casefold() if ignore_case else word
 
 
 class WordCandidates:
-    """The first `restrict` words of a table, in its order; the vectors may be mapped from a file and are not copied."""
+    """The first `restrict` words of a table, in order. The vectors are not copied; they may be mapped from a file."""
 
     def __init__(self, words: Sequence[str], vectors: npt.NDArray[Any], restrict: int = 0) -> None:
-        """`vectors` (len(words), dimension) of any number type; `restrict` 0 takes all.
+        """`vectors` (len(words), dimension) have any floating point type. If `restrict` is 0, all words are used.
 
-        Raises EvaluationError when there are no words, or a number is not finite.
+        Raises EvaluationError when there are no words, or a value is not finite.
         """
         count = min(restrict, len(words)) if restrict else len(words)
         if not count:
-            raise EvaluationError("there are no words to choose from")
+            raise EvaluationError("no words to choose from")
         self.words: Sequence[str] = words if count == len(words) else tuple(islice(words, count))
         self._vectors = vectors[:count]
         self._norms: Floats = np.empty(count, dtype=np.float32)
@@ -42,15 +41,15 @@ class WordCandidates:
             norms = np.linalg.norm(self._raw(slice(start, start + BLOCK_ROWS)), axis=1)
             if not np.isfinite(norms).all():
                 word = self.words[start + int(np.flatnonzero(~np.isfinite(norms))[0])]
-                raise EvaluationError(f"the vector of {word!r} holds a number that is not finite")
+                raise EvaluationError(f"the vector of {word!r} has a value that is not finite")
             self._norms[start : start + BLOCK_ROWS] = norms
 
     def __len__(self) -> int:
         return len(self._norms)
 
     def find(self, words: Iterable[str], ignore_case: bool) -> dict[str, list[int]]:
-        """The rows of `words`, by their folded form: several where the table has a word in several cases or twice, of which
-        the first counts as the word's own. What the table does not know, or has a vector of zeros, is left out."""
+        """The rows of `words`, by their folded form. There are several rows if the table has a word in several cases or
+        twice; the first one represents the word. Unknown words and words with a zero vector are left out."""
         wanted = {folded(word, ignore_case) for word in words}
         found: dict[str, list[int]] = {}
         for row, word in enumerate(self.words):
@@ -60,13 +59,14 @@ class WordCandidates:
         return found
 
     def directions(self, rows: RowIds | slice) -> Floats:
-        """Vectors (n, dimension) float32 of n rows, of length one; a vector of zeros stays so."""
+        """The vectors (n, dimension) float32 of n rows, scaled to unit length. Zero vectors stay zero."""
         norms = self._norms[rows]
         lengths: Floats = np.where(norms == 0, np.float32(1), norms)
         return self._raw(rows) / lengths[:, None]
 
     def blocks(self) -> Iterator[tuple[int, Floats, RowIds]]:
-        """All rows in order: number of the first, directions (n, dimension) float32, and which of the n have none."""
+        """All rows in blocks: the first row, the directions (n, dimension) float32, and the indexes of zero vectors among
+        n."""
         for start in range(0, len(self), BLOCK_ROWS):
             rows = slice(start, start + BLOCK_ROWS)
             yield start, self.directions(rows), np.flatnonzero(self._norms[rows] == 0)

@@ -1,7 +1,7 @@
-"""What is raised when an evaluation cannot be made."""
+"""The error of an evaluation."""
 
 from __future__ import annotations
 
 
 class EvaluationError(Exception):
-    """The message is one line and names the file, the line or the word, and what was expected."""
+    """An evaluation is impossible. The message is one line and names the file and line, or the word, and what is wrong."""

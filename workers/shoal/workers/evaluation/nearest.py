@@ -1,4 +1,4 @@
-"""Finds the words that are most like others."""
+"""Finds the words that are most similar to given words."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shoal.workers.evaluation.errors import EvaluationError
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A word, and the cosine of its vector and what was asked for."""
+    """A word, and the cosine of its vector with the query."""
 
     word: str
     cosine: float
@@ -22,16 +22,16 @@ class Neighbour:
 def nearest_words(
     candidates: WordCandidates, positive: Sequence[str], negative: Sequence[str] = (), count: int = 10
 ) -> list[Neighbour]:
-    """The `count` candidates of the greatest cosine with the sum of the directions of `positive` less those of `negative`,
-    best first, without these words themselves. Words are looked up as they are written.
+    """The `count` candidates with the highest cosine with the query: the sum of the directions of `positive` minus those of
+    `negative`. Best first, without the given words. The case of words matters.
 
-    Raises EvaluationError for a word that is no candidate, no word at all, and a sum of zero.
+    Raises EvaluationError when no word is given, a word is not a candidate, or the query is zero.
     """
     asked = [*positive, *negative]
     if not asked:
-        raise EvaluationError("no word is given")
+        raise EvaluationError("no words given")
     if count < 1:
-        raise EvaluationError(f"count is {count}, the least is 1")
+        raise EvaluationError(f"count is {count}, must be at least 1")
     found = candidates.find(asked, ignore_case=False)
     if unknown := [word for word in asked if word not in found]:
         raise EvaluationError(_unknown(candidates, unknown[0]))
@@ -39,9 +39,9 @@ def nearest_words(
     signs = np.array([1] * len(positive) + [-1] * len(negative), dtype=np.float32)
     query: Floats = signs @ directions
     length = float(np.linalg.norm(query))
-    # What is left of equal vectors when they are taken from each other is rounding, and points nowhere.
+    # The difference of equal vectors is rounding noise, without a meaningful direction.
     if length < 1e-6:
-        raise EvaluationError("the words' vectors add up to zero, so that nothing is near to their sum")
+        raise EvaluationError("the vectors of the words add up to zero, so no word is near their sum")
     scores = np.empty(len(candidates), dtype=np.float32)
     for start, block, without in candidates.blocks():
         part = block @ (query / np.float32(length))

@@ -1,8 +1,7 @@
-"""Scores word similarity: whether cosines order pairs of words as people do."""
+"""Scores word similarity: whether cosines rank pairs of words as people do."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,12 @@ import numpy.typing as npt
 
 from shoal.workers.evaluation.candidates import WordCandidates, folded
 from shoal.workers.evaluation.errors import EvaluationError
-from shoal.workers.evaluation.text_lines import read_lines
+from shoal.workers.evaluation.text_lines import csv_fields, read_lines
 
 
 @dataclass(frozen=True, slots=True)
 class WordPair:
-    """Two words, and how alike people found them; larger is more alike, on whatever scale."""
+    """Two words and the human score of their similarity, on any scale; higher means more similar."""
 
     first: str
     second: str
@@ -27,41 +26,41 @@ class WordPair:
 
 @dataclass(frozen=True, slots=True)
 class SimilarityScore:
-    """How some pairs went."""
+    """The score of some pairs."""
 
     spearman: float | None
-    """-1 to 1; None where fewer than two pairs are known, or all cosines or all scores are equal."""
+    """-1 to 1; None if fewer than two pairs are known, or if all cosines or all scores are equal."""
     answered: int
-    """Pairs of which both words are known; the others are left out."""
+    """Pairs whose words are both known. The others are left out."""
     asked: int
 
     @property
     def coverage(self) -> float:
-        """Answered of asked."""
+        """Share of known pairs."""
         return self.answered / self.asked if self.asked else 0.0
 
 
 def read_pairs(path: Path) -> list[WordPair]:
-    """The pairs of a file with word1, word2 and score, parted by tabs, commas (with "" quotes) or white space; lines that
-    begin with "#" are passed over. A first line whose third column is no number is a header; if it names word1, word2 and
-    score, those columns are taken, otherwise the first three. Raises EvaluationError with file and line.
+    """The pairs of a file with word1, word2 and score, separated by tabs, commas (CSV) or white space. Lines that begin with
+    "#" are skipped. A first line whose third column is not a number is a header; if it has word1, word2 and score, these
+    columns are used, otherwise the first three. Raises EvaluationError with file and line.
     """
-    lines = [(number, line) for number, line in read_lines(path) if not line.startswith("#")]
-    rows = [(number, _fields(line)) for number, line in lines]
-    places = (0, 1, 2)
-    if rows and (len(rows[0][1]) < 3 or _number(rows[0][1][2]) is None):
+    lines = [(line_number, line) for line_number, line in read_lines(path) if not line.startswith("#")]
+    rows = [(line_number, _fields(line)) for line_number, line in lines]
+    columns = (0, 1, 2)
+    if rows and (len(rows[0][1]) < 3 or _finite(rows[0][1][2]) is None):
         header = [field.lower() for field in rows.pop(0)[1]]
         if {"word1", "word2", "score"} <= {*header}:
-            places = (header.index("word1"), header.index("word2"), header.index("score"))
+            columns = (header.index("word1"), header.index("word2"), header.index("score"))
     if not rows:
-        raise EvaluationError(f"{path}: there are no pairs in this file; expected are lines of word1, word2 and score")
-    return [_pair(path, number, fields, places) for number, fields in rows]
+        raise EvaluationError(f"{path}: no pairs in this file; expected lines with word1, word2 and score")
+    return [_pair(path, line_number, fields, columns) for line_number, fields in rows]
 
 
 def score_similarity(candidates: WordCandidates, pairs: Sequence[WordPair], ignore_case: bool = True) -> SimilarityScore:
     """Spearman's rank correlation of the pairs' cosines and scores.
 
-    With `ignore_case`, words that differ in case alone are the same word, and the first of them gives the vector.
+    With `ignore_case`, words that differ only in case are the same word, and the first of them provides the vector.
     """
     found = candidates.find((word for pair in pairs for word in (pair.first, pair.second)), ignore_case)
     known = [
@@ -76,9 +75,9 @@ def score_similarity(candidates: WordCandidates, pairs: Sequence[WordPair], igno
 
 
 def spearman(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float | None:
-    """Spearman's rank correlation of two (n,) arrays: Pearson's of their ranks, equal values having the mean of their ranks
-    (Spearman 1904, "The Proof and Measurement of Association between Two Things"). None where it is not defined: fewer than
-    two values, or all equal."""
+    """Spearman's rank correlation of two (n,) arrays: Pearson's correlation of their ranks, where equal values get their
+    mean rank (Spearman 1904, "The Proof and Measurement of Association between Two Things"). None if it is not defined:
+    for fewer than two values, or if all are equal."""
     if len(one) < 2:
         return None
     x, y = (ranks - ranks.mean() for ranks in (average_ranks(one), average_ranks(other)))
@@ -87,21 +86,21 @@ def spearman(one: npt.NDArray[Any], other: npt.NDArray[Any]) -> float | None:
 
 
 def average_ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Ranks (n,) from 1 on of n values; equal values share the mean of their ranks."""
-    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    """The ranks (n,) of n values, from 1. Equal values get their mean rank."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[places]
+    return (last - (counts - 1) / 2)[inverse]
 
 
 def _fields(line: str) -> list[str]:
     if "\t" in line:
         return [field.strip() for field in line.split("\t")]
     if "," in line:
-        return [field.strip() for field in next(csv.reader([line]))]
+        return csv_fields(line)
     return line.split()
 
 
-def _number(text: str) -> float | None:
+def _finite(text: str) -> float | None:
     try:
         value = float(text)
     except ValueError:
@@ -109,13 +108,13 @@ def _number(text: str) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _pair(path: Path, number: int, fields: Sequence[str], places: tuple[int, int, int]) -> WordPair:
-    if len(fields) <= max(places):
-        raise EvaluationError(f"{path}:{number}: {len(fields)} columns, expected are word1, word2 and score")
-    first, second, told = (fields[place] for place in places)
-    score = _number(told)
+def _pair(path: Path, line_number: int, fields: Sequence[str], columns: tuple[int, int, int]) -> WordPair:
+    if len(fields) <= max(columns):
+        raise EvaluationError(f"{path}:{line_number}: {len(fields)} columns; expected word1, word2 and score")
+    first, second, text = (fields[column] for column in columns)
+    score = _finite(text)
     if score is None:
-        raise EvaluationError(f"{path}:{number}: the score is {told!r}, expected is a number")
+        raise EvaluationError(f"{path}:{line_number}: the score {text!r} is not a number")
     if not first or not second:
-        raise EvaluationError(f"{path}:{number}: a word is missing")
+        raise EvaluationError(f"{path}:{line_number}: a word is missing")
     return WordPair(first, second, score)
