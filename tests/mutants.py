@@ -44,8 +44,8 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "draft.py": ("test_shard",),
     "liveness_events.py": ("test_liveness*",),
     "schedule.py": ("test_schedule",),
-    "sealed_part.py": ("test_shard", "test_files"),
-    "shard.py": ("test_shard", "test_host"),
+    "sealed_part.py": ("test_shard", "test_index_files"),
+    "shard.py": ("test_shard", "test_shard_host"),
     "window.py": ("test_scheduler*",),
 }
 PAIRS = (("<", "<="), (">", ">="), ("==", "!="), ("and", "or"), ("+", "-"), ("+=", "-="))

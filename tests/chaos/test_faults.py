@@ -57,15 +57,15 @@ def live_through(cluster: Cluster, seed: int) -> None:
     for _ in range(STEPS):
         cluster.failing.share = draw.choice([0.0, 0.0, 0.1, 0.4])
         cluster.write()
-        mishap = None
+        fault = None
         if draw.random() < 0.5:
             # From before the search to well within it.
-            mishap = threading.Timer(draw.choice([0.0, 0.01, 0.05]), cluster.harm)
-            mishap.start()
+            fault = threading.Timer(draw.choice([0.0, 0.01, 0.05]), cluster.harm)
+            fault.start()
         for _ in range(draw.randint(1, 4)):
             cluster.search()
-        if mishap is not None:
-            mishap.join()
+        if fault is not None:
+            fault.join()
         if draw.random() < 0.3:
             cluster.heals()
     cluster.heals()

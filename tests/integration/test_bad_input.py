@@ -41,7 +41,7 @@ def collection(client: Client) -> Iterator[None]:
     assert client.get_collection(NAME).documents == len(TEXTS)
 
 
-def told(error: ShoalError, *parts: str) -> None:
+def check_error(error: ShoalError, *parts: str) -> None:
     """Checks that the error is one line and contains all of these."""
     message = str(error)
     assert "\n" not in message
@@ -61,7 +61,7 @@ def refused_command(cluster: ClusterProcess, *arguments: str) -> str:
 def test_empty_id(client: Client) -> None:
     with pytest.raises(InvalidArgument) as caught:
         client.upsert(NAME, [Document("good", "a text"), Document("", "a text")])
-    told(caught.value, "documents[1].id", "must not be empty")
+    check_error(caught.value, "documents[1].id", "must not be empty")
     assert caught.value.field == "documents[1].id"
     assert client.get(NAME, ["good"]) == []
 
@@ -70,19 +70,19 @@ def test_too_long_id(client: Client) -> None:
     limit = client.describe().limits.id_bytes
     with pytest.raises(InvalidArgument) as caught:
         client.upsert(NAME, [Document("x" * (limit + 1), "a text")])
-    told(caught.value, "documents[0].id", str(limit + 1), str(limit))
+    check_error(caught.value, "documents[0].id", str(limit + 1), str(limit))
 
 
 def test_duplicate_ids_in_a_batch(client: Client) -> None:
     with pytest.raises(InvalidArgument) as caught:
         client.upsert(NAME, [Document("one", "a"), Document("two", "b"), Document("one", "c")])
-    told(caught.value, "documents[2].id", "'one'", "documents[0].id")
+    check_error(caught.value, "documents[2].id", "'one'", "documents[0].id")
 
 
 def test_empty_text_is_refused_by_default(client: Client) -> None:
     with pytest.raises(InvalidArgument) as caught:
         client.upsert(NAME, [Document("empty", "")])
-    told(caught.value, "documents[0].text", "'empty'")
+    check_error(caught.value, "documents[0].text", "'empty'")
 
 
 def test_empty_text_is_stored_where_the_collection_says_so(client: Client) -> None:
@@ -102,7 +102,7 @@ def test_text_of_100_kb(client: Client) -> None:
     limit = client.describe().limits.text_bytes
     with pytest.raises(InvalidArgument) as caught:
         client.upsert(NAME, [Document("long", "x" * 100_000)])
-    told(caught.value, "documents[0].text", "100000", str(limit))
+    check_error(caught.value, "documents[0].text", "100000", str(limit))
     assert (caught.value.value, caught.value.limit) == ("100000", limit)
 
 
@@ -120,13 +120,13 @@ def test_text_over_the_models_length_is_cut_and_the_hit_says_so(client: Client) 
 def test_wrong_vector_size_in_a_search(client: Client, size: int) -> None:
     with pytest.raises(DimensionMismatch) as caught:
         client.search(NAME, np.ones(size))
-    told(caught.value, "vector", f"{size} numbers", str(DIMENSION))
+    check_error(caught.value, "vector", f"{size} numbers", str(DIMENSION))
 
 
 def test_wrong_vector_size_in_a_document(client: Client) -> None:
     with pytest.raises(DimensionMismatch) as caught:
         client.upsert(NAME, [Document("one", vector=np.ones(DIMENSION + 1))])
-    told(caught.value, "documents[0].vector", str(DIMENSION + 1), str(DIMENSION))
+    check_error(caught.value, "documents[0].vector", str(DIMENSION + 1), str(DIMENSION))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -135,30 +135,30 @@ def test_vector_that_is_not_finite(client: Client, bad: float) -> None:
     vector[3] = bad
     with pytest.raises(InvalidArgument) as caught:
         client.search(NAME, vector)
-    told(caught.value, "vector[3]", f"{bad:g}", "finite")
+    check_error(caught.value, "vector[3]", f"{bad:g}", "finite")
     with pytest.raises(InvalidArgument) as caught:
         client.upsert(NAME, [Document("one", vector=vector)])
-    told(caught.value, "documents[0].vector[3]", f"{bad:g}", "finite")
+    check_error(caught.value, "documents[0].vector[3]", f"{bad:g}", "finite")
 
 
 def test_zero_vector_with_cosine(client: Client) -> None:
     with pytest.raises(InvalidArgument) as caught:
         client.search(NAME, np.zeros(DIMENSION))
-    told(caught.value, "vector", "zero", "cosine")
+    check_error(caught.value, "vector", "zero", "cosine")
 
 
 def test_k_of_0(client: Client) -> None:
     limit = client.describe().limits.k
     with pytest.raises(InvalidArgument) as caught:
         client.search(NAME, "fish", k=0)
-    told(caught.value, "k: 0", str(limit))
+    check_error(caught.value, "k: 0", str(limit))
 
 
 def test_k_over_the_limit(client: Client) -> None:
     limit = client.describe().limits.k
     with pytest.raises(InvalidArgument) as caught:
         client.search(NAME, "fish", k=limit + 1)
-    told(caught.value, f"k: {limit + 1}", str(limit))
+    check_error(caught.value, f"k: {limit + 1}", str(limit))
     assert caught.value.limit == limit
 
 
@@ -171,7 +171,7 @@ def test_k_over_the_number_of_documents(client: Client) -> None:
 def test_unknown_collection(client: Client) -> None:
     with pytest.raises(CollectionNotFound) as caught:
         client.search("nowhere", "fish")
-    told(caught.value, "'nowhere'")
+    check_error(caught.value, "'nowhere'")
     with pytest.raises(CollectionNotFound):
         client.upsert("nowhere", [Document("one", "a text")])
 
@@ -188,7 +188,7 @@ def test_payload_that_is_not_an_object(cluster: ClusterProcess, client: Client, 
     assert isinstance(failure, grpc.Call)
     error = error_from_status(failure.code(), failure.details() or "", failure.trailing_metadata(), cluster.address)
     assert type(error) is InvalidArgument
-    told(error, "documents[0].payload", "JSON")
+    check_error(error, "documents[0].payload", "JSON")
     assert client.get(NAME, ["one"]) == []
 
 
@@ -198,34 +198,34 @@ def test_message_over_the_size_limit(client: Client) -> None:
     documents = [Document(str(number), text) for number in range(limits.message_bytes // limits.text_bytes + 1)]
     with pytest.raises(MessageTooLarge) as caught:
         client.upsert(NAME, documents)
-    told(caught.value, str(limits.message_bytes))
+    check_error(caught.value, str(limits.message_bytes))
 
 
 def test_too_many_documents_in_a_batch(client: Client) -> None:
     limit = client.describe().limits.documents_per_write
     with pytest.raises(InvalidArgument) as caught:
         client.upsert(NAME, [Document(str(number), "text") for number in range(limit + 1)])
-    told(caught.value, "documents", str(limit + 1), str(limit))
+    check_error(caught.value, "documents", str(limit + 1), str(limit))
 
 
 def test_deadline_of_1_ms(client: Client) -> None:
     with pytest.raises(DeadlineExceeded) as caught:
         client.search(NAME, "fish", timeout=0.001)
-    told(caught.value)
+    check_error(caught.value)
     assert len(client.search(NAME, "fish")) == len(TEXTS)
 
 
 def test_token_of_an_unknown_form(client: Client) -> None:
     with pytest.raises(InvalidArgument) as caught:
         client.search(NAME, "fish", token="yesterday")
-    told(caught.value, "token", "'yesterday'")
+    check_error(caught.value, "token", "'yesterday'")
 
 
 def test_wrong_model_path(client: Client, tmp_path: Path) -> None:
     missing = str(tmp_path / "no-model")
     with pytest.raises(InvalidModel) as caught:
         client.create_collection("never", model=missing)
-    told(caught.value, missing)
+    check_error(caught.value, missing)
     with pytest.raises(CollectionNotFound):
         client.get_collection("never")
 

@@ -41,17 +41,17 @@ def imported(cluster: ClusterProcess, name: str, output: object, *options: str) 
 def test_searches_use_the_vectors_of_the_output(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
     output = write_output(tmp_path, ROWS, Backwards(64), JobSettings(MODEL, part_rows=64))
     client.create_collection("whole", model=MODEL)
-    code, told, _ = imported(cluster, "whole", output, "--wait")
-    assert (code, told["written"], told["changed"], told["bad_rows"]) == (0, 300, 300, 0)
+    code, result, _ = imported(cluster, "whole", output, "--wait")
+    assert (code, result["written"], result["changed"], result["bad_rows"]) == (0, 300, 300, 0)
     vector = HashingModel(64).encode(["text of number 7"]).vectors[0]
-    answer = client.search("whole", vector[::-1], k=1, include_text=True, token=told["token"])
+    answer = client.search("whole", vector[::-1], k=1, include_text=True, token=result["token"])
     assert (answer[0].id, answer[0].text, answer[0].payload) == ("d7", "text of number 7", {"year": 7})
     assert answer[0].score == pytest.approx(1.0, abs=1e-5)
     assert client.search("whole", vector, k=1)[0].score < 0.9
 
     # Again, and with `shoal add`: the documents are the same, so nothing changes and nothing is encoded.
-    code, told, _ = imported(cluster, "whole", output, "--wait")
-    assert (code, told["written"], told["changed"]) == (0, 300, 0)
+    code, result, _ = imported(cluster, "whole", output, "--wait")
+    assert (code, result["written"], result["changed"]) == (0, 300, 0)
     added = shoal("add", "whole", str(tmp_path / "rows.jsonl"), "--address", cluster.address, "--json", "--wait")
     assert json.loads(added.stdout)["changed"] == 0, added
     assert client.search("whole", vector[::-1], k=1)[0].score == pytest.approx(1.0, abs=1e-5)
@@ -79,9 +79,9 @@ def test_other_vectors_are_refused(cluster: ClusterProcess, client: Client, tmp_
         folder.mkdir()
         settings = options if isinstance(options, JobSettings) else JobSettings("hashing:32", options)
         output = write_output(folder, ROWS[:5], model, settings)
-        code, told, [line] = imported(cluster, "other", output)
+        code, result, [line] = imported(cluster, "other", output)
         fingerprint = json.loads((output / "job.json").read_text())["fingerprint"]
-        assert (code, told) == (1, {})
+        assert (code, result) == (1, {})
         has = f"but collection other has hashing:32 ({HashingModel(32).fingerprint})"
         made = f"shoal: {output}: its vectors are of {settings.model} ({fingerprint}), {has}"
         assert line.startswith(made)
@@ -98,22 +98,22 @@ def test_a_tampered_row_is_refused_alone(cluster: ClusterProcess, client: Client
     place = table.schema.get_field_index("text")
     pyarrow.parquet.write_table(table.set_column(place, table.schema.field("text"), pa.array(texts)), path)
     client.create_collection("tampered", model=MODEL)
-    code, told, lines = imported(cluster, "tampered", output, "--wait")
-    assert (code, told["written"], told["bad_rows"]) == (1, 19, 1)
+    code, result, lines = imported(cluster, "tampered", output, "--wait")
+    assert (code, result["written"], result["bad_rows"]) == (1, 19, 1)
     assert lines[0].startswith(f"{path}:4: document 'd13': documents[13].embedding.content_hash: is not that")
     assert lines[-1] == "shoal: 1 rows were not imported to tampered"
 
 
 def test_output_that_is_not_finished_is_refused(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
     client.create_collection("strict", model=MODEL)
-    told = imported(cluster, "strict", tmp_path / "nothing")[2]
-    assert told[0].startswith(f"shoal: {tmp_path}/nothing: cannot be read: ")
-    told = imported(cluster, "strict", tmp_path)[2]
-    assert told == [f"shoal: {tmp_path}: no job.json: not a folder that shoal encode wrote"]
+    result = imported(cluster, "strict", tmp_path / "nothing")[2]
+    assert result[0].startswith(f"shoal: {tmp_path}/nothing: cannot be read: ")
+    result = imported(cluster, "strict", tmp_path)[2]
+    assert result == [f"shoal: {tmp_path}: no job.json: not a folder that shoal encode wrote"]
     output = write_output(tmp_path, ROWS[:20], HashingModel(64), JobSettings(MODEL))
     (output / "part-000000-000000.parquet").write_bytes(b"PAR1 nonsense")
     [line] = imported(cluster, "strict", output)[2]
     assert line.startswith(f"shoal: {output}/part-000000-000000.parquet: cannot be read after row 0: ")
     (output / "summary.json").unlink()
-    told = imported(cluster, "strict", output)[2]
-    assert told == [f"shoal: {output}: the job has not finished: run the same shoal encode again"]
+    result = imported(cluster, "strict", output)[2]
+    assert result == [f"shoal: {output}: the job has not finished: run the same shoal encode again"]

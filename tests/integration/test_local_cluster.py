@@ -55,21 +55,21 @@ def test_ports_are_held_from_when_they_are_chosen(tmp_path: Path, monkeypatch: p
 
 
 def test_actors_have_ended_when_ray_has_forgotten_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: Counter[str] = Counter()
+    kills: Counter[str] = Counter()
     looks = 0
 
     def names() -> list[str]:
         nonlocal looks
         looks += 1
         # The first kill gets lost.
-        return ["gateway", "other"] if told["gateway"] < 2 or looks < 5 else ["other"]
+        return ["gateway", "other"] if kills["gateway"] < 2 or looks < 5 else ["other"]
 
     monkeypatch.setattr(named_actors, "list_named_actors", names)
     monkeypatch.setattr(named_actors, "KILL_AGAIN_S", 0.01)
     monkeypatch.setattr(ray, "get_actor", lambda name: name)
-    monkeypatch.setattr(ray, "kill", lambda name, no_restart: told.update([name]))
+    monkeypatch.setattr(ray, "kill", lambda name, no_restart: kills.update([name]))
     assert local_cluster._end_actors(lambda name: name == "gateway")
-    assert set(told) == {"gateway"} and told["gateway"] >= 2 and looks >= 5
+    assert set(kills) == {"gateway"} and kills["gateway"] >= 2 and looks >= 5
     assert not local_cluster._end_actors(lambda name: name == "gateway")
     monkeypatch.setattr(local_cluster, "END_S", 0.1)
     with pytest.raises(ServeError, match=r"other: still running 0\.1 s after Ray was told to stop it"):

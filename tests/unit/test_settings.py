@@ -164,5 +164,5 @@ def test_every_setting_is_documented() -> None:
     for part in (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name.endswith("Settings")):
         for field, following in zip(part.body, [*part.body[1:], None], strict=True):
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
-                told = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
-                assert told or field.target.id in UNCOMMENTED, f"{part.name}.{field.target.id}"
+                documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+                assert documented or field.target.id in UNCOMMENTED, f"{part.name}.{field.target.id}"

@@ -49,14 +49,14 @@ def lengths(blocks: list[Any]) -> list[int]:
 
 
 def test_many_texts_come_back_in_their_order(client: Any, gateway: FakeGateway):
-    told: list[Any] = []
+    reported: list[Any] = []
     gateway.world.in_pairs = True
-    blocks = list(client.embed_many("m", iter(texts(95)), batch_size=10, progress=told.append))
+    blocks = list(client.embed_many("m", iter(texts(95)), batch_size=10, progress=reported.append))
     assert [block.start for block in blocks] == list(range(0, 95, 10))
     assert lengths(blocks) == [len(text) for text in texts(95)]
     assert [len(request.texts) for request in gateway.embedding.requests] == [10] * 9 + [5]
-    assert (told[-1].sent, told[-1].answered, told[-1].failed) == (95, 95, 0)
-    assert told[-1].tokens == sum(lengths(blocks))
+    assert (reported[-1].sent, reported[-1].answered, reported[-1].failed) == (95, 95, 0)
+    assert reported[-1].tokens == sum(lengths(blocks))
     gateway.world.in_pairs = False
     assert list(client.embed_many("m", [])) == []
 

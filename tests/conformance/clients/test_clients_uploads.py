@@ -23,13 +23,13 @@ from support.gateway.client_world import REFUSED
 
 
 def test_an_upload_writes_everything_once(client: Any, gateway: FakeGateway):
-    told: list[Any] = []
-    summary = client.upsert_many("c", documents(95), batch_size=10, progress=told.append)
+    reported: list[Any] = []
+    summary = client.upsert_many("c", documents(95), batch_size=10, progress=reported.append)
     assert (summary.documents, summary.changed, summary.refused, summary.token) == (95, 95, 0, "1.10")
     assert gateway.world.batches == [list(range(1, 11))]
     assert len(gateway.world.collections["c"].documents) == 95
-    assert (told[-1].sent, told[-1].acknowledged) == (95, 95)
-    assert [state.acknowledged for state in told] == sorted(state.acknowledged for state in told)
+    assert (reported[-1].sent, reported[-1].acknowledged) == (95, 95)
+    assert [state.acknowledged for state in reported] == sorted(state.acknowledged for state in reported)
     again = client.upsert_many("c", iter(documents(95)))
     assert (again.documents, again.changed) == (95, 0)
 

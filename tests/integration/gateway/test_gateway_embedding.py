@@ -25,7 +25,7 @@ QUERY = embedding_pb2.ROLE_QUERY
 def watched(cluster: SmallCluster) -> Iterator[WatchedEngine]:
     engine = WatchedEngine(cluster.engine)
     yield engine
-    engine.let_go()
+    engine.release()
 
 
 def embed(cluster: SmallCluster, *texts: str, **fields: Any) -> embedding_pb2.EmbedResponse:
@@ -172,7 +172,7 @@ def test_a_stream_answers_by_id_as_results_are_ready_and_continues_after_refusal
     watched.hold()
     stream = cluster.embedding.EmbedStream(streamed(requests[0], requests[2]), timeout=10)
     assert next(stream).id == 1
-    watched.let_go()
+    watched.release()
     assert next(stream).id == 0
 
 
@@ -192,7 +192,7 @@ def test_a_stream_is_read_no_faster_than_it_is_answered(cluster: SmallCluster, w
     eventually(lambda: len(watched.calls) == 8)
     time.sleep(0.3)
     assert len(watched.calls) == 8 and read < 40
-    watched.let_go()
+    watched.release()
     assert sorted(answer.id for answer in stream) == list(range(100))
 
 
@@ -227,7 +227,7 @@ def test_a_drain_ends_a_stream_after_the_answers_in_progress(cluster: SmallClust
     draining = threading.Thread(target=cluster.gateway.drain, args=(8,))
     draining.start()
     time.sleep(0.2)
-    watched.let_go()
+    watched.release()
     assert next(stream).HasField("embed")
     assert refused(lambda: next(stream))[0] is grpc.StatusCode.UNAVAILABLE
     more.set()

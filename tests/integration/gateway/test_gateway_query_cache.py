@@ -24,14 +24,14 @@ QUERY = embedding_pb2.ROLE_QUERY
 def watched(cluster: SmallCluster) -> Iterator[WatchedEngine]:
     engine = WatchedEngine(cluster.engine)
     yield engine
-    engine.let_go()
+    engine.release()
 
 
 def request(*texts: str, **fields: object) -> embedding_pb2.EmbedRequest:
     return embedding_pb2.EmbedRequest(model=MODEL, texts=texts, role=QUERY, **fields)  # type: ignore[arg-type]
 
 
-def figures(cluster: SmallCluster) -> status_pb2.QueryCache:
+def cache_stats(cluster: SmallCluster) -> status_pb2.QueryCache:
     return cluster.status.Status(status_pb2.StatusRequest()).query_cache
 
 
@@ -48,7 +48,7 @@ def test_a_repeated_query_costs_no_encoder_call(cluster: SmallCluster, watched: 
     cluster.searches.Search(search_pb2.SearchRequest(collection="papers", text="moons", k=1))
     cluster.embedding.Embed(request("moons"))
     assert watched.calls[1:] == [["moons"]]
-    cache = figures(cluster)
+    cache = cache_stats(cluster)
     assert (cache.hits, cache.misses, cache.entries, cache.joined) == (3, 2, 2, 0)
     assert cache.limit_bytes > cache.bytes > 2 * 4 * DIMENSION
 
@@ -74,7 +74,7 @@ def test_other_options_give_other_vectors(cluster: SmallCluster, watched: Watche
     document = embedding_pb2.EmbedRequest(model=MODEL, texts=["tidal locking"])
     for _ in range(2):
         cluster.embedding.Embed(document)
-    assert len(watched.calls) == 7 and figures(cluster).entries == 5
+    assert len(watched.calls) == 7 and cache_stats(cluster).entries == 5
 
 
 def test_errors_are_not_cached(cluster: SmallCluster, watched: WatchedEngine) -> None:
@@ -91,11 +91,11 @@ def test_errors_are_not_cached(cluster: SmallCluster, watched: WatchedEngine) ->
 def test_equal_queries_at_the_same_time_share_one_call(cluster: SmallCluster, watched: WatchedEngine) -> None:
     watched.hold()
     calls = [cluster.embedding.Embed.future(request("tidal locking"), timeout=10) for _ in range(10)]
-    eventually(lambda: figures(cluster).joined == 9)
+    eventually(lambda: cache_stats(cluster).joined == 9)
     # A caller that gives up, even the first, does not cancel the others' answer.
     calls[0].cancel()
     calls[5].cancel()
-    watched.let_go()
+    watched.release()
     answers = [call.result().vectors for place, call in enumerate(calls) if place not in (0, 5)]
     assert len(set(answers)) == 1
     assert watched.calls == [["tidal locking"]] and watched.cancelled == 0
@@ -106,9 +106,9 @@ def test_a_short_deadline_is_not_another_callers(cluster: SmallCluster, watched:
     hasty = cluster.embedding.Embed.future(request("tidal locking"), timeout=3)
     eventually(lambda: len(watched.calls) == 1)
     patient = cluster.embedding.Embed.future(request("tidal locking"), timeout=10)
-    eventually(lambda: figures(cluster).joined == 1)
+    eventually(lambda: cache_stats(cluster).joined == 1)
     assert refused(hasty.result)[0] is grpc.StatusCode.DEADLINE_EXCEEDED
-    watched.let_go()
+    watched.release()
     assert patient.result().tokens[0] == 2
     assert len(watched.calls) == 1
 
@@ -116,11 +116,11 @@ def test_a_short_deadline_is_not_another_callers(cluster: SmallCluster, watched:
 def test_work_without_waiters_is_cancelled(cluster: SmallCluster, watched: WatchedEngine) -> None:
     watched.hold()
     calls = [cluster.embedding.Embed.future(request("tidal locking"), timeout=10) for _ in range(3)]
-    eventually(lambda: figures(cluster).joined == 2)
+    eventually(lambda: cache_stats(cluster).joined == 2)
     for call in calls:
         call.cancel()
     eventually(lambda: watched.cancelled == 1)
-    watched.let_go()
+    watched.release()
     assert cluster.embedding.Embed(request("tidal locking")).tokens[0] == 2
 
 

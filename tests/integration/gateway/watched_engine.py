@@ -14,7 +14,7 @@ from shoal.workers.encoding.model import AS_DOCUMENT, EncodeOptions
 
 
 class WatchedEngine:
-    """Wraps an engine's `submit`; `hold` keeps answers back until `let_go`."""
+    """Wraps an engine's `submit`; `hold` keeps answers back until `release`."""
 
     def __init__(self, engine: EncoderEngine) -> None:
         self._submit = engine.submit
@@ -31,7 +31,7 @@ class WatchedEngine:
     def hold(self) -> None:
         self._gate.clear()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._gate.set()
 
     def submit(

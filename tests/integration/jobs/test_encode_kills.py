@@ -19,7 +19,7 @@ ALL = 41
 HELD = (20, 21)
 
 
-def begun(arguments: list[object], output: Path) -> EncodeProcess:
+def started(arguments: list[object], output: Path) -> EncodeProcess:
     """A run that has finished some parts and does not finish all, however late somebody meddles with it.
 
     An encoder that comes to one of HELD waits, until it is killed, for somebody to write how often the part was begun.
@@ -41,7 +41,7 @@ def pipes(output: Path) -> list[Path]:
     return [output / f"{PartId(0, index).name}{ATTEMPTS}" for index in HELD]
 
 
-def let_go(output: Path) -> None:
+def release(output: Path) -> None:
     """Blocks no further encoder."""
     for held in pipes(output):
         held.unlink()
@@ -57,10 +57,10 @@ def check_equal(output: Path, undisturbed: Path) -> None:
 
 def test_the_driver_is_killed(arguments: list[object], undisturbed: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    running = begun(arguments, output)
+    running = started(arguments, output)
     running.send(signal.SIGKILL)
     assert running.ended().returncode == -signal.SIGKILL
-    let_go(output)
+    release(output)
     before = finished_parts(output)
     assert SOME <= before < ALL
     kept = {
@@ -76,12 +76,12 @@ def test_the_driver_is_killed(arguments: list[object], undisturbed: Path, tmp_pa
 
 def test_a_replica_is_killed(arguments: list[object], undisturbed: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    running = begun(arguments, output)
+    running = started(arguments, output)
     [encoder] = running.encoders()
     assert encoder.environ()["RAY_ENABLE_AUTO_CONNECT"] == "0", "a thread may start another Ray when the job's has ended"
     # It must not finish the job before it is killed.
     encoder.suspend()
-    let_go(output)
+    release(output)
     encoder.kill()
     done = running.ended()
     assert done.returncode == 1, done
@@ -92,10 +92,10 @@ def test_a_replica_is_killed(arguments: list[object], undisturbed: Path, tmp_pat
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_it_is_interrupted(number: signal.Signals, arguments: list[object], undisturbed: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    running = begun(arguments, output)
+    running = started(arguments, output)
     running.send(number)
     done = running.ended()
-    let_go(output)
+    release(output)
     assert done.returncode == 130, done
     assert f"stopped; finished parts stay in {output}: run the same command to resume" in done.stderr
     assert "Traceback" not in done.stderr, done.stderr

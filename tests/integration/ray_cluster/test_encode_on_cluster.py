@@ -94,15 +94,15 @@ def test_options_formats_and_refusals(head: RayHead, corpus: Path, tmp_path: Pat
     assert set(table.column("payload").to_pylist()) == {"{}"}
     assert str(table.schema.field("vector").type).endswith("halffloat not null>[16]")
 
-    told = one_line(head.run(*job))
-    assert told == (
+    message = one_line(head.run(*job))
+    assert message == (
         f'shoal: {output}: contains another job: it was started with prompt "about ", not null; choose another --output, '
         "or use --overwrite"
     )
-    told = one_line(head.run("encode", corpus, "--model", "no/such-model", "--output", tmp_path / "none"))
-    assert told.startswith("shoal: model 'no/such-model': ")
-    told = one_line(head.run("encode", corpus, "--model", MODEL, "--output", tmp_path / "none", "--gpus", 1))
-    assert told == "shoal: --gpus 1: the Ray cluster has 0"
+    message = one_line(head.run("encode", corpus, "--model", "no/such-model", "--output", tmp_path / "none"))
+    assert message.startswith("shoal: model 'no/such-model': ")
+    message = one_line(head.run("encode", corpus, "--model", MODEL, "--output", tmp_path / "none", "--gpus", 1))
+    assert message == "shoal: --gpus 1: the Ray cluster has 0"
     assert not (tmp_path / "none").exists()
 
 

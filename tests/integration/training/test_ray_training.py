@@ -135,17 +135,17 @@ def test_learners_that_differ_after_a_merge_end_the_training(run: Run, tmp_path:
 
 
 def test_an_error_of_a_learner_ends_the_training_with_one_line(run: Run) -> None:
-    with pytest.raises(TrainingError, match="learning_rate") as told:
+    with pytest.raises(TrainingError, match="learning_rate") as message:
         run.train(small_settings(epochs=200, learning_rate=10.0), RayLearnerPool(2))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(message.value)
 
 
 def test_text_is_read_by_tasks_and_read_errors_are_reported_in_one_line(run: Run) -> None:
     run.text = run.text.parent / "bad.gz"
     run.text.write_bytes(b"no gzip")
-    with pytest.raises(TrainingError, match=r"bad\.gz: cannot be read") as told:
+    with pytest.raises(TrainingError, match=r"bad\.gz: cannot be read") as message:
         run.train(SETTINGS, RayLearnerPool(2))
-    assert "\n" not in str(told.value) and not run.work.exists()
+    assert "\n" not in str(message.value) and not run.work.exists()
 
 
 def test_more_workers_than_the_cluster_has_room_for() -> None:

@@ -65,13 +65,13 @@ class TrainProcess(EncodeProcess):
         return self.named("ray::LearnerActor")
 
 
-def in_the_middle(meddle: Callable[[Path], Result], folder: Path) -> Result:
+def in_the_middle(disturb: Callable[[Path], Result], folder: Path) -> Result:
     """Runs `meddle` in a new folder below `folder`, and again when it came too late."""
     for attempt in range(TRIES):
         place = folder / f"try-{attempt}"
         place.mkdir()
         try:
-            return meddle(place)
+            return disturb(place)
         except TooLate:
             if attempt == TRIES - 1:
                 raise

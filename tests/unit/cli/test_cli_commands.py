@@ -89,10 +89,10 @@ def test_explain_status_describe(shoal: Callable[..., Result], shoal_json: Calla
     assert "query cache: 75% of 100 queries hit, 20 entries, 3.0 of 64 MiB" in shown
     pool = next(line.split() for line in shown.splitlines() if line.startswith("hashing "))
     assert pool == ["hashing", "1", "2", "1", "4"]
-    told = shoal_json("status")
-    assert (told["processes"][0]["kind"], told["processes"][0]["state"]) == ("encoder", "ready")
-    assert told["processes"][0]["load"]["oldest_s"] == 1.5
-    assert told["pools"] == [{"model": "hashing", "min_replicas": 1, "max_replicas": 4, "wanted": 2, "ready": 1}]
+    status = shoal_json("status")
+    assert (status["processes"][0]["kind"], status["processes"][0]["state"]) == ("encoder", "ready")
+    assert status["processes"][0]["load"]["oldest_s"] == 1.5
+    assert status["pools"] == [{"model": "hashing", "min_replicas": 1, "max_replicas": 4, "wanted": 2, "ready": 1}]
     assert shoal_json("status", "c")["documents"] == 1
     assert "documents per write" in shoal("describe").stdout
     assert shoal_json("describe")["limits"]["k"] == 1000

@@ -56,8 +56,8 @@ def test_many_texts_become_one_file(shoal: Callable[..., Result], gateway: FakeG
     assert vectors[:, 0].tolist() == [len(line) for line in lines]
     assert (gateway.world.calls["Embed"], gateway.world.calls["EmbedStream"]) == (0, 1)
     assert result.stdout == f"700 vectors in {output}, {sum(map(len, lines))} tokens\n"
-    told = json.loads(shoal("embed", "m", "a", "--output", output, "--json").stdout)
-    assert told == {"output": str(output), "texts": 1, "failed": 0, "tokens": 1}
+    summary = json.loads(shoal("embed", "m", "a", "--output", output, "--json").stdout)
+    assert summary == {"output": str(output), "texts": 1, "failed": 0, "tokens": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["vectors.npy"]
 
 

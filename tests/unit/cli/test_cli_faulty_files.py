@@ -68,8 +68,8 @@ def test_adding_a_gzip_file_with_garbage_behind_it(taken: Callable[..., Taken], 
     path.write_bytes(gzip.compress(rows) + b"garbage")
     found = taken(path)
     assert len(found.ids) == 300
-    told = "the file is damaged or cut short from here on: what follows the gzip data is not gzip"
-    assert found.rejected == [(str(path), 301, told)]
+    message = "the file is damaged or cut short from here on: what follows the gzip data is not gzip"
+    assert found.rejected == [(str(path), 301, message)]
 
 
 def test_adding_utf16_and_capital_suffixes(taken: Callable[..., Taken], tmp_path: Path):
@@ -122,8 +122,8 @@ def test_adding_a_table_that_has_a_column_twice(shoal: Callable[..., Result], ga
     path = tmp_path / "a.csv"
     path.write_text("id,text,text\n1,first,second\n")
     result = shoal("add", "c", path)
-    told = "column 'text' is in the header twice: rename one, so that none of their values is lost"
-    assert (result.exit_code, result.stderr) == (1, f"shoal: {path}: {told}\n")
+    message = "column 'text' is in the header twice: rename one, so that none of their values is lost"
+    assert (result.exit_code, result.stderr) == (1, f"shoal: {path}: {message}\n")
     assert gateway.world.collections["c"].documents == {}
 
 

@@ -63,13 +63,13 @@ def test_each_attempt_has_a_number():
 
 
 @pytest.mark.parametrize(
-    ("failed_at_s", "retry_after_s", "told"), [(104.0, 0.9, "late"), (104.0, 1.0, "away"), (109.9, 0.0, "away")]
+    ("failed_at_s", "retry_after_s", "reason"), [(104.0, 0.9, "late"), (104.0, 1.0, "away"), (109.9, 0.0, "away")]
 )
-def test_a_timeout_names_the_reason_that_took_most_of_the_time(failed_at_s: float, retry_after_s: float, told: str):
+def test_a_timeout_names_the_reason_that_took_most_of_the_time(failed_at_s: float, retry_after_s: float, reason: str):
     late = DeadlineExceeded("late")
     tries = attempts(first_pause_s=0.0)
     assert tries.ended_by(late) is late
     tries.pause_s(Unavailable("lost"), 100.0)
     assert tries.ended_by(late) is late
     tries.pause_s(Unavailable("away", retry_after_s=retry_after_s), failed_at_s)
-    assert str(tries.ended_by(late)) == told
+    assert str(tries.ended_by(late)) == reason

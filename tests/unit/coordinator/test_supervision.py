@@ -20,20 +20,20 @@ class SlowFleet:
     """Members never come up; blocked calls continue when the test lets them."""
 
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.calls: list[str] = []
         self.starts, self.stops = threading.Event(), threading.Event()
         self.starts.set()
         self.stops.set()
 
     def start(self, member: Member) -> None:
-        self.told.append("start")
+        self.calls.append("start")
         assert self.starts.wait(20)
-        self.told.append("started")
+        self.calls.append("started")
 
     def stop(self, member: Member) -> None:
-        self.told.append("stop")
+        self.calls.append("stop")
         assert self.stops.wait(20)
-        self.told.append("stopped")
+        self.calls.append("stopped")
 
     def locate(self, member: Member) -> Location:
         raise FleetError(f"{member.name} is down")
@@ -59,7 +59,7 @@ def supervised(scene: Callable[[SlowFleet, Supervisor], Awaitable[None]]) -> lis
             fleet.starts.set()
             fleet.stops.set()
             await supervisor.close()
-        return fleet.told
+        return fleet.calls
 
     return asyncio.run(run())
 
@@ -78,15 +78,15 @@ async def a_while() -> None:
 def test_a_name_is_reused_only_after_its_old_process_has_ended() -> None:
     async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
         supervisor.add(ONE)
-        await until(lambda: "started" in fleet.told)
+        await until(lambda: "started" in fleet.calls)
         fleet.stops.clear()
         removing = asyncio.create_task(supervisor.remove(ONE.name))
-        await until(lambda: "stop" in fleet.told)
+        await until(lambda: "stop" in fleet.calls)
         supervisor.add(ONE)
         await a_while()
         fleet.stops.set()
         await removing
-        await until(lambda: fleet.told.count("started") == 2)
+        await until(lambda: fleet.calls.count("started") == 2)
 
     assert supervised(scene) == ["start", "started", "stop", "stopped", "start", "started"]
 
@@ -95,7 +95,7 @@ def test_a_member_removed_while_it_starts_is_stopped_after_that() -> None:
     async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
         fleet.starts.clear()
         supervisor.add(ONE)
-        await until(lambda: "start" in fleet.told)
+        await until(lambda: "start" in fleet.calls)
         removing = asyncio.create_task(supervisor.remove(ONE.name))
         await a_while()
         fleet.starts.set()
@@ -108,12 +108,12 @@ def test_a_name_stays_taken_though_no_one_waits_for_its_end() -> None:
     async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
         fleet.stops.clear()
         ending = asyncio.create_task(supervisor.end(ONE))
-        await until(lambda: "stop" in fleet.told)
+        await until(lambda: "stop" in fleet.calls)
         ending.cancel()
         supervisor.add(ONE)
         await a_while()
         fleet.stops.set()
-        await until(lambda: "started" in fleet.told)
+        await until(lambda: "started" in fleet.calls)
 
     assert supervised(scene) == ["stop", "stopped", "start", "started"]
 
@@ -122,7 +122,7 @@ def test_a_member_removed_before_its_turn_is_never_started() -> None:
     async def scene(fleet: SlowFleet, supervisor: Supervisor) -> None:
         fleet.stops.clear()
         ending = asyncio.create_task(supervisor.end(ONE))
-        await until(lambda: "stop" in fleet.told)
+        await until(lambda: "stop" in fleet.calls)
         supervisor.add(ONE)
         await a_while()
         removing = asyncio.create_task(supervisor.remove(ONE.name))

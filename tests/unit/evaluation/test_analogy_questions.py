@@ -44,7 +44,7 @@ def test_sections_of_a_csv_file_are_its_types(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "no questions in this file"),
         (": capital\n\n", "no questions in this file"),
@@ -54,8 +54,8 @@ def test_sections_of_a_csv_file_are_its_types(tmp_path: Path):
         ("type,word1,word2,word3,target\n", "no questions in this file"),
     ],
 )
-def test_malformed_files(tmp_path: Path, text: str, told: str):
-    with pytest.raises(EvaluationError, match=told) as raised:
+def test_malformed_files(tmp_path: Path, text: str, message: str):
+    with pytest.raises(EvaluationError, match=message) as raised:
         read_questions(written(tmp_path, text))
     assert "\n" not in str(raised.value)
 

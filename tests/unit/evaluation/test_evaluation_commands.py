@@ -54,8 +54,8 @@ def pairs(tmp_path: Path) -> Path:
 
 
 def test_analogies_of_a_table(table: Path, questions: Path):
-    told = printed("eval", "analogy", table, questions)
-    assert told["sections"] == [
+    result = printed("eval", "analogy", table, questions)
+    assert result["sections"] == [
         {"name": "royal", "kind": "semantic", "right": 1, "answered": 1, "asked": 2, "accuracy": 1.0, "coverage": 0.5},
         {
             "name": "gram1-young",
@@ -67,14 +67,14 @@ def test_analogies_of_a_table(table: Path, questions: Path):
             "coverage": 1.0,
         },
     ]
-    assert told["overall"] == {"right": 2, "answered": 3, "asked": 4, "accuracy": 2 / 3, "coverage": 0.75}
-    assert (told["semantic"]["right"], told["syntactic"]["answered"], told["candidates"]) == (1, 2, 6)
+    assert result["overall"] == {"right": 2, "answered": 3, "asked": 4, "accuracy": 2 / 3, "coverage": 0.75}
+    assert (result["semantic"]["right"], result["syntactic"]["answered"], result["candidates"]) == (1, 2, 6)
 
 
 def test_analogies_of_the_commonest_words_alone(table: Path, questions: Path):
-    told = printed("eval", "analogy", table, questions, "--restrict", 4)
-    assert told["candidates"] == 4
-    assert told["overall"] == {"right": 1, "answered": 1, "asked": 4, "accuracy": 1.0, "coverage": 0.25}
+    result = printed("eval", "analogy", table, questions, "--restrict", 4)
+    assert result["candidates"] == 4
+    assert result["overall"] == {"right": 1, "answered": 1, "asked": 4, "accuracy": 1.0, "coverage": 0.25}
     none = printed("eval", "analogy", table, questions, "--restrict", 1)["overall"]
     assert (none["answered"], none["accuracy"]) == (0, None)
 
@@ -94,28 +94,28 @@ def test_a_person_reads_a_table(table: Path, questions: Path, pairs: Path):
 
 
 def test_similarity_of_a_table(table: Path, pairs: Path):
-    told = printed("eval", "similarity", table, pairs, pairs)
+    result = printed("eval", "similarity", table, pairs, pairs)
     one = {"file": str(pairs), "spearman": 1.0, "answered": 3, "asked": 4, "coverage": 0.75}
-    assert told == {"model": str(table), "files": [one, one]}
+    assert result == {"model": str(table), "files": [one, one]}
     assert printed("eval", "similarity", table, pairs, "--match-case")["files"][0]["answered"] == 2
 
 
 def test_similar_words(table: Path):
-    told = printed("similar", table, "king", "-n", 2)
-    assert [one["word"] for one in told["words"]] == ["queen", "man"]
-    assert told["words"][0]["cosine"] == pytest.approx(0.8)
-    told = printed("similar", table, "--positive", "king", "--positive", "woman", "--negative", "man", "--count", 1)
-    assert (told["positive"], told["negative"], told["words"][0]["word"]) == (["king", "woman"], ["man"], "queen")
+    result = printed("similar", table, "king", "-n", 2)
+    assert [one["word"] for one in result["words"]] == ["queen", "man"]
+    assert result["words"][0]["cosine"] == pytest.approx(0.8)
+    result = printed("similar", table, "--positive", "king", "--positive", "woman", "--negative", "man", "--count", 1)
+    assert (result["positive"], result["negative"], result["words"][0]["word"]) == (["king", "woman"], ["man"], "queen")
     assert printed("similar", table, "king", "--restrict", 3)["words"][0]["word"] == "man"
 
 
 def test_a_model_embeds_words_as_texts(tmp_path: Path, questions: Path, pairs: Path):
-    told = printed("eval", "analogy", "hashing:64", questions)
-    assert (told["candidates"], told["overall"]["answered"]) == (7, 4)
+    result = printed("eval", "analogy", "hashing:64", questions)
+    assert (result["candidates"], result["overall"]["answered"]) == (7, 4)
     listed = tmp_path / "words.txt"
     listed.write_text("king\nkings\nlighthouse keeper\nman\nwoman\nqueen\n")
-    told = printed("eval", "analogy", "hashing:64", questions, "--vocabulary", listed)
-    assert (told["candidates"], told["overall"]["answered"]) == (6, 1)
+    result = printed("eval", "analogy", "hashing:64", questions, "--vocabulary", listed)
+    assert (result["candidates"], result["overall"]["answered"]) == (6, 1)
     assert printed("eval", "analogy", "hashing:64", questions, "--vocabulary", listed, "--restrict", 2)["candidates"] == 2
     assert printed("eval", "similarity", "hashing:64", pairs)["files"][0]["coverage"] == 1.0
     found = printed("similar", "hashing:64", "lighthouse", "--vocabulary", listed, "-n", 1)

@@ -37,7 +37,7 @@ def test_fewer_words_than_asked_for(candidates: WordCandidates):
 
 
 @pytest.mark.parametrize(
-    ("positive", "negative", "count", "told"),
+    ("positive", "negative", "count", "message"),
     [
         (["oslo"], [], 10, "the model has no vector for 'oslo' among 7 words$"),
         (["king"], ["PARIS"], 10, "no vector for 'PARIS' among 7 words; it has 'Paris'"),
@@ -48,7 +48,7 @@ def test_fewer_words_than_asked_for(candidates: WordCandidates):
     ],
 )
 def test_questions_without_an_answer(
-    candidates: WordCandidates, positive: list[str], negative: list[str], count: int, told: str
+    candidates: WordCandidates, positive: list[str], negative: list[str], count: int, message: str
 ):
-    with pytest.raises(EvaluationError, match=told):
+    with pytest.raises(EvaluationError, match=message):
         nearest_words(candidates, positive, negative, count)

@@ -83,7 +83,7 @@ def test_white_space_parts_columns_too(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "no pairs in this file"),
         ("word1\tword2\tscore\n", "no pairs in this file"),
@@ -94,6 +94,6 @@ def test_white_space_parts_columns_too(tmp_path: Path):
         ("a\tb\t1\nc\t\t2\n", "pairs:2: a word is missing"),
     ],
 )
-def test_malformed_pairs(tmp_path: Path, text: str, told: str):
-    with pytest.raises(EvaluationError, match=told):
+def test_malformed_pairs(tmp_path: Path, text: str, message: str):
+    with pytest.raises(EvaluationError, match=message):
         read_pairs(written(tmp_path, text))

@@ -29,7 +29,7 @@ def test_a_good_one_passes():
 
 
 @pytest.mark.parametrize(
-    ("one", "rules", "field", "told"),
+    ("one", "rules", "field", "message"),
     [
         (document(fingerprint="0" * 32), RULES, "fingerprint", f"{'0' * 32}, but collection 'c' has {'f' * 32}"),
         (document(fingerprint=""), RULES, "fingerprint", "none, but"),
@@ -38,8 +38,8 @@ def test_a_good_one_passes():
         (document(made_of="another"), RULES, "content_hash", "not that of the document's text"),
     ],
 )
-def test_a_bad_one_is_refused_by_name(one: documents_pb2.Document, rules: WriteRules, field: str, told: str):
-    with pytest.raises(InvalidRequest, match=told.replace("[", r"\[")) as refusal:
+def test_a_bad_one_is_refused_by_name(one: documents_pb2.Document, rules: WriteRules, field: str, message: str):
+    with pytest.raises(InvalidRequest, match=message.replace("[", r"\[")) as refusal:
         check(one, rules)
     assert refusal.value.field == f"documents[0].embedding.{field}"
 

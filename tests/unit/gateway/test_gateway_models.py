@@ -80,10 +80,10 @@ def test_a_routed_model_is_used_without_waiting_for_the_coordinator() -> None:
 def test_the_coordinator_is_told_repeatedly_while_the_model_is_in_use() -> None:
     async def scenario(models: Models, coordinator: Coordinator) -> None:
         coordinator.route(MODEL)
-        for told in range(1, 4):
+        for requests in range(1, 4):
             await models.find("m", Deadline.within(60))
             await asyncio.sleep(0.06)
-            assert len(coordinator.asked) == told
+            assert len(coordinator.asked) == requests
 
     run(0.05, scenario)
 

@@ -22,17 +22,17 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "fields"),
     [
         (["--text-field", "abstract"], "no field 'abstract'; the fields are id, text, year"),
         (["--id-field", "doi"], "no field 'doi'; the fields are id, text, year"),
         (["--keep", "author"], "no field 'author'; the fields are id, text, year"),
     ],
 )
-def test_a_missing_field(corpus: Path, options: list[str], told: str):
+def test_a_missing_field(corpus: Path, options: list[str], fields: str):
     done = encode(corpus, "--model", "hashing", "--output", corpus.parent / "out", *options)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == f"shoal: {corpus}: {told}\n"
+    assert done.stderr == f"shoal: {corpus}: {fields}\n"
     assert not (corpus.parent / "out").exists()
 
 

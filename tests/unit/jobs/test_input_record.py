@@ -39,7 +39,7 @@ def test_it_makes_the_same_documents_as_shoal_add(values: dict[str, Any], id_fie
 
 
 @pytest.mark.parametrize(
-    ("values", "id", "told"),
+    ("values", "id", "message"),
     [
         ({"text": "x"}, "", "field 'id' is not a valid id: None"),
         ({"id": True, "text": "x"}, "", "field 'id' is not a valid id: True"),
@@ -56,10 +56,10 @@ def test_it_makes_the_same_documents_as_shoal_add(values: dict[str, Any], id_fie
         ({"id": "a", "text": "x", "n": ["\udcff"]}, "a", "field 'n' is not valid Unicode"),
     ],
 )
-def test_errors_are_reported(values: dict[str, Any], id: str, told: str):
+def test_errors_are_reported(values: dict[str, Any], id: str, message: str):
     with pytest.raises(BadRecord) as bad:
         converted(values)
-    assert bad.value.id == id and told in bad.value.reason
+    assert bad.value.id == id and message in bad.value.reason
 
 
 def test_a_payload_has_one_form():

@@ -15,7 +15,7 @@ JOB = plan_job("first", JobSettings("m"), ModelIdentity("f", 8, 512, "float32"),
 OTHER = plan_job("other", JobSettings("m", dtype="float16"), ModelIdentity("f", 8, 512, "float32"), [])
 
 
-def begun(root: Path, job: Job = JOB, overwrite: bool = False) -> OutputFolder:
+def started(root: Path, job: Job = JOB, overwrite: bool = False) -> OutputFolder:
     """A folder that is not locked any more."""
     folder = OutputFolder(str(root))
     try:
@@ -37,30 +37,30 @@ def names(root: Path) -> list[str]:
 
 
 def test_committed_parts_are_found_again(tmp_path: Path):
-    folder = begun(tmp_path / "new" / "out")
+    folder = started(tmp_path / "new" / "out")
     manifests = [finish(folder, 1), finish(folder, 0), finish(folder, 2, last=True)]
-    assert begun(tmp_path / "new" / "out").finished() == sorted(manifests, key=lambda one: one.part)
+    assert started(tmp_path / "new" / "out").finished() == sorted(manifests, key=lambda one: one.part)
 
 
 def test_a_started_job_is_kept(tmp_path: Path):
-    begun(tmp_path)
+    started(tmp_path)
     folder = OutputFolder(str(tmp_path))
     assert folder.begin(replace(JOB, id="second"), overwrite=False).id == "first"
     folder.close()
 
 
 def test_files_that_no_manifest_names_are_deleted(tmp_path: Path):
-    folder = begun(tmp_path)
+    folder = started(tmp_path)
     finish(folder, 0)
     folder.put(PartId(0, 1).name + DATA, b"without a manifest")
     folder.count_attempts(PartId(0, 1), 1)
     (tmp_path / "part-000000-000002.parquet.1234.partial").write_bytes(b"half")
-    begun(tmp_path)
+    started(tmp_path)
     assert names(tmp_path) == ["job.json", "part-000000-000000.json", "part-000000-000000.parquet"]
 
 
 def test_the_end_of_a_job_deletes_what_dead_processes_left(tmp_path: Path):
-    folder = begun(tmp_path)
+    folder = started(tmp_path)
     folder.count_attempts(PartId(0, 0), 1)
     (tmp_path / "part-000000-000000.parquet.1234.partial").write_bytes(b"half")
     finish(folder, 0, last=True)
@@ -72,7 +72,7 @@ def test_the_end_of_a_job_deletes_what_dead_processes_left(tmp_path: Path):
 
 
 def test_a_part_whose_files_are_gone_or_cut_does_not_count(tmp_path: Path):
-    folder = begun(tmp_path)
+    folder = started(tmp_path)
     for index in (1, 2, 3):
         finish(folder, index)
     (tmp_path / "part-000000-000001.parquet").unlink()
@@ -83,36 +83,36 @@ def test_a_part_whose_files_are_gone_or_cut_does_not_count(tmp_path: Path):
 
 
 def test_another_job_is_refused_unless_it_may_overwrite(tmp_path: Path):
-    finish(begun(tmp_path), 0)
+    finish(started(tmp_path), 0)
     with pytest.raises(
         JobError, match=r'contains another job: it was started with dtype "float32", not "float16"; choose another'
     ):
-        begun(tmp_path, OTHER)
+        started(tmp_path, OTHER)
     assert len(names(tmp_path)) == 3
-    folder = begun(tmp_path, OTHER, overwrite=True)
+    folder = started(tmp_path, OTHER, overwrite=True)
     assert names(tmp_path) == ["job.json"] and folder.finished() == []
 
 
 def test_an_unreadable_description_is_reported_and_may_be_overwritten(tmp_path: Path):
-    begun(tmp_path)
+    started(tmp_path)
     (tmp_path / "job.json").write_bytes(b"nonsense")
     with pytest.raises(JobError, match=r"job\.json: not the description of a job"):
-        begun(tmp_path)
-    begun(tmp_path, overwrite=True)
+        started(tmp_path)
+    started(tmp_path, overwrite=True)
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_foreign_folder_is_never_touched(tmp_path: Path, overwrite: bool):
     (tmp_path / "thesis.tex").write_text("years of work")
     with pytest.raises(JobError, match=r"contains thesis\.tex, but no job; choose an empty folder"):
-        begun(tmp_path, overwrite=overwrite)
+        started(tmp_path, overwrite=overwrite)
     assert names(tmp_path) == ["thesis.tex"]
 
 
 def test_other_files_beside_a_job_stay(tmp_path: Path):
-    begun(tmp_path)
+    started(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
-    begun(tmp_path, OTHER, overwrite=True)
+    started(tmp_path, OTHER, overwrite=True)
     assert names(tmp_path) == ["job.json", "notes.txt"]
 
 
@@ -130,11 +130,11 @@ def test_a_folder_at_a_uri_is_the_same(tmp_path: Path):
     folder = OutputFolder(f"file://{tmp_path}/out")
     folder.begin(JOB, overwrite=False)
     finish(folder, 0)
-    assert len(begun(tmp_path / "out").finished()) == 1
+    assert len(started(tmp_path / "out").finished()) == 1
 
 
 def test_another_folder_is_noticed(tmp_path: Path):
-    begun(tmp_path)
+    started(tmp_path)
     OutputFolder(str(tmp_path)).check_same("first")
     for root, job in ((tmp_path, "second"), (tmp_path / "elsewhere", "first")):
         with pytest.raises(JobError, match="all nodes must share the output folder"):
@@ -142,7 +142,7 @@ def test_another_folder_is_noticed(tmp_path: Path):
 
 
 def test_attempts_are_counted_until_the_commit(tmp_path: Path):
-    folder = begun(tmp_path)
+    folder = started(tmp_path)
     assert folder.attempts(PartId(0, 0)) == 0
     folder.count_attempts(PartId(0, 0), 2)
     folder.count_attempts(PartId(0, 1), 1)
@@ -155,17 +155,17 @@ def test_attempts_are_counted_until_the_commit(tmp_path: Path):
 def test_a_folder_without_write_permission_is_reported(tmp_path: Path):
     tmp_path.chmod(0o500)
     with pytest.raises(JobError, match=r"cannot be used for output: Permission denied"):
-        begun(tmp_path / "out")
+        started(tmp_path / "out")
 
 
 def test_a_file_instead_of_the_folder_is_reported(tmp_path: Path):
     (tmp_path / "out").touch()
     with pytest.raises(JobError, match=r"out: cannot be used for output: File exists"):
-        begun(tmp_path / "out")
+        started(tmp_path / "out")
 
 
 def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    folder = begun(tmp_path)
+    folder = started(tmp_path)
 
     def full(handle: int) -> None:
         raise OSError(28, "No space left on device")

@@ -113,8 +113,8 @@ def test_bad_rows_are_kept_with_their_reasons_and_spoil_no_others(tmp_path: Path
     texts = ["good one", "poison", "  ", "nan", "good two"]
     report = encoder(tmp_path).encode(a_part(texts, [BadRow(3, "not JSON"), BadRow(9, "not an object", "x")]))
     assert [row["id"] for row in rows(tmp_path, report)] == ["d1", "d5"]
-    told = [(error["line"], error["id"], error["reason"]) for error in errors(tmp_path, report)]
-    assert told == [
+    reasons = [(error["line"], error["id"], error["reason"]) for error in errors(tmp_path, report)]
+    assert reasons == [
         (2, "d2", "the model failed: ValueError: cannot read this"),
         (3, "", "not JSON"),
         (3, "d3", "text is empty or only whitespace"),

@@ -48,7 +48,7 @@ def test_the_same_job_has_no_differences():
 
 
 @pytest.mark.parametrize(
-    ("now", "told"),
+    ("now", "difference_text"),
     [
         (job(model=replace(MODEL, fingerprint="0" * 32)), "model m (fingerprint ffff"),
         (job(replace(SETTINGS, dtype="float16")), 'it was started with dtype "float32", not "float16"'),
@@ -61,8 +61,8 @@ def test_the_same_job_has_no_differences():
         (job(files=FILES[::-1]), "its inputs were given in a different order"),
     ],
 )
-def test_another_job_is_distinguished(now: Job, told: str):
-    assert difference(job(), now).startswith(told) or told in difference(job(), now)
+def test_another_job_is_distinguished(now: Job, difference_text: str):
+    assert difference(job(), now).startswith(difference_text) or difference_text in difference(job(), now)
 
 
 def test_only_vectors_as_documents_have_them_get_the_models_fingerprint():

@@ -36,7 +36,7 @@ def test_a_failed_start_of_ray_is_repeated_once(starts: list[Exception | None]) 
 
 
 @pytest.mark.parametrize(
-    ("errors", "told"),
+    ("errors", "message"),
     [
         ([Exception(STILLBORN), Exception(STILLBORN)], "timed out during startup"),
         ([None, Exception("no room\nat all")], "started or joined: no room$"),
@@ -44,10 +44,10 @@ def test_a_failed_start_of_ray_is_repeated_once(starts: list[Exception | None]) 
     ],
 )
 def test_a_ray_that_cannot_be_started_is_reported_in_one_line(
-    starts: list[Exception | None], errors: list[Exception | None], told: str
+    starts: list[Exception | None], errors: list[Exception | None], message: str
 ) -> None:
     starts += errors
-    with pytest.raises(RayUnavailable, match=told) as caught, joined_ray(1):
+    with pytest.raises(RayUnavailable, match=message) as caught, joined_ray(1):
         pass
     assert "\n" not in str(caught.value)
 

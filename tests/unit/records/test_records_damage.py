@@ -122,8 +122,8 @@ def test_a_file_with_a_byte_order_mark_is_read_whole(tmp_path: Path, encoding: s
 def test_utf16_without_a_mark_is_refused_by_name_and_not_by_luck(tmp_path: Path, encoding: str):
     path = write(tmp_path / "a.jsonl", '{"id": "1", "text": "one"}\n{"id": "2", "text": "two"}\n'.encode(encoding))
     name = encoding[:6].upper()
-    told = f"the text looks like {name} without a byte order mark: save it as UTF-8"
-    assert rows(path) == [BadRow(1, CUT + told)]
+    reason = f"the text looks like {name} without a byte order mark: save it as UTF-8"
+    assert rows(path) == [BadRow(1, CUT + reason)]
 
 
 def test_utf16_that_ends_within_a_character_keeps_its_rows(tmp_path: Path):

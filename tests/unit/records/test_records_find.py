@@ -84,7 +84,7 @@ def test_a_name_that_is_not_unicode(corpus: Path):
 
 
 def test_missing_inputs_are_reported(corpus: Path):
-    for given, told in [
+    for given, message in [
         (f"{corpus}/nothing.jsonl", "no such file or folder"),
         (f"{corpus}/f.bin", "not a .jsonl,"),
         (f"{corpus}/*.bin", "file matches"),
@@ -92,7 +92,7 @@ def test_missing_inputs_are_reported(corpus: Path):
     ]:
         with pytest.raises(InputError) as error:
             find_inputs([given])
-        assert str(error.value).startswith(f"{given}: ") and told in str(error.value)
+        assert str(error.value).startswith(f"{given}: ") and message in str(error.value)
     (corpus / "empty").mkdir()
     with pytest.raises(InputError, match="files in this folder"):
         find_inputs([str(corpus / "empty")])

@@ -69,7 +69,7 @@ def test_fields_are_kept_by_choice():
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         (Fields(), ""),
         (Fields("doi"), "no field 'doi'; the fields are id, text"),
@@ -77,9 +77,9 @@ def test_fields_are_kept_by_choice():
         (Fields(keep=("year",)), "no field 'year'"),
     ],
 )
-def test_kept_fields_missing_from_the_first_row(fields: Fields, told: str):
+def test_kept_fields_missing_from_the_first_row(fields: Fields, message: str):
     found = fields.missing({"id": 1, "text": "x"})
-    assert found.startswith(told) and bool(found) == bool(told)
+    assert found.startswith(message) and bool(found) == bool(message)
 
 
 @pytest.mark.parametrize(

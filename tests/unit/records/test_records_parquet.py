@@ -73,8 +73,8 @@ def test_a_damaged_group_of_rows_does_not_take_the_next_one_with_it(tmp_path: Pa
 
 def test_a_column_twice_is_an_error_that_names_it(tmp_path: Path):
     table = pa.Table.from_arrays([pa.array(["a"])] * 3, names=["id", "text", "text"])
-    told = "column 'text' is in the header twice: rename one, so that none of their values is lost"
-    assert rows(tmp_path / "a.parquet", table) == [BadRow(1, told)]
+    message = "column 'text' is in the header twice: rename one, so that none of their values is lost"
+    assert rows(tmp_path / "a.parquet", table) == [BadRow(1, message)]
 
 
 @pytest.mark.parametrize(

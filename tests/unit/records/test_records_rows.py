@@ -160,8 +160,8 @@ def test_the_first_readable_row_shows_missing_fields(tmp_path: Path):
     path = tmp_path / "a.jsonl"
     path.write_text('{\n{"id": 1}\n{"id": 2, "text": "x"}\n')
     [[file]] = find_inputs([str(path)])
-    told = "no field text, content, body: name one with --text-field; the fields are id"
-    assert first_row_fault(file, Fields()) == told
+    message = "no field text, content, body: name one with --text-field; the fields are id"
+    assert first_row_fault(file, Fields()) == message
     path.write_text("{\n")
     assert first_row_fault(file, Fields()) == ""
 
@@ -177,8 +177,8 @@ def test_a_wrong_header_is_a_fault_unless_its_columns_are_not_asked_for(tmp_path
     path = tmp_path / "a.csv"
     path.write_text("id,text,note,note\n1,x,a,b\n")
     [[file]] = find_inputs([str(path)])
-    told = "column 'note' is in the header twice: rename one, so that none of their values is lost"
-    assert first_row_fault(file, Fields()) == told
+    message = "column 'note' is in the header twice: rename one, so that none of their values is lost"
+    assert first_row_fault(file, Fields()) == message
     assert first_row_fault(file, Fields(keep=())) == ""
 
 

@@ -60,10 +60,10 @@ def test_a_record_of_too_many_lines_is_an_open_quote(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
 def test_a_header_with_a_column_twice_is_an_error_that_names_it(tmp_path: Path, name: str):
     content = "id,text,text\n1,a,b\n".replace(",", "\t" if name.endswith("tsv") else ",")
-    told = "column 'text' is in the header twice: rename one, so that none of their values is lost"
-    assert rows(tmp_path / name, content) == [BadRow(1, told)]
+    message = "column 'text' is in the header twice: rename one, so that none of their values is lost"
+    assert rows(tmp_path / name, content) == [BadRow(1, message)]
     # One that is not asked for loses nothing.
-    assert rows(tmp_path / name, content.replace("text", "note", 2), {"id", "text"}) != [BadRow(1, told)]
+    assert rows(tmp_path / name, content.replace("text", "note", 2), {"id", "text"}) != [BadRow(1, message)]
 
 
 def test_columns_without_a_name_are_left_out_while_they_are_empty(tmp_path: Path):

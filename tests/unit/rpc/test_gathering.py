@@ -10,7 +10,7 @@ import pytest
 from shoal.cluster.rpc.gathering import Gathering
 
 
-class Road:
+class Receiver:
     """The receiver: every call waits until the test releases it."""
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class Road:
     def items(self) -> list[list[int]]:
         return [items for items, _, _ in self.calls]
 
-    def let_go(self, call: int) -> None:
+    def release(self, call: int) -> None:
         self.calls[call][2].set_result(None)
 
 
@@ -40,25 +40,25 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def run(scenario: Callable[[Road], Awaitable[None]]) -> None:
+def run(scenario: Callable[[Receiver], Awaitable[None]]) -> None:
     async def within_time() -> None:
         async with asyncio.timeout(5):
-            await scenario(Road())
+            await scenario(Receiver())
 
     asyncio.run(within_time())
 
 
 def test_a_lone_item_is_sent_at_once_and_the_rest_gathers() -> None:
-    async def scenario(road: Road) -> None:
-        gathering = Gathering(road.send, max_items=10)
+    async def scenario(receiver: Receiver) -> None:
+        gathering = Gathering(receiver.send, max_items=10)
         tasks = [asyncio.create_task(gathering.submit(n, float(n))) for n in range(4)]
         await settle()
-        assert road.items == [[0]]
-        road.let_go(0)
+        assert receiver.items == [[0]]
+        receiver.release(0)
         await settle()
-        assert road.items == [[0], [1, 2, 3]]
-        assert road.calls[1][1] == 3.0
-        road.let_go(1)
+        assert receiver.items == [[0], [1, 2, 3]]
+        assert receiver.calls[1][1] == 3.0
+        receiver.release(1)
         assert await asyncio.gather(*tasks) == [0, 10, 20, 30]
         assert gathering.idle
 
@@ -66,46 +66,46 @@ def test_a_lone_item_is_sent_at_once_and_the_rest_gathers() -> None:
 
 
 def test_a_call_takes_at_most_max_items() -> None:
-    async def scenario(road: Road) -> None:
-        gathering = Gathering(road.send, max_items=2)
+    async def scenario(receiver: Receiver) -> None:
+        gathering = Gathering(receiver.send, max_items=2)
         tasks = [asyncio.create_task(gathering.submit(n, 1.0)) for n in range(6)]
         for call in range(4):
             await settle()
-            road.let_go(call)
+            receiver.release(call)
         await asyncio.gather(*tasks)
-        assert road.items == [[0], [1, 2], [3, 4], [5]]
+        assert receiver.items == [[0], [1, 2], [3, 4], [5]]
 
     run(scenario)
 
 
 def test_the_limit_bounds_the_calls_in_flight() -> None:
-    async def scenario(road: Road) -> None:
+    async def scenario(receiver: Receiver) -> None:
         lanes = 2
-        gathering = Gathering(road.send, max_items=10, lanes=lambda: lanes)
+        gathering = Gathering(receiver.send, max_items=10, lanes=lambda: lanes)
         tasks = [asyncio.create_task(gathering.submit(n, 1.0)) for n in range(4)]
         await settle()
-        assert road.items == [[0], [1]]
-        road.let_go(1)
+        assert receiver.items == [[0], [1]]
+        receiver.release(1)
         await settle()
-        assert road.items == [[0], [1], [2, 3]]
-        road.let_go(0)
-        road.let_go(2)
+        assert receiver.items == [[0], [1], [2, 3]]
+        receiver.release(0)
+        receiver.release(2)
         assert await asyncio.gather(*tasks) == [0, 10, 20, 30]
 
     run(scenario)
 
 
 def test_a_waiter_that_left_is_not_sent() -> None:
-    async def scenario(road: Road) -> None:
-        gathering = Gathering(road.send, max_items=10)
+    async def scenario(receiver: Receiver) -> None:
+        gathering = Gathering(receiver.send, max_items=10)
         tasks = [asyncio.create_task(gathering.submit(n, 1.0)) for n in range(4)]
         await settle()
         tasks[2].cancel()
         await settle()
-        road.let_go(0)
+        receiver.release(0)
         await settle()
-        assert road.items == [[0], [1, 3]]
-        road.let_go(1)
+        assert receiver.items == [[0], [1, 3]]
+        receiver.release(1)
         assert [await tasks[0], await tasks[1], await tasks[3]] == [0, 10, 30]
         assert tasks[2].cancelled()
 
@@ -113,19 +113,19 @@ def test_a_waiter_that_left_is_not_sent() -> None:
 
 
 def test_a_call_without_waiters_is_cancelled_and_the_line_moves_on() -> None:
-    async def scenario(road: Road) -> None:
-        gathering = Gathering(road.send, max_items=10)
+    async def scenario(receiver: Receiver) -> None:
+        gathering = Gathering(receiver.send, max_items=10)
         first = asyncio.create_task(gathering.submit(0, 1.0))
         await settle()
         pair = [asyncio.create_task(gathering.submit(n, 1.0)) for n in (1, 2)]
         await settle()
         first.cancel()
         await settle()
-        assert road.cancelled == 1 and road.items == [[0], [1, 2]]
+        assert receiver.cancelled == 1 and receiver.items == [[0], [1, 2]]
         pair[0].cancel()
         await settle()
-        assert road.cancelled == 1
-        road.let_go(1)
+        assert receiver.cancelled == 1
+        receiver.release(1)
         assert await pair[1] == 20
         assert gathering.idle
 
@@ -133,32 +133,32 @@ def test_a_call_without_waiters_is_cancelled_and_the_line_moves_on() -> None:
 
 
 def test_a_call_cancelled_before_its_first_step_blocks_nobody() -> None:
-    async def scenario(road: Road) -> None:
-        gathering = Gathering(road.send, max_items=10)
+    async def scenario(receiver: Receiver) -> None:
+        gathering = Gathering(receiver.send, max_items=10)
         first = asyncio.create_task(gathering.submit(0, 1.0))
         await asyncio.sleep(0)
         first.cancel()
         await settle()
         second = asyncio.create_task(gathering.submit(1, 1.0))
         await settle()
-        road.let_go(len(road.calls) - 1)
+        receiver.release(len(receiver.calls) - 1)
         assert await second == 10
 
     run(scenario)
 
 
 def test_an_exception_reaches_every_waiter_and_nobody_else() -> None:
-    async def scenario(road: Road) -> None:
-        gathering = Gathering(road.send, max_items=10)
+    async def scenario(receiver: Receiver) -> None:
+        gathering = Gathering(receiver.send, max_items=10)
         tasks = [asyncio.create_task(gathering.submit(n, 1.0)) for n in range(3)]
         await settle()
-        road.let_go(0)
+        receiver.release(0)
         await settle()
         late = asyncio.create_task(gathering.submit(9, 1.0))
         await settle()
-        road.calls[1][2].set_exception(ConnectionError("gone"))
+        receiver.calls[1][2].set_exception(ConnectionError("gone"))
         await settle()
-        road.let_go(2)
+        receiver.release(2)
         answers = await asyncio.gather(*tasks, late, return_exceptions=True)
         assert answers[0] == 0 and answers[3] == 90
         assert all(isinstance(answer, ConnectionError) for answer in answers[1:3])
@@ -170,7 +170,7 @@ def test_a_call_that_answers_too_little_fails_its_waiters() -> None:
     async def send(items: Sequence[int], deadline: float) -> list[int]:
         return []
 
-    async def scenario(road: Road) -> None:
+    async def scenario(receiver: Receiver) -> None:
         with pytest.raises(RuntimeError, match="1 items came back with 0 answers"):
             await Gathering(send, max_items=10).submit(1, 1.0)
 
@@ -181,7 +181,7 @@ def test_a_call_that_is_cancelled_from_below_does_not_leave_waiters_hanging() ->
     async def send(items: Sequence[int], deadline: float) -> list[int]:
         raise asyncio.CancelledError
 
-    async def scenario(road: Road) -> None:
+    async def scenario(receiver: Receiver) -> None:
         with pytest.raises(asyncio.CancelledError):
             await Gathering(send, max_items=10).submit(1, 1.0)
 
@@ -190,4 +190,4 @@ def test_a_call_that_is_cancelled_from_below_does_not_leave_waiters_hanging() ->
 
 def test_max_items_must_be_positive() -> None:
     with pytest.raises(ValueError, match="max_items"):
-        Gathering(Road().send, max_items=0)
+        Gathering(Receiver().send, max_items=0)

@@ -236,21 +236,21 @@ def test_an_inference_thread_has_a_stream_of_its_own(without_gpu: None, monkeypa
 def test_attention_is_deterministic_where_possible(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch.nn.attention.varlen as varlen
 
-    told: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []
 
     def newer(q: Any, *_: Any, scale: float, window_size: Any, num_splits: int | None = None) -> Any:
-        told.append({"num_splits": num_splits})
+        calls.append({"num_splits": num_splits})
         return q
 
     def older(q: Any, *_: Any, scale: float, window_size: Any) -> Any:
-        told.append({})
+        calls.append({})
         return q
 
     for kernel in (newer, older):
         monkeypatch.setattr(varlen, "varlen_attn", kernel)
         assert missing_varlen() == ""
         VarlenAttention(torch.tensor([0, 3], dtype=torch.int32), 3)(torch.zeros(3, 3, 2, 8), None)
-    assert told == [{"num_splits": 1}, {}]
+    assert calls == [{"num_splits": 1}, {}]
     monkeypatch.setattr(varlen, "varlen_attn", lambda q, k, v: q)
     assert missing_varlen() == f"varlen_attn of torch {torch.__version__} has no scale, window_size"
 

@@ -18,10 +18,10 @@ from shoal.workers.encoding.networks.precision import Precision  # noqa: E402
 
 
 @pytest.mark.parametrize(
-    ("activation", "told"), [("gelu", "; padded: there is no kernel for heads of size 20"), ("strange", "")]
+    ("activation", "ending"), [("gelu", "; padded: there is no kernel for heads of size 20"), ("strange", "")]
 )
 def test_an_encoder_that_is_padded_though_it_could_be_unpadded_says_why(
-    activation: str, told: str, monkeypatch: pytest.MonkeyPatch
+    activation: str, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built: list[Precision] = []
 
@@ -36,4 +36,4 @@ def test_an_encoder_that_is_padded_though_it_could_be_unpadded_says_why(
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
     chosen = build_network(Path(), "m", torch.device("cuda", 0), None, 1, lambda _: np.ones((2, 4), dtype=np.float32))
     assert (chosen.precision, built) == (Precision.BFLOAT16, [Precision.FLOAT32, Precision.BFLOAT16])
-    assert chosen.note == "cosine to float32 at least 1.0" + told
+    assert chosen.note == "cosine to float32 at least 1.0" + ending

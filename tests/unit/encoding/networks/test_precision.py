@@ -83,11 +83,11 @@ def test_types_follow_the_hardware() -> None:
 
 
 def test_flags_are_read_as_the_kernel_writes_them(tmp_path: Path) -> None:
-    told = tmp_path / "cpuinfo"
-    told.write_text(
+    path = tmp_path / "cpuinfo"
+    path.write_text(
         "processor\t: 0\nmodel name\t: a CPU\nflags\t\t: fpu avx2 avx512_bf16\n\nprocessor\t: 1\nflags\t\t: fpu\n"
     )
-    assert cpu_flags(told) == {"fpu", "avx2", "avx512_bf16"}
-    told.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
-    assert cpu_flags(told) == {"fp", "asimd", "bf16"}
+    assert cpu_flags(path) == {"fpu", "avx2", "avx512_bf16"}
+    path.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\n")
+    assert cpu_flags(path) == {"fp", "asimd", "bf16"}
     assert cpu_flags(tmp_path / "absent") == frozenset()

@@ -104,8 +104,8 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(kept: str, tmp_path: Pa
     before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
     with pytest.raises(WordVectorError) as caught:
         save_word_folder(tmp_path / "m", trained_table(2), WordFolderConfig())
-    told = f"holds {kept!r} beside a model" if kept else "holds files that are no trained word vectors"
-    assert str(caught.value) == f"{tmp_path / 'm'}: {told}, and is not replaced"
+    reason = f"holds {kept!r} beside a model" if kept else "holds files that are no trained word vectors"
+    assert str(caught.value) == f"{tmp_path / 'm'}: {reason}, and is not replaced"
     assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
 
 

@@ -82,8 +82,8 @@ def test_the_folder_is_a_model_and_has_words(folder: Path):
     assert held.config.pooling is Pooling.SIF and (held.config.tokenizer, held.config.lowercase) == ("unicode", True)
     assert (held.config.training["kind"], held.config.training["epochs"]) == ("word2vec", 2)
     assert (folder / "output.safetensors").is_file()
-    told = json.loads(shoal("similar", folder, "file", "-n", 3, "--json").stdout)
-    assert len(told["words"]) == 3
+    message = json.loads(shoal("similar", folder, "file", "-n", 3, "--json").stdout)
+    assert len(message["words"]) == 3
     assert not folder.with_name("vectors.training").exists()
 
 
@@ -173,7 +173,7 @@ def test_existing_output_is_replaced_only_on_request(corpus: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (["--window", 0], "window is 0, must be between 1 and 256"),
         (["--dim", -5], "dim is -5, must be between 1 and 4096"),
@@ -200,10 +200,10 @@ def test_existing_output_is_replaced_only_on_request(corpus: Path, tmp_path: Pat
         (["--checkpoint-every", -1], "-1.0 is not in the range"),
     ],
 )
-def test_wrong_usage(corpus: Path, tmp_path: Path, options: list[object], told: str):
+def test_wrong_usage(corpus: Path, tmp_path: Path, options: list[object], message: str):
     done = train(corpus, tmp_path / "v", *options)
     assert (done.exit_code, done.stdout) == (2, "")
-    assert told in done.stderr.splitlines()[-1]
+    assert message in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -226,8 +226,10 @@ def test_the_chosen_device_is_reported(corpus: Path, tmp_path: Path, monkeypatch
 def test_too_many_workers_are_reported(capsys: pytest.CaptureFixture[str]):
     for worthwhile, kept in ((1, "1 worker keeps"), (3, "up to 3 workers keep")):
         TrainingReport("v", as_json=False).too_few_words(31_000_000, worthwhile)
-        told = capsys.readouterr()
-        assert told.err == f"31,000,000 words in all epochs are too few for this many workers: {kept} the quality of one\n"
+        message = capsys.readouterr()
+        assert (
+            message.err == f"31,000,000 words in all epochs are too few for this many workers: {kept} the quality of one\n"
+        )
     TrainingReport("v", as_json=True).too_few_words(31_000_000, 3)
     event = json.loads(capsys.readouterr().out)
     assert event == {"event": "crowded", "words": 31_000_000, "worthwhile_workers": 3}
@@ -248,8 +250,8 @@ def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest
     assert (inside / "notes.txt").read_text() == "mine"
     assert "tokenizer no.such:thing: cannot be imported" in failed(train(corpus, output, "--tokenizer", "no.such:thing"))
     assert "device is 'cuda', but " in failed(train(corpus, output, "--device", "cuda", "--exact"))
-    told = failed(train(corpus, output, "--workers", 2, "--device", "auto"))
-    assert "device is 'auto', but workers on a cluster need cpu or cuda" in told
+    message = failed(train(corpus, output, "--workers", 2, "--device", "auto"))
+    assert "device is 'auto', but workers on a cluster need cpu or cuda" in message
     assert "exact is set" in failed(train(corpus, output, "--workers", 2, "--gpus", 0.5, "--exact"))
     monkeypatch.setattr(local_pool, "free_memory", lambda: 1 << 20)
     assert "GiB are free; take a smaller dim or max_vocabulary" in failed(train(corpus, output, "--dim", 4096))
@@ -258,9 +260,11 @@ def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest
 
 def test_the_group_and_its_commands_explain_themselves():
     assert "word2vec" in shoal("train", "--help").stdout
-    told = shoal("train", "word2vec", "--help").stdout
-    assert "ray job submit -- shoal train word2vec" in told and "after an interruption to resume" in told
-    assert all(f"--{name.replace('_', '-')}" in told for name in ("dim", "negative_power", "averaging", "checkpoint_every"))
+    message = shoal("train", "word2vec", "--help").stdout
+    assert "ray job submit -- shoal train word2vec" in message and "after an interruption to resume" in message
+    assert all(
+        f"--{name.replace('_', '-')}" in message for name in ("dim", "negative_power", "averaging", "checkpoint_every")
+    )
 
 
 def test_help_matches_the_libraries_defaults():

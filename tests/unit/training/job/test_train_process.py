@@ -75,8 +75,8 @@ def test_a_terminated_training_keeps_its_state_and_resumes_later(corpus: Path, t
     finally:
         process.kill()
     assert process.returncode == 130
-    told = [f"stopped; run the same command to resume from {output}.training", "shoal: interrupted"]
-    assert [line for line in stderr.splitlines() if line] == told
+    message = [f"stopped; run the same command to resume from {output}.training", "shoal: interrupted"]
+    assert [line for line in stderr.splitlines() if line] == message
     assert not output.exists() and (tmp_path / "vectors.training").is_dir()
 
     other = command(*arguments, "--epochs", 30)

@@ -26,7 +26,7 @@ def test_workers_get_as_many_threads_as_fit(workers: int, cores: list[int]):
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"workers": 0}, "workers is 0, must be at least 1"),
         ({"threads": -1}, "threads is -1, must be at least 0"),
@@ -34,8 +34,8 @@ def test_workers_get_as_many_threads_as_fit(workers: int, cores: list[int]):
         ({"device": "tpu"}, "device is 'tpu', must be one of auto, cpu, cuda"),
     ],
 )
-def test_an_impossible_pool(values: dict[str, object], told: str):
-    with pytest.raises(TrainingError, match=told):
+def test_an_impossible_pool(values: dict[str, object], message: str):
+    with pytest.raises(TrainingError, match=message):
         LearnerPoolSettings(**values)  # type: ignore[arg-type]
 
 

@@ -47,9 +47,9 @@ def test_a_damaged_checkpoint_is_reported_in_one_line(tmp_path: Path, size: int)
     path = tmp_path / "checkpoint"
     checkpoint().write(path)
     path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(TrainingError) as told:
+    with pytest.raises(TrainingError) as message:
         Checkpoint.read(path, "digest", 50, 20)
-    assert "the checkpoint cannot be read" in str(told.value) and "\n" not in str(told.value)
+    assert "the checkpoint cannot be read" in str(message.value) and "\n" not in str(message.value)
 
 
 def test_a_full_disk_keeps_the_old_checkpoint(tmp_path: Path) -> None:

@@ -130,12 +130,12 @@ def test_another_training_is_refused_with_what_differs_and_overwrite_begins_anew
     with pytest.raises(RuntimeError):
         run.train()
     run.at_round = fail(-1, RuntimeError())
-    for changed, told in (
+    for changed, message in (
         ({"settings": small_settings(window=7)}, "window 5, this one has 7"),
         ({"settings": small_settings(min_count=3)}, "min_count 2, this one has 3"),
         ({"corpus_settings": CorpusSettings()}, 'tokenizer "unicode", this one has "whitespace"'),
     ):
-        with pytest.raises(TrainingError, match=f"^{run.work}: holds an interrupted training with {told}"):
+        with pytest.raises(TrainingError, match=f"^{run.work}: holds an interrupted training with {message}"):
             run.train(**changed)  # type: ignore[arg-type]
     with run.text.open("a") as file:
         file.write("something new")
