@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import time
@@ -14,7 +15,7 @@ import pytest
 
 from shoal.client import Client, Document
 from shoal.client.types import IndexKind
-from support.cluster_process import ClusterProcess, eventually, refused_serve
+from support.cluster_process import ClusterProcess, ServeProcess, eventually, refused_serve
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -97,6 +98,37 @@ def test_a_busy_machine_does_not_slow_the_server_more_than_others(cluster: Clust
 def test_only_the_owner_can_read_the_data(cluster: ClusterProcess) -> None:
     assert stat.S_IMODE(cluster.data.stat().st_mode) == 0o700
     assert stat.S_IMODE((cluster.data / "ledger.sqlite").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("delay_s", [0.2, 1.0, 2.0, 3.0, 4.5, 6.0])
+def test_sigterm_during_the_start_ends_it_quietly(tmp_path: Path, delay_s: float) -> None:
+    """A service manager may end what it has just started."""
+    starting = ServeProcess(tmp_path / "data", "--listen", "127.0.0.1:0", "--json")
+    try:
+        time.sleep(delay_s)
+        code = starting.stop()
+        # The signal ends a process in which Python has not yet come to our code.
+        assert code == 0 or (code == -signal.SIGTERM and delay_s < 2), starting.log.read_text()
+        assert starting.log.read_text() == ""
+        assert starting.leftovers() == []
+    finally:
+        starting.close()
+
+
+def test_the_start_says_what_it_does(tmp_path: Path) -> None:
+    starting = ServeProcess(tmp_path / "data", "--listen", "127.0.0.1:0")
+    try:
+        assert starting.lines.get(timeout=60).startswith("Serving at 127.0.0.1:")
+        assert starting.stop() == 0
+        assert starting.lines.get(timeout=10) == "Stopped.\n"
+        assert starting.log.read_text().splitlines() == [
+            "Loading Shoal ...",
+            f"Opening {tmp_path / 'data'} ...",
+            "Starting Ray ...",
+            "Starting the coordinator and the gateway ...",
+        ]
+    finally:
+        starting.close()
 
 
 def test_port_in_use_is_refused(tmp_path: Path) -> None:

@@ -64,24 +64,19 @@ def eventually(condition: Callable[[], bool], what: str, within_s: float = 30.0)
         time.sleep(0.1)
 
 
-class ClusterProcess:
-    """A cluster on a data folder and a free port. All that it starts is in one session, by which leftovers are found."""
+class ServeProcess:
+    """`shoal serve` on a data folder. All that it starts is in one session, by which leftovers are found."""
 
-    def __init__(self, data: Path, config: str = "", listen: str = "127.0.0.1:0", ray: dict[str, str] | None = None) -> None:
-        """Starts it and returns when it is ready; `config` is the text of a settings file.
+    def __init__(self, data: Path, *options: str, ray: dict[str, str] | None = None) -> None:
+        """Starts it and returns at once.
 
         `ray` is the environment of those who join a Ray that runs already; what it does there is not in the session.
         """
         self.data = data
         self.log = data.with_name(f"{data.name}.stderr")
-        arguments = ["serve", "--data", str(data), "--listen", listen, "--json"]
-        if config:
-            settings = data.with_name(f"{data.name}.toml")
-            settings.write_text(config, encoding="utf-8")
-            arguments += ["--config", str(settings)]
         with self.log.open("a") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "shoal.client.cli", *arguments],
+                [sys.executable, "-m", "shoal.client.cli", "serve", "--data", str(data), *options],
                 env=_environment() | (ray or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -89,44 +84,10 @@ class ClusterProcess:
                 text=True,
                 start_new_session=True,
             )
-        self.ready: dict[str, str] = {}
-        """Its ready message."""
-        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+        """Lines of its output; an empty one when it has ended."""
         self._reader = threading.Thread(target=self._read, name="cluster stdout", daemon=True)
         self._reader.start()
-        try:
-            self.address = self._await_address()
-        except BaseException:
-            self.kill()
-            raise
-
-    def client(self, timeout: float = 60.0, retry: RetryPolicy | None = None) -> Client:
-        """A new client; the caller closes it."""
-        return Client(self.address, timeout=timeout, retry=retry)
-
-    def pids(self) -> dict[str, list[int]]:
-        """Process ids of ready processes, by kind: coordinator, encoder, index, gateway."""
-        found: dict[str, list[int]] = {}
-        with self.client() as client:
-            for process in client.status().processes:
-                if process.state == "ready":
-                    found.setdefault(process.kind, []).append(process.pid)
-        return found
-
-    def kill9(self, kind: str) -> int:
-        """Kills one process of a kind with SIGKILL and returns its id."""
-        found: list[int] = []
-
-        def look() -> bool:
-            found[:] = self.pids().get(kind, [])
-            return bool(found)
-
-        # A process that was slow to answer is not ready for a while.
-        eventually(look, f"a {kind} is ready")
-        pid = found[0]
-        assert os.getsid(pid) == self._process.pid, f"{pid} is not a process of this cluster"
-        os.kill(pid, signal.SIGKILL)
-        return pid
 
     def stop(self) -> int:
         """Ends it with SIGTERM; returns the exit code."""
@@ -184,11 +145,70 @@ class ClusterProcess:
                     found.append(process)
         return found
 
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with self._process.stdout:
+            for line in self._process.stdout:
+                self.lines.put(line)
+        self.lines.put("")
+
+    def _log_tail(self) -> str:
+        lines: Sequence[str] = self.log.read_text(errors="replace").splitlines()
+        return "\n".join(lines[-30:])
+
+
+class ClusterProcess(ServeProcess):
+    """A cluster on a data folder and a free port."""
+
+    def __init__(self, data: Path, config: str = "", listen: str = "127.0.0.1:0", ray: dict[str, str] | None = None) -> None:
+        """Starts it and returns when it is ready; `config` is the text of a settings file."""
+        options = ["--listen", listen, "--json"]
+        if config:
+            settings = data.with_name(f"{data.name}.toml")
+            settings.write_text(config, encoding="utf-8")
+            options += ["--config", str(settings)]
+        super().__init__(data, *options, ray=ray)
+        self.ready: dict[str, str] = {}
+        """Its ready message."""
+        try:
+            self.address = self._await_address()
+        except BaseException:
+            self.kill()
+            raise
+
+    def client(self, timeout: float = 60.0, retry: RetryPolicy | None = None) -> Client:
+        """A new client; the caller closes it."""
+        return Client(self.address, timeout=timeout, retry=retry)
+
+    def pids(self) -> dict[str, list[int]]:
+        """Process ids of ready processes, by kind: coordinator, encoder, index, gateway."""
+        found: dict[str, list[int]] = {}
+        with self.client() as client:
+            for process in client.status().processes:
+                if process.state == "ready":
+                    found.setdefault(process.kind, []).append(process.pid)
+        return found
+
+    def kill9(self, kind: str) -> int:
+        """Kills one process of a kind with SIGKILL and returns its id."""
+        found: list[int] = []
+
+        def look() -> bool:
+            found[:] = self.pids().get(kind, [])
+            return bool(found)
+
+        # A process that was slow to answer is not ready for a while.
+        eventually(look, f"a {kind} is ready")
+        pid = found[0]
+        assert os.getsid(pid) == self._process.pid, f"{pid} is not a process of this cluster"
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
     def _await_address(self) -> str:
         deadline = time.monotonic() + START_S
         while True:
             try:
-                line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
+                line = self.lines.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
                 raise AssertionError(f"serve was not ready within {START_S:g} s\n{self._log_tail()}") from None
             assert line, f"serve ended before it was ready\n{self._log_tail()}"
@@ -196,17 +216,6 @@ class ClusterProcess:
             if event["event"] == "ready":
                 self.ready = event
                 return str(event["address"])
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout:
-            for line in self._process.stdout:
-                self._lines.put(line)
-        self._lines.put("")
-
-    def _log_tail(self) -> str:
-        lines: Sequence[str] = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-30:])
 
 
 def _environment() -> dict[str, str]:

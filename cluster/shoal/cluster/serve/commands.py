@@ -13,8 +13,11 @@ from shoal.cluster.errors import ClusterError
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
 from shoal.cluster.serve.data_folder import DataFolderError
-from shoal.cluster.settings import SettingsError, read_settings
+from shoal.cluster.settings import ServeSettings, SettingsError, read_settings
 from shoal.console import HELP_SETTINGS, Failure, print_json
+
+SIGNAL_POLL_S = 0.2
+RESET_S = 0.001
 
 
 @click.command(
@@ -48,34 +51,85 @@ def serve(
     """Run a cluster. Joins the Ray cluster at RAY_ADDRESS, or starts Ray on this machine.
 
     Ctrl-C or SIGTERM stops it after the calls in flight."""
+    # First of all: a service manager may stop what it has just started.
+    stopped = threading.Event()
+    _stop_on_signals(stopped)
     set_ray_defaults(normal_priority=True)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-    from shoal.cluster.serve.local_cluster import LocalCluster, ServeError
-
-    console = Console(stderr=True)
-    stopped = threading.Event()
+    options = {"data": data, "listen": listen, "ledger": ledger, "storage": storage, "metrics": metrics}
     try:
-        options = {"data": data, "listen": listen, "ledger": ledger, "storage": storage, "metrics": metrics}
         settings = read_settings(config, options)
-        with console.status("Starting the cluster ..."):
-            cluster = LocalCluster(settings)
-    except (SettingsError, DataFolderError, LedgerError, ClusterError, ServeError) as error:
+    except SettingsError as error:
         raise Failure(str(error)) from error
+    cluster = _ClusterThread(settings, stopped, as_json)
+    thread = threading.Thread(target=cluster.run, name="cluster")
+    thread.start()
+    while thread.is_alive():
+        # Without a timeout, join() would keep signal handlers from running. When Ray's core starts, it installs a handler
+        # that prints a traceback, so the handlers are set again until the cluster is up.
+        thread.join(SIGNAL_POLL_S if cluster.is_up.is_set() else RESET_S)
+        if not cluster.is_up.is_set():
+            _stop_on_signals(stopped)
+    if cluster.error is not None:
+        raise cluster.error
+
+
+def _stop_on_signals(stopped: threading.Event) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: stopped.set())
-    try:
-        event = {"event": "ready", "address": cluster.address, "data": str(cluster.folder.path)}
-        _report(event | ({"metrics": cluster.metrics} if cluster.metrics else {}), as_json)
-        # Without a timeout, wait() would keep signal handlers from running.
-        while not stopped.wait(0.5):
-            pass
-    finally:
-        with console.status("Stopping after the calls in flight ..."):
-            cluster.stop()
-    _report({"event": "stopped"}, as_json)
 
 
-def _report(event: dict[str, str], as_json: bool) -> None:
+class _ClusterThread:
+    """The cluster from start to stop, in a thread other than the main one.
+
+    In the main thread Ray would install its own SIGTERM handler, which exits at once. Ray's processes die with the thread
+    that started them, so the same thread stops them.
+    """
+
+    def __init__(self, settings: ServeSettings, stopped: threading.Event, as_json: bool) -> None:
+        self.error: Exception | None = None
+        self.is_up = threading.Event()
+        self._settings = settings
+        self._stopped = stopped
+        self._as_json = as_json
+        self._messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def run(self) -> None:
+        """Serves until `stopped` is set. An exception is in `error` afterwards."""
+        try:
+            self._serve()
+        except Exception as error:
+            self.error = error
+
+    def _serve(self) -> None:
+        self._report("Loading Shoal ...")
+        from shoal.cluster.serve.local_cluster import LocalCluster, ServeError, StartCancelled
+
+        try:
+            with self._messages.status("Starting the cluster ..."):
+                cluster = LocalCluster(self._settings, self._report, self._stopped.is_set)
+        except StartCancelled:
+            _print_event({"event": "stopped"}, self._as_json)
+            return
+        except (DataFolderError, LedgerError, ClusterError, ServeError) as error:
+            raise Failure(str(error)) from error
+        self.is_up.set()
+        try:
+            event = {"event": "ready", "address": cluster.address, "data": str(cluster.folder.path)}
+            _print_event(event | ({"metrics": cluster.metrics} if cluster.metrics else {}), self._as_json)
+            self._stopped.wait()
+        finally:
+            with self._messages.status("Stopping after the calls in flight ..."):
+                cluster.stop()
+        _print_event({"event": "stopped"}, self._as_json)
+
+    def _report(self, stage: str) -> None:
+        """Prints a stage of the start, unless the reader is a script."""
+        if not self._as_json:
+            self._messages.print(stage, markup=False)
+
+
+def _print_event(event: dict[str, str], as_json: bool) -> None:
     if as_json:
         print_json(event)
     elif event["event"] == "ready":

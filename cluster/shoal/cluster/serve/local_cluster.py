@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorDiedError, GetTimeoutError, RayError
+from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from shoal.cluster.coordinator.actor import CoordinatorActor
@@ -34,6 +34,7 @@ LEAST_CORES = 4
 END_S = 10.0
 """How long Ray may take to end actors, and their processes to release their ports."""
 PORT_RETRY_S = 0.02
+CANCEL_POLL_S = 0.2
 RETAIN_EVERY_S = 10.0
 """How often the gateway reports to the coordinator that a model is in use."""
 
@@ -42,19 +43,34 @@ class ServeError(Exception):
     """The cluster cannot be started. The message is one line."""
 
 
+class StartCancelled(Exception):
+    """The cluster was asked to stop before it was up; nothing is left running."""
+
+
 class LocalCluster:
     """A running cluster, on the Ray cluster at RAY_ADDRESS or on a Ray that ends with this process."""
 
-    def __init__(self, settings: ServeSettings) -> None:
-        """Starts everything, and returns when the gateway accepts calls.
+    def __init__(
+        self,
+        settings: ServeSettings,
+        report: Callable[[str], None] = lambda _stage: None,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Starts everything and returns when the gateway accepts calls.
 
-        Raises ServeError, DataFolderError or LedgerError; nothing is left running then.
+        `report` gets one line before each stage. `cancelled` is asked between stages and while the actors start. The
+        processes of a Ray that is started here die with the calling thread.
+
+        Raises StartCancelled, ServeError, DataFolderError or LedgerError; then nothing is left running.
         """
         self.settings = settings
+        self._report = report
+        self._cancelled = cancelled
         self._own_ray = not joins_cluster()
         self._gateway: Any = None
         self._coordinator: Any = None
         self._ports: list[_ReservedPort] = []
+        self._stage(f"Opening {settings.data} ...")
         self.folder = DataFolder(Path(settings.data))
         try:
             retry_s = 0.0
@@ -121,13 +137,21 @@ class LocalCluster:
                 self._ports.append(port)
                 return port.address
 
+    def _stage(self, text: str) -> None:
+        if self._cancelled():
+            raise StartCancelled
+        self._report(text)
+
     def _start_ray(self) -> None:
+        self._stage("Starting Ray ..." if self._own_ray else "Joining Ray ...")
         try:
             connect_ray(LEAST_CORES, namespace=self.folder.name)
         except RayUnavailable as error:
             raise ServeError(str(error)) from error
 
     def _start_actors(self) -> None:
+        """Both at once: the gateway finds the coordinator through the ledger, and answers once it is there."""
+        self._stage("Starting the coordinator and the gateway ...")
         settings = CoordinatorSettings(
             ledger_url=self._ledger_url,
             storage_root=self.settings.storage or self.folder.storage_root,
@@ -146,7 +170,6 @@ class LocalCluster:
             "scheduling_strategy": here,
         }
         self._coordinator = CoordinatorActor.options(name=COORDINATOR, **shared).remote(settings, self.folder.name)
-        _wait_until_started(self._coordinator, "the coordinator")
         self._gateway = GatewayActor.options(name=GATEWAY, **shared).remote(
             GatewaySettings(
                 listen=self.listen,
@@ -159,7 +182,25 @@ class LocalCluster:
                 metrics_listen=self.metrics,
             )
         )
-        _wait_until_started(self._gateway, "the gateway")
+        self._await(self._coordinator, "the coordinator")
+        self._await(self._gateway, "the gateway")
+
+    def _await(self, actor: Any, name: str) -> None:
+        """Returns once the actor answers. Raises StartCancelled, or ServeError when it fails or takes too long."""
+        answer = actor.address.remote()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not ray.wait([answer], timeout=CANCEL_POLL_S)[0]:
+            if self._cancelled():
+                raise StartCancelled
+            if time.monotonic() > deadline:
+                raise ServeError(f"{name} did not start within {START_TIMEOUT_S:.0f} s")
+        try:
+            ray.get(answer)
+        except ActorDiedError as error:
+            lines = [line for line in str(error).splitlines() if line.strip()]
+            raise ServeError(f"{name} cannot start: {lines[-1].strip()}") from error
+        except RayError as error:
+            raise ServeError(f"{name} cannot start: {first_error_line(error)}") from error
 
 
 def _end_actors(chosen: Callable[[str], bool]) -> bool:
@@ -167,19 +208,6 @@ def _end_actors(chosen: Callable[[str], bool]) -> bool:
         return end_actors(chosen, END_S)
     except StillRunning as error:
         raise ServeError(f"{error}: still running {END_S:g} s after Ray was told to stop it") from error
-
-
-def _wait_until_started(actor: Any, name: str) -> None:
-    deadline = time.monotonic() + START_TIMEOUT_S
-    try:
-        ray.get(actor.address.remote(), timeout=deadline - time.monotonic())
-    except GetTimeoutError as error:
-        raise ServeError(f"{name} did not start within {START_TIMEOUT_S:.0f} s") from error
-    except ActorDiedError as error:
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise ServeError(f"{name} cannot start: {lines[-1].strip()}") from error
-    except RayError as error:
-        raise ServeError(f"{name} cannot start: {first_error_line(error)}") from error
 
 
 class _ReservedPort:
