@@ -17,7 +17,7 @@ from shoal.cluster.settings import ServeSettings, SettingsError, read_settings
 from shoal.console import HELP_SETTINGS, Failure, print_json
 
 SIGNAL_POLL_S = 0.2
-RESET_S = 0.001
+RESET_S = 0.005
 
 
 @click.command(
