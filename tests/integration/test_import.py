@@ -100,8 +100,8 @@ def test_a_tampered_row_is_refused_alone(cluster: ClusterProcess, client: Client
     client.create_collection("tampered", model=MODEL)
     code, result, lines = imported(cluster, "tampered", output, "--wait")
     assert (code, result["written"], result["bad_rows"]) == (1, 19, 1)
-    assert lines[0].startswith(f"{path}:4: document 'd13': documents[13].embedding.content_hash: is not that")
-    assert lines[-1] == "shoal: 1 rows were not imported to tampered"
+    assert lines[0].startswith(f"{path}:4: embedding.content_hash refused: document 'd13': is not that")
+    assert lines[-1] == "shoal: 1 rows were not imported to tampered: 1 embedding.content_hash refused"
 
 
 def test_output_that_is_not_finished_is_refused(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
@@ -112,8 +112,10 @@ def test_output_that_is_not_finished_is_refused(cluster: ClusterProcess, client:
     assert result == [f"shoal: {tmp_path}: no job.json: not a folder that shoal encode wrote"]
     output = write_output(tmp_path, ROWS[:20], HashingModel(64), JobSettings(MODEL))
     (output / "part-000000-000000.parquet").write_bytes(b"PAR1 nonsense")
-    [line] = imported(cluster, "strict", output)[2]
-    assert line.startswith(f"shoal: {output}/part-000000-000000.parquet: cannot be read after row 0: ")
+    code, result, lines = imported(cluster, "strict", output)
+    assert (code, result["written"]) == (1, 0)
+    assert lines[0].startswith(f"{output}/part-000000-000000.parquet:1: rows cannot be read: rows 1 to 20: ")
+    assert lines[1:] == ["shoal: 1 rows were not imported to strict: 1 rows cannot be read"]
     (output / "summary.json").unlink()
     result = imported(cluster, "strict", output)[2]
     assert result == [f"shoal: {output}: the job has not finished: run the same shoal encode again"]

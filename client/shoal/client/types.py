@@ -75,6 +75,8 @@ class UploadProgress:
     refused: int
     latest_refusals: tuple[Refusal, ...]
     """Refusals since the last report."""
+    settled: int = 0
+    """Documents from the start of the iterable that are all answered; every refusal among them has been reported."""
 
 
 @dataclass(frozen=True, slots=True)

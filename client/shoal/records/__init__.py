@@ -8,9 +8,12 @@ continues with the next row.
 from shoal.records.errors import InputError
 from shoal.records.find import InputFile, find_inputs, open_input
 from shoal.records.formats import suffix_of
+from shoal.records.limits import RecordLimits, check_record
 from shoal.records.mapping import USUAL_FIELDS, BadRecord, Fields, Record
 from shoal.records.parquet import parquet_row_count
 from shoal.records.reading import first_row_fault, read_file, read_rows
+from shoal.records.rejects import RejectedRow, RejectsInOrder, null_messages, reasons_in_words
+from shoal.records.repeated_ids import RepeatedIds
 from shoal.records.rows import BadRow, Row, row_message
 
 __all__ = [
@@ -20,14 +23,21 @@ __all__ = [
     "InputError",
     "InputFile",
     "Record",
+    "RecordLimits",
+    "RejectedRow",
+    "RejectsInOrder",
+    "RepeatedIds",
     "Row",
     "USUAL_FIELDS",
+    "check_record",
     "find_inputs",
     "first_row_fault",
+    "null_messages",
     "open_input",
     "parquet_row_count",
     "read_file",
     "read_rows",
+    "reasons_in_words",
     "row_message",
     "suffix_of",
 ]

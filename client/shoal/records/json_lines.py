@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from shoal.records.decoding.lines import lines_of
 from shoal.records.errors import one_line
-from shoal.records.lines import lines_of
 from shoal.records.rows import BadRow, Row
 
 

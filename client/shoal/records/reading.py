@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import IO
 
-from shoal.records.compression import decompressed
-from shoal.records.encodings import utf8
+from shoal.records.decoding.compression import decompressed
+from shoal.records.decoding.encodings import utf8
+from shoal.records.decoding.lines import Readable, chunks_of
 from shoal.records.errors import Damaged, InputError, one_line, storage_errors
 from shoal.records.find import InputFile, open_input
 from shoal.records.formats import JSON_SUFFIXES, PARQUET_SUFFIX, TEXT_SUFFIXES, compression_of, suffix_of
 from shoal.records.json_lines import json_rows
-from shoal.records.lines import Readable, chunks_of
 from shoal.records.mapping import Fields
 from shoal.records.parquet import parquet_rows
 from shoal.records.rows import BadRow, Row

@@ -7,8 +7,8 @@ import re
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Iterator
 
+from shoal.records.decoding.lines import lines_of
 from shoal.records.errors import Damaged, one_line
-from shoal.records.lines import lines_of
 from shoal.records.rows import BadRow, Row
 
 RECORD_LINES = 100_000

@@ -17,7 +17,9 @@ from support import encode_process
 from support.models.breaking_encoder import ONCE, breaking_session
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
-QUIET = JobListeners(lambda _note: None, lambda _phase: None, lambda _stats, _precision: None, lambda _stats, _report: None)
+QUIET = JobListeners(
+    lambda _note: None, lambda _phase: None, lambda _stats, _precision: None, lambda _stats: None, lambda _report: None
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -43,10 +43,12 @@ def test_bad_rows_are_reported_by_file_and_line_and_do_not_stop_the_upload(
     result = shoal("add", "c", path)
     assert result.exit_code == 1
     assert result.stdout.startswith("2 documents in c, 2 of them new or changed")
-    lines = sorted(result.stderr.splitlines())
-    assert [line.split(" ")[0] for line in lines] == [f"{path}:2:", f"{path}:3:", f"{path}:4:", "shoal:"]
-    assert "document 'c': documents[" in lines[2]
-    assert lines[3] == "shoal: 3 rows were not added to c"
+    assert result.stderr.splitlines() == [
+        f"{path}:2: not JSON: Expecting property name enclosed in double quotes in column 2",
+        f"{path}:3: field 'text' is not text: 5",
+        f"{path}:4: text refused: document 'c': 'c' is refused",
+        "shoal: 3 rows were not added to c: 1 not JSON; 1 field 'text' is not text; 1 text refused",
+    ]
     assert sorted(gateway.world.collections["c"].documents) == ["a", "d"]
 
 
@@ -54,7 +56,7 @@ def test_a_flood_of_bad_rows_is_counted(shoal: Callable[..., Result], tmp_path: 
     result = shoal("add", "c", write_lines(tmp_path / "a.jsonl", *["{"] * 500))
     assert result.exit_code == 1
     assert len(result.stderr.splitlines()) == 22
-    assert result.stderr.endswith("shoal: 500 rows were not added to c\n")
+    assert result.stderr.endswith("shoal: 500 rows were not added to c: 500 not JSON\n")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +115,7 @@ def test_a_broken_csv_record_is_one_bad_row(shoal: Callable[..., Result], gatewa
     assert result.stderr.splitlines() == [
         f"{path}:3: not CSV: ',' expected after '\"'",
         f"{path}:4: the text is not valid Unicode",
-        "shoal: 2 rows were not added to c",
+        "shoal: 2 rows were not added to c: 1 not CSV; 1 the text is not valid Unicode",
     ]
     assert sorted(gateway.world.collections["c"].documents) == ["a", "d"]
 
@@ -140,3 +142,85 @@ def test_folders_and_patterns_are_read_without_hidden_files(
     assert sorted(gateway.world.collections["c"].documents) == ["a.md", "x1"]
     note, bad, _ = result.stderr.splitlines()
     assert note.startswith("shoal: 1 hidden file was left out, such as ") and bad == "notes/bad.md:1: not UTF-8 at byte 0"
+
+
+def test_bad_rows_come_in_order_whoever_refuses_them_and_are_kept(
+    shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path
+):
+    first = write_lines(tmp_path / "b.jsonl", *({"id": n, "text": REFUSED if n % 7 == 0 else "x"} for n in range(14)), "{")
+    second = write_lines(tmp_path / "a.jsonl", "[", {"id": "z", "text": REFUSED}, {"id": "", "text": "x"})
+    rejects = tmp_path / "rejects.jsonl"
+    result = shoal("add", "c", first, second, "--batch", 3, "--rejects", rejects)
+    places = [f"{first}:1:", f"{first}:8:", f"{first}:15:", f"{second}:1:", f"{second}:2:", f"{second}:3:", "shoal:"]
+    assert [line.split(" ")[0] for line in result.stderr.splitlines()] == places
+    kept = [json.loads(line) for line in rejects.read_text().splitlines()]
+    assert [f"{row['source']}:{row['line']}:" for row in kept] == places[:-1]
+    assert kept[1] == {"source": str(first), "line": 8, "id": "7", "reason": "text refused: document '7': '7' is refused"}
+    assert result.stderr.endswith("3 text refused; 2 not JSON; 1 field 'id' is not a valid id\n")
+    shoal("add", "c", write_lines(tmp_path / "good.jsonl", {"id": "g", "text": "x"}), "--rejects", rejects)
+    assert rejects.read_text() == ""
+
+
+def test_reasons_are_counted_in_json(shoal_json: Callable[..., Any], tmp_path: Path):
+    path = write_lines(tmp_path / "a.jsonl", "{", "{", {"id": 1, "text": " "}, {"id": 2, "text": "x"})
+    summary = shoal_json("add", "c", path, exit_code=1)
+    assert (summary["written"], summary["bad_rows"]) == (1, 3)
+    assert summary["reasons"] == {"not JSON": 2, "text is empty or only whitespace": 1}
+
+
+def test_the_same_id_twice_in_one_run_is_said(shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path):
+    path = write_lines(
+        tmp_path / "a.jsonl", {"id": "x", "text": "old"}, {"id": "y", "text": "y"}, {"id": "x", "text": "new"}
+    )
+    result = shoal("add", "c", path)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        f"{path}:3: id 'x' replaces the row at {path}:1",
+        "shoal: 1 row had the id of an earlier row and replaced it",
+    ]
+    assert gateway.world.collections["c"].documents["x"].text == "new"
+
+
+def test_only_the_columns_that_are_asked_for_become_payload(
+    shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path
+):
+    (tmp_path / "a.csv").write_text("id,text,year,by\n1,one,2020,me\n")
+    stored = gateway.world.collections["c"].documents
+    assert shoal("add", "c", tmp_path / "a.csv", "--keep", "year").exit_code == 0
+    assert json.loads(stored["1"].payload) == {"year": "2020"}
+    assert shoal("add", "c", tmp_path / "a.csv", "--no-payload").exit_code == 0
+    assert json.loads(stored["1"].payload or "{}") == {}
+    result = shoal("add", "c", tmp_path / "a.csv", "--keep", "author")
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"shoal: {tmp_path}/a.csv: no field 'author'; the fields are id, text, year, by\n",
+    )
+    assert shoal("add", "c", tmp_path / "a.csv", "--keep", "year", "--no-payload").exit_code == 2
+
+
+def test_standard_input_in_several_formats(shoal: Callable[..., Result], gateway: FakeGateway):
+    stored = gateway.world.collections["c"].documents
+    result = shoal("add", "c", "-", input='{"id": "a", "text": "one"}\n{\n')
+    assert (result.exit_code, sorted(stored)) == (1, ["a"])
+    assert result.stderr.startswith("-:2: not JSON: ")
+    assert shoal("add", "c", "-", "--format", "csv", input="id,text\nb,two\n").exit_code == 0
+    assert shoal("add", "c", "-", "--format", "tsv", input="id\ttext\nc,d\tthree\n").exit_code == 0
+    assert sorted(stored) == ["a", "b", "c,d"]
+    result = shoal("add", "c", "-", "--id-field", "doi", input='{"id": "e", "text": "one"}\n')
+    assert (result.exit_code, result.stderr) == (1, "shoal: -: no field 'doi'; the fields are id, text\n")
+    assert sorted(stored) == ["a", "b", "c,d"]
+
+
+def test_a_folder_of_json_lines_and_a_quoted_pattern(
+    shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    write_lines(tmp_path / "in" / "a.jsonl", {"id": "a", "text": "one"})
+    write_lines(tmp_path / "in" / "deep" / "b.jsonl", {"id": "b", "text": "two"})
+    monkeypatch.chdir(tmp_path)
+    stored = gateway.world.collections["c"].documents
+    assert shoal("add", "c", "in").exit_code == 0 and sorted(stored) == ["a", "b"]
+    stored.clear()
+    assert shoal("add", "c", "in/**/b*.jsonl").exit_code == 0 and sorted(stored) == ["b"]
+    stored.clear()
+    assert shoal("add", "c", "in/?.jsonl").exit_code == 0 and sorted(stored) == ["a"]

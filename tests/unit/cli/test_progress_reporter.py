@@ -5,6 +5,7 @@ import json
 import pytest
 
 from shoal.console import BadRowReport, ProgressReporter, duration, print_event, print_table
+from shoal.records import RejectedRow
 
 
 class Clock:
@@ -81,10 +82,10 @@ def test_a_table_is_not_steered_by_its_cells(capsys: pytest.CaptureFixture[str])
 def test_the_first_bad_rows_are_shown_and_all_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     report = BadRowReport()
     for line in range(25):
-        report.add(f"a:{line}: bad")
+        report.add(RejectedRow("a", line, "bad"))
     expected = [*(f"a:{line}: bad" for line in range(20)), "further bad rows are counted, not shown"]
     captured = capsys.readouterr()
     assert (captured.out, captured.err.splitlines(), report.count) == ("", expected, 25)
     shown: list[str] = []
-    BadRowReport(shown.append).add("a:1: bad")
+    BadRowReport(shown.append).add(RejectedRow("a", 1, "bad"))
     assert shown == ["a:1: bad"] and capsys.readouterr().err == ""

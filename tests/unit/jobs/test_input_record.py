@@ -12,7 +12,7 @@ from shoal.client.types import Document
 from shoal.cluster.gateway.paths.documents_validation import canonical_payload
 from shoal.cluster.jobs.encode.input_record import TEXT_BYTES, InputRecord, input_record
 from shoal.cluster.limits import RequestLimits
-from shoal.records import USUAL_FIELDS, BadRecord, Fields
+from shoal.records import USUAL_FIELDS, BadRecord, Fields, RecordLimits, check_record
 
 NAMES = st.sampled_from(["id", "_id", "path", "text", "content", "body", "title", "year"])
 SCALARS = st.none() | st.booleans() | st.integers(-5, 5) | st.floats() | st.text(max_size=5)
@@ -28,6 +28,7 @@ def test_it_makes_the_same_documents_as_shoal_add(values: dict[str, Any], id_fie
     fields = Fields(id_field, text_fields)
     try:
         record = fields.record(values)
+        check_record(record, RecordLimits(512, 65536, 32768))
         wire = encode_document(Document(record.id, record.text, payload=record.payload), "document")
     except (ValueError, InvalidArgument):
         with pytest.raises(BadRecord):
@@ -43,14 +44,14 @@ def test_it_makes_the_same_documents_as_shoal_add(values: dict[str, Any], id_fie
     [
         ({"text": "x"}, "", "field 'id' is not a valid id: None"),
         ({"id": True, "text": "x"}, "", "field 'id' is not a valid id: True"),
-        ({"id": "é" * 300, "text": "x"}, "é" * 40, "the id has 600 bytes, the limit is 512"),
+        ({"id": "é" * 300, "text": "x"}, "é" * 40, "the id is too long: 600 bytes, the limit is 512"),
         ({"id": "a", "text": 5}, "a", "field 'text' is not text: 5"),
         ({"id": "a", "text": "\ud800"}, "a", "the text is not valid Unicode"),
         ({"id": "\ud800", "text": "x"}, "", "field 'id' is not valid Unicode"),
         (
             {"id": "a", "text": "x" * (TEXT_BYTES + 1)},
             "a",
-            f"the text has {TEXT_BYTES + 1} bytes, the limit is {TEXT_BYTES}",
+            f"the text is too long: {TEXT_BYTES + 1} bytes, the limit is {TEXT_BYTES}",
         ),
         ({"id": "a", "text": "x", "n": object()}, "a", "field 'n' has no form in JSON: it holds object"),
         ({"id": "a", "text": "x", "n": ["\udcff"]}, "a", "field 'n' is not valid Unicode"),

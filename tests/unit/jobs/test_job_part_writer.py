@@ -62,7 +62,8 @@ def a_part(texts: Sequence[str], bad: Sequence[BadRow] = (), index: int = 0) -> 
     records = [
         (RecordPosition("in.jsonl", line, 0), InputRecord(f"d{line}", text, '{"n":1}')) for line, text in enumerate(texts, 1)
     ]
-    return PartRecords(PartId(0, index), True, records, [(RecordPosition("in.jsonl", row.line, 0), row) for row in bad], 10)
+    rows = [(RecordPosition("in.jsonl", row.line, 0), row) for row in bad]
+    return PartRecords(PartId(0, index), True, records, rows, 10, ["in.jsonl"])
 
 
 def encoder(folder: Path, settings: JobSettings | None = None, model: HashingModel | None = None) -> PartWriter:
@@ -122,7 +123,16 @@ def test_bad_rows_are_kept_with_their_reasons_and_spoil_no_others(tmp_path: Path
         (9, "x", "not an object"),
     ]
     assert (report.manifest.rows, report.manifest.bad_rows) == (2, 5)
-    assert report.messages[0] == "in.jsonl:2: the model failed: ValueError: cannot read this"
+    assert report.rejected[0].message == "in.jsonl:2: the model failed: ValueError: cannot read this"
+
+
+def test_bad_rows_come_in_the_order_of_the_input_and_nulls_are_counted(tmp_path: Path):
+    good = (RecordPosition("b.jsonl", 2, 0), InputRecord("x", "text", '{"n":null}', ("n",)))
+    bad = [(RecordPosition(source, line, 0), BadRow(line, "no")) for source, line in [("b.jsonl", 1), ("a.jsonl", 1)]]
+    part = PartRecords(PartId(0, 0), True, [good], [*reversed(bad)], 10, ["b.jsonl", "a.jsonl"])
+    report = encoder(tmp_path).encode(part)
+    assert [row.message for row in report.rejected] == ["b.jsonl:1: no", "a.jsonl:1: no"]
+    assert report.nulls == {"n": 1}
 
 
 def test_a_part_without_a_good_row_has_no_data(tmp_path: Path):

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.jobs.encode.parts import Finished, PartId, cut, plan_splits
+from shoal.cluster.jobs.encode.parts import Finished, PartId, PartsInOrder, Split, cut, plan_splits
 from shoal.records import InputFile
 
 
@@ -47,3 +47,17 @@ def test_a_split_is_complete_exactly_when_all_its_parts_are_finished(parts: list
     finished = Finished.of(done)
     missing = {part.split for part, _ in every} & {part.split for part, last in every if (part, last) not in done}
     assert {split.index for split in finished.left(splits)} == missing
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=4), st.data())
+def test_what_belongs_to_parts_comes_in_order_whenever_they_finish(sizes: list[int], data: st.DataObject):
+    every = [(PartId(split, part), part == size - 1) for split, size in enumerate(sizes) for part in range(size)]
+    before = data.draw(st.lists(st.sampled_from(every), unique=True))
+    finished = Finished.of(before)
+    left = [one for one in every if one not in before]
+    in_order = PartsInOrder[PartId](finished.left([Split(split, ()) for split in range(len(sizes))]), finished)
+    came: list[PartId] = []
+    for count, (part, last) in enumerate(data.draw(st.permutations(left)), 1):
+        came += in_order.add(part, last, part)
+        assert came == [one for one, _ in left][: len(came)] and len(came) <= count
+    assert came == [one for one, _ in left]

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.records import BadRow, Row, find_inputs, read_file
-from shoal.records.compression import decompressed
-from shoal.records.encodings import utf8
+from shoal.records.decoding.compression import decompressed
+from shoal.records.decoding.encodings import utf8
 from shoal.records.errors import Damaged
 
 ROWS = [{"id": number, "text": f"row {number} {random.Random(number).random()}"} for number in range(3000)]

@@ -5,7 +5,7 @@ import io
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.records.lines import chunks_of, lines_of
+from shoal.records.decoding.lines import chunks_of, lines_of
 
 
 class Dripping:

@@ -160,7 +160,9 @@ class Upload:
     def progress(self) -> types.UploadProgress:
         """How far the upload is; each refusal is reported once."""
         latest, self._latest = tuple(self._latest), []
-        return types.UploadProgress(self._sent, self._answered, self._refused, latest)
+        waiting = [batch.positions[0] for batch in (*self._unanswered.values(), self._cutting) if batch.positions]
+        settled = min(waiting, default=self._position)
+        return types.UploadProgress(self._sent, self._answered, self._refused, latest, settled)
 
     def summary(self) -> types.UpsertSummary:
         """The result so far."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ class EncodedFolder:
     _system: Any = field(init=False, repr=False)
     _base: str = field(init=False, repr=False)
     _names: list[str] = field(init=False, default_factory=list, repr=False)
+    _rows_of: list[int] = field(init=False, default_factory=list, repr=False)
     _starts: list[int] = field(init=False, default_factory=list, repr=False)
+    """Index of the first document of each file that was read."""
 
     def __post_init__(self) -> None:
         try:
@@ -54,14 +56,12 @@ class EncodedFolder:
             raise Failure(f"{self.root}: the job has not finished: run the same shoal encode again")
         self.model, self.fingerprint = str(job["model"]), str(job["fingerprint"])
         self._model_fingerprint = str(job["model_fingerprint"])
-        total = 0
         for name in sorted(name for name in found if name.startswith("part-") and name.endswith(".json")):
             manifest = self._json(name)
             if manifest["data"] is not None:
                 self._names.append(str(manifest["data"]["path"]))
-                self._starts.append(total)
-                total += int(manifest["rows"])
-        self.rows = total
+                self._rows_of.append(int(manifest["rows"]))
+        self.rows = sum(self._rows_of)
 
     def check_model(self, collection: CollectionInfo) -> None:
         """Raises Failure unless the collection's model makes the same vectors."""
@@ -74,12 +74,18 @@ class EncodedFolder:
         made_by = f"{self.model} ({self.fingerprint})"
         raise Failure(f"{self.root}: its vectors are of {made_by}, but collection {collection.name} has {has}{why}")
 
-    def documents(self) -> Iterator[Document]:
-        """All rows in order; reads a thousand at a time."""
+    def documents(self, lost: Callable[[str, int, str], None]) -> Iterator[Document]:
+        """All rows in order; reads a thousand at a time.
+
+        Where a file is damaged or gone, its other rows are left out and `lost` is called with the file, the first of them
+        and the reason.
+        """
         import pyarrow
         import pyarrow.parquet
 
-        for name in self._names:
+        total = 0
+        for name, rows in zip(self._names, self._rows_of, strict=True):
+            self._starts.append(total)
             row = 0
             try:
                 with self._system.open_input_file(f"{self._base}/{name}") as file:
@@ -87,10 +93,11 @@ class EncodedFolder:
                         yield from _documents(batch)
                         row += batch.num_rows
             except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
-                raise Failure(f"{self.root}/{name}: cannot be read after row {row}: {_reason(error)}") from error
+                lost(f"{self.root}/{name}", row + 1, f"rows cannot be read: rows {row + 1} to {rows}: {_reason(error)}")
+            total += row
 
     def location(self, index: int) -> tuple[str, int]:
-        """File and row, from 1, of a document, given its index among all documents."""
+        """File and row, from 1, of a document that `documents` gave, by its index among those."""
         part = bisect_right(self._starts, index) - 1
         return f"{self.root}/{self._names[part]}", index - self._starts[part] + 1
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
 from shoal.client import types
 from shoal.client._transport.progress import bar
+from shoal.client.cli.files.document_source import refusal_reason
 from shoal.client.cli.files.encoded import EncodedFolder
 from shoal.client.cli.session import Session, remote
 from shoal.console import BadRowReport, Failure, print_json
-from shoal.records import row_message
+from shoal.records import RejectedRow, RejectsInOrder, reasons_in_words
 
 
 @click.command(
@@ -22,10 +25,13 @@ from shoal.records import row_message
 )
 @click.argument("name")
 @click.argument("directory", metavar="DIR")
+@click.option(
+    "--rejects", type=click.Path(path_type=Path), metavar="FILE", help="Write the bad rows to FILE, as JSON lines."
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Documents per message.")
 @click.option("--wait", is_flag=True, help="Return when the documents are searchable.")
 @remote
-def import_(session: Session, name: str, directory: str, batch: int | None, wait: bool) -> None:
+def import_(session: Session, name: str, directory: str, rejects: Path | None, batch: int | None, wait: bool) -> None:
     """Add the documents that 'shoal encode' wrote to DIR to the collection NAME, with their vectors.
 
     Nothing is encoded again. The collection must have the model that made the vectors. Documents that it already has with
@@ -33,18 +39,32 @@ def import_(session: Session, name: str, directory: str, batch: int | None, wait
     """
     folder = EncodedFolder(directory)
     folder.check_model(session.client.get_collection(name))
-    bad_rows = BadRowReport()
     started_at_s = time.monotonic()
-    with bar(f"importing to {name}", folder.rows) as advance:
+    rejects_in_order = RejectsInOrder()
+    with BadRowReport(rejects=rejects) as bad_rows, bar(f"importing to {name}", folder.rows) as advance:
+
+        def lost(file: str, row: int, reason: str) -> None:
+            rejects_in_order.read(RejectedRow(file, row, reason))
+
+        def documents() -> Iterator[types.Document]:
+            for document in folder.documents(lost):
+                rejects_in_order.document()
+                yield document
 
         def report(progress: types.UploadProgress) -> None:
             advance(progress.acknowledged)
             for refusal in progress.latest_refusals:
                 file, row = folder.location(refusal.position)
-                bad_rows.add(row_message(file, row, f"document {refusal.id!r}: {refusal.error}"))
+                rejects_in_order.refused(refusal.position, RejectedRow(file, row, refusal_reason(refusal), refusal.id))
+            for row in rejects_in_order.settled(progress.settled):
+                bad_rows.add(row)
 
         size = batch or session.client.describe().limits.documents_per_write
-        summary = session.client.upsert_many(name, folder.documents(), batch_size=size, progress=report, wait=wait)
+        try:
+            summary = session.client.upsert_many(name, documents(), batch_size=size, progress=report, wait=wait)
+        finally:
+            for row in rejects_in_order.settled():
+                bad_rows.add(row)
     seconds = time.monotonic() - started_at_s
     written = summary.documents - summary.refused
     if session.json:
@@ -54,6 +74,7 @@ def import_(session: Session, name: str, directory: str, batch: int | None, wait
                 "written": written,
                 "changed": summary.changed,
                 "bad_rows": bad_rows.count,
+                "reasons": bad_rows.kinds,
                 "token": summary.token,
                 "seconds": round(seconds, 3),
             }
@@ -62,4 +83,4 @@ def import_(session: Session, name: str, directory: str, batch: int | None, wait
         pace = f"{written / seconds:.0f} rows/s" if seconds else ""
         click.echo(f"{written} documents in {name}, {summary.changed} of them new or changed; {seconds:.1f} s, {pace}")
     if bad_rows.count:
-        raise Failure(f"{bad_rows.count} rows were not imported to {name}")
+        raise Failure(f"{bad_rows.count} rows were not imported to {name}: {reasons_in_words(bad_rows.kinds)}")

@@ -2,89 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import time
-from array import array
-from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import click
 
 from shoal.client import types
 from shoal.client._transport.progress import bar
+from shoal.client.cli.files.document_source import DocumentSource
 from shoal.client.cli.session import Session, remote
 from shoal.console import BadRowReport, Failure, print_error, print_json
-from shoal.records import (
-    BadRecord,
-    BadRow,
-    Fields,
-    InputError,
-    InputFile,
-    find_inputs,
-    first_row_fault,
-    read_file,
-    row_message,
-)
+from shoal.records import Fields, RecordLimits, null_messages, reasons_in_words
 
-
-class _Source:
-    """The documents of all files, in order. Remembers the file and line of each, and reports bad rows.
-
-    Raises Failure for an input that cannot be found or read.
-    """
-
-    def __init__(self, inputs: Sequence[str], fields: Fields, hidden: bool) -> None:
-        self._fields = fields
-        self._files: list[InputFile] = []
-        self._shown: list[str] = []
-        # Checked before the first document is sent: after a mistyped name, nothing should be written.
-        try:
-            found = find_inputs(inputs, hidden)
-            for given, files in zip(inputs, found, strict=True):
-                relative = "://" not in given and not os.path.isabs(given)
-                self._files += files
-                self._shown += [os.path.relpath(file.path) if relative else file.path for file in files]
-                if fault := first_row_fault(files[0], fields):
-                    raise Failure(f"{self._shown[-len(files)]}: {fault}")
-        except InputError as error:
-            raise Failure(str(error)) from error
-        self.note = found.note
-        """What is to be said of the files; may be empty."""
-        self._file_of = array("L")
-        self._line_of = array("Q")
-        self.bad_rows = BadRowReport()
-
-    def __iter__(self) -> Iterator[types.Document]:
-        for index, file in enumerate(self._files):
-            try:
-                for row in read_file(file, self._fields.columns()):
-                    if isinstance(row, BadRow):
-                        self._report(index, row.line, row.reason)
-                        continue
-                    try:
-                        record = self._fields.record(row.values)
-                    except BadRecord as error:
-                        self._report(index, row.line, error.reason)
-                        continue
-                    self._file_of.append(index)
-                    self._line_of.append(row.line)
-                    yield types.Document(record.id, record.text, vector=record.vector, payload=record.payload)
-            except InputError as error:
-                raise Failure(str(error)) from error
-
-    def refused(self, refusal: types.Refusal) -> None:
-        """Reports a document that the server or the client refused."""
-        index, line = self._file_of[refusal.position], self._line_of[refusal.position]
-        self._report(index, line, f"document {refusal.id!r}: {refusal.error}")
-
-    def _report(self, index: int, line: int, reason: str) -> None:
-        self.bad_rows.add(row_message(self._shown[index], line, reason))
+STDIN_FORMATS = ("jsonl", "csv", "tsv")
 
 
 @click.command(
     short_help="Add documents from files.",
     epilog="\b\nExamples:\n  shoal add papers papers.jsonl.xz more.parquet\n  shoal add notes ~/notes\n"
-    "  shoal add papers papers.csv --id-field doi --text-field title --text-field abstract\n\n"
-    "Fields that are neither id nor text become the document's payload.",
+    "  shoal add papers papers.csv --id-field doi --text-field title --text-field abstract --keep year\n"
+    "  zstdcat papers.jsonl.zst | shoal add papers -\n\n"
+    "Fields that are neither id nor text become the document's payload. docs/files.md says which files are read and how.",
 )
 @click.argument("name")
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
@@ -96,7 +34,20 @@ class _Source:
     help="Field with the text. Repeat it to join several with a space.  [default: title and one of text, content, body]",
 )
 @click.option("--vector-field", default="", help="Field with your own vector, used instead of the model's.")
+@click.option("--keep", "kept", multiple=True, metavar="FIELD", help="Field for the payload.  [default: all other fields]")
+@click.option("--no-payload", is_flag=True, help="Keep only id and text.")
 @click.option("--hidden", is_flag=True, help="Also read files and folders whose names begin with a dot or an underscore.")
+@click.option(
+    "--format",
+    "stdin_format",
+    type=click.Choice(STDIN_FORMATS),
+    default="jsonl",
+    show_default=True,
+    help="Format of standard input, which - stands for.",
+)
+@click.option(
+    "--rejects", type=click.Path(path_type=Path), metavar="FILE", help="Write the bad rows to FILE, as JSON lines."
+)
 @click.option("--batch", type=click.IntRange(min=1), help="Documents per message.")
 @click.option("--wait", is_flag=True, help="Return when the documents are searchable.")
 @remote
@@ -107,7 +58,11 @@ def add(
     id_field: str,
     text_fields: tuple[str, ...],
     vector_field: str,
+    kept: tuple[str, ...],
+    no_payload: bool,
     hidden: bool,
+    stdin_format: str,
+    rejects: Path | None,
     batch: int | None,
     wait: bool,
 ) -> None:
@@ -117,19 +72,29 @@ def add(
     cannot be added is reported with its file and line; the others are added. Run it again after edits: unchanged documents
     stay as they are.
     """
-    source = _Source(files, Fields(id_field, text_fields, vector=vector_field), hidden)
+    if kept and no_payload:
+        raise click.UsageError("--keep and --no-payload exclude each other")
+    fields = Fields(id_field, text_fields, () if no_payload else kept or None, vector_field)
+    source = DocumentSource(files, fields, _limits(session, name), hidden, f".{stdin_format}")
     if source.note:
         print_error(source.note)
     started_at_s = time.monotonic()
-    with bar(f"adding to {name}", None) as advance:
+    with BadRowReport(rejects=rejects) as bad_rows, bar(f"adding to {name}", None) as advance:
 
         def report(progress: types.UploadProgress) -> None:
             advance(progress.acknowledged)
             for refusal in progress.latest_refusals:
                 source.refused(refusal)
+            for row in source.settled(progress.settled):
+                bad_rows.add(row)
 
-        summary = session.client.upsert_many(name, source, batch_size=batch, progress=report, wait=wait)
+        try:
+            summary = session.client.upsert_many(name, source, batch_size=batch, progress=report, wait=wait)
+        finally:
+            for row in source.settled():
+                bad_rows.add(row)
     seconds = time.monotonic() - started_at_s
+    _print_notes(source)
     written = summary.documents - summary.refused
     if session.json:
         print_json(
@@ -137,12 +102,31 @@ def add(
                 "collection": name,
                 "written": written,
                 "changed": summary.changed,
-                "bad_rows": source.bad_rows.count,
+                "bad_rows": bad_rows.count,
+                "reasons": bad_rows.kinds,
+                "repeated_ids": source.repeated_ids,
                 "token": summary.token,
                 "seconds": round(seconds, 3),
             }
         )
     else:
         click.echo(f"{written} documents in {name}, {summary.changed} of them new or changed; {seconds:.1f} s")
-    if source.bad_rows.count:
-        raise Failure(f"{source.bad_rows.count} rows were not added to {name}")
+    if bad_rows.count:
+        raise Failure(f"{bad_rows.count} rows were not added to {name}: {reasons_in_words(bad_rows.kinds)}")
+
+
+def _limits(session: Session, name: str) -> RecordLimits:
+    limits = session.client.describe().limits
+    stores_empty = session.client.get_collection(name).empty_text != "reject"
+    return RecordLimits(limits.id_bytes, limits.text_bytes, limits.payload_bytes, stores_empty)
+
+
+def _print_notes(source: DocumentSource) -> None:
+    """What was odd about rows that were added."""
+    for message in source.repeated:
+        click.echo(message, err=True)
+    if source.repeated_ids:
+        rows = "1 row" if source.repeated_ids == 1 else f"{source.repeated_ids} rows"
+        print_error(f"{rows} had the id of an earlier row and replaced it")
+    for message in null_messages(source.nulls):
+        print_error(message)

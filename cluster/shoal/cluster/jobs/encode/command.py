@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import click
 
@@ -32,6 +33,9 @@ from shoal.console import HELP_SETTINGS, Failure, print_error
 @click.option("--keep", "kept", multiple=True, metavar="FIELD", help="Field for the payload. Default: all other fields.")
 @click.option("--no-payload", is_flag=True, help="Keep only id and text.")
 @click.option("--hidden", is_flag=True, help="Also read files and folders whose names begin with a dot or an underscore.")
+@click.option(
+    "--rejects", type=click.Path(path_type=Path), metavar="FILE", help="Write the bad rows to FILE, as JSON lines."
+)
 @click.option("--role", type=click.Choice(["document", "query"]), default="document", show_default=True)
 @click.option("--prompt", help="Text put before each text, instead of the role's own prompt.")
 @click.option("--dimensions", type=click.IntRange(min=1), help="Keep only the first N dimensions (Matryoshka).", metavar="N")
@@ -69,6 +73,7 @@ def encode(
     kept: tuple[str, ...],
     no_payload: bool,
     hidden: bool,
+    rejects: Path | None,
     role: str,
     prompt: str | None,
     dimensions: int | None,
@@ -90,9 +95,10 @@ def encode(
         raise click.UsageError("--keep and --no-payload cannot be combined")
     set_ray_defaults(quiet=True)
     from shoal.cluster.jobs.encode.job import JobSettings, options_of
+    from shoal.cluster.jobs.encode.output import OutputFolder
     from shoal.cluster.jobs.encode.pipeline import Replicas
     from shoal.cluster.jobs.encode.running import JobListeners, run_job
-    from shoal.records import Fields
+    from shoal.records import Fields, reasons_in_words
 
     signal.signal(signal.SIGTERM, lambda _number, _frame: _interrupt())
     settings = JobSettings(
@@ -103,7 +109,7 @@ def encode(
         part_rows=part_rows,
     )
     report = EncodeReport(output, as_json)
-    listeners = JobListeners(print_error, report.phase, report.started, report.advanced)
+    listeners = JobListeners(print_error, report.phase, report.started, report.advanced, report.reported)
     pool = Replicas(replicas or 0, threads or 0, gpus)
     try:
         with report:
@@ -114,8 +120,11 @@ def encode(
         click.echo(f"stopped; finished parts stay in {output}: run the same command to resume", err=True)
         raise
     report.finished(summary)
+    if rejects is not None:
+        rejects.write_text("".join(f"{row}\n" for row in OutputFolder(output).bad_rows()), encoding="utf-8")
     if summary.bad_rows:
-        raise Failure(f"{summary.bad_rows} rows were not encoded; see {output}/*.errors.jsonl")
+        reasons = reasons_in_words(summary.reasons)
+        raise Failure(f"{summary.bad_rows} rows were not encoded: {reasons}; see {output}/*.errors.jsonl")
 
 
 def _interrupt() -> None:

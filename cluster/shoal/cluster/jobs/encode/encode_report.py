@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
 
-from shoal.console import BadRowReport, ProgressReporter, duration, print_event
+from shoal.console import BadRowReport, ProgressReporter, duration, print_error, print_event
+from shoal.records import null_messages
 
 if TYPE_CHECKING:
     from shoal.cluster.jobs.encode.part_writer import PartReport
@@ -22,6 +24,7 @@ class EncodeReport:
         self._output = output
         self._reporter = ProgressReporter("encoding", as_json)
         self._bad_rows = BadRowReport(self._reporter.message)
+        self._nulls: Counter[str] = Counter()
 
     def __enter__(self) -> None:
         self._reporter.__enter__()
@@ -41,14 +44,20 @@ class EncodeReport:
             self._reporter.message(f"resuming: {stats.rows} rows were finished before")
         self._reporter.phase("encoding", stats.share, _pace(stats))
 
-    def advanced(self, stats: JobStats, report: PartReport) -> None:
+    def advanced(self, stats: JobStats) -> None:
         """A part is finished."""
-        for message in report.messages:
-            self._bad_rows.add(message)
         self._reporter.advance("progress", dataclasses.asdict(stats), stats.share, _pace(stats))
+
+    def reported(self, report: PartReport) -> None:
+        """A part and all parts before it are finished."""
+        for row in report.rejected:
+            self._bad_rows.add(row)
+        self._nulls.update(report.nulls)
 
     def finished(self, summary: JobSummary) -> None:
         """The whole job is finished."""
+        for message in null_messages(self._nulls):
+            print_error(message)
         if self._reporter.as_json:
             print_event("finished", {**dataclasses.asdict(summary), "output": self._output})
             return

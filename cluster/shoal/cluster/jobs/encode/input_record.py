@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 
 from shoal.cluster.limits import RequestLimits
-from shoal.records import BadRecord, Record
+from shoal.records import Record, RecordLimits, check_record
 
 ID_BYTES = RequestLimits().id_bytes
 TEXT_BYTES = 1024 * 1024
@@ -21,13 +21,12 @@ class InputRecord:
     text: str
     payload: str
     """A canonical JSON object."""
+    nulls: tuple[str, ...] = ()
+    """Fields of the payload in which NaN or an infinity became null."""
 
 
 def input_record(record: Record) -> InputRecord:
     """The record to encode; raises BadRecord with the reason when it is over a limit."""
-    if (id_bytes := len(record.id.encode())) > ID_BYTES:
-        raise BadRecord(record.id[:40], f"the id has {id_bytes} bytes, the limit is {ID_BYTES}")
-    if (text_bytes := len(record.text.encode())) > TEXT_BYTES:
-        raise BadRecord(record.id, f"the text has {text_bytes} bytes, the limit is {TEXT_BYTES}")
+    check_record(record, RecordLimits(ID_BYTES, TEXT_BYTES))
     payload = json.dumps(record.payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return InputRecord(record.id, record.text, payload)
+    return InputRecord(record.id, record.text, payload, record.nulls)

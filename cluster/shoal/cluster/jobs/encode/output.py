@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -156,6 +157,12 @@ class OutputFolder:
         """Makes a part count. Its files must be written before."""
         self._write(manifest.id.name + MANIFEST, manifest.to_json())
         self._delete(manifest.id.name + ATTEMPTS)
+
+    def bad_rows(self) -> Iterator[str]:
+        """The bad rows of all finished parts in order, each a JSON object; raises JobError."""
+        for manifest in self.finished():
+            if manifest.errors is not None:
+                yield from (self._read(manifest.errors.path) or b"").decode().splitlines()
 
     def conclude(self, summary: bytes) -> None:
         """Marks the job as finished, and removes partial files of processes that died."""

@@ -5,10 +5,10 @@ The texts of a part always make the same batches, so its vectors are the same bi
 
 from __future__ import annotations
 
-import json
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -17,10 +17,10 @@ import numpy as np
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import Job, JobSettings
 from shoal.cluster.jobs.encode.output import DATA, ERRORS, OutputFolder, PartManifest
-from shoal.cluster.jobs.encode.reading import PartRecords, RecordPosition
+from shoal.cluster.jobs.encode.reading import PartRecords
 from shoal.cluster.jobs.encode.shared_lock import SharedLock
 from shoal.cluster.jobs.encode.table import EncodedRows, parquet_of
-from shoal.records import BadRow, row_message
+from shoal.records import BadRow, RejectedRow
 from shoal.workers.encoding.engine.inference_threads import InferenceThreads
 from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
 from shoal.workers.runtime import error_line
@@ -36,8 +36,10 @@ class PartReport:
     """The result of a part."""
 
     manifest: PartManifest
-    messages: tuple[str, ...]
-    """About the first bad rows, from `row_message`."""
+    rejected: tuple[RejectedRow, ...]
+    """The first bad rows."""
+    nulls: Mapping[str, int]
+    """Rows by the field of their payload in which NaN or an infinity became null."""
 
 
 class PartWriter:
@@ -98,8 +100,9 @@ class PartWriter:
                 [encoded.truncated[row] for row in good],
             )
             data = self._output.put(part.id.name + DATA, parquet_of(rows, self._job, self._settings.dtype))
-        bad.sort(key=lambda one: (one[0].source, one[0].line))
-        lines = [_error_line(position, row) for position, row in bad]
+        bad.sort(key=lambda one: (part.sources.index(one[0].source), one[0].line))
+        rejected = [RejectedRow(position.source, row.line, row.reason, row.id) for position, row in bad]
+        lines = "".join(f"{row.json}\n" for row in rejected)
         manifest = PartManifest(
             split=part.id.split,
             part=part.id.index,
@@ -110,12 +113,11 @@ class PartWriter:
             truncated=sum(encoded.truncated),
             input_bytes=part.input_bytes,
             data=data,
-            errors=self._output.put(part.id.name + ERRORS, "".join(lines).encode()) if lines else None,
+            errors=self._output.put(part.id.name + ERRORS, lines.encode()) if lines else None,
         )
         self._output.commit(manifest)
-        return PartReport(
-            manifest, tuple(row_message(position.source, row.line, row.reason) for position, row in bad[:REPORTED_ROWS])
-        )
+        nulls = Counter(field for row in good for field in records[row].nulls)
+        return PartReport(manifest, tuple(rejected[:REPORTED_ROWS]), nulls)
 
     def _encode(self, texts: Sequence[str], options: EncodeOptions) -> Encoded:
         """As `EmbeddingModel.encode`, but the inference threads compute the batches."""
@@ -139,8 +141,3 @@ def _narrowed(encoded: Encoded, dtype: str) -> tuple[np.ndarray, list[str]]:
         vectors = encoded.vectors.astype(np.float16)
     fits = [bool(np.isfinite(vector).all()) for vector in vectors]
     return vectors, [error or ("" if fit else FLOAT16_RANGE) for error, fit in zip(encoded.errors, fits, strict=True)]
-
-
-def _error_line(position: RecordPosition, row: BadRow) -> str:
-    values = {"source": position.source, "line": row.line, "id": row.id, "reason": row.reason}
-    return json.dumps(values, ensure_ascii=True) + "\n"

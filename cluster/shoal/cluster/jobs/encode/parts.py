@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from shoal.records import InputFile
 
@@ -100,3 +100,34 @@ class Finished:
     def left(self, splits: Iterable[Split]) -> list[Split]:
         """The splits that have unfinished parts."""
         return [split for split in splits if not self.whole(split.index)]
+
+
+class PartsInOrder(Generic[Item]):
+    """Gives what belongs to parts in the order of the input, though they finish in any order. Pure."""
+
+    def __init__(self, splits: Iterable[Split], finished: Finished) -> None:
+        """`splits` are those that are left, in order; parts that `finished` has are passed over."""
+        self._splits = [split.index for split in splits]
+        self._finished = finished
+        self._waiting: dict[PartId, tuple[bool, Item]] = {}
+        self._next = 0
+        """Index of the next part within the first of `_splits`."""
+
+    def add(self, part: PartId, last: bool, item: Item) -> list[Item]:
+        """Takes the item of a part, and whether that is the last of its split; returns the items that follow in order."""
+        self._waiting[part] = (last, item)
+        ready: list[Item] = []
+        while self._splits:
+            split = self._splits[0]
+            if self._next in self._finished.parts.get(split, ()):
+                was_last = self._finished.last.get(split) == self._next
+            elif (waiting := self._waiting.pop(PartId(split, self._next), None)) is not None:
+                was_last, item = waiting
+                ready.append(item)
+            else:
+                break
+            self._next += 1
+            if was_last:
+                self._splits.pop(0)
+                self._next = 0
+        return ready

@@ -52,6 +52,8 @@ class PartRecords:
     bad: list[tuple[RecordPosition, BadRow]]
     input_bytes: int
     """Bytes of the input that belong to this part, as stored (compressed)."""
+    sources: list[str]
+    """The files that its rows are from, in order."""
 
 
 def read_split(split: Split, fields: Fields, part_rows: int) -> Iterator[PartRecords]:
@@ -71,6 +73,7 @@ def read_split(split: Split, fields: Fields, part_rows: int) -> Iterator[PartRec
             [(position, item) for position, item in run if isinstance(item, InputRecord)],
             [(position, item) for position, item in run if isinstance(item, BadRow)],
             reached - passed,
+            list(dict.fromkeys(position.source for position, _ in run)),
         )
         passed = reached
 

@@ -7,20 +7,21 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import JobSettings, plan_job
 from shoal.cluster.jobs.encode.output import OutputFolder
 from shoal.cluster.jobs.encode.part_writer import PartReport
-from shoal.cluster.jobs.encode.parts import Finished, plan_splits
+from shoal.cluster.jobs.encode.parts import Finished, PartsInOrder, plan_splits
 from shoal.cluster.jobs.encode.pipeline import JobRun, Replicas, describe_model, with_defaults, write_parts
 from shoal.cluster.jobs.encode.progress import JobStats, Progress
 from shoal.cluster.jobs.encode.reading import check_first_row
 from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
 from shoal.console import absolute_model_name
-from shoal.records import InputError, find_inputs
+from shoal.records import InputError, RejectedRow, find_inputs
 from shoal.workers.encoding.loading.sources import parse_spec, split_precision
 from shoal.workers.encoding.model import ModelError
 
@@ -34,6 +35,8 @@ class JobSummary:
     parts: int
     rows: int
     bad_rows: int
+    reasons: Mapping[str, int]
+    """Bad rows by their reason, without its particulars."""
     tokens: int
     truncated: int
     rows_here: int
@@ -52,8 +55,10 @@ class JobListeners:
     """What the job does before the first part."""
     started: Callable[[JobStats, str], None]
     """The job before this run's first part, and the precision that the model computes in."""
-    advanced: Callable[[JobStats, PartReport], None]
+    advanced: Callable[[JobStats], None]
     """A part is finished."""
+    reported: Callable[[PartReport], None]
+    """A part and all parts before it are finished; called in the order of the input."""
 
 
 def checked_model_name(model: str) -> str:
@@ -109,14 +114,18 @@ def run_job(
             splits = finished.left(plan_splits(files))
             if splits:
                 run = JobRun(job, settings, output, splits, finished.parts)
+                in_order = PartsInOrder[PartReport](splits, finished)
                 for report in write_parts(run, actors):
                     progress.finished(report.manifest, time.monotonic())
-                    listeners.advanced(progress.stats(), report)
+                    listeners.advanced(progress.stats())
+                    for ready in in_order.add(report.manifest.id, report.manifest.last, report):
+                        listeners.reported(ready)
             done = progress.stats()
             summary = JobSummary(
                 parts=done.parts,
                 rows=done.rows,
                 bad_rows=done.bad_rows,
+                reasons=_reasons(folder) if done.bad_rows else {},
                 tokens=done.tokens,
                 truncated=done.truncated,
                 rows_here=done.rows - before.rows,
@@ -129,3 +138,7 @@ def run_job(
         raise JobError(str(error)) from error
     finally:
         folder.close()
+
+
+def _reasons(folder: OutputFolder) -> dict[str, int]:
+    return dict(Counter(RejectedRow(**json.loads(row)).kind for row in folder.bad_rows()))
