@@ -85,7 +85,9 @@ def test_other_vectors_are_refused(cluster: ClusterProcess, client: Client, tmp_
         has = f"but collection other has hashing:32 ({HashingModel(32).fingerprint})"
         made = f"shoal: {output}: its vectors are of {settings.model} ({fingerprint}), {has}"
         assert line.startswith(made)
-        assert line.endswith("of their own") == (number == 1)
+        assert line.endswith(": the same model, but with another role, prompt, dimensions, normalization or truncation") == (
+            number == 1
+        )
     assert client.get_collection("other").documents == 0
 
 
