@@ -32,7 +32,7 @@ def sentences_of(counts: UnitCounts) -> list[list[str]]:
     sentences: list[list[str]] = []
     for section in counts.sections:
         table = read_words(section)
-        words = dict(zip(table["number"].to_pylist(), table["word"].to_pylist(), strict=True))
+        words = dict(zip(table["id"].to_pylist(), table["word"].to_pylist(), strict=True))
         open_sentence: list[str] = []
         for number in [number for block in id_blocks(section.ids) for number in block.tolist()]:
             if number == SENTENCE_END:

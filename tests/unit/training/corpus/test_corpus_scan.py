@@ -141,7 +141,7 @@ def test_compressed_text_is_read_and_one_that_is_cut_off_is_refused(
     (part,) = scan(path, CorpusSettings(unit_bytes=100))
     assert words_of_all([part]) == [*text.split(), "more"]
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(TrainingError, match=rf"corpus\.txt\{suffix}: is cut off"):
+    with pytest.raises(TrainingError, match=rf"corpus\.txt\{suffix}: truncated"):
         scan(path, CorpusSettings())
     path.write_bytes(b"this is not compressed at all")
     with pytest.raises(TrainingError, match=rf"corpus\.txt\{suffix}: cannot be read: "):
@@ -159,9 +159,9 @@ def test_columns_of_parquet_are_read(tmp_path: Path) -> None:
         line for text in texts if text for line in text.split("\n")
     ]
     assert words_of_all(scan(path, CorpusSettings(text_field="note"))) == ["x"] * 3000
-    with pytest.raises(TrainingError, match=r"rows\.parquet: no column 'title'; it has id, body, note"):
+    with pytest.raises(TrainingError, match=r"rows\.parquet: no column 'title'; the columns are id, body, note"):
         scan(path, CorpusSettings(text_field="title"))
-    with pytest.raises(TrainingError, match=r"rows\.parquet: column 'id' holds no text but int64"):
+    with pytest.raises(TrainingError, match=r"rows\.parquet: column 'id' has type int64, not text"):
         scan(path, CorpusSettings(text_field="id"))
 
 
@@ -169,7 +169,7 @@ def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path: Path) -> 
     path = write_corpus(tmp_path, "some words")
     (unit,) = units_of(path, CorpusSettings())
     path.write_text("some other words")
-    with pytest.raises(TrainingError, match=r"corpus\.txt: changed while it was used"):
+    with pytest.raises(TrainingError, match=r"corpus\.txt: changed during the training"):
         scan_unit(unit, CorpusSettings(), tmp_path)
     path.unlink()
     with pytest.raises(TrainingError, match=r"corpus\.txt: cannot be read: .*No such file"):

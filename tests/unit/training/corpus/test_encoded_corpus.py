@@ -166,16 +166,19 @@ def test_a_unit_may_be_encoded_twice(tmp_path: Path) -> None:
     ("damage", "message"),
     [
         (lambda folder: (folder / MANIFEST).unlink(), r"manifest\.json: cannot be read: No such file"),
-        (lambda folder: (folder / MANIFEST).write_text("{"), r"manifest\.json: is damaged: "),
-        (lambda folder: (folder / MANIFEST).write_text('{"format": 1}'), r"manifest\.json: is damaged: KeyError: 'units'"),
-        (lambda folder: (folder / MANIFEST).write_text('{"format": 9}'), r"manifest\.json: format is 9, known is 1"),
-        (lambda folder: (folder / "unit-000000.encoded").write_bytes(b"1234"), r"encoded: has 4 bytes, 16 were written"),
+        (lambda folder: (folder / MANIFEST).write_text("{"), r"manifest\.json: damaged: "),
+        (lambda folder: (folder / MANIFEST).write_text('{"format": 1}'), r"manifest\.json: damaged: KeyError: 'units'"),
+        (
+            lambda folder: (folder / MANIFEST).write_text('{"format": 9}'),
+            r"manifest\.json: format 9, but this version of Shoal reads format 1",
+        ),
+        (lambda folder: (folder / "unit-000000.encoded").write_bytes(b"1234"), r"encoded: has 4 bytes instead of 16"),
         (lambda folder: (folder / "unit-000000.encoded").unlink(), r"encoded: cannot be read: No such file"),
         (
             lambda folder: (folder / VOCABULARY).write_text("a 2\n"),
-            r"vocabulary\.txt: is not the vocabulary that was written",
+            r"vocabulary\.txt: differs from the vocabulary that was written",
         ),
-        (lambda folder: (folder / VOCABULARY).write_text("a\n"), r"vocabulary\.txt: is damaged: "),
+        (lambda folder: (folder / VOCABULARY).write_text("a\n"), r"vocabulary\.txt: damaged: "),
         (lambda folder: (folder / VOCABULARY).unlink(), r"vocabulary\.txt: cannot be read: No such file"),
     ],
 )
@@ -191,6 +194,6 @@ def test_writing_that_fails_leaves_the_old_manifest(tmp_path: Path) -> None:
     path = write_corpus(tmp_path, "a b a")
     corpus = encode(path, CorpusSettings(), Word2VecSettings(min_count=1))
     before = json.loads((corpus.folder / MANIFEST).read_text())
-    with pytest.raises(TrainingError, match="the corpus has no word of the vocabulary"):
+    with pytest.raises(TrainingError, match="the corpus contains no word of the vocabulary"):
         EncodedCorpus.write(corpus.folder, "other", corpus.vocabulary, [])
     assert json.loads((corpus.folder / MANIFEST).read_text()) == before

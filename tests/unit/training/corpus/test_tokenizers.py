@@ -50,7 +50,7 @@ def test_a_user_function_splits_lines(tmp_path: Path, monkeypatch: pytest.Monkey
     [
         ("no_such_module:f", "tokenizer no_such_module:f: cannot be imported: No module named 'no_such_module'"),
         ("string:no_such", "tokenizer string:no_such: cannot be imported: module 'string' has no attribute 'no_such'"),
-        ("string:digits", "tokenizer string:digits: is no function but str"),
+        ("string:digits", "tokenizer string:digits: not a function, but str"),
         ("os.path.join", "tokenizer is 'os.path.join', must be whitespace, unicode or package.module:function"),
     ],
 )
@@ -65,11 +65,11 @@ def test_an_invalid_tokenizer_is_refused(name: str, message: str) -> None:
     [
         ("raise ValueError('no\\nidea')", "tokenizer bad_words:f: ValueError: no idea"),
         ("return None", "tokenizer bad_words:f: TypeError: 'NoneType' object is not iterable"),
-        ("return [5]", "tokenizer bad_words:f: gave what is no word: 5"),
-        ("return [['a']]", "tokenizer bad_words:f: gave what is no word: unhashable type: 'list'"),
-        ("return ['New York']", "tokenizer bad_words:f: gave what is no word: 'New York'"),
-        ("return ['']", "tokenizer bad_words:f: gave what is no word: ''"),
-        ("return ['\\ud800']", "tokenizer bad_words:f: gave what is no word: '\\ud800'"),
+        ("return [5]", "tokenizer bad_words:f: returned an invalid word: 5"),
+        ("return [['a']]", "tokenizer bad_words:f: returned an invalid word: unhashable type: 'list'"),
+        ("return ['New York']", "tokenizer bad_words:f: returned an invalid word: 'New York'"),
+        ("return ['']", "tokenizer bad_words:f: returned an invalid word: ''"),
+        ("return ['\\ud800']", "tokenizer bad_words:f: returned an invalid word: '\\ud800'"),
     ],
 )
 def test_a_function_that_fails_or_gives_no_words_is_reported(

@@ -27,7 +27,7 @@ def names(folder: Path, *given: str) -> list[str]:
 def test_a_plain_file_is_split_by_bytes_and_the_parts_are_numbered(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a.txt", "x" * 25), write(tmp_path / "b.txt", "y" * 10)
     units = plan_units([str(second), str(first)], CorpusSettings(unit_bytes=10))
-    assert [(unit.number, Path(unit.path).name, unit.begin, unit.end) for unit in units] == [
+    assert [(unit.index, Path(unit.path).name, unit.begin, unit.end) for unit in units] == [
         (0, "b.txt", 0, 10),
         (1, "a.txt", 0, 10),
         (2, "a.txt", 10, 20),
@@ -75,9 +75,9 @@ def test_groups_of_rows_are_put_together_up_to_the_size_of_a_part(tmp_path: Path
     [
         ("missing.txt", "missing.txt: no such file or folder"),
         ("nothing*.txt", r"nothing\*.txt: no file matches"),
-        ("void", "void: no text and no Parquet file in this folder"),
-        ("rows.jsonl", "rows.jsonl: neither text .* nor Parquet"),
-        ("rows.csv.gz", "rows.csv.gz: neither text .* nor Parquet"),
+        ("void", "void: no text or Parquet files in this folder"),
+        ("rows.jsonl", "rows.jsonl: not a text file .*, nor Parquet"),
+        ("rows.csv.gz", "rows.csv.gz: not a text file .*, nor Parquet"),
         ("bad.parquet", "bad.parquet: cannot be read: .*Parquet"),
         ("/dev/null", "/dev/null: neither a file nor a folder"),
     ],
@@ -98,7 +98,7 @@ def test_a_missing_tokenizer_is_reported_before_anything_is_read(tmp_path: Path)
 
 def test_a_missing_column_is_reported_before_anything_is_read(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1], "body": ["x"]}), tmp_path / "a.parquet")
-    with pytest.raises(TrainingError, match=r"a\.parquet: no column 'title'; it has id, body"):
+    with pytest.raises(TrainingError, match=r"a\.parquet: no column 'title'; the columns are id, body"):
         plan_units([str(tmp_path)], CorpusSettings(text_field="title"))
 
 
@@ -112,7 +112,7 @@ def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "")
     with pytest.raises(TrainingError, match=r"the corpus is empty: .*a\.txt"):
         plan_units([str(path)], CorpusSettings())
-    with pytest.raises(TrainingError, match="the corpus is empty: no file was named"):
+    with pytest.raises(TrainingError, match="the corpus is empty: no files given"):
         plan_units([], CorpusSettings())
 
 
@@ -135,7 +135,7 @@ def test_settings_out_of_range_are_refused(values: dict[str, object], message: s
 def test_settings_survive_json_and_unknown_ones_are_refused() -> None:
     settings = CorpusSettings(tokenizer="unicode", lowercase=True, text_field="body", unit_bytes=7, phrases=2)
     assert CorpusSettings.from_json(settings.to_json()) == settings
-    with pytest.raises(TrainingError, match=r"settings of the corpus: .*stemming"):
+    with pytest.raises(TrainingError, match=r"corpus settings: .*stemming"):
         CorpusSettings.from_json({"stemming": True})
 
 

@@ -33,7 +33,7 @@ def test_rare_words_are_left_out_and_the_commonest_kept() -> None:
 
 
 def test_a_vocabulary_without_a_word_is_refused() -> None:
-    with pytest.raises(TrainingError, match="no word of the corpus occurs 9 times, which is min_count"):
+    with pytest.raises(TrainingError, match=r"no word of the corpus occurs 9 times \(min_count\)"):
         build_vocabulary({"a": 5}, Word2VecSettings(min_count=9))
 
 

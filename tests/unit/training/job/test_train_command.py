@@ -245,7 +245,7 @@ def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest
     assert f"{tmp_path}/no.txt: no such file or folder" in failed(train(tmp_path / "no.txt", output))
     assert f"{tmp_path}/*.none: no file matches" in failed(train(f"{tmp_path}/*.none", output))
     assert "the corpus is empty" in failed(train(empty, output))
-    assert "no word of the corpus occurs 5 times, which is min_count" in failed(train(rare, output))
+    assert "no word of the corpus occurs 5 times (min_count)" in failed(train(rare, output))
     assert "holds files that are no trained word vectors" in failed(train(corpus, inside))
     assert (inside / "notes.txt").read_text() == "mine"
     assert "tokenizer no.such:thing: cannot be imported" in failed(train(corpus, output, "--tokenizer", "no.such:thing"))
@@ -254,7 +254,7 @@ def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest
     assert "device is 'auto', but workers on a cluster need cpu or cuda" in message
     assert "exact is set" in failed(train(corpus, output, "--workers", 2, "--gpus", 0.5, "--exact"))
     monkeypatch.setattr(local_pool, "free_memory", lambda: 1 << 20)
-    assert "GiB are free; take a smaller dim or max_vocabulary" in failed(train(corpus, output, "--dim", 4096))
+    assert "GiB are free; use a smaller dim or max_vocabulary" in failed(train(corpus, output, "--dim", 4096))
     assert not output.exists()
 
 

@@ -82,7 +82,7 @@ def test_a_terminated_training_keeps_its_state_and_resumes_later(corpus: Path, t
     other = command(*arguments, "--epochs", 30)
     _, stderr = other.communicate(timeout=ENDED_S)
     assert other.returncode == 1
-    assert f"holds an interrupted training with epochs {EPOCHS}, this one has 30" in stderr
+    assert f"contains an interrupted training with epochs {EPOCHS}, this one has 30" in stderr
 
     stdout, stderr = command(*arguments, "--epochs", EPOCHS).communicate(timeout=ENDED_S)
     events = [json.loads(line) for line in stdout.splitlines()]

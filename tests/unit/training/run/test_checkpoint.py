@@ -38,7 +38,7 @@ def test_a_checkpoint_of_another_vocabulary_or_dimension_is_refused(
     tmp_path: Path, digest: str, count: int, dim: int
 ) -> None:
     checkpoint().write(tmp_path / "checkpoint")
-    with pytest.raises(TrainingError, match="another vocabulary or dim; begin anew with overwrite"):
+    with pytest.raises(TrainingError, match="another vocabulary or dim; start over with overwrite"):
         Checkpoint.read(tmp_path / "checkpoint", digest, count, dim)
 
 

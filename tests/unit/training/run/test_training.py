@@ -53,7 +53,7 @@ def test_it_trains_every_word_in_every_epoch_and_learns(run: Run) -> None:
     assert run.rounds[-1].loss < run.rounds[0].loss
     rates = [stats.rate for stats in run.rounds]
     assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(1e-4)
-    assert run.phases[0] == "looking at the corpus" and run.phases[-1] == "saving"
+    assert run.phases[0] == "finding the corpus files" and run.phases[-1] == "saving"
     assert not run.work.exists()
 
 
@@ -135,7 +135,7 @@ def test_another_training_is_refused_with_what_differs_and_overwrite_begins_anew
         ({"settings": small_settings(min_count=3)}, "min_count 2, this one has 3"),
         ({"corpus_settings": CorpusSettings()}, 'tokenizer "unicode", this one has "whitespace"'),
     ):
-        with pytest.raises(TrainingError, match=f"^{run.work}: holds an interrupted training with {message}"):
+        with pytest.raises(TrainingError, match=f"^{run.work}: contains an interrupted training with {message}"):
             run.train(**changed)  # type: ignore[arg-type]
     with run.text.open("a") as file:
         file.write("something new")
@@ -147,7 +147,7 @@ def test_another_training_is_refused_with_what_differs_and_overwrite_begins_anew
 def test_two_at_once_are_refused(run: Run) -> None:
     held = WorkFolder(run.output)
     try:
-        with pytest.raises(TrainingError, match=rf"model: another training is at work there \(process {os.getpid()}\)"):
+        with pytest.raises(TrainingError, match=rf"model: another training is running there \(process {os.getpid()}\)"):
             run.train()
     finally:
         held.close()

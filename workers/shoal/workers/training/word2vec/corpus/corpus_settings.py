@@ -1,4 +1,4 @@
-"""How the text of a corpus is read: tokenizer, sentences and phrases."""
+"""The settings for reading a corpus: tokenizer, sentences and phrases."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ MAX_PHRASES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CorpusSettings:
-    """How text becomes sentences of words. Raises TrainingError when a value is out of its range."""
+    """How text becomes sentences of words. Raises TrainingError when a value is out of range."""
 
     tokenizer: str = WHITESPACE
-    """See `tokenizers.tokenizer_of`. One of one's own must be importable on every machine."""
+    """See `tokenizers.tokenizer_of`. Your own must be importable on every machine."""
     lowercase: bool = False
-    """Whether words are brought to lower case."""
+    """Whether words are converted to lower case."""
     text_field: str = ""
-    """The column of Parquet files; none takes the first there is of text, content and body."""
+    """The text column of Parquet files. If empty: the first that exists of text, content and body."""
     unit_bytes: int = UNIT_BYTES
-    """Size of the parts that plain files and Parquet files are read in."""
+    """Size of the units into which plain files and Parquet files are divided."""
     max_sentence: int = 1000
-    """Words of a sentence; a longer line is several."""
+    """Longest sentence in words. Longer lines are split."""
     phrases: int = 0
-    """How often words that go together are joined ("new york" to "new_york"): once makes pairs, twice also longer ones."""
+    """How many times words that belong together are joined ("new york" to "new_york"). Once makes pairs, twice also longer
+    phrases."""
     phrase_threshold: float = 100.0
-    """The score above which a pair is a phrase; see `phrases`."""
+    """The score above which a pair is a phrase. See module `phrases`."""
     phrase_discount: int = 5
-    """Pairs, and words of pairs, that do not occur more often are no phrases."""
+    """Pairs that occur at most this often are not joined, nor pairs with such a word."""
 
     def __post_init__(self) -> None:
         check_name(self.tokenizer)
@@ -44,13 +45,13 @@ class CorpusSettings:
         check_range("phrase_discount", self.phrase_discount, 1, 1 << 40)
 
     def to_json(self) -> dict[str, Any]:
-        """The settings as values of JSON."""
+        """The settings as JSON values."""
         return asdict(self)
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> CorpusSettings:
-        """The settings that `to_json` gave; raises TrainingError when they are others."""
+        """Reads what `to_json` returned. Raises TrainingError for unknown settings."""
         try:
             return CorpusSettings(**values)
         except TypeError as error:
-            raise TrainingError(f"settings of the corpus: {error}") from error
+            raise TrainingError(f"corpus settings: {error}") from error

@@ -1,6 +1,6 @@
-"""Counts the words of a part of the corpus, and keeps them as numbers, in one pass over the text.
+"""Counts the words of a unit of the corpus and stores them as ids, in one pass over the text.
 
-The numbers are the part's own, handed out as its words are first seen; `encoded_corpus` makes the vocabulary's of them.
+The ids are local to a section, assigned in order of first occurrence. `encoded_corpus` maps them to ids of the vocabulary.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from shoal.workers.training.word2vec.errors import TrainingError, writing
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
 
 MAX_DISTINCT = 2_000_000
-"""Distinct words that are held at once; then a new section begins, with numbers of its own."""
+"""Distinct words held at once. Beyond this a new section starts, with its own ids."""
 PARTITIONS = 64
-"""Distinct words lie on disk in so many parts by their checksum, so that the counts of all units are added part by part."""
+"""Distinct words are stored in this many partitions by checksum, so that counts are merged one partition at a time."""
 _BLOCK_IDS = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
 class ScanSection:
-    """What was read in one go: a file of numbers (int32, SENTENCE_END after each sentence) and one of distinct words."""
+    """A scanned section: a file of local ids (int32, SENTENCE_END after each sentence) and one of distinct words."""
 
     ids: Path
     distinct_words: Path
@@ -45,13 +45,13 @@ class ScanSection:
 
 @dataclass(frozen=True, slots=True)
 class UnitCounts:
-    """What is in a part of the corpus; words and numbers are on disk."""
+    """The scanned sections of a unit. Their words and ids are on disk."""
 
     unit: str
-    """The part's name."""
+    """The name of the unit."""
     sections: tuple[ScanSection, ...]
     replaced: int
-    """How many U+FFFD were put for bytes that were no UTF-8."""
+    """How many U+FFFD replaced invalid UTF-8."""
 
     @property
     def words(self) -> int:
@@ -65,10 +65,10 @@ class UnitCounts:
 
 
 def scan_unit(unit: CorpusUnit, corpus_settings: CorpusSettings, folder: Path) -> UnitCounts:
-    """Reads a part of the corpus and writes what it finds into `folder`; doing it again writes the same files.
+    """Scans a unit of the corpus and writes its sections to `folder`. Scanning again writes the same files.
 
-    Memory depends on neither the part's size nor its number of distinct words. Raises TrainingError when the text cannot
-    be read, the tokenizer fails or a file cannot be written.
+    Memory depends on neither the size of the unit nor its number of distinct words. Raises TrainingError when the text
+    cannot be read, the tokenizer fails or a file cannot be written.
     """
     blocks = _Blocks(unit, corpus_settings)
     sections: list[ScanSection] = []
@@ -78,8 +78,8 @@ def scan_unit(unit: CorpusUnit, corpus_settings: CorpusSettings, folder: Path) -
 
 
 def count_section(ids: Path, words: Sequence[str]) -> ScanSection:
-    """A section of a file of numbers, of which the n-th of the distinct `words` has number n; writes how often each
-    occurs beside it. Raises TrainingError when a file cannot be read or written."""
+    """A section from a file of local ids, where the distinct `words` are in the order of their ids. Counts the words and
+    writes them to a file next to it. Raises TrainingError when a file cannot be read or written."""
     counts = np.zeros(len(words) + 1, dtype=np.int64)
     for block in id_blocks(ids):
         counts += np.bincount(block - SENTENCE_END, minlength=len(counts))
@@ -89,7 +89,7 @@ def count_section(ids: Path, words: Sequence[str]) -> ScanSection:
 
 
 def id_blocks(path: Path) -> Iterator[Ids]:
-    """The ids of a file, some at a time. Raises TrainingError when it cannot be read."""
+    """The ids of a file, in blocks. Raises TrainingError when it cannot be read."""
     try:
         with open(path, "rb") as file:
             while len(ids := np.fromfile(file, dtype=np.int32, count=_BLOCK_IDS)):
@@ -99,7 +99,7 @@ def id_blocks(path: Path) -> Iterator[Ids]:
 
 
 def _write_words(path: Path, words: Sequence[str], counts: npt.NDArray[np.int64]) -> None:
-    """One batch for each partition."""
+    """Writes a record batch for each partition."""
     partitions = np.fromiter(map(crc32, map(str.encode, words)), dtype=np.int64, count=len(words)) % PARTITIONS
     order = np.argsort(partitions, kind="stable")
     columns = [pa.array(words, pa.large_string()).take(pa.array(order)), order.astype(np.int32), counts[order]]
@@ -111,7 +111,7 @@ def _write_words(path: Path, words: Sequence[str], counts: npt.NDArray[np.int64]
 
 
 def read_words(section: ScanSection, partition: int | None = None) -> pa.Table:
-    """Columns `word`, `number` and `count` of the distinct words of a section, or of one partition of them.
+    """Columns `word`, `id` and `count` of the distinct words of a section, or of one partition of them.
 
     Raises TrainingError when the file cannot be read.
     """
@@ -123,11 +123,11 @@ def read_words(section: ScanSection, partition: int | None = None) -> pa.Table:
         raise TrainingError(f"{section.distinct_words}: cannot be read: {error_line(error)}") from error
 
 
-_WORDS = pa.schema([("word", pa.large_string()), ("number", pa.int32()), ("count", pa.int64())])
+_WORDS = pa.schema([("word", pa.large_string()), ("id", pa.int32()), ("count", pa.int64())])
 
 
 class _Blocks:
-    """The blocks of a part, of which some are taken at a time."""
+    """The blocks of a unit, consumed by several loops."""
 
     def __init__(self, unit: CorpusUnit, corpus_settings: CorpusSettings) -> None:
         self.ended = False
@@ -152,5 +152,5 @@ def _scan_section(blocks: _Blocks, corpus_settings: CorpusSettings, path: Path) 
                 break
         file.write(indexer.end().tobytes())
     words = indexer.words()
-    # That several numbers then have the same word does no harm: whoever reads them looks up the word of each.
+    # Several ids may then have the same word. This is harmless: readers look up the word of each id.
     return count_section(path, [word.lower() for word in words] if corpus_settings.lowercase else words)

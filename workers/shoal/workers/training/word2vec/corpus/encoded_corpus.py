@@ -1,6 +1,6 @@
-"""The corpus as numbers of the vocabulary: files that learners map into memory, cut into spans that they train on.
+"""The corpus as ids of the vocabulary: files that learners map into memory, cut into spans to train on.
 
-A folder is empty when the first unit is encoded into it: units of two corpora are never mixed.
+The folder must be empty when the first unit is encoded into it, so that units of two corpora are never mixed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _UNKNOWN = -2
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Some whole sentences of a unit: the ids from `begin` to `end` of its file, in which there are `words` words."""
+    """Some whole sentences of a unit: the ids from `begin` to `end` of its file, with `words` words."""
 
     unit: str
     begin: int
@@ -39,7 +39,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class UnitSpans:
-    """The spans of a unit, one behind the other; none where it has no word of the vocabulary."""
+    """The consecutive spans of a unit; none if it has no word of the vocabulary."""
 
     unit: str
     spans: tuple[Span, ...]
@@ -47,10 +47,10 @@ class UnitSpans:
 
 
 def encode_unit(counts: UnitCounts, vocabulary: Vocabulary, folder: Path, span_words: int = SPAN_WORDS) -> UnitSpans:
-    """Writes the unit's words as numbers of the vocabulary into `folder`, without those it lacks and sentences without a
-    word, and cuts them at the first end of a sentence behind each `span_words` words.
+    """Writes a unit's words as ids of the vocabulary to `folder`, without unknown words and empty sentences, and cuts them
+    into spans: at the first end of a sentence after each `span_words` words.
 
-    Doing it again writes the same file. Raises TrainingError when a file cannot be read or written.
+    Encoding again writes the same file. Raises TrainingError when a file cannot be read or written.
     """
     spans = _Spans(counts.unit, span_words)
     sentences = 0
@@ -58,10 +58,10 @@ def encode_unit(counts: UnitCounts, vocabulary: Vocabulary, folder: Path, span_w
     with writing(path), whole_file(path) as file:
         for section in counts.sections:
             table = read_words(section)
-            numbers = map(vocabulary.word_ids.get, table["word"].to_pylist())
+            ids_of_words = map(vocabulary.word_ids.get, table["word"].to_pylist())
             final = np.full(section.distinct + 1, _UNKNOWN, dtype=np.int32)
-            final[table["number"].to_numpy()] = [_UNKNOWN if number is None else number for number in numbers]
-            # The last place, which is where -1 looks.
+            final[table["id"].to_numpy()] = [_UNKNOWN if id is None else id for id in ids_of_words]
+            # Index -1 is the last element.
             final[SENTENCE_END] = SENTENCE_END
             ended = True
             for block in id_blocks(section.ids):
@@ -74,12 +74,12 @@ def encode_unit(counts: UnitCounts, vocabulary: Vocabulary, folder: Path, span_w
 
 
 class EncodedCorpus:
-    """An encoded corpus in its folder. Safe to use from many threads and processes."""
+    """An encoded corpus in a folder. Safe to use from many threads and processes."""
 
     def __init__(self, folder: Path, digest: str, vocabulary: Vocabulary, units: Sequence[UnitSpans]) -> None:
         self.folder = folder
         self.digest = digest
-        """What it was made of; see `corpus.corpus_digest`."""
+        """Identifies what it was made of; see `units.corpus_digest`."""
         self.vocabulary = vocabulary
         self.spans = tuple(span for unit in units for span in unit.spans)
         """In the order of the corpus."""
@@ -87,8 +87,8 @@ class EncodedCorpus:
         self.sentences = sum(unit.sentences for unit in units)
 
     def ids(self, span: Span) -> Ids:
-        """The ids (n,) int32 of a span, mapped from its file and not to be written to: words of the vocabulary, with
-        SENTENCE_END after each sentence, also the last. Raises TrainingError when the file cannot be read."""
+        """The ids (n,) int32 of a span, mapped from its file and read-only: words of the vocabulary, with SENTENCE_END after
+        each sentence, including the last. Raises TrainingError when the file cannot be read."""
         path = _encoded_file(self.folder, span.unit)
         try:
             mapped = np.memmap(path, np.int32, "r", offset=4 * span.begin, shape=(span.end - span.begin,))
@@ -98,11 +98,11 @@ class EncodedCorpus:
 
     @staticmethod
     def write(folder: Path, digest: str, vocabulary: Vocabulary, units: Sequence[UnitSpans]) -> EncodedCorpus:
-        """Makes an encoded corpus of units that were written into `folder`, in the order of the corpus, and clears away
-        what the scan left there. Raises TrainingError when there is no word in them, or a file cannot be written."""
+        """Makes an encoded corpus from units written to `folder`, given in the order of the corpus, and deletes the files of
+        the scan. Raises TrainingError when there are no words, or a file cannot be written."""
         corpus = EncodedCorpus(folder, digest, vocabulary, units)
         if not corpus.words:
-            raise TrainingError("the corpus has no word of the vocabulary")
+            raise TrainingError("the corpus contains no word of the vocabulary")
         vocabulary.write(folder / VOCABULARY)
         manifest = {
             "format": _FORMAT,
@@ -118,7 +118,7 @@ class EncodedCorpus:
                 for unit in units
             ],
         }
-        # Last, and under its name only when whole: a folder without it is no corpus.
+        # Written last: a folder without it is not a corpus.
         path = folder / MANIFEST
         with writing(path), whole_file(path) as file:
             file.write(json.dumps(manifest).encode())
@@ -129,56 +129,56 @@ class EncodedCorpus:
 
     @staticmethod
     def open(folder: Path) -> EncodedCorpus:
-        """Opens what `write` made; raises TrainingError when there is none, or its files are not what they were."""
+        """Opens what `write` made. Raises TrainingError when there is none, or its files have changed."""
         path = folder / MANIFEST
         try:
             manifest = json.loads(path.read_bytes())
             if manifest["format"] != _FORMAT:
-                raise TrainingError(f"{path}: format is {manifest['format']}, known is {_FORMAT}")
+                raise TrainingError(f"{path}: format {manifest['format']}, but this version of Shoal reads format {_FORMAT}")
             units = [_unit_spans(unit["unit"], unit["ends"], unit["words"], unit["sentences"]) for unit in manifest["units"]]
             digest, words_digest = manifest["digest"], manifest["vocabulary"]
             for unit in units:
                 file = _encoded_file(folder, unit.unit)
                 expected = 4 * unit.spans[-1].end if unit.spans else 0
                 if file.stat().st_size != expected:
-                    raise TrainingError(f"{file}: has {file.stat().st_size} bytes, {expected} were written")
+                    raise TrainingError(f"{file}: has {file.stat().st_size} bytes instead of {expected}")
         except OSError as error:
             raise TrainingError(f"{error.filename}: cannot be read: {error_line(error)}") from error
         except (ValueError, KeyError, TypeError) as error:
-            raise TrainingError(f"{path}: is damaged: {type(error).__name__}: {error}") from error
+            raise TrainingError(f"{path}: damaged: {type(error).__name__}: {error}") from error
         vocabulary = Vocabulary.read(folder / VOCABULARY)
         if vocabulary.digest() != words_digest:
-            raise TrainingError(f"{folder / VOCABULARY}: is not the vocabulary that was written")
+            raise TrainingError(f"{folder / VOCABULARY}: differs from the vocabulary that was written")
         return EncodedCorpus(folder, digest, vocabulary, units)
 
 
 class _Spans:
-    """Cuts a growing stream of sentences into spans."""
+    """Cuts a stream of sentences into spans."""
 
     def __init__(self, unit: str, span_words: int) -> None:
         self._unit = unit
         self._span_words = span_words
         self._spans: list[Span] = []
         self._ids = self._sentences = 0
-        """How many came so far."""
+        """Seen so far."""
         self._begin = self._begin_words = 0
-        """Where the next span begins, and words before it."""
+        """Where the next span begins, and the number of words before it."""
         self._end = self._end_words = 0
-        """Where the last sentence ended, and words before that."""
+        """Where the last sentence ended, and the number of words before that."""
 
     def add(self, ends: npt.NDArray[np.intp], count: int) -> None:
-        """`count` more ids, of which those at `ends` end a sentence."""
-        places = self._ids + ends + 1
-        words = places - self._sentences - np.arange(1, len(ends) + 1)
+        """Adds `count` ids, of which those at indexes `ends` end a sentence."""
+        after_ends = self._ids + ends + 1
+        words = after_ends - self._sentences - np.arange(1, len(ends) + 1)
         while (cut := int(np.searchsorted(words, self._begin_words + self._span_words))) < len(ends):
-            self._cut(int(places[cut]), int(words[cut]))
+            self._cut(int(after_ends[cut]), int(words[cut]))
         if len(ends):
-            self._end, self._end_words = int(places[-1]), int(words[-1])
+            self._end, self._end_words = int(after_ends[-1]), int(words[-1])
         self._ids += count
         self._sentences += len(ends)
 
     def all(self) -> tuple[Span, ...]:
-        """The spans, now that no more is to come."""
+        """All spans, after the last `add`."""
         if self._end > self._begin:
             self._cut(self._end, self._end_words)
         return tuple(self._spans)
@@ -189,14 +189,14 @@ class _Spans:
 
 
 def _without_empty_sentences(ids: Ids, ended: bool) -> tuple[Ids, bool]:
-    """Without words that are unknown and ends of sentences behind which none began; `ended` says whether the ids
-    before ended one, and so does what is returned."""
+    """Removes unknown words, and ends of sentences that became empty. `ended` and the second result tell whether the
+    previous ids, and these, end with the end of a sentence."""
     ids = ids[ids != _UNKNOWN]
     if not len(ids):
         return ids, ended
     ends = ids == SENTENCE_END
-    behind_end = np.concatenate([[ended], ends[:-1]])
-    return ids[~(ends & behind_end)], bool(ends[-1])
+    after_end = np.concatenate([[ended], ends[:-1]])
+    return ids[~(ends & after_end)], bool(ends[-1])
 
 
 def _unit_spans(unit: str, ends: Sequence[int], words: Sequence[int], sentences: int) -> UnitSpans:

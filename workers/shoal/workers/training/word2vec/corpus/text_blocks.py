@@ -1,7 +1,4 @@
-"""A part of the corpus to blocks of text, in memory that depends neither on its size nor on how long its lines are.
-
-What words are in them is not looked at.
-"""
+"""Reads a unit of the corpus as blocks of text, in memory that depends neither on its size nor on the length of lines."""
 
 from __future__ import annotations
 
@@ -25,12 +22,12 @@ from shoal.workers.training.word2vec.errors import TrainingError
 
 CHUNK_BYTES = 1 << 18
 LINE_BYTES = 1 << 20
-"""A longer line is given in pieces, cut at white space."""
+"""Longer lines are cut at white space."""
 LINE_REACH, WORD_REACH = 16 << 10, 64 << 10
-"""How far behind the byte where a part should begin a line's end, and white space, is looked for."""
+"""How far after its nominal start a unit searches for the end of a line, and for white space, to begin at."""
 _BATCH_ROWS = 1024
 _LINE_END = b"\n"
-# White space of Unicode as it stands in UTF-8: where one matches, a character begins, whatever the bytes around.
+# Unicode white space in UTF-8. A match always starts at a character, whatever the bytes around it.
 _SPACE = re.compile(
     rb"[\t-\r\x1c-\x20]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
 )
@@ -40,28 +37,28 @@ _REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 @dataclass(frozen=True, slots=True)
 class TextBlock:
-    """Some text. It ends at a line's end, or at white space or at least between characters within a long line."""
+    """A piece of text. It ends at the end of a line; within a long line at white space, or at least between characters."""
 
     utf8: bytes
     replaced: int
-    """How many U+FFFD stand in it for bytes that were none."""
+    """How many U+FFFD in it replaced invalid UTF-8."""
 
 
 def read_blocks(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[TextBlock]:
-    """The text of a part, in order. What the parts of a file have is together what the file has: no word belongs to
-    two, unless it is longer than WORD_REACH bytes.
+    """The text of a unit, in order. The units of a file together have exactly its text, and no word is divided between two
+    units unless it is longer than WORD_REACH bytes.
 
-    Raises TrainingError when the file cannot be read, is damaged or cut off, changed since the parts were planned, or
-    lacks the column of text.
+    Raises TrainingError when the file cannot be read, is damaged or truncated, changed since the units were planned, or
+    has no text column.
     """
     try:
         found = os.stat(unit.path)
         if (found.st_size, found.st_mtime_ns) != (unit.size, unit.modified_ns):
-            raise TrainingError(f"{unit.path}: changed while it was used")
+            raise TrainingError(f"{unit.path}: changed during the training")
         for piece in _pieces(_chunks(unit, corpus_settings)):
             yield _checked(piece)
     except EOFError as error:
-        raise TrainingError(f"{unit.path}: is cut off") from error
+        raise TrainingError(f"{unit.path}: truncated") from error
     except (OSError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
         raise TrainingError(f"{unit.path}: cannot be read: {error_line(error)}") from error
 
@@ -80,11 +77,11 @@ def _chunks(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[bytes
 
 
 def _boundary(file: BinaryIO, near: int, size: int) -> int:
-    """Where the part that should begin at byte `near` does. A function of the file and `near` alone that never falls
-    with `near`, so the parts before and after agree on it."""
+    """Where the unit that nominally begins at byte `near` really begins. Depends only on the file and `near`, and never
+    decreases with `near`, so the units before and after agree on it."""
     if near in (0, size):
         return near
-    # From the byte before: if that is white space, the part begins where it should.
+    # From the byte before: if that is white space, the unit begins at its nominal start.
     begin = near - 1
     file.seek(begin)
     window = file.read(WORD_REACH)
@@ -95,7 +92,7 @@ def _boundary(file: BinaryIO, near: int, size: int) -> int:
         return begin + space.end()
     if begin + len(window) == size:
         return size
-    following = next((place for place in range(1, 5) if not 0x80 <= window[place] < 0xC0), 1) if len(window) > 4 else 1
+    following = next((offset for offset in range(1, 5) if not 0x80 <= window[offset] < 0xC0), 1) if len(window) > 4 else 1
     return begin + following
 
 
@@ -107,13 +104,13 @@ def _range(file: BinaryIO, begin: int, end: int) -> Iterator[bytes]:
 
 
 def _unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Without the mark that some programs put at the beginning of a file."""
-    for place, chunk in enumerate(chunks):
-        yield chunk.removeprefix(_BYTE_ORDER_MARK) if place == 0 else chunk
+    """Removes the byte order mark at the beginning of a file."""
+    for index, chunk in enumerate(chunks):
+        yield chunk.removeprefix(_BYTE_ORDER_MARK) if index == 0 else chunk
 
 
 def _parquet(unit: CorpusUnit, field: str) -> Iterator[bytes]:
-    """The texts of some groups of rows, each as a line or several."""
+    """The texts of some row groups, each as one or more lines."""
     with pq.ParquetFile(unit.path) as file:
         column = text_column(unit.path, file.schema_arrow, field)
         for batch in file.iter_batches(_BATCH_ROWS, row_groups=list(range(unit.begin, unit.end)), columns=[column]):
@@ -122,7 +119,7 @@ def _parquet(unit: CorpusUnit, field: str) -> Iterator[bytes]:
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The bytes of chunks, cut at the ends of lines, and within lines of more than LINE_BYTES at white space."""
+    """The bytes of chunks, cut at the ends of lines, and at white space within lines of more than LINE_BYTES."""
     held = b""
     for chunk in chunks:
         held += chunk
@@ -137,7 +134,7 @@ def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _last_cut(data: bytes) -> int:
-    """Behind the last white space near the end, or where the last character begins."""
+    """After the last white space near the end, or where the last character begins."""
     for reach in (WORD_REACH >> 6, LINE_BYTES):
         if cut := max((space.end() for space in _SPACE.finditer(data, max(0, len(data) - reach))), default=0):
             return cut

@@ -1,4 +1,4 @@
-"""Lines of text to words. What is done with words is said elsewhere."""
+"""Tokenizers: split lines of text into words."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from shoal.workers.runtime import error_line
 from shoal.workers.training.word2vec.errors import TrainingError
 
 Tokenizer = Callable[[str], Iterable[str]]
-"""Takes a line, gives its words in order: not empty, without white space."""
+"""Takes a line and returns its words in order. Words are not empty and contain no white space."""
 
 WHITESPACE, UNICODE = "whitespace", "unicode"
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def tokenizer_of(name: str) -> Tokenizer:
-    """The tokenizer of a name: "whitespace" takes what stands between white space, "unicode" finds words as a table of
-    word vectors finds them in a text to encode, and "package.module:function" is imported.
+    """The tokenizer with a name: "whitespace" splits at white space, "unicode" splits as a word-vector model does with texts
+    to encode, and "package.module:function" is imported.
 
-    Raises TrainingError when there is none.
+    Raises TrainingError when there is no such tokenizer.
     """
     if name == WHITESPACE:
         return str.split
@@ -32,14 +32,14 @@ def tokenizer_of(name: str) -> Tokenizer:
     module, _, attribute = name.partition(":")
     try:
         found: Any = getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # A module may raise anything while it is imported.
+    except Exception as error:  # Importing a module may raise anything.
         raise TrainingError(f"tokenizer {name}: cannot be imported: {error_line(error)}") from error
     if not callable(found):
-        raise TrainingError(f"tokenizer {name}: is no function but {type(found).__name__}")
+        raise TrainingError(f"tokenizer {name}: not a function, but {type(found).__name__}")
     return cast(Tokenizer, found)
 
 
 def check_name(name: str) -> None:
-    """Raises TrainingError when a tokenizer cannot have that name; whether it can be imported is not looked at."""
+    """Raises TrainingError when a tokenizer cannot have this name. Does not import it."""
     if name not in (WHITESPACE, UNICODE) and not _FUNCTION.fullmatch(name):
         raise TrainingError(f"tokenizer is {name!r}, must be whitespace, unicode or package.module:function")

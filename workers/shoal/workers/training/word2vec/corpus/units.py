@@ -1,4 +1,4 @@
-"""Which files are trained on, and the units they are read in. Reading them is done by `text_blocks`."""
+"""Finds the files of a corpus and divides them into units. `text_blocks` reads them."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from shoal.workers.training.word2vec.errors import TrainingError
 
 TEXT_FIELDS = ("text", "content", "body")
 _COMPRESSED = {".gz": "gzip", ".xz": "xz"}
-_NO_TEXT = frozenset(
+_NOT_TEXT = frozenset(
     (".zip", ".bz2", ".zst", ".lz4", ".7z", ".tar", ".tgz")
     + (".bin", ".npy", ".npz", ".arrow", ".feather", ".safetensors", ".pt", ".pkl")
     + (".json", ".jsonl", ".csv", ".tsv", ".html", ".htm", ".xml", ".pdf", ".doc", ".docx")
 )
-"""No plain text by their names: to read them as such would train on markup."""
+"""Suffixes of files that are not plain text; reading them would train on markup or binary data."""
 _IGNORED = ("_", ".")
-"""Files and folders below a folder that begin so are nobody's text (_SUCCESS, .git)."""
+"""Files and folders inside a folder whose names begin with one of these are ignored (_SUCCESS, .git)."""
 
 
 class FileKind(StrEnum):
-    """How a file holds text."""
+    """The format of a file."""
 
     PLAIN = "plain"
     GZIP = "gzip"
@@ -43,35 +43,35 @@ class FileKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CorpusUnit:
-    """A part of the corpus that is read by itself, again if need be."""
+    """A part of the corpus that is read on its own, and again if necessary."""
 
-    number: int
-    """Its place in the corpus, from 0."""
+    index: int
+    """Its index in the corpus, from 0."""
     path: str
     kind: FileKind
     begin: int
-    """Plain text: the byte at which, or soon after which, the part begins. Parquet: its first group of rows. Else 0."""
+    """Plain text: the byte at which, or soon after which, the unit begins. Parquet: its first row group. Otherwise 0."""
     end: int
-    """Where the next one begins, counted alike; for gzip and xz the size of the file."""
+    """Where the next unit begins, in the same terms. For gzip and xz the size of the file."""
     size: int
-    """Bytes of the file."""
+    """Size of the file in bytes."""
     modified_ns: int
 
     @property
     def name(self) -> str:
-        """What its files are called."""
-        return f"unit-{self.number:06d}"
+        """The stem of the names of its files."""
+        return f"unit-{self.index:06d}"
 
 
 def plan_units(paths: Sequence[str], corpus_settings: CorpusSettings) -> list[CorpusUnit]:
-    """The parts of local files, folders and patterns (`*`, `?`, `[a-z]`, `**` for any folders), in the order given, those
-    of a folder or pattern by path.
+    """The units of local files, folders and patterns (`*`, `?`, `[a-z]`, `**` for any folders), in the given order; those of
+    a folder or pattern are sorted by path.
 
-    A folder's files are those named .txt, .text, .parquet or without a suffix, also with .gz or .xz behind. Raises
-    TrainingError when a path is missing, unreadable or given twice, is no text, when there is not one byte, or no such
-    tokenizer here.
+    In a folder, files with suffix .txt, .text or .parquet and without suffix are used, also with an additional .gz or .xz.
+    Raises TrainingError when a path is missing, unreadable, given twice or not text, when the corpus is empty, or when the
+    tokenizer cannot be imported.
     """
-    # What would fail after an hour's reading is better found now.
+    # Imported now, so that an error is not found only after hours of reading.
     tokenizer_of(corpus_settings.tokenizer)
     units: list[CorpusUnit] = []
     seen: set[str] = set()
@@ -81,31 +81,31 @@ def plan_units(paths: Sequence[str], corpus_settings: CorpusSettings) -> list[Co
         seen.add(path)
         kind = _kind(path)
         if kind is None:
-            raise TrainingError(f"{path}: neither text (.gz and .xz are fine) nor Parquet")
+            raise TrainingError(f"{path}: not a text file (.gz and .xz are fine), nor Parquet")
         units.extend(_parts(path, kind, corpus_settings, len(units)))
     if not units:
-        raise TrainingError(f"the corpus is empty: {', '.join(paths) or 'no file was named'}")
+        raise TrainingError(f"the corpus is empty: {', '.join(paths) or 'no files given'}")
     return units
 
 
 def corpus_digest(units: Sequence[CorpusUnit], corpus_settings: CorpusSettings, vocabulary: Mapping[str, Any]) -> str:
-    """Hex blake2b-128 of what an encoded corpus is made of: the files as they are, and the settings of reading them and
-    of the vocabulary (values of JSON)."""
+    """Hex blake2b-128 of everything that decides an encoded corpus: the state of the files, the settings for reading them,
+    and those of the vocabulary (JSON values)."""
     files = [[unit.path, unit.kind, unit.begin, unit.end, unit.size, unit.modified_ns] for unit in units]
     text = json.dumps({"files": files, "reading": corpus_settings.to_json(), "vocabulary": dict(vocabulary)}, sort_keys=True)
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 
 def text_column(path: str, schema: pa.Schema, field: str) -> str:
-    """The column of a Parquet file with text: `field`, or if empty a usual one. Raises TrainingError if it has none."""
+    """The text column of a Parquet file: `field`, or if empty a usual one. Raises TrainingError when there is none."""
     column = field or next((name for name in TEXT_FIELDS if name in schema.names), "")
     if column not in schema.names:
         wanted = repr(field) if field else ", ".join(TEXT_FIELDS)
-        raise TrainingError(f"{path}: no column {wanted}; it has {', '.join(schema.names)}")
+        raise TrainingError(f"{path}: no column {wanted}; the columns are {', '.join(schema.names)}")
     kind = schema.field(column).type
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise TrainingError(f"{path}: column {column!r} holds no text but {kind}")
+        raise TrainingError(f"{path}: column {column!r} has type {kind}, not text")
     return column
 
 
@@ -116,7 +116,7 @@ def _files(given: str) -> list[str]:
     if os.path.isdir(path):
         found = sorted(file for file in _below(path) if _is_text(file))
         if not found:
-            raise TrainingError(f"{given}: no text and no Parquet file in this folder")
+            raise TrainingError(f"{given}: no text or Parquet files in this folder")
         return found
     if os.path.exists(path):
         raise TrainingError(f"{given}: neither a file nor a folder")
@@ -132,9 +132,9 @@ def _below(folder: str) -> Iterator[str]:
     def fail(error: OSError) -> None:
         raise TrainingError(f"{error.filename}: cannot be read: {error_line(error)}") from error
 
-    for place, folders, files in os.walk(folder, onerror=fail):
+    for here, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(_IGNORED)]
-        yield from (os.path.join(place, name) for name in files if not name.startswith(_IGNORED))
+        yield from (os.path.join(here, name) for name in files if not name.startswith(_IGNORED))
 
 
 def _kind(path: str) -> FileKind | None:
@@ -142,19 +142,19 @@ def _kind(path: str) -> FileKind | None:
     if suffix == ".parquet":
         return FileKind.PARQUET
     inner = os.path.splitext(stem)[1] if suffix in _COMPRESSED else suffix
-    if inner in _NO_TEXT or (suffix in _COMPRESSED and inner == ".parquet"):
+    if inner in _NOT_TEXT or (suffix in _COMPRESSED and inner == ".parquet"):
         return None
     return FileKind(_COMPRESSED[suffix]) if suffix in _COMPRESSED else FileKind.PLAIN
 
 
 def _is_text(path: str) -> bool:
-    """Whether a file of a folder is taken, which nobody named."""
+    """Whether a file in a folder is used, although it was not given by name."""
     stem, suffix = os.path.splitext(path.lower())
     inner = os.path.splitext(stem)[1] if suffix in _COMPRESSED else suffix
     return suffix == ".parquet" or inner in ("", ".txt", ".text")
 
 
-def _parts(path: str, kind: FileKind, corpus_settings: CorpusSettings, number: int) -> list[CorpusUnit]:
+def _parts(path: str, kind: FileKind, corpus_settings: CorpusSettings, first_index: int) -> list[CorpusUnit]:
     try:
         found = os.stat(path)
         if not found.st_size:
@@ -168,13 +168,13 @@ def _parts(path: str, kind: FileKind, corpus_settings: CorpusSettings, number: i
     except (OSError, pa.ArrowException) as error:
         raise TrainingError(f"{path}: cannot be read: {error_line(error)}") from error
     return [
-        CorpusUnit(number + place, path, kind, begin, end, found.st_size, found.st_mtime_ns)
-        for place, (begin, end) in enumerate(pairwise(bounds))
+        CorpusUnit(first_index + offset, path, kind, begin, end, found.st_size, found.st_mtime_ns)
+        for offset, (begin, end) in enumerate(pairwise(bounds))
     ]
 
 
 def _row_groups(path: str, corpus_settings: CorpusSettings) -> list[int]:
-    """The first groups of rows of each part, and the number of groups; a group is not split."""
+    """The first row group of each unit, and the number of row groups. A row group is not divided."""
     metadata = pq.read_metadata(path)
     text_column(path, metadata.schema.to_arrow_schema(), corpus_settings.text_field)
     if not metadata.num_rows:

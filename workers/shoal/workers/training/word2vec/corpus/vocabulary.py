@@ -1,4 +1,4 @@
-"""The words that have vectors, in an order that depends on nothing but their counts, which are added up here."""
+"""The vocabulary: the words that get vectors, ordered by their counts in the corpus."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from shoal.workers.training.word2vec.settings import Word2VecSettings
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary:
-    """`words`, each once, and `counts` (n,) int64, the commonest first, equally common ones by their characters."""
+    """Distinct `words` and their `counts` (n,) int64, most frequent first; equally frequent words in the order of
+    strings."""
 
     words: tuple[str, ...]
     counts: npt.NDArray[np.int64]
@@ -30,7 +31,7 @@ class Vocabulary:
     @cached_property
     def word_ids(self) -> dict[str, int]:
         """The id of each word: its index in `words`."""
-        return {word: number for number, word in enumerate(self.words)}
+        return {word: index for index, word in enumerate(self.words)}
 
     def digest(self) -> str:
         """Hex blake2b-128 over words and counts."""
@@ -40,21 +41,21 @@ class Vocabulary:
         return digest.hexdigest()
 
     def write(self, path: Path) -> None:
-        """Writes "word count" lines, as the original program has it; raises TrainingError when that fails."""
+        """Writes "word count" lines, as the original program does. Raises TrainingError when that fails."""
         lines = "".join(f"{word} {count}\n" for word, count in zip(self.words, self.counts.tolist(), strict=True))
         with writing(path), whole_file(path) as file:
             file.write(lines.encode())
 
     @staticmethod
     def read(path: Path) -> Vocabulary:
-        """What `write` wrote; raises TrainingError when it cannot be read."""
+        """Reads what `write` wrote. Raises TrainingError when it cannot be read."""
         try:
             lines = path.read_bytes().decode().split("\n")[:-1]
             pairs = [(word, int(count)) for word, count in (line.split(" ") for line in lines)]
         except OSError as error:
             raise TrainingError(f"{path}: cannot be read: {error_line(error)}") from error
         except ValueError as error:
-            raise TrainingError(f"{path}: is damaged: {error}") from error
+            raise TrainingError(f"{path}: damaged: {error}") from error
         return Vocabulary(tuple(word for word, _ in pairs), np.array([count for _, count in pairs], dtype=np.int64))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -63,10 +64,10 @@ class Vocabulary:
 
 
 def merge_counts(parts: Sequence[UnitCounts], least: int = 1) -> Counter[str]:
-    """How often each word occurs in all parts together, of those that occur `least` times.
+    """The total counts of the words that occur at least `least` times in all units.
 
-    Besides these words, only a small share of all distinct ones is held at once. Raises TrainingError when a file cannot
-    be read or there is no word at all.
+    In addition to these words, only a small share of all distinct words is held at once. Raises TrainingError when a file
+    cannot be read or there are no words.
     """
     if not any(part.words for part in parts):
         raise TrainingError("the corpus has no words")
@@ -81,17 +82,17 @@ def merge_counts(parts: Sequence[UnitCounts], least: int = 1) -> Counter[str]:
 
 
 def build_vocabulary(counts: Mapping[str, int], settings: Word2VecSettings) -> Vocabulary:
-    """The words that occur `min_count` times, of which the `max_vocabulary` commonest are kept.
+    """The vocabulary of the words that occur at least `min_count` times, at most the `max_vocabulary` most frequent ones.
 
-    Raises TrainingError when there is none.
+    Raises TrainingError when there are none.
     """
     kept = {word: count for word, count in counts.items() if count >= settings.min_count}
     if not kept:
-        raise TrainingError(f"no word of the corpus occurs {settings.min_count} times, which is min_count")
+        raise TrainingError(f"no word of the corpus occurs {settings.min_count} times (min_count)")
     return vocabulary_of(kept, settings.max_vocabulary or len(kept))
 
 
 def vocabulary_of(counts: Mapping[str, int], most: int | None = None) -> Vocabulary:
-    """All words, or so many of the commonest."""
+    """A vocabulary of all words, or of the `most` most frequent ones."""
     ordered = sorted((-count, word) for word, count in counts.items())[:most]
     return Vocabulary(tuple(word for _, word in ordered), -np.array([count for count, _ in ordered], dtype=np.int64))

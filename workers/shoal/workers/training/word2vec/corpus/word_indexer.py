@@ -1,4 +1,4 @@
-"""Text to numbers that its words get as they are first seen. Files and counts are `counting`'s business."""
+"""Turns text into ids of words, assigned in order of first occurrence."""
 
 from __future__ import annotations
 
@@ -16,46 +16,46 @@ from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
 
 MAX_WORD = 256
-"""Bytes of a word in UTF-8; the rest of a longer one is cut off, as the original program does at 100."""
+"""Longest word in bytes of UTF-8. Longer ones are truncated, as the original program does at 100."""
 
 
 class WordIndexer(Protocol):
-    """Numbers the words of blocks of text that follow one another."""
+    """Assigns ids to the words of consecutive blocks of text."""
 
     def ids(self, text: bytes) -> Ids:
-        """The words' numbers (n,) int32, with SENTENCE_END after each sentence that ends in `text`, which is UTF-8. Lines
-        end sentences, and so does the longest number of words that one may have."""
+        """The ids (n,) int32 of the words of `text` (UTF-8), with SENTENCE_END after each sentence that ends in it.
+        Sentences end at the end of a line, and at the maximum number of words."""
         ...
 
     def end(self) -> Ids:
-        """SENTENCE_END, if there are words of a sentence that has not ended."""
+        """SENTENCE_END, if the last sentence has not ended; otherwise nothing."""
         ...
 
     def words(self) -> list[str]:
-        """The words by their numbers."""
+        """The words in the order of their ids."""
         ...
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of distinct words."""
         ...
 
 
 class TokenizerIndexer:
-    """A numbering of what a tokenizer makes of lines."""
+    """Assigns ids to the words that a tokenizer finds in lines."""
 
     def __init__(self, corpus_settings: CorpusSettings) -> None:
-        """Raises TrainingError when there is no such tokenizer; `ids` does when it fails or gives what is no word."""
+        """Raises TrainingError when there is no such tokenizer. `ids` does when it fails or returns an invalid word."""
         self._name = corpus_settings.tokenizer
         self._tokenizer = tokenizer_of(corpus_settings.tokenizer)
         self._known = corpus_settings.tokenizer in (WHITESPACE, UNICODE)
-        self._numbers = _Numbers() if self._known else _CheckedNumbers(corpus_settings.tokenizer)
+        self._word_ids = _WordIds() if self._known else _CheckedWordIds(corpus_settings.tokenizer)
         self._cuts = _SentenceCuts(corpus_settings.max_sentence)
 
     def ids(self, text: bytes) -> Ids:
         """See `WordIndexer.ids`."""
         lines = self._words_of(text.decode().split("\n"))
         lengths = np.fromiter(map(len, lines), dtype=np.int64, count=len(lines))
-        ids = self._numbers.of(chain.from_iterable(lines), int(lengths.sum()))
+        ids = self._word_ids.of(chain.from_iterable(lines), int(lengths.sum()))
         return np.insert(ids, self._cuts.of(lengths), SENTENCE_END)
 
     def end(self) -> Ids:
@@ -64,69 +64,69 @@ class TokenizerIndexer:
 
     def words(self) -> list[str]:
         """See `WordIndexer.words`."""
-        return list(self._numbers)
+        return list(self._word_ids)
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._word_ids)
 
     def _words_of(self, lines: list[str]) -> list[list[str]]:
         if self._known:
-            # These give lists; to copy them would take a tenth of the time.
+            # These return lists already; copying them would add a tenth to the time.
             return cast(list[list[str]], list(map(self._tokenizer, lines)))
         try:
             return [list(self._tokenizer(line)) if line else [] for line in lines]
-        except Exception as error:  # A function of the user's may raise anything.
+        except Exception as error:  # A user's function may raise anything.
             raise TrainingError(f"tokenizer {self._name}: {typed_error_line(error)}") from error
 
 
-class _Numbers(dict[str, int]):
-    """Words and their numbers. As the dictionary itself is looked into, Python code runs for new words alone."""
+class _WordIds(dict[str, int]):
+    """Words and their ids. Lookups are dict lookups, so that Python code runs only for new words."""
 
     def of(self, words: Iterable[str], count: int) -> Ids:
-        """The numbers (count,) of `count` words."""
+        """The ids (count,) of `count` words."""
         return np.fromiter(map(self.__getitem__, words), dtype=np.int32, count=count)
 
     def __missing__(self, word: str) -> int:
         if len(word) * 4 > MAX_WORD and len(encoded := word.encode()) > MAX_WORD:
-            # Looked at anew each time, for to keep a long word would cost what it is long.
+            # Not cached: a long word would cost its own length in memory.
             return self.setdefault(encoded[:MAX_WORD].decode(errors="ignore"), len(self))
-        number = self[word] = len(self)
-        return number
+        id = self[word] = len(self)
+        return id
 
 
-class _CheckedNumbers(_Numbers):
-    """Of words that a function of the user's gave."""
+class _CheckedWordIds(_WordIds):
+    """Checks the words, which a user's function returned."""
 
     def __init__(self, tokenizer: str) -> None:
         super().__init__()
         self._tokenizer = tokenizer
 
     def of(self, words: Iterable[str], count: int) -> Ids:
-        """Raises TrainingError when one is no word."""
+        """Raises TrainingError for an invalid word."""
         try:
             return super().of(words, count)
         except TypeError as error:
-            raise TrainingError(f"tokenizer {self._tokenizer}: gave what is no word: {error}") from error
+            raise TrainingError(f"tokenizer {self._tokenizer}: returned an invalid word: {error}") from error
 
     def __missing__(self, word: object) -> int:
         if isinstance(word, str) and word.split() == [word] and not any("\ud800" <= letter <= "\udfff" for letter in word):
             return super().__missing__(word)
-        raise TrainingError(f"tokenizer {self._tokenizer}: gave what is no word: {word!r:.80}")
+        raise TrainingError(f"tokenizer {self._tokenizer}: returned an invalid word: {word!r:.80}")
 
 
 class _SentenceCuts:
-    """Where sentences end: at the ends of lines, and within a line after each `longest` words."""
+    """Finds where sentences end: at the ends of lines, and within a line after each `longest` words."""
 
     def __init__(self, longest: int) -> None:
         self._longest = longest
         self.open = 0
-        """Words of the sentence that has not ended yet."""
+        """Words of the unfinished sentence."""
 
     def of(self, lengths: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Places (m,) in the words of some lines before which a sentence ends, in order, never the same one twice.
+        """Ascending, distinct indexes (m,) into the words of some lines, before which a sentence ends.
 
-        `lengths` (n,) are the lines' words; the first line goes on where the last one of the call before stopped, and
-        the last one goes on.
+        `lengths` (n,) are the numbers of words of the lines. The first line continues the last one of the previous call,
+        and the last one is not finished.
         """
         ends = np.cumsum(lengths)
         begins = ends - lengths

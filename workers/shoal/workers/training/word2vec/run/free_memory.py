@@ -1,4 +1,4 @@
-"""How much memory this process may still take: of the machine, and within the limits that were set for it."""
+"""How much memory this process may still use, within the machine and its control groups."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from shoal.workers.runtime import CONTROL_GROUP_ROOT, CONTROL_GROUPS, group_fold
 
 _MEMORY = Path("/proc/meminfo")
 _V1, _V2 = ("memory.limit_in_bytes", "memory.usage_in_bytes"), ("memory.max", "memory.current")
-"""Limit and use, by the version of control groups."""
+"""Names of limit and usage, for each version of control groups."""
 
 
 def free_memory(memory: Path = _MEMORY, groups: Path = CONTROL_GROUPS, root: Path = CONTROL_GROUP_ROOT) -> int | None:
-    """Bytes; None where the system does not tell."""
+    """Free memory in bytes; None if unknown."""
     try:
         lines = dict(line.split(":", 1) for line in memory.read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
@@ -23,7 +23,7 @@ def free_memory(memory: Path = _MEMORY, groups: Path = CONTROL_GROUPS, root: Pat
 
 
 def _left(folder: Path, limit: str, use: str) -> int | None:
-    """What is left within the limit of a group; None where it has none."""
+    """Bytes left within the limit of a group; None if it has no limit."""
     try:
         most, used = (folder / limit).read_text().strip(), int((folder / use).read_text())
         statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
@@ -31,6 +31,6 @@ def _left(folder: Path, limit: str, use: str) -> int | None:
         return None
     if most == "max" or int(most) >= 1 << 60:
         return None
-    # Files that were read lately count as used, and are given up when memory is wanted.
+    # The page cache counts as used, but is reclaimed when memory is needed.
     reclaimable = int(statistics.get("inactive_file", 0)) + int(statistics.get("active_file", 0))
     return int(most) - used + reclaimable

@@ -1,4 +1,4 @@
-"""Ctrl-C, and being asked to end, at a moment when it can be answered: between two rounds."""
+"""Defers SIGINT and SIGTERM to a moment when they can be handled: between two rounds."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 
 class Interruption:
-    """While entered, in the main thread: the first SIGINT or SIGTERM is only noted, the second has its usual effect.
+    """A context manager for the main thread: the first SIGINT or SIGTERM is only noted, the second has its usual effect.
 
-    A signal that has no handler of Python's is left alone, such as SIGTERM where nobody has set one: it ends the process.
+    A signal without a Python handler is left alone, such as SIGTERM by default: it ends the process.
     """
 
     def __init__(self) -> None:
@@ -32,11 +32,11 @@ class Interruption:
 
     @property
     def noted(self) -> bool:
-        """Whether somebody wants this to end."""
+        """Whether a signal arrived."""
         return self._noted is not None
 
     def answer(self) -> None:
-        """Does now what the signal that was noted would have done then; most often it raises KeyboardInterrupt."""
+        """Calls the handler of the noted signal, which usually raises KeyboardInterrupt."""
         if self._noted is not None:
             number, handler = self._noted, self._handlers.get(self._noted)
             self._restore()

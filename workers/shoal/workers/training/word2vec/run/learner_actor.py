@@ -1,4 +1,4 @@
-"""The Ray actor around one learner: what it is asked, it passes on. Arrays travel through the object store."""
+"""The Ray actor around one learner: forwards calls to it. Arrays go through the object store."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from shoal.workers.training.word2vec.tables import Tables
 
 @dataclass(frozen=True, slots=True)
 class LearnerHost:
-    """Where an actor is."""
+    """Where an actor runs."""
 
     node: str
     pid: int
     free_bytes: int | None
-    """Memory that is free there; None where the system does not tell."""
+    """Free memory there; None if unknown."""
 
 
 @ray.remote
 class LearnerActor:
-    """Holds one learner. Create it through `options`, with as many CPUs as `threads`. Its methods raise TrainingError."""
+    """Holds one learner. Create it with `options`, with as many CPUs as `threads`. Methods raise TrainingError."""
 
     def __init__(self, assignment: Assignment, make: LearnerFactory, threads: int, alone: bool) -> None:
         """See PoolLearner."""
-        self._given = assignment, make, threads, alone
+        self._arguments = assignment, make, threads, alone
         self._opened: PoolLearner | None = None
 
     @ray.method
     def begin(self) -> LearnerHost:
-        """Opens the corpus; not in the constructor, whose errors cannot be told from a process that died."""
-        self._opened = PoolLearner(*self._given)
+        """Opens the corpus. Not in the constructor, because its errors look like a process that died."""
+        self._opened = PoolLearner(*self._arguments)
         return LearnerHost(ray.get_runtime_context().get_node_id(), os.getpid(), free_memory())
 
     @ray.method
@@ -59,7 +59,7 @@ class LearnerActor:
 
     @ray.method
     def delta(self, rows: int, cuts: list[int], own: int) -> Any:
-        """See PoolLearner; each part is an object of its own, so `num_returns` is their number."""
+        """See PoolLearner. Each part is a separate object, so `num_returns` is their number."""
         parts = self._pool_learner.delta(rows, cuts, own)
         return tuple(parts) if len(parts) > 1 else parts[0]
 
@@ -86,5 +86,5 @@ class LearnerActor:
     @property
     def _pool_learner(self) -> PoolLearner:
         if self._opened is None:
-            raise TrainingError("this learner was not begun")
+            raise TrainingError("begin was not called on this learner")
         return self._opened

@@ -1,4 +1,4 @@
-"""What the rounds of a training need of those who train, wherever they are: in this process, or as actors of a cluster."""
+"""The interface of a pool of learners, in this process or as actors on a cluster."""
 
 from __future__ import annotations
 
@@ -17,91 +17,91 @@ Result = TypeVar("Result")
 
 
 class LearnersLost(Exception):
-    """No learner is left, and with them the tables; the message is why, in one line."""
+    """All learners are lost, and with them the tables. The message is the reason, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """What learners are to train."""
+    """What the learners train."""
 
     settings: Word2VecSettings
     corpus: str
-    """Folder of the encoded corpus, which all learners can read."""
+    """Folder of the encoded corpus. All learners must be able to read it."""
     scheme: MergeScheme
-    """How they merge what they learned."""
+    """How they merge their changes."""
 
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """What came of a merge."""
+    """The result of a merge."""
 
     included: frozenset[int]
-    """Learners whose changes are in the tables on which those who are left agree."""
+    """The learners whose changes are in the merged tables."""
     bytes: int
-    """Bytes that went from one learner to another."""
+    """Bytes sent between learners."""
 
 
 @dataclass(frozen=True, slots=True)
 class MachineMemory:
-    """Memory of one machine."""
+    """The free memory of a machine."""
 
     name: str
     learners: int
-    """How many of the learners are there."""
+    """Learners on this machine."""
     free_bytes: int
 
 
 class LearnerPool(Protocol):
-    """Learners, each known by a number that no other ever has; some may be lost at any time and others join.
+    """Learners, each with an id that is never used again. Learners may be lost at any time, and others join.
 
-    Methods raise TrainingError when a learner cannot do what it is asked for a reason that will not go away.
+    Methods raise TrainingError when a learner fails for a permanent reason.
     """
 
     def map(self, function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]:
-        """The results of a module's function, in the order of the arguments; several run at once where there are cores."""
+        """The results of a function (importable from a module), in the order of the arguments. Calls run in parallel."""
         ...
 
     def begin(self, assignment: Assignment) -> None:
-        """Brings the learners up; they have no tables yet."""
+        """Starts the learners. They have no tables yet."""
         ...
 
     def machines(self) -> list[MachineMemory]:
-        """The machines on which the learners are."""
+        """The machines of the learners."""
         ...
 
     def load(self, tables: Tables | None) -> None:
-        """All learners, lost ones replaced, begin with `tables` or those of a new training. Raises LearnersLost."""
+        """Replaces lost learners, and gives all of them `tables`, or those of a new training. Raises LearnersLost."""
         ...
 
     @property
     def learners(self) -> tuple[int, ...]:
-        """Those who take part now, ascending."""
+        """The ids of the current learners, ascending."""
         ...
 
     @property
     def lost(self) -> int:
-        """How many learners were lost so far."""
+        """Learners lost so far."""
         ...
 
     def train(self, leases: Mapping[int, SpanLease]) -> dict[int, TrainResult]:
-        """What they did; a learner that is lost meanwhile does not answer. Raises LearnersLost when nobody is left."""
+        """Trains each lease. Learners that are lost meanwhile have no result. Raises LearnersLost when none is left."""
         ...
 
     def merge(self, rows: int) -> MergeResult:
-        """Makes all learners agree on the first `rows` rows. Raises LearnersLost."""
+        """Merges the first `rows` rows of all learners. Raises LearnersLost."""
         ...
 
     @property
     def waiting(self) -> bool:
-        """Whether a learner could join now."""
+        """Whether a new learner is ready to join."""
         ...
 
     def admit(self) -> None:
-        """Those who wait join with the tables of the others, who agree on all rows. Raises LearnersLost."""
+        """Lets waiting learners join with the tables of the others, right after a merge of all rows. Raises LearnersLost."""
         ...
 
     def tables(self) -> Tables:
-        """The tables, when all agree; they may change with the next call. Raises LearnersLost."""
+        """The tables after a merge of all rows. The next call may change them. Raises LearnersLost."""
         ...
 
     def close(self) -> None:

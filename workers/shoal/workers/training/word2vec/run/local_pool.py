@@ -19,10 +19,10 @@ Result = TypeVar("Result")
 
 
 class LocalLearnerPool:
-    """Nobody else learns, so nothing is ever merged."""
+    """A pool with a single learner, so nothing is ever merged."""
 
     def __init__(self, threads: int = 1, make: LearnerFactory = cpu_learner) -> None:
-        """`make` says what kind of learner it is. Raises TrainingError when there is no thread."""
+        """`make` makes the learner. Raises TrainingError when `threads` is below 1."""
         if threads < 1:
             raise TrainingError(f"threads is {threads}, must be at least 1")
         self._threads = threads
@@ -30,7 +30,7 @@ class LocalLearnerPool:
         self._pool_learner: PoolLearner | None = None
 
     def map(self, function: Callable[[Argument], Result], arguments: Sequence[Argument]) -> Iterator[Result]:
-        """In threads: words between white space are read without the GIL."""
+        """In threads: the whitespace tokenizer does not hold the GIL."""
         with ThreadPoolExecutor(self._threads) as pool:
             yield from pool.map(function, arguments)
 
@@ -44,44 +44,44 @@ class LocalLearnerPool:
         return [] if free is None else [MachineMemory("this machine", 1, free)]
 
     def load(self, tables: Tables | None) -> None:
-        """Begins with `tables`, or those of a new training."""
+        """Continues from `tables`, or starts a new training."""
         self._known().load(tables)
 
     @property
     def learners(self) -> tuple[int, ...]:
-        """The one."""
+        """The only learner."""
         return (0,)
 
     @property
     def lost(self) -> int:
-        """With it this process would be lost."""
+        """Always 0: the learner lives in this process."""
         return 0
 
     def train(self, leases: Mapping[int, SpanLease]) -> dict[int, TrainResult]:
-        """Trains in the thread of the caller, and in others."""
+        """Trains in this process, in the learner's threads."""
         return {learner: self._known().train(lease) for learner, lease in leases.items()}
 
     def merge(self, rows: int) -> MergeResult:
-        """It agrees with itself."""
+        """Nothing to merge."""
         return MergeResult(frozenset(self.learners), 0)
 
     @property
     def waiting(self) -> bool:
-        """Nobody joins."""
+        """No learner ever joins."""
         return False
 
     def admit(self) -> None:
-        """Nobody joins."""
+        """No learner ever joins."""
 
     def tables(self) -> Tables:
-        """The learner's own, which change with the next call."""
+        """The learner's tables. The next call may change them."""
         return self._known().tables()
 
     def close(self) -> None:
-        """Gives its memory back."""
+        """Releases the learner's memory."""
         self._pool_learner = None
 
     def _known(self) -> PoolLearner:
         if self._pool_learner is None:
-            raise TrainingError("the learner pool has not begun")
+            raise TrainingError("begin was not called on the learner pool")
         return self._pool_learner

@@ -1,4 +1,4 @@
-"""One learner with its text: what it is asked for in a round. Where it runs, and who asks, is not known here."""
+"""A member of a learner pool: a learner with its corpus, and its part in rounds and merges."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables
 
 LearnerFactory = Callable[[Word2VecSettings, npt.NDArray[np.int64], Tables, int], Learner]
-"""Makes a learner from the settings, the counts of the words, the tables to begin with, and a number of threads."""
+"""Makes a learner from the settings, the counts of the words, the initial tables and the number of threads."""
 COMPARED_ROWS = 64
 
 
@@ -35,7 +35,7 @@ def cpu_learner(settings: Word2VecSettings, counts: npt.NDArray[np.int64], table
 
 
 def cuda_learner(settings: Word2VecSettings, counts: npt.NDArray[np.int64], tables: Tables, threads: int) -> Learner:
-    """A learner on a CUDA device; raises TrainingError where there is none."""
+    """A learner on a CUDA device. Raises TrainingError when there is none."""
     from shoal.workers.training.word2vec.learners.torch_learner import TorchLearner
 
     return TorchLearner(settings, counts, tables, device="cuda")
@@ -43,19 +43,19 @@ def cuda_learner(settings: Word2VecSettings, counts: npt.NDArray[np.int64], tabl
 
 @dataclass(frozen=True, slots=True)
 class SyncResult:
-    """What came of a merge at one learner."""
+    """The result of a merge at one learner."""
 
     digest: str
-    """Of some of the rows that were merged; the same at all learners, or something is wrong."""
+    """Digest of a sample of the merged rows. It must be the same at all learners."""
     sent: int
-    """Bytes that this learner gave to others."""
+    """Bytes that this learner sent to others."""
 
 
 class PoolLearner:
-    """Its methods raise TrainingError. A merge is `change`, `merge_range` and `agree`, in this order."""
+    """Methods raise TrainingError. A merge is `delta`, `merge_range` and `apply`, in this order."""
 
     def __init__(self, assignment: Assignment, make: LearnerFactory, threads: int, alone: bool) -> None:
-        """`make` says what kind of learner it is; one that is `alone` never merges."""
+        """`make` makes the learner. One that is `alone` never merges."""
         self._assignment = assignment
         self._make = make
         self._threads = threads
@@ -69,7 +69,7 @@ class PoolLearner:
         self._sent = 0
 
     def load(self, tables: Tables | None) -> None:
-        """Begins with `tables`, or those of a new training."""
+        """Continues from `tables`, or starts a new training."""
         settings = self._assignment.settings
         vocabulary = self._corpus.vocabulary
         self._lr_words[:] = 0
@@ -83,54 +83,52 @@ class PoolLearner:
             self._learner.load(tables)
 
     def train(self, lease: SpanLease) -> TrainResult:
-        """Trains on the spans of a lease, as one text."""
+        """Trains on the spans of a lease as one text."""
         ids = np.concatenate([self._corpus.ids(self._corpus.spans[span]) for span in lease.spans])
         trained = self._known().train(ids, lease.first_rate, lease.last_rate, lease.seed)
-        # The spans say how many words count; a learner may count otherwise what is no word.
+        # Counted by the spans, because learners may count differently.
         return TrainResult(lease.words, trained.loss, trained.pairs)
 
     def delta(self, rows: int, cuts: Sequence[int], own: int) -> list[ModelDelta]:
-        """What changed in the first `rows` rows, cut where `cuts` (0 to `rows`, ascending) say, without part `own`: this
-        learner merges that one, so it stays here."""
-        change = self._known().delta(rows)
-        parts = [
-            ModelDelta(change.input.between(low, high), change.output.between(low, high)) for low, high in pairwise(cuts)
-        ]
+        """The changes of the first `rows` rows, cut at `cuts` (0 to `rows`, ascending), without part `own`, which stays here
+        because this learner merges it."""
+        delta = self._known().delta(rows)
+        parts = [ModelDelta(delta.input.between(low, high), delta.output.between(low, high)) for low, high in pairwise(cuts)]
         self._own = parts.pop(own)
         self._sent = sum(part.nbytes for part in parts)
         return parts
 
     def merge_range(self, own: int, lr_words: float, others: Sequence[ModelDelta]) -> ModelDelta:
-        """One range of rows of all learners made one: that of this learner, which is at place `own` among them, and those of
-        the others in their order. `effort` is the learners' mean of words times learning rate since the last merge."""
+        """Merges one range of rows of all learners: the part of this learner, whose index is `own`, and those of the
+        others in their order. `lr_words` is the learners' mean of words times learning rate since the last merge."""
         if self._own is None:
-            raise TrainingError("this learner was not asked for its changes")
+            raise TrainingError("delta was not called on this learner")
         scheme = self._assignment.scheme
-        changes = [*others[:own], self._own, *others[own:]]
+        deltas = [*others[:own], self._own, *others[own:]]
         self._own = None
-        count = len(changes)
+        count = len(deltas)
         factors = self._contraction.factors(self._lr_words + lr_words, count) if scheme is MergeScheme.CONTRACTION else None
         merged = ModelDelta(
-            merge(scheme, [change.input for change in changes], count, factors and factors.input, self._buffers[0]),
-            merge(scheme, [change.output for change in changes], count, factors and factors.output, self._buffers[1]),
+            merge(scheme, [delta.input for delta in deltas], count, factors and factors.input, self._buffers[0]),
+            merge(scheme, [delta.output for delta in deltas], count, factors and factors.output, self._buffers[1]),
         )
-        self._sent += merged.nbytes * (len(changes) - 1)
+        self._sent += merged.nbytes * (len(deltas) - 1)
         return merged
 
     def apply(self, rows: int, lr_words: float, ranges: Sequence[ModelDelta]) -> SyncResult:
-        """Takes over what was merged, range by range from the first row on. `effort` as in `merge_range`."""
+        """Applies the merged ranges, in the order of their rows. For `lr_words` see `merge_range`."""
         learner = self._known()
-        # Rows that were not merged are still on their way.
+        # For rows that were not merged it accumulates.
         self._lr_words += lr_words
         self._lr_words[:rows] = 0
         learner.apply(rows, *ranges)
         hashed = blake2b(digest_size=16)
-        for some in learner.rows(slice(0, rows, max(1, rows // COMPARED_ROWS))):
-            hashed.update(some.tobytes())
+        for sample in learner.rows(slice(0, rows, max(1, rows // COMPARED_ROWS))):
+            hashed.update(sample.tobytes())
         return SyncResult(hashed.hexdigest(), self._sent)
 
     def sync(self) -> Tables:
-        """Its tables, which from now on are those that all agree on: another learner is about to begin with them."""
+        """The tables, which become the base of this learner, as a new learner is about to start with them."""
         learner = self._known()
         tables = learner.tables()
         learner.load(tables)
@@ -138,10 +136,10 @@ class PoolLearner:
         return tables
 
     def tables(self) -> Tables:
-        """The tables as they are; they change with the next call."""
+        """The current tables. The next call may change them."""
         return self._known().tables()
 
     def _known(self) -> Learner:
         if self._learner is None:
-            raise TrainingError("this learner was given no tables")
+            raise TrainingError("this learner has no tables yet")
         return self._learner

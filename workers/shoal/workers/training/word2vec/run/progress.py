@@ -1,4 +1,4 @@
-"""How far a training is, how fast it goes and when it will end. Pure: the clock is read elsewhere."""
+"""How much of a training is finished, its speed and the time left. Pure: times are passed in."""
 
 from __future__ import annotations
 
@@ -12,79 +12,79 @@ WINDOW_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class RoundStats:
-    """What one round did."""
+    """The result of one round."""
 
     words: int
-    """Words trained in all epochs so far, after this round; fewer than before when a learner was lost."""
+    """Words trained in all epochs after this round. Fewer than before if a learner was lost."""
     trained: TrainResult
     rate: float
-    """Learning rate at its end."""
+    """The learning rate at its end."""
     learners: int
     lost: int
-    """Learners that were lost so far."""
+    """Learners lost so far."""
     train_s: float
     merge_s: float
     merged_bytes: int
-    """Bytes that went from one learner to another."""
+    """Bytes sent between learners."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingStats:
-    """A training at one moment; rates are those of the last minute."""
+    """A training at one moment. Rates cover the last minute."""
 
     words: int
     total_words: int
     """Words of the corpus times epochs."""
     share: float
-    """Share of it that is done, 0 to 1."""
+    """Share of `total_words` that is trained, 0 to 1."""
     words_per_s: float
     loss: float
     """Mean loss of a pair of words."""
     rate: float
     learners: int
     lost: int
-    """Learners that were lost so far."""
+    """Learners lost so far."""
     merge_share: float
-    """Share of the time that goes into merging."""
+    """Share of the time spent merging."""
     eta_s: float | None
-    """Seconds to the end at this pace; None while there is no pace."""
+    """Estimated seconds left; None before there is a rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingTotals:
-    """What this run did, over all its rounds."""
+    """Totals over all rounds of this run."""
 
     rounds: int
     words: int
-    """Words that were trained, also those of learners that were lost afterwards."""
+    """Words trained, including those of learners that were lost afterwards."""
     train_s: float
     merge_s: float
     learner_s: float
-    """Seconds of training, summed over the learners that took part."""
+    """Seconds of training, summed over the learners."""
     merged_bytes: int
-    """Bytes that went from one learner to another."""
+    """Bytes sent between learners."""
     merges: int
 
     @property
     def words_per_s(self) -> float:
-        """Words per second of rounds, training and merging."""
+        """Words per second, including the time for merging."""
         seconds = self.train_s + self.merge_s
         return self.words / seconds if seconds else 0.0
 
     @property
     def words_per_s_per_learner(self) -> float:
-        """Words per second that a learner trained."""
+        """Words per second of each learner, without merging."""
         return self.words / self.learner_s if self.learner_s else 0.0
 
     @property
     def merge_share(self) -> float:
-        """Share of the rounds' time that went into merging."""
+        """Share of the time spent merging."""
         seconds = self.train_s + self.merge_s
         return self.merge_s / seconds if seconds else 0.0
 
     @property
     def bytes_per_merge(self) -> float:
-        """Bytes that went from one learner to another in a merge."""
+        """Bytes sent between learners in each merge."""
         return self.merged_bytes / self.merges if self.merges else 0.0
 
 
@@ -100,7 +100,7 @@ class TrainingProgress:
         self._train_s = self._merge_s = self._learner_s = 0.0
 
     def finished(self, done: RoundStats, now_s: float) -> None:
-        """A round is over."""
+        """Counts a finished round."""
         self._rounds += 1
         self._words += done.trained.words
         self._bytes += done.merged_bytes
@@ -113,19 +113,19 @@ class TrainingProgress:
             self._marks.popleft()
 
     def stats(self) -> TrainingStats:
-        """Where the training stands."""
+        """The training now."""
         (begin_s, first), (end_s, last) = self._marks[0], self._marks[-1]
         rounds = [done for _, done in list(self._marks)[1:]]
         elapsed_s = end_s - begin_s
         pace = max(0.0, (last.words - first.words) / elapsed_s) if elapsed_s > 0 else 0.0
-        looked_at = sum(done.trained.pairs for done in rounds)
+        measured_pairs = sum(done.trained.pairs for done in rounds)
         busy_s = sum(done.train_s + done.merge_s for done in rounds)
         return TrainingStats(
             words=last.words,
             total_words=self._total_words,
             share=last.words / self._total_words,
             words_per_s=pace,
-            loss=sum(done.trained.loss for done in rounds) / looked_at if looked_at else 0.0,
+            loss=sum(done.trained.loss for done in rounds) / measured_pairs if measured_pairs else 0.0,
             rate=last.rate,
             learners=last.learners,
             lost=last.lost,
@@ -134,7 +134,7 @@ class TrainingProgress:
         )
 
     def totals(self) -> TrainingTotals:
-        """What was done so far."""
+        """The totals so far."""
         return TrainingTotals(
             self._rounds, self._words, self._train_s, self._merge_s, self._learner_s, self._bytes, self._merges
         )

@@ -1,6 +1,6 @@
-"""The rounds of a training, from the first to the last: who trains, when all merge, what happens when somebody is lost.
+"""Runs the rounds of a training: leases, merges, checkpoints, and what happens when learners are lost.
 
-Deciding which text is next is `schedule`'s, training and merging the pool's; here they meet the clock and the disk.
+`schedule` decides which text is next, and the pool trains and merges; this module adds the clock and the disk.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables
 
 CHECKED_ROWS = 10_000
-"""So many rows are looked at at once: looking takes memory."""
-MAX_FRUITLESS = 5
-"""So many times in a row all learners may be lost without a single round between."""
+"""Rows checked at once; the check needs memory."""
+MAX_LOST_POOLS = 5
+"""The training ends when all learners are lost this many times in a row, without a finished round in between."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoundsPlan:
-    """What the rounds are about."""
+    """What the rounds train."""
 
     settings: Word2VecSettings
     averaging: AveragingSettings
     span_words: tuple[int, ...]
     words: int
-    """Of the vocabulary, which is rows of a table."""
+    """Words of the vocabulary: the rows of a table."""
     digest: str
-    """Of the vocabulary."""
+    """Digest of the vocabulary."""
     checkpoint: Path
     checkpoint_every_s: float = CHECKPOINT_EVERY_S
 
 
 class Rounds:
-    """One run of a training's rounds."""
+    """The rounds of one run of a training."""
 
     def __init__(self, plan: RoundsPlan, pool: LearnerPool, clock: Callable[[], float] = time.monotonic) -> None:
         self._plan = plan
@@ -56,44 +56,45 @@ class Rounds:
         self._saved_s = self._wrote_for_s = 0.0
         self._stopped = False
         self.resumed_at = 0
-        """Words that an earlier run had trained."""
+        """Words that earlier runs trained."""
 
     def prepare(self) -> None:
         """Gives all learners the tables of the last checkpoint, or those of a new training. Raises TrainingError."""
-        self._go_back()
+        self._load_checkpoint()
         self.resumed_at = self._state.done
 
-    def run(self, stop: Callable[[], bool], told: Callable[[TrainingProgress], None]) -> TrainingProgress:
-        """Trains to the end, or to the end of the round in which `stop` becomes true, where it leaves a checkpoint.
+    def run(self, stop: Callable[[], bool], on_round: Callable[[TrainingProgress], None]) -> TrainingProgress:
+        """Trains to the end, or to the end of the round in which `stop` becomes true; a checkpoint is written then.
 
-        Raises TrainingError when the training cannot go on; the last checkpoint stays.
+        `on_round` is called after each round. Raises TrainingError when the training cannot continue; the last
+        checkpoint is kept.
         """
         self._saved_s = self._clock()
         progress = TrainingProgress(self._state.done, self._schedule.total_words, self._clock())
         self._stopped = stop()
-        fruitless = 0
+        lost_pools = 0
         while not self.finished and not self._stopped:
             try:
                 done = self._round(stop)
             except LearnersLost as error:
-                fruitless += 1
-                if fruitless == MAX_FRUITLESS:
-                    raise TrainingError(f"all workers were lost {fruitless} times in a row: {error}") from error
-                self._go_back()
+                lost_pools += 1
+                if lost_pools == MAX_LOST_POOLS:
+                    raise TrainingError(f"all workers were lost {lost_pools} times in a row: {error}") from error
+                self._load_checkpoint()
                 continue
-            fruitless = 0
+            lost_pools = 0
             progress.finished(done, self._clock())
-            told(progress)
+            on_round(progress)
         return progress
 
     def tables(self) -> Tables:
-        """What was trained. Raises TrainingError when a number is not finite."""
+        """The trained tables. Raises TrainingError when a value is not finite."""
         tables = self._pool.tables()
         self._check_finite(tables)
         return tables
 
     def save(self) -> None:
-        """Writes a checkpoint of where the training stands, between two rounds. Raises TrainingError."""
+        """Writes a checkpoint, between two rounds. Raises TrainingError."""
         started_s = self._clock()
         Checkpoint(self._state, self.tables(), self._plan.digest).write(self._plan.checkpoint)
         self._saved_s = self._clock()
@@ -101,7 +102,7 @@ class Rounds:
 
     @property
     def finished(self) -> bool:
-        """Whether nothing is left to train."""
+        """Whether the training is finished."""
         return self._schedule.finished(self._state)
 
     def _round(self, stop: Callable[[], bool]) -> RoundStats:
@@ -117,7 +118,7 @@ class Rounds:
             raise diverged(self._plan.settings.first_rate)
         due = is_due(trained_s, self._saved_s, self._wrote_for_s, plan.checkpoint_every_s)
         rows = plan.averaging.rows(self._state.rounds, plan.words)
-        # Whoever joins begins with tables on which all agree to the last row, and so does a training that goes on.
+        # New learners and checkpoints need tables of which all rows are merged.
         self._stopped = stop()
         if due or pool.waiting or self._stopped or schedule.all_leased(self._state):
             rows = plan.words
@@ -143,18 +144,18 @@ class Rounds:
             merged_bytes=merge.bytes,
         )
 
-    def _go_back(self) -> None:
-        """To the last checkpoint, or the beginning: at first, and when no learner is left."""
+    def _load_checkpoint(self) -> None:
+        """Continues from the last checkpoint, or from the beginning: at first, and when no learner is left."""
         plan = self._plan
         found = Checkpoint.read(plan.checkpoint, plan.digest, plan.words, plan.settings.dim)
         self._state = found.state if found else ScheduleState()
-        for attempt in range(MAX_FRUITLESS):
+        for attempt in range(MAX_LOST_POOLS):
             try:
                 self._pool.load(found.tables if found else None)
                 return
             except LearnersLost as error:
-                if attempt == MAX_FRUITLESS - 1:
-                    raise TrainingError(f"all workers were lost {MAX_FRUITLESS} times in a row: {error}") from error
+                if attempt == MAX_LOST_POOLS - 1:
+                    raise TrainingError(f"all workers were lost {MAX_LOST_POOLS} times in a row: {error}") from error
 
     def _check_finite(self, tables: Tables) -> None:
         for table in (tables.input, tables.output):

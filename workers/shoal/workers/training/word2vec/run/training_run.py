@@ -1,6 +1,6 @@
-"""A Word2Vec training from text to the saved table: what is done in which order, and what is told to whom.
+"""Runs a Word2Vec training from text to the saved vectors.
 
-Who works (a `LearnerPool`), how the table is saved and how progress is shown are the caller's.
+The caller provides the learners (a `LearnerPool`), a function that saves the vectors, and listeners for progress.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables, padded
 
 Save = Callable[[Vocabulary, Tables], None]
-"""Puts the trained table to its place; raises TrainingError, and what was there before stays."""
+"""Saves the trained vectors. Raises TrainingError; the previous output is kept then."""
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusStats:
-    """What was found in the text."""
+    """Counts over the text."""
 
     words: int
-    """Words of the text, known or not."""
+    """Words of the text, in the vocabulary or not."""
     sentences: int
     replaced: int
-    """How many U+FFFD stand for bytes that were no UTF-8."""
+    """How many U+FFFD replaced invalid UTF-8."""
 
 
 def _nothing(*_: object) -> None:
@@ -70,25 +70,25 @@ class TrainingListeners:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSummary:
-    """A training that is done."""
+    """What a finished training did."""
 
     vocabulary: int
     """Words that have vectors."""
     corpus_words: int
-    """Words of the corpus that have one, each as often as it occurs."""
+    """Occurrences of these words in the corpus."""
     corpus: CorpusStats | None
-    """What this run found in the text; None where an earlier one had read it."""
+    """Counts over the text; None if an earlier run read it."""
     trained_before: int
-    """Words that earlier runs had trained."""
+    """Words that earlier runs trained."""
     lost: int
-    """Workers that were lost on the way."""
+    """Learners lost during this run."""
     loss: float
     """Mean loss of a pair of words in the last minute."""
     totals: TrainingTotals
     scan_s: float
-    """Seconds that reading, counting and encoding took."""
+    """Seconds for reading, counting and encoding the corpus."""
     seconds: float
-    """Of this run, from beginning to end."""
+    """Duration of this run."""
 
 
 def train_word2vec(
@@ -103,19 +103,18 @@ def train_word2vec(
     listeners: TrainingListeners | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
 ) -> TrainingSummary:
-    """Trains on the text in `paths` and gives the result to `save`, which is to write `output`.
+    """Trains on the text in `paths` and passes the result to `save`, which writes `output`.
 
-    Beside it lies `<output>.training` for as long as there is no result: called again with the same arguments after an
-    interruption, of any kind, this goes on from there. `overwrite` begins anew. SIGINT and SIGTERM let the round come to
-    its end and leave a checkpoint before they have their usual effect. The pool is closed in any case. Raises
-    TrainingError.
+    Until then the folder `<output>.training` has the state of the training: called again with the same arguments after any
+    interruption, this resumes from it. `overwrite` starts over. After SIGINT or SIGTERM the current round is finished and a
+    checkpoint written before the signal has its usual effect. Always closes the pool. Raises TrainingError.
     """
     started_s = time.monotonic()
     corpus_settings = corpus_settings or CorpusSettings()
     averaging = averaging or AveragingSettings()
     listeners = listeners or TrainingListeners()
     try:
-        listeners.phase("looking at the corpus")
+        listeners.phase("finding the corpus files")
         units = plan_units(paths, corpus_settings)
         digest = corpus_digest(
             units, corpus_settings, {"min_count": settings.min_count, "max_vocabulary": settings.max_vocabulary}
@@ -136,7 +135,7 @@ def train_word2vec(
             try:
                 save(encoded.vocabulary, rounds.tables())
             except BaseException:
-                # What was trained is not lost with a full disk.
+                # The training is not lost when the disk is full.
                 with suppress(TrainingError):
                     rounds.save()
                 raise
@@ -159,20 +158,20 @@ def train_word2vec(
 
 
 def table_bytes(words: int, dim: int, alone: bool = False) -> int:
-    """What a learner takes: two tables of float32, and once more as much for what it begins with. One that is not alone
-    takes twice more at most, for what all agreed on, what changed since, and what is merged."""
+    """The memory of a learner: two float32 tables, and as much again for the initial tables. One that is not alone needs at
+    most twice as much, for the base, its deltas and the merged deltas."""
     return (2 if alone else 4) * 2 * 4 * words * padded(dim)
 
 
 def check_memory(machines: Sequence[MachineMemory], words: int, dim: int) -> None:
-    """Raises TrainingError when the learners of a machine need more memory than is free there."""
+    """Raises TrainingError when the learners of a machine need more memory than is free on it."""
     alone = sum(machine.learners for machine in machines) == 1
     for machine in machines:
         needed = machine.learners * table_bytes(words, dim, alone)
         if needed > machine.free_bytes:
             raise TrainingError(
                 f"{words} words of dim {dim} need {_gib(needed)} on {machine.name} (two tables and copies, "
-                f"{machine.learners} times), {_gib(machine.free_bytes)} are free; take a smaller dim or max_vocabulary"
+                f"{machine.learners} times), but {_gib(machine.free_bytes)} are free; use a smaller dim or max_vocabulary"
             )
 
 
@@ -215,7 +214,7 @@ def _encode(
     pool: LearnerPool,
     listeners: TrainingListeners,
 ) -> tuple[CorpusStats, EncodedCorpus]:
-    """Text to numbers, in `folder`."""
+    """Encodes the text as ids, in `folder`."""
     listeners.phase("reading the corpus")
     counts: list[UnitCounts] = []
     for part in pool.map(partial(scan_unit, corpus_settings=corpus_settings, folder=folder), units):
@@ -239,7 +238,7 @@ def _encode(
 def _identity(
     units: Sequence[CorpusUnit], corpus_settings: CorpusSettings, settings: Word2VecSettings, digest: str
 ) -> Mapping[str, Any]:
-    """What decides the result, by the names that a difference is told with; the corpus last, which follows from
+    """Everything that decides the result, by the names used in messages. The corpus digest is last: it follows from
     others."""
     files = sorted({unit.path for unit in units})
     return {**asdict(settings), **corpus_settings.to_json(), "files": files, "digest of the corpus": digest}

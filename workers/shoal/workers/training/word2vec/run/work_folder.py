@@ -1,4 +1,4 @@
-"""The folder beside its output that an interrupted training goes on from: what it is, encoded corpus, checkpoint."""
+"""The folder next to the output with the state of an interrupted training: its settings, encoded corpus and checkpoint."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _LOCK, _IDENTITY, _CORPUS, _CHECKPOINT = "lock", "training.json", "corpus", "che
 
 
 class WorkFolder:
-    """Held until closed or until this process ends, however it ends: the kernel drops the lock."""
+    """Locked until closed or until this process ends: the kernel releases the lock then."""
 
     def __init__(self, output: Path) -> None:
-        """Makes `<output>.training` if need be; raises TrainingError when that fails, or another process holds it."""
+        """Creates `<output>.training` if necessary. Raises TrainingError when that fails, or another process has locked
+        it."""
         self._output = output
         self._removed = False
         self.path = output.absolute().with_name(output.name + WORK_SUFFIX)
@@ -30,22 +31,22 @@ class WorkFolder:
         except OSError as error:
             raise TrainingError(f"{self.path}: cannot be used: {error_line(error)}") from error
         except LockHeld as error:
-            raise TrainingError(f"{output}: another training is at work there (process {error.holder})") from None
+            raise TrainingError(f"{output}: another training is running there (process {error.holder})") from None
 
     @property
     def corpus(self) -> Path:
-        """Where the encoded corpus is, or will be."""
+        """The folder of the encoded corpus."""
         return self.path / _CORPUS
 
     @property
     def checkpoint(self) -> Path:
-        """Where the newest checkpoint is, or will be."""
+        """The path of the latest checkpoint."""
         return self.path / _CHECKPOINT
 
     def begin(self, identity: Mapping[str, Any], overwrite: bool) -> None:
-        """Makes the folder that of the training `identity` (values of JSON by what they are called).
+        """Starts or resumes the training with this `identity` (JSON values by name).
 
-        Raises TrainingError when another training has left a checkpoint there, unless `overwrite`, which begins anew.
+        Raises TrainingError when there is a checkpoint of another training, unless `overwrite`, which starts over.
         """
         path = self.path / _IDENTITY
         identity = json.loads(json.dumps(identity))
@@ -57,25 +58,25 @@ class WorkFolder:
                 for name in [*identity, *(set(found) - set(identity))]:
                     if (before := found.get(name)) != (now := identity.get(name)):
                         raise TrainingError(
-                            f"{self.path}: holds an interrupted training with {name} {_brief(before)}, this one has "
+                            f"{self.path}: contains an interrupted training with {name} {_brief(before)}, this one has "
                             f"{_brief(now)}; choose another output, or overwrite"
                         )
                 return
         except OSError as error:
             raise TrainingError(f"{self.path}: cannot be used: {error_line(error)}") from error
         except (ValueError, AttributeError) as error:
-            raise TrainingError(f"{path}: is damaged; choose another output, or overwrite") from error
+            raise TrainingError(f"{path}: damaged; choose another output, or overwrite") from error
         with writing(path), whole_file(path) as file:
             file.write(json.dumps(identity).encode())
 
     def encoded_corpus(self, digest: str) -> EncodedCorpus | None:
-        """The one that an earlier run made, if it was made of the same; else its folder is empty, to be made there."""
+        """The corpus that an earlier run encoded, if its digest is the same. Otherwise None, and the folder is empty."""
         try:
             found = EncodedCorpus.open(self.corpus)
             if found.digest == digest:
                 return found
         except TrainingError:
-            pass  # There is none, or not the whole of it.
+            pass  # There is none, or it is incomplete.
         try:
             shutil.rmtree(self.corpus, ignore_errors=True)
             self.corpus.mkdir()
@@ -84,12 +85,12 @@ class WorkFolder:
         return None
 
     def remove(self) -> None:
-        """Nothing in it is of use any more. For others it is then as if it were not held."""
+        """Deletes the folder, which is not needed any more. Other processes may create it again."""
         self._removed = True
         shutil.rmtree(self.path, ignore_errors=True)
 
     def close(self) -> None:
-        """Lets another process have it; nothing is left where there is nothing to go on from."""
+        """Releases the folder. Deletes it if there is nothing to resume from."""
         if not (self._removed or self.checkpoint.exists() or (self.corpus / MANIFEST).exists()):
             self.remove()
         self._lock.close()
