@@ -46,7 +46,8 @@ def _json_lines(folder: Path, number: int, chosen: random.Random) -> set[str]:
             line = chosen.choice([*(fault.encode() for fault in JSON_FAULTS), line[:-2] + b"\xe9\xff}", spoiled])
             # A blank line is skipped; it is neither good nor bad.
         lines.append(line + b"\n")
-    return _packed(folder / f"{number:03d}.jsonl", b"".join(lines), chosen) and _ids(number, faulty)
+    _write(folder / f"{number:03d}.jsonl", b"".join(lines), chosen)
+    return _ids(number, faulty)
 
 
 def _table(folder: Path, number: int, chosen: random.Random) -> set[str]:
@@ -60,10 +61,11 @@ def _table(folder: Path, number: int, chosen: random.Random) -> set[str]:
         lines[-1] = CSV_FAULTS[-1]
     content = "\n".join(lines) + "\n"
     content = content.replace(",", "\t") if tabs else content
-    return _packed(folder / f"{number:03d}.{'tsv' if tabs else 'csv'}", content.encode(), chosen) and _ids(number, faulty)
+    _write(folder / f"{number:03d}.{'tsv' if tabs else 'csv'}", content.encode(), chosen)
+    return _ids(number, faulty)
 
 
-def _packed(path: Path, content: bytes, chosen: random.Random) -> bool:
+def _write(path: Path, content: bytes, chosen: random.Random) -> None:
     """Writes a file, some compressed and with garbage behind them, which loses no row."""
     how = chosen.choice(["plain", "gzip", "garbage", "checksum"])
     packed = gzip.compress(content)
@@ -71,7 +73,6 @@ def _packed(path: Path, content: bytes, chosen: random.Random) -> bool:
         packed = packed[:-5] + bytes([packed[-5] ^ 1]) + packed[-4:]
     data = {"plain": content, "gzip": packed, "garbage": packed + b"garbage", "checksum": packed}[how]
     path.with_name(path.name + ("" if how == "plain" else ".gz")).write_bytes(data)
-    return True
 
 
 def _parquet(folder: Path, number: int, chosen: random.Random) -> set[str]:
