@@ -24,12 +24,16 @@ import numpy as np
 import torch
 from real_texts import text_sets
 
-from shoal.workers.encoding.batching import BatchBounds, plan_batches
-from shoal.workers.encoding.loading.loading import load_model
-from shoal.workers.encoding.loading.sources import packaged_folder
-from shoal.workers.encoding.model import AS_DOCUMENT, Tokenized
-from shoal.workers.encoding.networks.precision import Precision
-from shoal.workers.encoding.networks.pretrained import load_pretrained
+from shoal.workers.encoding import (
+    AS_DOCUMENT,
+    BatchBounds,
+    Precision,
+    Tokenized,
+    load_model,
+    load_pretrained,
+    packaged_folder,
+    plan_batches,
+)
 
 Batch = Sequence[Tokenized]
 Run = Callable[[Batch], np.ndarray]

@@ -21,10 +21,7 @@ import numpy as np
 import torch
 from real_texts import TextSet, text_sets
 
-from shoal.workers.encoding.engine.engine import EncoderEngine, EngineState
-from shoal.workers.encoding.loading.loading import load_model
-from shoal.workers.encoding.loading.sources import packaged_folder
-from shoal.workers.encoding.networks.precision import Precision
+from shoal.workers.encoding import EncoderEngine, EngineState, Precision, load_model, packaged_folder
 
 MODEL = "all-MiniLM-L6-v2"
 BATCH_SIZES = (4, 8, 16, 64)

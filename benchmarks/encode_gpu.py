@@ -25,7 +25,7 @@ import torch
 from encode import best_batch_size, running_engine, timed
 from real_texts import long_texts, medium_texts, short_texts
 
-from shoal.workers.encoding.loading.sources import packaged_folder
+from shoal.workers.encoding import packaged_folder
 
 # Dense bfloat16 peaks by the vendor's data sheets, in TFLOP/s.
 PEAKS = {

@@ -23,8 +23,7 @@ from served_cluster import NO_CACHE, served
 
 from shoal.client import AsyncClient, ShoalError
 from shoal.client.embeddings import EmbedTiming
-from shoal.workers.encoding.loading.loading import load_model
-from shoal.workers.encoding.model import AS_QUERY
+from shoal.workers.encoding import AS_QUERY, load_model
 from shoal.workers.runtime import freeze_live_objects
 
 SHARES = (0.1, 0.25, 0.5, 0.7, 0.8, 0.9, 1.0)

@@ -18,7 +18,7 @@ from served_cluster import NO_CACHE, served
 
 from shoal.client import Client, Document
 from shoal.client.samples import documents as sample_documents
-from shoal.workers.encoding.loading.sources import packaged_folder
+from shoal.workers.encoding import packaged_folder
 
 MODEL = "all-MiniLM-L6-v2"
 QUESTIONS = [

@@ -22,7 +22,7 @@ from statistics import median
 import numpy as np
 from word2vec_corpus import encode, scores, spread, write_lines
 
-from shoal.workers.encoding.word_vectors.word_table import read_word_table
+from shoal.workers.encoding.word_vectors import read_word_table
 from shoal.workers.training.word2vec import CpuLearner, Ids, Tables, Vocabulary, Word2VecSettings
 
 KERNELS = {"window": {}, "exact": {"exact": True}, "cbow": {"cbow": True}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -58,6 +59,46 @@ FACES = {
         "reasons_in_words",
         "row_message",
         "suffix_of",
+    ),
+    "shoal.workers.encoding": (
+        "AS_DOCUMENT",
+        "AS_QUERY",
+        "BatchBounds",
+        "DeviceLost",
+        "EmbeddingModel",
+        "EncodeOptions",
+        "Encoded",
+        "EncoderActor",
+        "EncoderEngine",
+        "EngineState",
+        "InferenceThreads",
+        "Isolated",
+        "ModelError",
+        "Precision",
+        "Role",
+        "Tokenized",
+        "Truncation",
+        "end_process",
+        "load_model",
+        "load_pretrained",
+        "packaged_folder",
+        "parse_spec",
+        "plan_batches",
+        "split_precision",
+    ),
+    "shoal.workers.encoding.word_vectors": (
+        "Pooling",
+        "TableFormat",
+        "WordFolderConfig",
+        "WordTable",
+        "WordVectorError",
+        "check_output",
+        "from_keyed_vectors",
+        "is_word_folder",
+        "read_word_table",
+        "save_table",
+        "to_keyed_vectors",
+        "words_of",
     ),
     "shoal.workers.evaluation": (
         "EvaluationError",
@@ -184,12 +225,13 @@ def test_all_names_of_a_face_exist(package: str) -> None:
 
 @pytest.mark.parametrize("package", [package for package in FACES if not package.startswith("shoal.cluster")])
 def test_other_packages_import_a_package_through_its_face_only(package: str) -> None:
-    own = ROOT / ("workers" if package.startswith("shoal.workers") else "client") / package.replace(".", "/")
+    # A face may lie in a package that has one itself, and whose modules may import all of it.
+    own = ROOT / ("workers" if package.startswith("shoal.workers") else "client") / "/".join(package.split(".")[:3])
     below = {
         f"{shown(path)}: {module}"
         for path in python_files("cluster", "workers", "client", "benchmarks")
         for module in imported_modules(parsed(path))
-        if module.startswith(f"{package}.") and not path.is_relative_to(own)
+        if module.startswith(f"{package}.") and module not in FACES and not path.is_relative_to(own)
     }
     assert below == set()
 
@@ -204,5 +246,5 @@ def imported_modules(tree: ast.Module) -> Iterator[str]:
 
 def test_documented_names_are_imported_by_faces() -> None:
     documented = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-    for package in FACES:
-        assert f"from {package}." not in documented
+    imported = set(re.findall(r"^from (shoal\.(?:cluster|workers)[\w.]*) import", documented, flags=re.MULTILINE))
+    assert imported and imported <= set(FACES)

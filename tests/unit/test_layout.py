@@ -125,6 +125,13 @@ def test_the_client_is_light() -> None:
 
 
 @pytest.mark.parametrize(
+    "face", ["encoding", "encoding.word_vectors", "evaluation", "indexing", "runtime", "training.word2vec"]
+)
+def test_the_faces_of_workers_are_light(face: str) -> None:
+    assert imported(f"shoal.workers.{face}").isdisjoint({*HEAVY, "grpc", "numba", "numpy"})
+
+
+@pytest.mark.parametrize(
     "module",
     [
         "limits",

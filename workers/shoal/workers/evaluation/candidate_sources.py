@@ -7,10 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shoal.workers.encoding.loading.sources import parse_spec, split_precision
-from shoal.workers.encoding.model import EmbeddingModel
-from shoal.workers.encoding.word_vectors.word_folder import is_word_folder
-from shoal.workers.encoding.word_vectors.word_table import read_word_table
+from shoal.workers.encoding import EmbeddingModel, parse_spec, split_precision
+from shoal.workers.encoding.word_vectors import is_word_folder, read_word_table
 from shoal.workers.evaluation.candidates import Floats, WordCandidates
 from shoal.workers.evaluation.errors import EvaluationError
 

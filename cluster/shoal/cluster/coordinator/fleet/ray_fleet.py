@@ -15,7 +15,7 @@ from shoal.cluster.coordinator.fleet.fleet import FleetError, Member, NoRoom
 from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.decisions.liveness_events import Location
 from shoal.cluster.ray_runtime.named_actors import StillRunning, end_actors
-from shoal.workers.encoding.replica.actor import EncoderActor
+from shoal.workers.encoding import EncoderActor
 from shoal.workers.indexing import DamagedFile, IndexWorkerActor, ManifestInfo, SealedInfo, seal
 from shoal.workers.runtime import first_error_line
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from shoal.cluster.errors import InternalDefect
 from shoal.cluster.gateway.backends.query_cache import EncodedText
 from shoal.internal.v1 import encoder_pb2
-from shoal.workers.encoding.model import EncodeOptions, Role, Truncation
+from shoal.workers.encoding import EncodeOptions, Role, Truncation
 
 _ENCODE_ROLES = {Role.DOCUMENT: encoder_pb2.ENCODE_ROLE_DOCUMENT, Role.QUERY: encoder_pb2.ENCODE_ROLE_QUERY}
 _ENCODE_TRUNCATIONS = {

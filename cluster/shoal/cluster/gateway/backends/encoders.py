@@ -22,7 +22,7 @@ from shoal.cluster.rpc.retry import retry_until
 from shoal.cluster.rpc.routing import ModelId
 from shoal.cluster.rpc.single_flight import SingleFlight
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
-from shoal.workers.encoding.model import EncodeOptions
+from shoal.workers.encoding import EncodeOptions
 from shoal.workers.runtime import secret_metadata
 
 # A replica with another model is not the one the route meant.

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shoal.workers.encoding.model import EncodeOptions
+from shoal.workers.encoding import EncodeOptions
 
 # What an entry costs besides its text and its vector: key, entry, their places in the table. Measured, rounded up.
 ENTRY_BYTES = 512

@@ -13,7 +13,7 @@ from shoal.cluster.gateway.paths.validation import out_of_limit
 from shoal.cluster.limits import RequestLimits
 from shoal.internal.v1 import encoder_pb2
 from shoal.v1 import embedding_pb2
-from shoal.workers.encoding.model import EncodeOptions, Role, Truncation
+from shoal.workers.encoding import EncodeOptions, Role, Truncation
 
 _ROLES = {
     embedding_pb2.ROLE_UNSPECIFIED: Role.DOCUMENT,

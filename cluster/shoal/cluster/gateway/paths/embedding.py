@@ -20,7 +20,7 @@ from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ModelId
 from shoal.internal.v1 import encoder_pb2
 from shoal.v1 import embedding_pb2
-from shoal.workers.encoding.model import EncodeOptions, Role
+from shoal.workers.encoding import EncodeOptions, Role
 
 T = TypeVar("T")
 

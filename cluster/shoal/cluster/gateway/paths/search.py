@@ -29,7 +29,7 @@ from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ModelId, ShardId
 from shoal.v1 import search_pb2
-from shoal.workers.encoding.model import AS_QUERY
+from shoal.workers.encoding import AS_QUERY
 
 PARTIAL_PATIENCE_S = 1.0
 """How long a search that can live with less waits for a shard that nobody serves."""

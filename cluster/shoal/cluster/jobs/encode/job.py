@@ -11,7 +11,7 @@ from typing import Any
 
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.records import USUAL_FIELDS, Fields, InputFile
-from shoal.workers.encoding.model import AS_DOCUMENT, EncodeOptions, Role, Truncation
+from shoal.workers.encoding import AS_DOCUMENT, EncodeOptions, Role, Truncation
 
 FORMAT = 1
 DEFAULT_PART_ROWS = 4096

@@ -21,8 +21,7 @@ from shoal.cluster.jobs.encode.reading import PartRecords
 from shoal.cluster.jobs.encode.shared_lock import SharedLock
 from shoal.cluster.jobs.encode.table import EncodedRows, parquet_of
 from shoal.records import BadRow, RejectedRow
-from shoal.workers.encoding.engine.inference_threads import InferenceThreads
-from shoal.workers.encoding.model import EmbeddingModel, Encoded, EncodeOptions
+from shoal.workers.encoding import EmbeddingModel, Encoded, EncodeOptions, InferenceThreads
 from shoal.workers.runtime import error_line
 
 MOST_ATTEMPTS = 5

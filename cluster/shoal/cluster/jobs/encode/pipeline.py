@@ -25,9 +25,7 @@ from shoal.cluster.jobs.encode.part_writer import PartReport, PartWriter
 from shoal.cluster.jobs.encode.parts import Split
 from shoal.cluster.jobs.encode.reading import PartRecords, read_split
 from shoal.cluster.ray_runtime.error_lines import ray_error_line
-from shoal.workers.encoding.loading.loading import load_model
-from shoal.workers.encoding.model import DeviceLost, ModelError
-from shoal.workers.encoding.replica.process_end import end_process
+from shoal.workers.encoding import DeviceLost, ModelError, end_process, load_model
 from shoal.workers.runtime import limit_tokenizer_threads
 
 CALLS_PER_ACTOR = 2

@@ -22,8 +22,7 @@ from shoal.cluster.jobs.encode.reading import check_first_row
 from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
 from shoal.console import absolute_model_name
 from shoal.records import InputError, RejectedRow, find_inputs
-from shoal.workers.encoding.loading.sources import parse_spec, split_precision
-from shoal.workers.encoding.model import ModelError
+from shoal.workers.encoding import ModelError, parse_spec, split_precision
 
 _OF_THIS_RUN = ("rows_here", "seconds")
 

@@ -206,7 +206,7 @@ def _file_candidates(model: str, vocabulary: Path, restrict: int, first: Sequenc
 
 
 def _loaded(model: str) -> Any:
-    from shoal.workers.encoding.loading.loading import load_model
+    from shoal.workers.encoding import load_model
 
     return load_model(model, threads=available_cores())
 
@@ -214,7 +214,7 @@ def _loaded(model: str) -> Any:
 @contextmanager
 def _failures() -> Iterator[None]:
     """Raises errors of the evaluation and of models as Failure: one line and exit code 1."""
-    from shoal.workers.encoding.model import ModelError
+    from shoal.workers.encoding import ModelError
     from shoal.workers.evaluation import EvaluationError
 
     try:

@@ -155,8 +155,7 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
     patterns. Several workers join the Ray cluster at RAY_ADDRESS, or start Ray on this machine."""
     set_ray_defaults(quiet=True)
     from shoal.cluster.jobs.word2vec.train_job import LearnerPoolSettings, TableOutput, run_word2vec
-    from shoal.workers.encoding.word_vectors.saving import TableFormat
-    from shoal.workers.encoding.word_vectors.word_folder import Pooling
+    from shoal.workers.encoding.word_vectors import Pooling, TableFormat
     from shoal.workers.training.word2vec import AveragingSettings, CorpusSettings, MergeScheme, TrainingListeners
 
     def given(*names: str) -> dict[str, Any]:

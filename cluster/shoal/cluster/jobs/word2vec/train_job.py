@@ -12,10 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from shoal.cluster.ray_runtime.environment import joins_cluster
-from shoal.workers.encoding.word_vectors.saving import TableFormat, check_output, save_table
-from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig
-from shoal.workers.encoding.word_vectors.word_table import WordTable
-from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError
+from shoal.workers.encoding.word_vectors import (
+    Pooling,
+    TableFormat,
+    WordFolderConfig,
+    WordTable,
+    WordVectorError,
+    check_output,
+    save_table,
+)
 from shoal.workers.runtime import available_cores
 from shoal.workers.training.word2vec import (
     AUTO,

@@ -1,1 +1,8 @@
-"""Tables of word vectors and their file formats, read and written."""
+"""Tables of word vectors: every format, read and written.
+
+The names that other packages use; each is imported when it is first used.
+"""
+
+import lazy_loader as lazy
+
+__getattr__, __dir__, __all__ = lazy.attach_stub(__name__, __file__)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from shoal.workers.encoding.word_vectors.word_splitting import words_of
+from shoal.workers.encoding.word_vectors import words_of
 from shoal.workers.runtime import error_line
 from shoal.workers.training.word2vec.errors import TrainingError
 
