@@ -166,7 +166,7 @@ def test_precomputed_vectors_wait_for_a_shard_without_a_worker(world: World) -> 
 def test_writers_are_refused_while_too_many_vectors_wait(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
     away(running)
     for embedder in running.now.core.parts._embedders._embedders():
-        monkeypatch.setattr(embedder.precomputed, "_most_bytes", 1000)
+        monkeypatch.setattr(embedder.precomputed, "_max_bytes", 1000)
     running.send([with_embedding("a", "one"), with_embedding("b", "two")])
     with pytest.raises(grpc.RpcError) as refusal:
         running.send([with_embedding("c", "three")])

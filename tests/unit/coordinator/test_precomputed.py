@@ -38,7 +38,7 @@ def test_the_newest_takes_the_place_and_the_older_one_cannot_remove_it():
 
 def test_vectors_of_a_shard_that_is_not_ready_wait_while_there_is_room():
     ids = [f"d{number}" for number in range(10)]
-    vectors = PrecomputedVectors(shards=2, most_bytes=10_000)
+    vectors = PrecomputedVectors(shards=2, max_bytes=10_000)
     vectors.commit(vectors.put([incoming(id) for id in ids]))
     of_one = [id for id in ids if shard_of(id, 2) == 1]
     assert 0 < len(of_one) < len(ids)
@@ -56,7 +56,7 @@ def test_documents_without_a_vector_are_not_kept():
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 3000), st.booleans())))
 def test_it_is_full_exactly_when_its_vectors_fill_the_memory(steps: list[tuple[str, int, bool]]):
-    vectors = PrecomputedVectors(shards=1, most_bytes=3000)
+    vectors = PrecomputedVectors(shards=1, max_bytes=3000)
     held: dict[str, int] = {}
     for id, size, withdrawn in steps:
         added = vectors.put([incoming(id, size=size)])

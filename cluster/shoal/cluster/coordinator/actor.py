@@ -1,4 +1,4 @@
-"""The coordinator as a Ray actor: a thin shell that hosts the core, its gRPC service and the Ray fleet."""
+"""The coordinator as a Ray actor: hosts the coordinator, its gRPC service and the Ray fleet."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ DEPOSED_EXIT_CODE = 3
 
 
 def _leave() -> None:
-    """Another coordinator holds the lease. Nothing here may go on; Ray starts this one anew if it is still wanted."""
-    logging.getLogger(__name__).error("deposed: another coordinator has taken the lease")
+    """Another coordinator holds the lease, so this process must end. Ray starts it again if it is still wanted."""
+    logging.getLogger(__name__).error("deposed: another coordinator has acquired the lease")
     os._exit(DEPOSED_EXIT_CODE)
 
 
 @ray.remote
 class CoordinatorActor:
-    """Works from its constructor on; Ray restarts it after a crash and it goes on from the ledger."""
+    """Works from its constructor on. After a crash Ray restarts it, and it continues from the ledger."""
 
     def __init__(self, settings: CoordinatorSettings, namespace: str) -> None:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
         with retried_at_restart():
-            self._core = Coordinator(settings, RayFleet(settings, namespace), _leave)
-            service = CoordinatorService(self._core, settings.serve.index.shards)
+            self._coordinator = Coordinator(settings, RayFleet(settings, namespace), _leave)
+            service = CoordinatorService(self._coordinator, settings.serve.index.shards)
             self._server = InternalServer(service.register, settings.secret, ray.util.get_node_ip_address())
             address = self._server.start()
-            asyncio.run_coroutine_threadsafe(self._core.start(address), self._server.loop).result()
+            asyncio.run_coroutine_threadsafe(self._coordinator.start(address), self._server.loop).result()
         freeze_live_objects()
 
     @ray.method
@@ -52,6 +52,6 @@ class CoordinatorActor:
 
     @ray.method
     def stop(self) -> None:
-        """Ends the coordinator's work and gives the lease back; workers live on."""
-        asyncio.run_coroutine_threadsafe(self._core.stop(), self._server.loop).result(timeout=30)
+        """Ends the coordinator's work and gives the lease back; workers keep running."""
+        asyncio.run_coroutine_threadsafe(self._coordinator.stop(), self._server.loop).result(timeout=30)
         self._server.stop()

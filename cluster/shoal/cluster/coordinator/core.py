@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 
 class Coordinator:
-    """Belongs to the event loop on which `start` is awaited. `deposed` is called when another has acquired the lease."""
+    """Belongs to the event loop that awaits `start`. `deposed` is called once another coordinator has acquired the lease."""
 
     def __init__(self, settings: CoordinatorSettings, fleet: Fleet, deposed: Callable[[], None]) -> None:
         self._settings = settings
@@ -76,7 +76,7 @@ class Coordinator:
         log.info("coordinator of epoch %d at %s", lease.epoch, address)
 
     async def stop(self) -> None:
-        """Ends the coordinator's own work and gives the lease back; workers live on."""
+        """Ends the coordinator's own work and gives the lease back; workers keep running."""
         if self._parts is not None:
             await self._parts.stop()
         await self._channels.close_all()

@@ -1,4 +1,4 @@
-"""The ledger as the holder of its lease uses it."""
+"""Access to the ledger for the holder of its lease."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from shoal.cluster.ledger.writer import LedgerWriter
 
 @dataclass(frozen=True, slots=True)
 class LedgerAccess:
-    """One coordinator's way to the ledger, shared by its parts. Writes raise Deposed once another holds the lease."""
+    """Shared by the parts of one coordinator. Writes raise Deposed once another coordinator holds the lease."""
 
     threads: LedgerThreads
-    """Where every call to the two below runs."""
+    """All calls to the two below run on these."""
     writer: LedgerWriter
     progress: LedgerProgress
     epoch: int
-    """Of the lease; index workers refuse an older one."""
+    """The lease's epoch; index workers refuse an older one."""

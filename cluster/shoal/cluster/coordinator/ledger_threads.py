@@ -1,4 +1,4 @@
-"""The coordinator's hands on the ledger: blocking calls on threads of their own, one for writes so that none overlap."""
+"""Threads for the coordinator's blocking calls to the ledger; a single one for writes, so that no two overlap."""
 
 import asyncio
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class LedgerThreads:
         self._reading = ThreadPoolExecutor(max_workers=2, thread_name_prefix="shoal-ledger-read")
 
     async def write(self, call: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
-        """Runs a writing call to its end, also when the waiter is cancelled: a transaction is never left half told."""
+        """Runs a writing call. It goes on when the caller is cancelled: what is committed is then known here as well."""
         future = self._writing.submit(call, *args, **kwargs)
         try:
             return await asyncio.shield(asyncio.wrap_future(future))
@@ -33,6 +33,6 @@ class LedgerThreads:
         return await asyncio.wrap_future(self._reading.submit(call, *args, **kwargs))
 
     def close(self) -> None:
-        """Waits for the calls in hand, drops what has not begun."""
+        """Waits for the calls that are running, and drops those that have not begun."""
         self._writing.shutdown(wait=True, cancel_futures=True)
         self._reading.shutdown(wait=True, cancel_futures=True)

@@ -55,7 +55,7 @@ def settings_of(message: collections_pb2.CollectionSettings, default_shards: int
 
 
 def batch_of(request: coordinator_pb2.WriteRequest) -> WriteBatch:
-    """A write as the ledger takes it."""
+    """The request in the ledger's form."""
     return WriteBatch(
         collection=request.collection,
         upserts=[
@@ -74,7 +74,7 @@ def batch_of(request: coordinator_pb2.WriteRequest) -> WriteBatch:
 
 
 def precomputed_of(document: documents_pb2.Document) -> Precomputed | None:
-    """The vector that came with a document, if one did."""
+    """The vector that came with a document, if any."""
     if not document.HasField("embedding"):
         return None
     embedding = document.embedding
@@ -82,7 +82,7 @@ def precomputed_of(document: documents_pb2.Document) -> Precomputed | None:
 
 
 def result_of(outcome: DocumentOutcome) -> documents_pb2.WriteResult:
-    """One document's outcome as it travels; a conflict is that document's own error."""
+    """The message for one document's outcome; a conflict is an error of that document alone."""
     result = documents_pb2.WriteResult(id=outcome.id, version=outcome.version, changed=outcome.changed)
     if outcome.conflict_version is not None:
         conflict = VersionConflict(
@@ -160,7 +160,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         except LedgerError as error:
             await refuse(context, from_ledger(error))
         except TimeoutError:
-            await refuse(context, DeadlineExceeded("the coordinator had no time left"))
+            await refuse(context, DeadlineExceeded("the deadline passed before the coordinator had finished"))
 
 
 def _known(field: str, value: int, names: Mapping[Any, str]) -> str:

@@ -13,7 +13,7 @@ from shoal.workers.runtime import secret_metadata
 
 @dataclass(frozen=True, slots=True)
 class WorkerCalls:
-    """Shared by everything in the coordinator that calls an index worker or an encoder replica."""
+    """Everything in the coordinator that calls an index worker or an encoder replica shares one."""
 
     channels: Channels
     secret: str

@@ -1,1 +1,1 @@
-"""Pure decisions: state in, effects out. No Ray, gRPC, clocks or disks."""
+"""Pure decisions: state and events in, new state and actions out. No Ray, gRPC, clocks or disks."""

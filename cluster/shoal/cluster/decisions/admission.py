@@ -1,49 +1,49 @@
-"""What a write does to a document: pure decisions over the stored state. The ledger carries them out."""
+"""What a write does to a document. Pure: the stored state comes in, a decision goes out, which the ledger carries out."""
 
 import hashlib
 from dataclasses import dataclass
 
 PRIORITY_REMOVAL = 0
-"""Cheap, and a deleted document must not linger."""
+"""Cheap, and a deleted document should disappear soon."""
 PRIORITY_EDIT = 1
 """The vector that searches see is out of date."""
 PRIORITY_NEW = 2
 PRIORITY_BACKFILL = 3
-"""Work that no caller waits for: new generations, and repairs."""
+"""Work that no user waits for: new generations, and repairs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precomputed:
-    """The vector of a text, made before. It is never stored: lost, it is only made again."""
+    """A vector that came with the text. It is never stored: if it is lost, the text is embedded instead."""
 
     vector: bytes
     """Packed little-endian float32."""
     fingerprint: str
-    """Of the model that made it."""
+    """Of the model that computed it."""
     content_hash: bytes
-    """`content_hash` over the text that it was made of, and no vector."""
+    """`content_hash` of the text it was computed from, without a vector."""
     truncated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Incoming:
-    """A document as it was sent; already validated."""
+    """A document as the user sent it; already validated."""
 
     id: str
     text: str
     vector: bytes = b""
-    """Packed little-endian float32; empty without a vector of the user's own."""
+    """The user's own vector, packed little-endian float32; empty without one."""
     payload: str = "{}"
     """A canonical JSON object."""
     expected_version: int | None = None
-    """Refuse the write unless this version is stored; 0 asks for a document that does not exist."""
+    """Refuse the write unless this version is stored; 0 means that the document must not exist."""
     precomputed: Precomputed | None = None
-    """Spares the encoder the work. It decides nothing about the write."""
+    """Saves the encoder the work; has no influence on the decision."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the ledger holds of a document, without its text."""
+    """What the ledger knows about a document, without its text."""
 
     version: int
     content_version: int
@@ -51,11 +51,11 @@ class Stored:
     payload: str
     deleted: bool
     embedded: bool
-    """Some version of it answers searches now."""
+    """Searches find some version of it now."""
 
 
 def is_live(priority: int) -> bool:
-    """Whether somebody may be waiting to see the change: an old text would be found, or is missing, until it is made."""
+    """Whether the change is of a document that searches found: until it is applied, they lack the document."""
     return priority <= PRIORITY_EDIT
 
 
@@ -67,21 +67,21 @@ class Admitted:
     content_version: int
     """Equal to `version` when text or vector changed, and for a delete."""
     removal: bool
-    """No shard may show it: it is deleted, or has nothing to embed."""
+    """Shards must remove it: it is deleted, or has nothing to embed."""
     priority: int
 
     @property
     def content_changed(self) -> bool:
-        """True when shards have to follow; a payload is read from the ledger at answer time."""
+        """True when shards must follow. A payload is read from the ledger when a search is answered."""
         return self.version == self.content_version
 
 
 @dataclass(frozen=True, slots=True)
 class Unchanged:
-    """The document already is as asked for, so a repeated write is free and gets the same answer."""
+    """The document already has this content, so a repeated write costs nothing and gets the same answer."""
 
     version: int
-    """0 where a document to delete never existed."""
+    """0 for a delete of a document that never existed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class Conflict:
 
 
 def content_hash(text: str, vector: bytes) -> bytes:
-    """32 bytes over text and vector; equal only when both are. Lengths are framed so that nothing shifts between the two."""
+    """A digest of 32 bytes over text and vector, each preceded by its length."""
     encoded = text.encode()
     digest = hashlib.blake2b(digest_size=32)
     digest.update(len(encoded).to_bytes(8, "little"))
@@ -106,8 +106,8 @@ def content_hash(text: str, vector: bytes) -> bytes:
 def admit_upsert(stored: Stored | None, incoming: Incoming, incoming_hash: bytes) -> Admitted | Unchanged | Conflict:
     """Decides an upsert. `incoming_hash` is `content_hash` over the incoming text and vector.
 
-    The condition on the version is judged first: a conditional write that is repeated after it succeeded is a Conflict,
-    since two callers who race to create the same content must not both win.
+    The expected version is checked first. So a conditional write that is repeated after it succeeded is a Conflict:
+    otherwise two callers who race to create the same content would both succeed.
     """
     exists = stored is not None and not stored.deleted
     current = stored.version if stored is not None and exists else 0

@@ -52,9 +52,9 @@ def place_shards(
 
 
 def _make_room(full: str, emptiest: str, held: dict[str, list[Shard]], placed: dict[Shard, list[str]]) -> None:
-    """Moves a shard from a full worker to the emptiest, when only workers with the shard in hand have room.
+    """Moves a shard from a full worker to the emptiest, when only workers with that shard have room.
 
-    There is one to move: the full worker holds at least as many as the emptiest, but not the shard in hand.
+    There is one to move: the full worker holds at least as many as the emptiest, but not that shard.
     """
     moved = next(other for other in held[full] if other not in held[emptiest])
     held[full].remove(moved)

@@ -1,7 +1,4 @@
-"""What to do about the difference between wanted and embedded versions: pure decisions, carried out by the coordinator.
-
-Here is no clock, network or disk: state and answers come in, effects go out.
-"""
+"""How pending documents are batched and retried. Pure: documents and failures come in, batches and effects go out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +9,7 @@ from shoal.cluster.decisions.admission import is_live
 
 
 class Pending(Protocol):
-    """What a decision needs to know of a pending document."""
+    """What these decisions need to know about a pending document."""
 
     @property
     def id(self) -> str: ...
@@ -38,7 +35,7 @@ BUSY_PAUSE_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
-    """Where a batch for an encoder closes."""
+    """The largest batch for an encoder."""
 
     documents: int
     text_bytes: int
@@ -54,13 +51,13 @@ class DocumentBatch(Generic[P]):
 
     @property
     def live(self) -> bool:
-        """Whether these are changes of documents that searches know: they go before backfill."""
+        """Whether a user may be waiting for these documents: they go before backfill."""
         return is_live(self.documents[0].priority)
 
 
 @dataclass(frozen=True, slots=True)
 class Plan(Generic[P]):
-    """What can be started now."""
+    """The work that can be started now."""
 
     apply: tuple[P, ...]
     """Removals and users' own vectors: they need no encoder."""
@@ -68,10 +65,10 @@ class Plan(Generic[P]):
 
 
 def plan(pending: Sequence[P], limits: BatchLimits, shards_ready: frozenset[int]) -> Plan[P]:
-    """Cuts pending documents into work, keeping their order.
+    """Divides pending documents into work, in their order.
 
-    Those of a shard that nobody serves now are left out; one that failed before goes alone. Live edits and backfill never
-    share a batch, or the edits would wait with the rest.
+    Documents of a shard that no worker serves now are left out; one that failed before gets a batch of its own. Live edits
+    and backfill never share a batch: otherwise the edits would have to wait like the backfill.
     """
     apply: list[P] = []
     batches: list[DocumentBatch[P]] = []
@@ -84,7 +81,7 @@ def plan(pending: Sequence[P], limits: BatchLimits, shards_ready: frozenset[int]
             apply.append(document)
             continue
         if document.attempts:
-            # It failed before: alone it can take no other down with it.
+            # It failed before. Alone it cannot make other documents fail.
             batches.append(DocumentBatch((document,), LOSSES_BEFORE_BISECTING - 1))
             continue
         length = len(document.text.encode())
@@ -103,11 +100,11 @@ class EncodeFailure(Enum):
     """How a call to an encoder failed."""
 
     BUSY = "busy"
-    """Full, slow or not reached: says nothing about the documents."""
+    """The replica was full, slow or could not be reached: no fault of the documents."""
     LOST = "lost"
-    """The process died or the connection broke while it worked: it may have been a document's doing."""
+    """The process died or the connection broke during the call: a document may have caused it."""
     REJECTED = "rejected"
-    """The encoder answered that it cannot do this batch."""
+    """The encoder answered that it cannot encode this batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +126,7 @@ FailureEffect = RetryBatch[P] | CountAttempt[P]
 
 
 def after_failure(batch: DocumentBatch[P], failure: EncodeFailure) -> tuple[FailureEffect[P], ...]:
-    """What follows when a whole batch fails: patience, bisecting, or a count against the document that stands alone."""
+    """What to do when a whole batch fails: retry it, bisect it, or count an attempt if it is a single document."""
     if failure is EncodeFailure.BUSY:
         return (RetryBatch(batch, BUSY_PAUSE_S),)
     strikes = batch.strikes + 1
@@ -138,7 +135,7 @@ def after_failure(batch: DocumentBatch[P], failure: EncodeFailure) -> tuple[Fail
     if len(batch.documents) == 1:
         return (CountAttempt(batch.documents[0]),)
     middle = len(batch.documents) // 2
-    # The halves keep one strike less than the bound, so that each further loss bisects at once.
+    # The halves start one strike below the bound, so that each further loss bisects at once.
     carried = LOSSES_BEFORE_BISECTING - 1 if failure is EncodeFailure.LOST else 0
     return tuple(
         RetryBatch(DocumentBatch(part, carried), 0.0) for part in (batch.documents[:middle], batch.documents[middle:])
@@ -155,7 +152,7 @@ class EmbedRetryPolicy:
 
 
 def next_attempt(attempts: int, policy: EmbedRetryPolicy) -> float | None:
-    """Seconds to wait after the `attempts`-th failed attempt; None when the document is to be set aside as failed."""
+    """Seconds to wait after the `attempts`-th failed attempt; None when the document is set aside as failed."""
     if attempts >= policy.attempts:
         return None
     return min(policy.longest_pause_s, policy.first_pause_s * 2.0 ** min(attempts - 1, 60))

@@ -25,13 +25,23 @@ _GENERATION_COLUMNS = (
     _generation.c.metric,
     _generation.c.shards,
 )
-_ASKED = ("name", "model", "dimension", "index_kind", "metric", "shards", "empty_text", "sequence", "created_at_ms")
+_COLLECTION_COLUMNS = (
+    "name",
+    "model",
+    "dimension",
+    "index_kind",
+    "metric",
+    "shards",
+    "empty_text",
+    "sequence",
+    "created_at_ms",
+)
 
 
 _GENERATIONS = select(*_GENERATION_COLUMNS).join_from(_generation, _collection)
-_COLLECTIONS = _GENERATIONS.add_columns(*(_collection.c[name].label(f"asked_{name}") for name in _ASKED)).where(
-    _generation.c.state == "active"
-)
+_COLLECTIONS = _GENERATIONS.add_columns(
+    *(_collection.c[name].label(f"collection_{name}") for name in _COLLECTION_COLUMNS)
+).where(_generation.c.state == "active")
 
 
 def all_collections(connection: Connection) -> list[CollectionRecord]:
@@ -68,18 +78,18 @@ def _generation_record(row: RowMapping) -> GenerationRecord:
 
 def _collection_record(row: RowMapping) -> CollectionRecord:
     settings = CollectionSettings(
-        model=row["asked_model"],
-        dimension=row["asked_dimension"],
-        index=row["asked_index_kind"],
-        metric=row["asked_metric"],
-        shards=row["asked_shards"],
-        empty_text=row["asked_empty_text"],
+        model=row["collection_model"],
+        dimension=row["collection_dimension"],
+        index=row["collection_index_kind"],
+        metric=row["collection_metric"],
+        shards=row["collection_shards"],
+        empty_text=row["collection_empty_text"],
     )
     return CollectionRecord(
         row["collection_id"],
-        row["asked_name"],
+        row["collection_name"],
         settings,
-        row["asked_sequence"],
-        row["asked_created_at_ms"],
+        row["collection_sequence"],
+        row["collection_created_at_ms"],
         _generation_record(row),
     )

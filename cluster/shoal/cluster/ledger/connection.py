@@ -147,7 +147,7 @@ def _sqlite(path: str, read_only: bool) -> Engine:
 
 def _keep_private(path: str) -> None:
     """Lets only the owner read the ledger's file, which holds all documents. SQLite gives its other files the same mode."""
-    # What cannot be made or changed here is reported in the words of the connection that follows.
+    # If this fails, opening the database reports why.
     with suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     for name in (path, f"{path}-wal", f"{path}-shm"):

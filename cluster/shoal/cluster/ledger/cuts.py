@@ -1,4 +1,4 @@
-"""The cut: counts of a generation at one moment, which a search is answered from."""
+"""The cut: the state of a generation at one moment, from which a search is answered."""
 
 from sqlalchemy import Connection, exists, func, select
 

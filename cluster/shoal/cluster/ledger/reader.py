@@ -74,7 +74,7 @@ class LedgerReader:
         return found
 
     def get(self, collection: str, ids: Sequence[str]) -> list[DocumentRecord]:
-        """The documents that exist, in the order asked for. Raises CollectionNotFound."""
+        """The documents that exist, in the order of `ids`. Raises CollectionNotFound."""
         found: dict[str, DocumentRecord] = {}
         with reading(self._engine) as connection:
             record = catalog.find_collection(connection, collection)

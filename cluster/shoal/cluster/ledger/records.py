@@ -212,7 +212,7 @@ class LiveDocument:
     """A vector of any other version is stale."""
     payload: str
     text: str | None
-    """None unless asked for."""
+    """None unless requested."""
     deleted: bool
     truncated: bool
 

@@ -26,7 +26,7 @@ class LedgerWriter:
     ) -> CollectionRecord:
         """Creates a collection with its first generation, active at once; raises CollectionExists.
 
-        `fingerprint` and `dimension` are the model's own; `settings` are kept as asked for.
+        `fingerprint` and `dimension` are the model's own; `settings` are stored as requested.
         """
         with writing(self._engine, self._epoch) as connection:
             if connection.execute(select(schema.collection.c.id).where(schema.collection.c.name == name)).first():
@@ -37,10 +37,10 @@ class LedgerWriter:
                 "metric": settings.metric,
                 "shards": settings.shards,
             }
-            asked = {"name": name, "dimension": settings.dimension, "empty_text": settings.empty_text}
+            named = {"name": name, "dimension": settings.dimension, "empty_text": settings.empty_text}
             started = {"sequence": 0, "created_at_ms": now_ms}
             collection_id = connection.execute(
-                insert(schema.collection).values(**shared, **asked, **started).returning(schema.collection.c.id)
+                insert(schema.collection).values(**shared, **named, **started).returning(schema.collection.c.id)
             ).scalar_one()
             first = {"number": 1, "state": "active", "fingerprint": fingerprint, "dimension": dimension}
             generation_id = connection.execute(

@@ -1,4 +1,4 @@
-"""Takes vectors the last steps: a segment at the worker, one commit in the ledger, visible. Encoding is done elsewhere."""
+"""Makes vectors visible: a segment at the shard's worker, one commit in the ledger, a sync. Encoding is done elsewhere."""
 
 import asyncio
 import logging
@@ -17,13 +17,14 @@ log = logging.getLogger(__name__)
 
 ROWS_PER_COMMIT = 4096
 PAUSE_S = 0.5
-"""So that documents which a worker refuses, with its disk full for one, are not embedded again and again at once."""
+"""Before documents that a worker refused, for example because its disk is full, are embedded again."""
 
 
 class Applier:
-    """Applies rows of one generation, in rounds: what arrives during a round goes together in the next.
+    """Applies rows of one generation in rounds: what arrives during a round is applied together in the next.
 
-    `settled` is told the ids of every round, applied or not: what was not is still pending in the ledger, and told late.
+    `released` is called with the ids of every round. Those that could not be applied are still pending in the ledger, and
+    are released after a pause.
     """
 
     def __init__(
@@ -31,46 +32,46 @@ class Applier:
         generation: int,
         keeper: ShardKeeper,
         ledger: LedgerAccess,
-        settled: Callable[[Sequence[str]], None],
+        released: Callable[[Sequence[str]], None],
     ) -> None:
         self._generation = generation
         self._keeper = keeper
         self._ledger = ledger
-        self._settled = settled
+        self._released = released
         self._rows: list[ShardRow] = []
-        self._some = asyncio.Event()
+        self._arrived = asyncio.Event()
 
     def put(self, rows: Sequence[ShardRow]) -> None:
-        """Hands over rows; at most one per document may be on its way."""
+        """Adds rows to the next round; at most one per document may be on its way."""
         self._rows.extend(rows)
         if self._rows:
-            self._some.set()
+            self._arrived.set()
 
     async def run(self) -> None:
-        """Runs for ever."""
+        """Runs until cancelled."""
         while True:
-            await self._some.wait()
+            await self._arrived.wait()
             rows, self._rows = self._rows[:ROWS_PER_COMMIT], self._rows[ROWS_PER_COMMIT:]
             if not self._rows:
-                self._some.clear()
-            whole = False
+                self._arrived.clear()
+            complete = False
             try:
-                whole = await self._round(rows)
+                complete = await self._round(rows)
             finally:
                 ids = [row.document.id for row in rows]
-                if whole:
-                    self._settled(ids)
+                if complete:
+                    self._released(ids)
                 else:
-                    asyncio.get_running_loop().call_later(PAUSE_S, self._settled, ids)
+                    asyncio.get_running_loop().call_later(PAUSE_S, self._released, ids)
 
     async def _round(self, rows: Sequence[ShardRow]) -> bool:
-        """Applies rows as far as their shards can take them; False when some could not be applied."""
+        """Applies the rows whose shards can take them; False when some could not be applied."""
         by_shard: dict[int, list[ShardRow]] = defaultdict(list)
         for row in rows:
             by_shard[row.document.shard].append(row)
         shards = [shard for shard in self._keeper.of(self._generation) if shard.number in by_shard]
         async with AsyncExitStack() as locks:
-            # In order of number, so that two rounds can never wait for each other.
+            # In the order of the shards, so that two rounds never wait for each other.
             for shard in shards:
                 await locks.enter_async_context(shard.lock)
             try:
@@ -79,7 +80,8 @@ class Applier:
                 log.warning("%s", error)
                 return False
             except BaseException:
-                # The ledger went away: it may name the segments by now, and nothing is pending that would show them later.
+                # The ledger may have committed the segments before the connection broke. Then nothing is pending that would
+                # sync these shards later.
                 for shard in shards:
                     self._keeper.mark_stale(shard)
                 raise
@@ -95,7 +97,7 @@ class Applier:
         try:
             await self._ledger.threads.write(self._ledger.progress.commit_segments, commits)
         except OrdinalTaken:
-            # A commit that was thought lost had gone through: read where the ledger really is.
+            # An earlier commit that seemed to fail had succeeded: read the ledger's ordinals.
             ordinals = await self._ledger.threads.read(self._ledger.progress.next_ordinals, self._generation)
             for shard in shards:
                 shard.next_ordinal = ordinals.get(shard.number, shard.next_ordinal)
@@ -120,6 +122,6 @@ class Applier:
         try:
             await self._keeper.sync(shard)
         except ShardUnreachable as error:
-            # Committed, so nothing is lost: the keeper shows it when the worker is back.
+            # The segment is committed: the keeper syncs the shard when a worker is back.
             self._keeper.mark_stale(shard)
             log.info("%s", error)

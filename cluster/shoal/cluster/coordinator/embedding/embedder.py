@@ -1,6 +1,6 @@
-"""Works off one generation's pending documents: fetches them, has them encoded, hands the rows to the applier.
+"""Embeds one generation's pending documents: fetches them, has them encoded, and hands the rows to the applier.
 
-What to batch, retry, bisect or give up is reconcile's decision; here it is carried out.
+What to batch, retry, bisect or give up is decided in `decisions/reconcile.py` and carried out here.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ from shoal.internal.v1 import encoder_pb2
 log = logging.getLogger(__name__)
 
 POLL_S = 0.5
-LANES_PER_ENCODER = 2
+CALLS_PER_ENCODER = 2
 """One batch is computed while the next is on its way."""
-APPLY_AT_ONCE = 4096
+MAX_APPLYING = 4096
+"""Documents that need no encoder and are on their way to their shards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +66,29 @@ class GenerationEmbedder:
         self._encoders = encoders
         self._limits = policy.limits
         self._retry = policy.retry
-        self._applier = Applier(generation.id, keeper, ledger, self._settle)
+        self._applier = Applier(generation.id, keeper, ledger, self._release)
         self.precomputed = PrecomputedVectors(generation.shards)
         self._in_flight: set[str] = set()
         self._urgent: set[str] = set()
-        """Of those, the ones that were started though every lane was full."""
-        self._encoded_before: set[str] = set()
-        """Those in flight that take no encoder's time."""
+        """The live edits among them that were started although the encoders had enough to do."""
+        self._precomputed_in_flight: set[str] = set()
+        """Those whose vector came with the write: they take no encoder's time."""
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def wake(self) -> None:
-        """There may be something to do: documents were written, or a worker has come back."""
+        """Checks for work at once: documents were written, or a worker has come back."""
         self._wake.set()
 
     async def run(self) -> None:
-        """Runs until cancelled; then everything it started is cancelled with it, and stays pending in the ledger."""
+        """Runs until cancelled. What it started is cancelled too; those documents are still pending in the ledger."""
         applying = asyncio.create_task(self._applier.run(), name=f"apply {self.generation.id}")
         try:
             while True:
                 self._wake.clear()
                 try:
                     started = await self._start_precomputed()
-                    started = await self._start_what_is_pending() or started
+                    started = await self._start_pending() or started
                 except Exception:
                     # The ledger may be away for a while (PostgreSQL restarts); this loop must outlive it.
                     log.exception("generation %d: pending documents could not be read", self.generation.id)
@@ -107,23 +108,23 @@ class GenerationEmbedder:
                 task.cancel()
             await asyncio.gather(applying, *self._tasks, return_exceptions=True)
 
-    async def _start_what_is_pending(self) -> bool:
+    async def _start_pending(self) -> bool:
         """Starts what there is room for; False when there was nothing to start."""
-        lanes = LANES_PER_ENCODER * len(self._encoders.replicas(self.generation))
-        working = len(self._in_flight) - len(self._encoded_before)
-        room = (lanes * self._limits.documents if self.generation.model else APPLY_AT_ONCE) - working
-        # Removals and users' vectors go on while the model is away, whatever waits for it.
-        limit = room if lanes or not self.generation.model else self._limits.documents
-        # Lanes full of what can wait must not keep live edits from the encoder, which puts them first.
+        calls = CALLS_PER_ENCODER * len(self._encoders.replicas(self.generation))
+        working = len(self._in_flight) - len(self._precomputed_in_flight)
+        room = (calls * self._limits.documents if self.generation.model else MAX_APPLYING) - working
+        # Removals and users' own vectors are applied even while no replica is up.
+        limit = room if calls or not self.generation.model else self._limits.documents
+        # Backfill that fills all calls must not delay live edits: the encoder puts them first once it has them.
         urgent = limit <= 0
         if urgent:
             limit = self._limits.documents - len(self._urgent)
         ready = self._keeper.shards_ready(self.generation.id)
         if not ready or limit <= 0:
             return False
-        # With every shard up, as nearly always, the ledger answers from its index alone.
+        # Without a list of shards the ledger answers from an index alone. Nearly always all shards are up.
         shards = None if len(ready) == self.generation.shards else ready
-        # Those whose vector came with the write are not the encoders' business.
+        # Documents whose vector came with the write need no encoder.
         taken = frozenset(self._in_flight.union(self.precomputed.ids(ready)))
         pending = await self._ledger.threads.read(
             self._ledger.progress.pending,
@@ -134,23 +135,23 @@ class GenerationEmbedder:
             shards,
             PRIORITY_EDIT if urgent else None,
         )
-        # Some may have come with vectors since `taken` was made, and the ledger was read after that.
-        brought = frozenset(self.precomputed.ids())
-        pending = [document for document in pending if document.removal or document.id not in brought]
+        # More vectors may have come with writes after `taken` was made and before the ledger was read.
+        precomputed = frozenset(self.precomputed.ids())
+        pending = [document for document in pending if document.removal or document.id not in precomputed]
         work = plan(pending, self._limits, ready)
         self._in_flight.update(document.id for document in work.apply)
         self._applier.put([ShardRow(document, b"" if document.removal else document.vector) for document in work.apply])
-        if lanes:
+        if calls:
             for batch in work.encode:
                 self._launch(batch)
         if urgent:
             self._urgent.update(document.id for document in pending if document.id in self._in_flight)
-        return bool(work.apply or (lanes and work.encode))
+        return bool(work.apply or (calls and work.encode))
 
     async def _start_precomputed(self) -> bool:
-        """Applies vectors that came with writes where their documents still wait for them; False when there were none."""
+        """Applies vectors that came with writes, if their documents are still pending; False when there were none."""
         ready = self._keeper.shards_ready(self.generation.id)
-        room = APPLY_AT_ONCE - len(self._encoded_before)
+        room = MAX_APPLYING - len(self._precomputed_in_flight)
         if not ready or room <= 0:
             return False
         due = self.precomputed.due(room, self._in_flight, ready)
@@ -161,20 +162,20 @@ class GenerationEmbedder:
         rows: list[ShardRow] = []
         for document, content_hash in pending:
             precomputed = by_id[document.id].precomputed
-            # The text may have been written anew since; what is pending then is not what this vector is of.
+            # If the text has changed since, this vector is not of the pending text.
             if content_hash == precomputed.content_hash and document.shard in ready:
                 rows.append(ShardRow(document, precomputed.vector, precomputed.truncated))
         ids = [row.document.id for row in rows]
         self._in_flight.update(ids)
-        self._encoded_before.update(ids)
+        self._precomputed_in_flight.update(ids)
         self._applier.put(rows)
         self.precomputed.withdraw(due)
         return True
 
-    def _settle(self, ids: Sequence[str]) -> None:
+    def _release(self, ids: Sequence[str]) -> None:
         self._in_flight.difference_update(ids)
         self._urgent.difference_update(ids)
-        self._encoded_before.difference_update(ids)
+        self._precomputed_in_flight.difference_update(ids)
         self._wake.set()
 
     def _launch(self, batch: DocumentBatch[PendingDocument], pause_s: float = 0.0) -> None:
@@ -193,28 +194,28 @@ class GenerationEmbedder:
             else:
                 await self._take(batch, answer)
         except Exception:
-            # Whatever it was, the documents are pending in the ledger: let them be fetched again.
-            log.exception("generation %d: a batch of %d documents", self.generation.id, len(ids))
+            # The documents are still pending in the ledger, and are fetched again.
+            log.exception("generation %d: a batch of %d documents failed", self.generation.id, len(ids))
             await asyncio.sleep(POLL_S)
-            self._settle(ids)
+            self._release(ids)
 
     async def _take(self, batch: DocumentBatch[PendingDocument], reply: encoder_pb2.EncodeResponse) -> None:
         width = 4 * reply.dimension
         rows: list[ShardRow] = []
-        spoilt: list[tuple[PendingDocument, str]] = []
+        failed: list[tuple[PendingDocument, str]] = []
         errors = {one.position: one.error for one in reply.errors}
         truncated = set(reply.truncated)
-        for number, (document, _) in enumerate(zip(batch.documents, reply.tokens, strict=True)):
-            if number in errors:
-                spoilt.append((document, errors[number]))
+        for index, (document, _) in enumerate(zip(batch.documents, reply.tokens, strict=True)):
+            if index in errors:
+                failed.append((document, errors[index]))
             else:
-                rows.append(ShardRow(document, reply.vectors[number * width : (number + 1) * width], number in truncated))
+                rows.append(ShardRow(document, reply.vectors[index * width : (index + 1) * width], index in truncated))
         self._applier.put(rows)
-        await self._count(spoilt)
+        await self._count_attempts(failed)
 
     async def _fail(self, batch: DocumentBatch[PendingDocument], failed: FailedCall) -> None:
         log.info(
-            "generation %d: a batch of %d documents: %s: %s",
+            "generation %d: a batch of %d documents failed, %s: %s",
             self.generation.id,
             len(batch.documents),
             failed.failure.value,
@@ -228,14 +229,14 @@ class GenerationEmbedder:
                 case CountAttempt(document):
                     lost = "the encoder was lost while it worked on this document"
                     counted.append((document, lost if failed.failure is EncodeFailure.LOST else failed.reason))
-        await self._count(counted)
+        await self._count_attempts(counted)
 
-    async def _count(self, spoilt: Sequence[tuple[PendingDocument, str]]) -> None:
-        """Records a failed attempt of each document, and lets go of it."""
-        if not spoilt:
+    async def _count_attempts(self, failed: Sequence[tuple[PendingDocument, str]]) -> None:
+        """Records a failed attempt of each document, which may then be fetched again."""
+        if not failed:
             return
         failures = []
-        for document, reason in spoilt:
+        for document, reason in failed:
             attempts = document.attempts + 1
             pause_s = next_attempt(attempts, self._retry)
             failures.append(
@@ -252,4 +253,4 @@ class GenerationEmbedder:
         try:
             await self._ledger.threads.write(self._ledger.progress.record_failures, failures, wall_clock_ms())
         finally:
-            self._settle([document.id for document, _ in spoilt])
+            self._release([document.id for document, _ in failed])

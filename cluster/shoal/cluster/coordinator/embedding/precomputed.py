@@ -1,5 +1,5 @@
-"""Vectors that came with writes, kept until their documents are applied. In memory alone, and bounded: what is lost here is
-made again from the text."""
+"""Vectors that came with writes, until they are applied. In bounded memory only: a vector that is lost is computed from the
+text."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shoal.cluster.decisions.placement import shard_of
 
 MEMORY_BYTES = 64 * 1024 * 1024
 _ENTRY_BYTES = 512
-"""What an entry takes beside its vector."""
+"""Memory of an entry without its vector."""
 
 
 @dataclass(slots=True, eq=False)
@@ -26,26 +26,26 @@ class Kept:
 
     @property
     def bytes(self) -> int:
-        """What it takes of the memory."""
+        """Memory that it takes."""
         return _ENTRY_BYTES + len(self.precomputed.vector)
 
 
 class PrecomputedVectors:
     """At most one vector for a document, the newest that came. Belongs to the coordinator's event loop."""
 
-    def __init__(self, shards: int, most_bytes: int = MEMORY_BYTES) -> None:
+    def __init__(self, shards: int, max_bytes: int = MEMORY_BYTES) -> None:
         self._shards = shards
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._bytes = 0
         self._kept: dict[str, Kept] = {}
 
     @property
     def full(self) -> bool:
-        """True when writes that bring vectors should come later."""
-        return self._bytes >= self._most_bytes
+        """True when writes with vectors must be refused for now."""
+        return self._bytes >= self._max_bytes
 
     def ids(self, shards: AbstractSet[int] | None = None) -> Iterable[str]:
-        """Documents whose vector is here, of some shards or all: no encoder need be asked for them."""
+        """Documents of these shards, or of all, whose vector is here: they need no encoder."""
         if shards is None:
             return self._kept.keys()
         return [kept.id for kept in self._kept.values() if kept.shard in shards]
@@ -63,12 +63,12 @@ class PrecomputedVectors:
         return added
 
     def commit(self, added: Iterable[Kept]) -> None:
-        """Their write is committed: from now on they can be due."""
+        """Their write is committed: from now on they may be applied."""
         for kept in added:
             kept.committed = True
 
     def withdraw(self, added: Iterable[Kept]) -> None:
-        """Forgets those that are still here: their write failed, or they were looked at."""
+        """Forgets those that are still here: their write failed, or they are being applied."""
         for kept in added:
             if self._kept.get(kept.id) is kept:
                 self._drop(kept)
@@ -76,7 +76,7 @@ class PrecomputedVectors:
     def due(self, limit: int, busy: AbstractSet[str], ready: AbstractSet[int]) -> Sequence[Kept]:
         """At most `limit` vectors of committed documents, the oldest first, without those of `busy` documents.
 
-        Those whose shard is not `ready` go on waiting, unless they leave no room for others.
+        Those whose shard is not `ready` go on waiting, unless the memory is full.
         """
         full = self.full
         found = []

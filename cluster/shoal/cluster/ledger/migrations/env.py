@@ -4,7 +4,7 @@ from alembic import context
 
 from shoal.cluster.ledger.schema import metadata
 
-# The caller's transaction goes around all revisions: a migration is whole or it did not happen, on SQLite too.
+# The caller's transaction goes around all revisions: a migration happens completely or not at all, on SQLite too.
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, transactional_ddl=True)
 with context.begin_transaction():
     context.run_migrations()

@@ -1,4 +1,4 @@
-"""Counts the losses of a shard, so that an answer can be told from a cut that did not know of them yet."""
+"""Counts how often a shard lost files, so that a search notices a loss that its cut did not know of."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,5 +8,5 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Adds the count; what was lost before is over, since every cut is read anew."""
+    """Adds the count, from 0: earlier losses matter to no search, because each one reads a new cut."""
     op.add_column("shard", sa.Column("losses", sa.BigInteger, nullable=False, server_default=sa.text("0")))

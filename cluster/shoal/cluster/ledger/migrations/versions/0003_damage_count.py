@@ -1,4 +1,4 @@
-"""Renames the count of damage reports of a shard to what it is."""
+"""Renames the number of damage reports of a shard from `losses` to `damage_count`."""
 
 from alembic import op
 
