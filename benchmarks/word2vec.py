@@ -124,8 +124,8 @@ def whole(text: Path, folder: Path, dim: int, epochs: int, threads: int, seeds: 
     print(f"whole, dim {dim}, {epochs} epochs, {threads} threads, from text to vectors:")
     for name, values in seconds.items():
         ratio = median(seconds["gensim"]) / median(values)
-        told = ", ".join(f"{score} {spread([run[score] for run in found[name]])}" for score in found[name][0])
-        print(f"  {name:14s} {spread(values)} s, {ratio:.2f} x gensim's speed; {told}")
+        shown = ", ".join(f"{score} {spread([run[score] for run in found[name]])}" for score in found[name][0])
+        print(f"  {name:14s} {spread(values)} s, {ratio:.2f} x gensim's speed; {shown}")
 
 
 def main() -> None:

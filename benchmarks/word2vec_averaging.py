@@ -155,10 +155,10 @@ def main() -> None:
                     ]
                     means = {name: mean(run[name] for run in runs) for name in runs[0]}
                     alone = alone or means
-                    told = "   ".join(
+                    shown = "   ".join(
                         f"{name} {spread([run[name] for run in runs])} {means[name] / alone[name]:.3f}" for name in means
                     )
-                    print(f"{workers} workers, {scheme}, {round_words or 'default'}: {told}", flush=True)
+                    print(f"{workers} workers, {scheme}, {round_words or 'default'}: {shown}", flush=True)
 
 
 if __name__ == "__main__":

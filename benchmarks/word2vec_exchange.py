@@ -132,9 +132,9 @@ def main() -> None:
                         times[name].append(time.monotonic() - started_s)
                 np.testing.assert_allclose(sums, sums[0], rtol=1e-3, atol=1e-2)
             store, *others = (statistics.median(times[name]) for name in ways)
-            told = ", ".join(f"{name} {time_s:.3f} s" for name, time_s in zip(ways, (store, *others), strict=True))
+            shown = ", ".join(f"{name} {time_s:.3f} s" for name, time_s in zip(ways, (store, *others), strict=True))
             ratios = ", ".join(f"{other / store:.2f}" for other in others)
-            print(f"{count} actors: {told}; {ratios} of the store's", flush=True)
+            print(f"{count} actors: {shown}; {ratios} of the store's", flush=True)
             for member in members:
                 ray.kill(member)
 

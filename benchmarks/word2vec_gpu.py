@@ -53,7 +53,7 @@ def train_gensim(text: Path, vocabulary: Vocabulary, settings: Word2VecSettings)
 def pool_learners(
     text: Path, settings: Word2VecSettings, device: str, batch_words: int
 ) -> tuple[Vocabulary, dict[str, Callable[[], Result]]]:
-    """All who train, by name; they begin with the same tables, but for gensim, which draws its own."""
+    """All trainings by name; they start with the same tables, except gensim, which draws its own."""
     vocabulary, spans = encode(text, settings)
     leases = [np.concatenate(spans[at : at + LEASE_SPANS]) for at in range(0, len(spans), LEASE_SPANS)]
     tables = Tables.initial(len(vocabulary.words), settings.dim, settings.seed)

@@ -174,8 +174,8 @@ def _show_scores(what: str, trainings: Sequence[Training], run: Callable[[Traini
     for training in trainings:
         run(training)
         found.append(training.scores())
-    told = ", ".join(f"{name} {spread([score[name] for score in found])}" for name in found[0])
-    print(f"{what}, {len(found)} seeds: {told}", flush=True)
+    shown = ", ".join(f"{name} {spread([score[name] for score in found])}" for name in found[0])
+    print(f"{what}, {len(found)} seeds: {shown}", flush=True)
 
 
 def main() -> None:

@@ -86,7 +86,7 @@ def test_second_serve_on_the_folder_is_refused(cluster: ClusterProcess) -> None:
 
 
 def test_a_busy_machine_does_not_slow_the_server_more_than_others(cluster: ClusterProcess) -> None:
-    """Ray's own default is a niceness of 15: with two busy processes beside it, searches took ten times as long."""
+    """Ray's own default is a niceness of 15: next to two busy processes, searches took ten times as long."""
     with cluster.client() as client:
         client.embed("hashing:8", ["an encoder starts"])
     pids = {kind: found[0] for kind, found in cluster.pids().items()}

@@ -250,7 +250,7 @@ class SmallWorld:
         self.calls, self.rows, self.in_flight = [], [], set()
 
     def lose_count(self) -> None:
-        """A defect: what is in flight is fetched again beside itself, so older rows may land behind newer ones."""
+        """A defect: documents in flight are fetched again, so older rows may land behind newer ones."""
         self.in_flight = set()
 
     def damage(self, number: int) -> None:

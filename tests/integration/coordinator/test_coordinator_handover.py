@@ -145,7 +145,7 @@ def test_another_holder_waits_for_the_lease(world: World) -> None:
     world.start(replace(SETTINGS, lease_s=10.0))
     world.create()
     began = world.lease().expires_at_ms
-    second = world.start(holder="somebody else", wait=False)
+    second = world.start(holder="another host", wait=False)
     # It is being renewed.
     eventually(lambda: world.lease().expires_at_ms > began)
     assert not second.starting.done()

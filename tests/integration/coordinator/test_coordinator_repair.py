@@ -32,10 +32,10 @@ def test_a_killed_worker_serves_its_shards_again(running: World) -> None:
     running.settles(SHOWN)
     encoded = len(running.fleet.encoded)
     running.fleet.kill("index-0")
-    running.write({"d00": "edited while nobody serves it"})
+    running.write({"d00": "edited while no worker serves it"})
     running.settles({**SHOWN, "d00": 2})
     again = {text for texts in running.fleet.encoded[encoded:] for text in texts}
-    assert again == {"edited while nobody serves it"}
+    assert again == {"edited while no worker serves it"}
 
 
 @pytest.mark.parametrize("loss", ["damaged", "missing"])

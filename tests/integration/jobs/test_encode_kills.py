@@ -20,9 +20,9 @@ HELD = (20, 21)
 
 
 def started(arguments: list[object], output: Path) -> EncodeProcess:
-    """A run that has finished some parts and does not finish all, however late somebody meddles with it.
+    """A run that has finished some parts and cannot finish all before it is disturbed.
 
-    An encoder that comes to one of HELD waits, until it is killed, for somebody to write how often the part was begun.
+    An encoder that reaches one of HELD blocks until it is killed: it reads a pipe that has no writer.
     """
     output.mkdir()
     for held in pipes(output):
@@ -42,7 +42,7 @@ def pipes(output: Path) -> list[Path]:
 
 
 def release(output: Path) -> None:
-    """Blocks no further encoder."""
+    """Removes the pipes, so that no further encoder blocks."""
     for held in pipes(output):
         held.unlink()
 

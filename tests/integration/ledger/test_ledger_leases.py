@@ -9,7 +9,7 @@ from shoal.cluster.ledger.records import Lease, WriteBatch
 from shoal.workers.indexing.manifest import SealedInfo
 
 
-def test_nobody_holds_an_empty_ledger(ledger_url: str) -> None:
+def test_an_empty_ledger_has_no_holder(ledger_url: str) -> None:
     engine = open_engine(ledger_url, read_only=False)
     migrate(engine)
     assert read_lease(engine) is None

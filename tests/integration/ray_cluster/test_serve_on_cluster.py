@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
 def all_ready(cluster: ClusterProcess) -> dict[str, int]:
-    """Process ids by kind, of which there is one each, once all are ready."""
+    """Process ids by kind (one process each), once all are ready."""
     found: dict[str, int] = {}
 
     def look() -> bool:

@@ -159,7 +159,7 @@ def roberta_folder(folder: Path) -> Path:
 
 
 def xlm_roberta_folder(folder: Path) -> Path:
-    """The dense vectors of BGE-M3: cls pooling, normalised, beside files of its sparse and multi-vector heads."""
+    """The dense vectors of BGE-M3: cls pooling, normalised, with files of its sparse and multi-vector heads."""
     from transformers import XLMRobertaConfig, XLMRobertaModel
 
     folder.mkdir()

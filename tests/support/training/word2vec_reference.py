@@ -101,7 +101,7 @@ def loss(together: list[Step], input: npt.NDArray[np.float64], output: npt.NDArr
 
 
 def take(together: list[Step], input: npt.NDArray[np.float64], output: npt.NDArray[np.float64], at_once: int) -> None:
-    """Takes steps that share their targets in place, `at_once` targets at a time, all logits of which are computed first.
+    """Takes steps that share their targets in place, `at_once` targets at a time, whose logits are all computed first.
 
     A target that is there twice grows twice; what it adds to the input is from the row as it then is.
     """

@@ -43,7 +43,7 @@ def taken(shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path) ->
     return both
 
 
-def test_adding_csv_with_a_stray_quote_beside_good_files(taken: Callable[..., Taken], tmp_path: Path):
+def test_adding_csv_with_a_stray_quote_among_good_files(taken: Callable[..., Taken], tmp_path: Path):
     for name in ("0", "1", "2"):
         (tmp_path / f"{name}.csv").write_text("id,text\n" + "".join(f"{name}-{n},text of {n}\n" for n in range(100)))
     (tmp_path / "3.csv").write_text('id,text\n3-0,fine\n3-1,"a 3" screw"\n')

@@ -128,7 +128,7 @@ def test_a_healthy_process_becomes_ready_from_every_state(must_answer: bool, his
     for _ in range(12):
         asked = process.request
         if isinstance(asked, Probe):
-            process.answer(READY if asked.location == HERE else ProbeRefused("nobody is there"))
+            process.answer(READY if asked.location == HERE else ProbeRefused("no process is there"))
             if asked.location == HERE:
                 break
         else:

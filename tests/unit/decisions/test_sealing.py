@@ -54,7 +54,7 @@ def test_a_shard_is_empty_unless_its_stats_say_otherwise() -> None:
 
 @dataclass
 class Shard:
-    """A shard of which only the size of the delta is known, and the merge that is in progress."""
+    """A shard, reduced to the size of its delta, and the merge in progress."""
 
     sealing: Sealing = field(default_factory=Sealing)
     now_s: float = 0.0

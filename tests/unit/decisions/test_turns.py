@@ -63,7 +63,7 @@ def test_a_reserved_replica_that_disappears_is_released() -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_a_suspicion_is_never_beside_another_call_and_everyone_gets_a_turn(seed: int) -> None:
+def test_a_suspicion_runs_alone_and_every_call_gets_a_turn(seed: int) -> None:
     chance = random.Random(seed)
     turns = Turns()
     waiting = [Suspicion() if chance.random() < 0.4 else None for _ in range(40)]

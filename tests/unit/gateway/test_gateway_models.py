@@ -77,7 +77,7 @@ def test_a_routed_model_is_used_without_waiting_for_the_coordinator() -> None:
     run(60, scenario)
 
 
-def test_the_coordinator_is_told_repeatedly_while_the_model_is_in_use() -> None:
+def test_the_coordinator_is_notified_repeatedly_while_the_model_is_in_use() -> None:
     async def scenario(models: Models, coordinator: Coordinator) -> None:
         coordinator.route(MODEL)
         for requests in range(1, 4):
@@ -88,7 +88,7 @@ def test_the_coordinator_is_told_repeatedly_while_the_model_is_in_use() -> None:
     run(0.05, scenario)
 
 
-def test_a_coordinator_that_was_away_is_told_with_the_next_use() -> None:
+def test_a_coordinator_that_was_away_is_notified_with_the_next_use() -> None:
     async def scenario(models: Models, coordinator: Coordinator) -> None:
         coordinator.route(MODEL)
         coordinator.failure = Unavailable("away")

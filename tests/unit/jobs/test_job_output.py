@@ -66,7 +66,7 @@ def test_the_end_of_a_job_deletes_what_dead_processes_left(tmp_path: Path):
     finish(folder, 0, last=True)
     # A process that died between its commit and deleting its attempts.
     folder.count_attempts(PartId(0, 0), 1)
-    (tmp_path / "notes.txt").write_text("somebody else's")
+    (tmp_path / "notes.txt").write_text("another user's")
     folder.conclude(b"{}")
     assert names(tmp_path) == ["job.json", "notes.txt", "part-000000-000000.json", "part-000000-000000.parquet", SUMMARY]
 
@@ -109,7 +109,7 @@ def test_a_foreign_folder_is_never_touched(tmp_path: Path, overwrite: bool):
     assert names(tmp_path) == ["thesis.tex"]
 
 
-def test_other_files_beside_a_job_stay(tmp_path: Path):
+def test_other_files_in_the_folder_of_a_job_stay(tmp_path: Path):
     started(tmp_path)
     (tmp_path / "notes.txt").write_text("mine")
     started(tmp_path, OTHER, overwrite=True)

@@ -132,7 +132,7 @@ def test_a_call_without_waiters_is_cancelled_and_the_line_moves_on() -> None:
     run(scenario)
 
 
-def test_a_call_cancelled_before_its_first_step_blocks_nobody() -> None:
+def test_a_call_cancelled_before_its_first_step_blocks_no_other() -> None:
     async def scenario(receiver: Receiver) -> None:
         gathering = Gathering(receiver.send, max_items=10)
         first = asyncio.create_task(gathering.submit(0, 1.0))
@@ -147,7 +147,7 @@ def test_a_call_cancelled_before_its_first_step_blocks_nobody() -> None:
     run(scenario)
 
 
-def test_an_exception_reaches_every_waiter_and_nobody_else() -> None:
+def test_an_exception_reaches_the_waiters_of_its_call_only() -> None:
     async def scenario(receiver: Receiver) -> None:
         gathering = Gathering(receiver.send, max_items=10)
         tasks = [asyncio.create_task(gathering.submit(n, 1.0)) for n in range(3)]

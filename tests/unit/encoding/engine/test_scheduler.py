@@ -213,7 +213,7 @@ def test_of_64_callers_with_one_query_none_waits_longer_than_three_batches(short
     assert longest_wait <= 3
 
 
-def test_of_64_callers_beside_a_backlog_none_waits_longer_than_four_batches() -> None:
+def test_of_64_callers_with_a_backlog_none_waits_longer_than_four_batches() -> None:
     bounds = BatchBounds(tokens=1024)
     scheduler = filled([(Priority.BACKFILL, [100] * 5000)])
     waits: list[int] = []

@@ -9,7 +9,7 @@ import pytest
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.word_vectors.file_reading import WordVectors, read_word_vectors
 
-# One word holds a blank, one a no-break space, one is no UTF-8; one comes twice.
+# One word has a blank, one a no-break space, one is not UTF-8; one occurs twice.
 WORDS = [b"the", b"tide", b". . .", "a\N{NO-BREAK SPACE}b".encode(), b"caf\xe9", b"the", b"#"]
 VECTORS = np.arange(len(WORDS) * 3, dtype=np.float32).reshape(-1, 3) / 7 - 1
 BINARY_WORDS = [word.replace(b" ", b"_") for word in WORDS]
@@ -132,7 +132,7 @@ ARRAY = np.arange(6, dtype=np.float32).reshape(3, 2)
 
 
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64", ">f4"])
-def test_an_array_has_its_words_beside_it(kind: str, tmp_path: Path) -> None:
+def test_an_array_has_its_words_in_another_file(kind: str, tmp_path: Path) -> None:
     found = read_word_vectors(write_array(tmp_path, ARRAY.astype(kind), b"the 9\nnew york 3\r\n7 1\n"), "w")
     assert found.numbers == {"the": 0, "new york": 1, "7": 2}
     assert found.counts is not None and found.counts.tolist() == [9, 3, 1]

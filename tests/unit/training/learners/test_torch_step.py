@@ -58,7 +58,7 @@ def places(batch: WordBatch, cbow: bool) -> list[tuple[int, list[int]]]:
 
 
 def targets(batch: WordBatch, n: int) -> list[tuple[int, int]]:
-    """The word, labelled 1, and its negatives, labelled 0, but for the word itself."""
+    """The word, labelled 1, and its negatives, labelled 0, except the word itself."""
     word, *negatives = batch.targets[n].tolist()
     return [(word, 1)] + [(other, 0) for other in negatives if other != word]
 

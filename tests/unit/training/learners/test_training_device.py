@@ -29,7 +29,7 @@ def no_card() -> str:
 
 
 def not_asked() -> str:
-    raise AssertionError("nobody needs to know")
+    raise AssertionError("this must not be called")
 
 
 def test_auto_uses_a_cuda_device_or_else_the_cpu_and_says_why() -> None:

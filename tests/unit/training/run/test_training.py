@@ -125,7 +125,7 @@ def test_a_failed_save_loses_nothing(run: Run, undisturbed: Tables) -> None:
     assert equal(run.saved[0][1], undisturbed)
 
 
-def test_another_training_is_refused_with_what_differs_and_overwrite_begins_anew(run: Run, undisturbed: Tables) -> None:
+def test_another_training_is_refused_with_the_difference_unless_overwritten(run: Run, undisturbed: Tables) -> None:
     run.at_round = fail(3, RuntimeError())
     with pytest.raises(RuntimeError):
         run.train()
