@@ -21,6 +21,8 @@ from shoal.workers.training.word2vec.run.schedule import (
 )
 from shoal.workers.training.word2vec.settings import Word2VecSettings
 
+# By span, in epoch 1 of a training with seed 5: trainings of an earlier version must resume with the same random numbers.
+SEEDS = {2: 2485442970020027996, 3: 326124782927953987}
 SPANS = st.lists(st.integers(1, 70), min_size=1, max_size=30)
 
 
@@ -180,3 +182,26 @@ def test_rounds_of_several_learners_grow_to_their_limit() -> None:
 @pytest.mark.parametrize(("words", "learners"), [(1, 1), (19_999_999, 1), (20_000_000, 2), (85_000_000, 8)])
 def test_each_learner_should_have_ten_million_words(words: int, learners: int) -> None:
     assert worthwhile_learners(words) == learners
+
+
+def test_the_words_of_a_lease_are_weighted_with_its_mean_rate() -> None:
+    assert SpanLease((0, 1), 100, first_rate=0.03, last_rate=0.01, seed=0).lr_words == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("learners", "words"), [(3, 2_000_000), (4, 2_000_000), (5, 1_024_000), (8, 250_000), (10, 128_000), (16, 31_250)]
+)
+def test_without_a_setting_leases_shrink_with_the_cube_of_the_learners(learners: int, words: int) -> None:
+    schedule = Schedule(Word2VecSettings(epochs=1), [250] * 450_000, 0)
+    late = ScheduleState(epochs=1, done=100_000_000, queue=tuple(EpochSpan(0, span) for span in range(400_000, 450_000)))
+    _, leases = schedule.lease(late, range(learners))
+    assert {lease.words for lease in leases.values()} == {words}
+
+
+def test_rounds_are_counted_and_the_seed_of_a_lease_follows_from_its_first_span() -> None:
+    schedule = Schedule(Word2VecSettings(epochs=2, seed=5), [10] * 4, 20)
+    state = ScheduleState(epochs=2, done=40, queue=tuple(EpochSpan(1, span) for span in (2, 0, 3, 1)))
+    for number, seed in ((1, SEEDS[2]), (2, SEEDS[3])):
+        state, leases = schedule.lease(state, [7])
+        assert (state.rounds, leases[7].seed) == (number, seed)
+        state = schedule.merged(state, [7])
