@@ -264,7 +264,7 @@ def test_a_token_that_the_table_lacks_is_an_error_of_its_text(tmp_path: Path) ->
     save_file({"embedding.weight": table[:-1]}, folder / "model.safetensors")
     encoded = loaded(folder).encode(["the tide", "deep water"])
     assert encoded.errors[0] == ""
-    assert f"token {len(table) - 1} is not among the {len(table) - 1} of the table" in encoded.errors[1]
+    assert f"token id {len(table) - 1}, but the table has {len(table) - 1} tokens" in encoded.errors[1]
 
 
 def test_a_real_static_model_gives_the_vectors_of_its_package() -> None:

@@ -62,7 +62,7 @@ def test_names_tell_the_kind_of_model(tmp_path: Path) -> None:
         ("", "the name is empty or invalid"),
         ("hashing:", "dimension must be an integer, not ''"),
         ("hashing:-8", "dimension must be an integer, not '-8'"),
-        ("hashing:7", "dimension is 7, allowed are 8 to 4096"),
+        ("hashing:7", "dimension must be 8 to 4096, not 7"),
         ("/no/such/model", "there is no such folder or file"),
         ("./model", "there is no such folder or file"),
         ("some words", "there is no such folder or file"),
@@ -78,7 +78,7 @@ def test_a_file_is_one_of_word_vectors(tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
     path.write_bytes(b"")
     assert parse_spec(str(path)) == FileSpec(path)
-    with pytest.raises(ModelError, match="these are no word vectors"):
+    with pytest.raises(ModelError, match="not word vectors"):
         load_model(str(path), threads=1)
 
 

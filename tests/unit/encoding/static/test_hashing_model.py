@@ -82,7 +82,7 @@ def test_a_huge_word_is_cut_like_many_words() -> None:
 
 @pytest.mark.parametrize("dimension", [7, 4097, -1])
 def test_dimensions_outside_the_limits_are_refused(dimension: int) -> None:
-    with pytest.raises(ModelError, match=rf"model 'hashing:{dimension}': dimension is {dimension}, allowed are 8 to 4096"):
+    with pytest.raises(ModelError, match=rf"model 'hashing:{dimension}': dimension must be 8 to 4096, not {dimension}"):
         HashingModel(dimension)
 
 

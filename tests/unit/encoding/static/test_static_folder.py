@@ -87,7 +87,7 @@ def test_a_static_embedding_reads_all_of_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("tensors", "config", "reason"),
     [
-        ({"embeddings": TABLE[0]}, None, "embeddings of model.safetensors has shape (3,), expected are rows and places"),
+        ({"embeddings": TABLE[0]}, None, "embeddings of model.safetensors has shape (3,), expected rows and columns"),
         (
             {"embeddings": TABLE.astype(np.int32)},
             None,
@@ -96,14 +96,14 @@ def test_a_static_embedding_reads_all_of_a_text(tmp_path: Path) -> None:
         (
             {"embeddings": TABLE, "mapping": np.array([0, 4])},
             None,
-            "mapping of model.safetensors names rows outside of 0 to 3",
+            "mapping of model.safetensors has rows outside 0 to 3",
         ),
         (
             {"embeddings": TABLE, "weights": np.ones(3, dtype=np.float32)},
             None,
-            "model.safetensors has weights for 3 tokens of 4",
+            "model.safetensors has weights for 3 tokens, expected 4",
         ),
-        ({"embeddings": TABLE}, {"max_length": 0}, "max_length of config.json is 0, the least is 1"),
+        ({"embeddings": TABLE}, {"max_length": 0}, "max_length of config.json must be an integer of at least 1, not 0"),
         ({"embeddings": TABLE}, "[]", "config.json holds list, not an object"),
         ({"embeddings": TABLE}, "{", "config.json cannot be read: "),
     ],
@@ -117,7 +117,7 @@ def test_malformed_files_are_named(tensors: dict[str, Any], config: Any, reason:
 def test_a_file_that_was_cut_off_is_named(tmp_path: Path) -> None:
     file = write(tmp_path, {"embeddings": TABLE}) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ModelError, match=r"model.safetensors is cut off: embeddings does not fit into it"):
+    with pytest.raises(ModelError, match=r"model.safetensors is cut short: embeddings does not fit into it"):
         read_static_folder(tmp_path, "m")
 
 

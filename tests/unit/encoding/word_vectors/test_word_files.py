@@ -121,29 +121,29 @@ def test_keyed_vectors_hold_counts_and_come_back(tmp_path: Path) -> None:
     assert BIG.vectors[0].any()
     without = dataclasses.replace(BIG, counts=None)
     same(from_keyed_vectors(to_keyed_vectors(without)), without, counts=False)
-    with pytest.raises(WordVectorError, match="keyed vectors: is a list, expected is gensim's KeyedVectors of version 4"):
+    with pytest.raises(WordVectorError, match="keyed vectors: is a list, expected KeyedVectors of gensim 4"):
         from_keyed_vectors([1, 2])
 
 
 def test_gensims_own_files_are_refused_with_a_suggestion(tmp_path: Path) -> None:
     gensim_vectors()
     to_keyed_vectors(BIG).save(str(tmp_path / "w.kv"))
-    with pytest.raises(ModelError, match=r"a Python pickle, .* have gensim write the vectors with save_word2vec_format\(\)"):
+    with pytest.raises(ModelError, match=r"a Python pickle, .* write the vectors with gensim's save_word2vec_format\(\) instead"):
         read_word_table(tmp_path / "w.kv")
 
 
 @pytest.mark.parametrize(
     ("form", "word", "reason"),
     [
-        (TableFormat.TEXT, "new york", "w.txt: a word is 'new york', here it may not be empty or hold a blank or line end"),
-        (TableFormat.BINARY, "a\nb", "w.bin: a word is 'a\\nb', here it may not be empty or hold a blank or line end"),
-        (TableFormat.NPY, "", "w.npy: a word is '', here it may not be empty or hold a blank or line end"),
+        (TableFormat.TEXT, "new york", "w.txt: the word 'new york' is empty or contains a space or line end"),
+        (TableFormat.BINARY, "a\nb", "w.bin: the word 'a\\nb' is empty or contains a space or line end"),
+        (TableFormat.NPY, "", "w.npy: the word '' is empty or contains a space or line end"),
         (
             TableFormat.FOLDER,
             "a\rb",
-            "model: a word is 'a\\rb', here it may not be empty or hold a blank or line end",
+            "model: the word 'a\\rb' is empty or contains a space or line end",
         ),
-        (TableFormat.TEXT, "\ud83d", "w.txt: a word is '\\ud83d', which is no text of Unicode"),
+        (TableFormat.TEXT, "\ud83d", "w.txt: the word '\\ud83d' is not valid Unicode"),
     ],
 )
 def test_a_word_that_a_form_cannot_express_is_named_before_anything_is_written(
@@ -160,13 +160,13 @@ def test_a_word_that_a_form_cannot_express_is_named_before_anything_is_written(
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"words": WORDS[:-1]}, "9 words have vectors of shape (10, 5), expected are (words, dim)"),
-        ({"words": (), "vectors": np.zeros((0, 5))}, "0 words have vectors of shape (0, 5), expected are (words, dim)"),
-        ({"counts": np.ones(9)}, "10 words have counts of shape (9,), expected is one each"),
-        ({"words": ("tide",) + WORDS[1:]}, "the word 'tide' is there twice"),
+        ({"words": WORDS[:-1]}, "9 words have vectors of shape (10, 5), expected (words, dim)"),
+        ({"words": (), "vectors": np.zeros((0, 5))}, "0 words have vectors of shape (0, 5), expected (words, dim)"),
+        ({"counts": np.ones(9)}, "10 words have counts of shape (9,), expected one per word"),
+        ({"words": ("tide",) + WORDS[1:]}, "the word 'tide' is repeated"),
         (
             {"vectors": np.array([[1], [1e39], [np.nan], *[[1]] * 7])},
-            "the vector of 'of' has numbers that are not finite in float32",
+            "the vector of 'of' is not finite in float32",
         ),
     ],
 )
@@ -190,10 +190,10 @@ def test_a_word_with_a_blank_fits_where_lines_are_read_from_their_end(tmp_path: 
 def test_outputs_that_cannot_be_written_are_reported_before_a_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     for place, form, reason in [
-        (tmp_path, TableFormat.TEXT, "is a folder, expected is a file"),
+        (tmp_path, TableFormat.TEXT, "is a folder, expected a file"),
         (tmp_path / "w.bin", TableFormat.NPY, "the name of an array must end in .npy"),
-        (tmp_path / "file", TableFormat.FOLDER, "is a file, expected is a folder"),
-        (tmp_path, TableFormat.FOLDER, "holds files that are no trained word vectors, and is not replaced"),
+        (tmp_path / "file", TableFormat.FOLDER, "is a file, expected a folder"),
+        (tmp_path, TableFormat.FOLDER, "not replaced, it has files that are not trained word vectors"),
     ]:
         for attempt in (lambda p, f: check_output(p, f), lambda p, f: save_table(p, trained_table(), f, WordFolderConfig())):
             with pytest.raises(WordVectorError) as caught:

@@ -119,36 +119,36 @@ def test_counts_may_be_unknown_where_they_are_not_used(tmp_path: Path) -> None:
     assert read_word_table(tmp_path / "m").counts is None
     assert load(tmp_path / "m").encode(["tide"]).errors == [""]
     change(tmp_path / "m", pooling="sif")
-    with pytest.raises(ModelError, match=r"pooling of config.json is sif, for which vocabulary.txt has no count above 0"):
+    with pytest.raises(ModelError, match=r"pooling of config.json is sif, but vocabulary.txt has no count above 0"):
         load(tmp_path / "m")
 
 
 @pytest.mark.parametrize(
     ("values", "reason"),
     [
-        ({"format_version": 2}, "format_version of config.json is 2, this version reads 1"),
-        ({"pooling": "max"}, "pooling of config.json is 'max', expected is mean or sif"),
-        ({"pooling": ["sif"]}, "pooling of config.json is ['sif'], expected is mean or sif"),
-        ({"sif_a": 0}, "sif_a of config.json is 0, expected is a number above 0"),
-        ({"sif_a": "1e-3"}, "sif_a of config.json is '1e-3', expected is a number above 0"),
+        ({"format_version": 2}, "format_version of config.json is 2, supported is 1"),
+        ({"pooling": "max"}, "pooling of config.json is 'max', expected mean or sif"),
+        ({"pooling": ["sif"]}, "pooling of config.json is ['sif'], expected mean or sif"),
+        ({"sif_a": 0}, "sif_a of config.json is 0, expected a number above 0"),
+        ({"sif_a": "1e-3"}, "sif_a of config.json is '1e-3', expected a number above 0"),
         (
             {"tokenizer": "bert"},
-            "tokenizer of config.json is 'bert', expected is unicode, whitespace or package.module:function",
+            "tokenizer of config.json is 'bert', expected unicode, whitespace or package.module:function",
         ),
         (
             {"tokenizer": None},
-            "tokenizer of config.json is None, expected is unicode, whitespace or package.module:function",
+            "tokenizer of config.json is None, expected unicode, whitespace or package.module:function",
         ),
         (
             {"tokenizer": "os:system"},
-            "tokenizer of config.json is the function 'os:system', which a model may not have run; "
-            "unicode or whitespace in its place reads texts nearly alike",
+            "tokenizer of config.json is the function 'os:system', which is not run for safety; "
+            "replace it by unicode or whitespace, which split most texts alike",
         ),
-        ({"lowercase": "no"}, "lowercase of config.json is 'no', expected is true or false"),
-        ({"normalize": None}, "normalize of config.json is None, expected is true or false"),
-        ({"training": 3}, "training of config.json is 3, expected is an object"),
-        ({"words": 5}, "config.json tells of 5 words of 3 places, model.safetensors has 4 of 3"),
-        ({"dim": "3"}, "config.json tells of 4 words of 3 places, model.safetensors has 4 of 3"),
+        ({"lowercase": "no"}, "lowercase of config.json is 'no', expected true or false"),
+        ({"normalize": None}, "normalize of config.json is None, expected true or false"),
+        ({"training": 3}, "training of config.json is 3, expected an object"),
+        ({"words": 5}, "config.json states 5 words of dimension 3, model.safetensors has 4 of 3"),
+        ({"dim": "3"}, "config.json states 4 words of dimension 3, model.safetensors has 4 of 3"),
     ],
 )
 def test_a_malformed_config_is_reported(values: dict[str, Any], reason: str, tmp_path: Path) -> None:
@@ -166,8 +166,8 @@ def test_a_malformed_config_is_reported(values: dict[str, Any], reason: str, tmp
         ("model.safetensors", b"\x08\0\0\0\0\0\0\0no JSON.", "model.safetensors cannot be read: "),
         ("model.safetensors", b'\x0d\0\0\0\0\0\0\0{"other": {}}', "model.safetensors has no tensor input"),
         ("vocabulary.txt", b"the 1\ntide 1\n", "vocabulary.txt has 2 words, model.safetensors has 4 rows"),
-        ("vocabulary.txt", b"the 1\ntide\n", "line 2 of vocabulary.txt is 'tide', expected is a word and its count"),
-        ("vocabulary.txt", b"a 1\nb 1\nc 1\na 1\n", "line 4 of vocabulary.txt has the word 'a' for the second time"),
+        ("vocabulary.txt", b"the 1\ntide\n", "line 2 of vocabulary.txt is 'tide', expected a word and its count"),
+        ("vocabulary.txt", b"a 1\nb 1\nc 1\na 1\n", "line 4 of vocabulary.txt repeats the word 'a'"),
     ],
 )
 def test_a_damaged_folder_is_reported(file: str, content: bytes | None, reason: str, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_a_damaged_folder_is_reported(file: str, content: bytes | None, reason: 
 def test_truncated_vectors_are_reported(tmp_path: Path) -> None:
     file = write(tmp_path / "m") / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ModelError, match=r"model.safetensors is cut off: input does not fit into it"):
+    with pytest.raises(ModelError, match=r"model.safetensors is cut short: input does not fit into it"):
         load(tmp_path / "m")
 
 
@@ -193,7 +193,7 @@ def test_other_folders_are_not_taken_for_trained_vectors(tmp_path: Path) -> None
     for content in ("{}", "[]", "{", '{"format": "another"}'):
         (tmp_path / "config.json").write_text(content)
         assert not is_word_folder(tmp_path)
-    with pytest.raises(ModelError, match="the folder holds no trained word vectors"):
+    with pytest.raises(ModelError, match="the folder has no trained word vectors"):
         read_word_table(tmp_path)
     with pytest.raises(ModelError, match="this kind of model does not support int8"):
         load_model(f"{write(tmp_path / 'm')}@int8", threads=1)

@@ -104,14 +104,14 @@ def test_a_folder_with_anything_else_in_it_is_left_alone(kept: str, tmp_path: Pa
     before = {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()}
     with pytest.raises(WordVectorError) as caught:
         save_word_folder(tmp_path / "m", trained_table(2), WordFolderConfig())
-    reason = f"holds {kept!r} beside a model" if kept else "holds files that are no trained word vectors"
-    assert str(caught.value) == f"{tmp_path / 'm'}: {reason}, and is not replaced"
+    reason = f"{kept!r}, which does not belong to a model" if kept else "files that are not trained word vectors"
+    assert str(caught.value) == f"{tmp_path / 'm'}: not replaced, it has {reason}"
     assert {path.name: path.read_bytes() for path in (tmp_path / "m").iterdir()} == before
 
 
 def test_sif_without_counts_is_refused(tmp_path: Path) -> None:
     table = dataclasses.replace(trained_table(), counts=None)
-    with pytest.raises(WordVectorError, match="pooling is sif, for which the table has no counts"):
+    with pytest.raises(WordVectorError, match="pooling sif needs counts, and the table has none"):
         save_word_folder(tmp_path / "m", table, WordFolderConfig(pooling=Pooling.SIF))
     assert list(tmp_path.iterdir()) == []
 
@@ -162,7 +162,7 @@ def test_a_process_killed_while_it_saves_leaves_the_old_model(tmp_path: Path) ->
         "import os, signal, sys\nfrom pathlib import Path\n"
         "from shoal.workers.encoding.word_vectors import folder_writing as word_folder\n"
         "from support.training.trained_tables import trained_table\n"
-        "word_folder._put_in_place = lambda new, place: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "word_folder._replace_folder = lambda new, place: os.kill(os.getpid(), signal.SIGKILL)\n"
         "word_folder.save_word_folder(Path(sys.argv[1]), trained_table(2), word_folder.WordFolderConfig())\n"
     )
     path = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

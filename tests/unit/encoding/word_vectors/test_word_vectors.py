@@ -46,8 +46,8 @@ def read(folder: Path, content: bytes) -> WordVectors:
 def test_a_format_is_recognized_by_its_content(form: str, tmp_path: Path) -> None:
     words, content = FORMS[form]
     found = read(tmp_path, content)
-    assert list(found.numbers) == list(dict.fromkeys(word.decode("utf-8", "replace") for word in words))
-    assert found.numbers["the"] == 0
+    assert list(found.ids) == list(dict.fromkeys(word.decode("utf-8", "replace") for word in words))
+    assert found.ids["the"] == 0
     assert (found.rows.count, found.rows.dimension) == (7, 3)
     taken = found.rows.take(np.array([4, 0, 6, 0], dtype=np.int32))
     assert taken.dtype == np.float32
@@ -58,7 +58,7 @@ def test_many_lines_are_read_in_order(tmp_path: Path) -> None:
     found = read(tmp_path, b"10000 2\n" + b"".join(b"w%d %d -1.5e-2\n" % (number, number) for number in range(10_000)))
     rows = found.rows.take(np.array([0, 4095, 4096, 9999]))
     np.testing.assert_array_equal(rows, np.array([[n, -1.5e-2] for n in (0, 4095, 4096, 9999)], dtype=np.float32))
-    assert found.numbers["w4096"] == 4096
+    assert found.ids["w4096"] == 4096
 
 
 def test_lines_read_at_once_or_one_by_one_give_the_same(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_lines_read_at_once_or_one_by_one_give_the_same(tmp_path: Path) -> None:
     at_once, one_by_one = read(tmp_path, plain), read(tmp_path, plain + b"new york 1 2\n")
     rows = np.arange(50)
     np.testing.assert_array_equal(at_once.rows.take(rows), one_by_one.rows.take(rows))
-    assert list(one_by_one.numbers) == [*at_once.numbers, "new york"]
+    assert list(one_by_one.ids) == [*at_once.ids, "new york"]
 
 
 def test_vectors_of_a_binary_file_stay_in_it(tmp_path: Path) -> None:
@@ -82,35 +82,35 @@ def test_vectors_of_a_binary_file_stay_in_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "these are no word vectors: line 1 is neither words and dimension nor a word and its numbers"),
-        (b"two words\n", "these are no word vectors: line 1 is neither words and dimension nor a word and its numbers"),
-        (b"2 3\na 1 2 3\nb 1 2\n", "line 3 holds 2 numbers, expected are 3"),
-        (b"2 3\na 1 2\n", "line 2 holds 2 numbers, expected are 3"),
-        (b"2 3\na 1 2 3\nb 1 x 3\n", "line 3 holds 'x', expected is a number"),
-        (b"2 3\na 1 2 3\nb 1 2 nan\n", "line 3 holds 'nan', expected is a number"),
-        (b"2 3\na 1 2 3\nb 1 2 1e39\n", "line 3 holds '1e39', expected is a number"),
-        (b"2 3\na 1 2 3\n\nb 1 2 3\n", "line 3 holds 0 numbers, expected are 3"),
-        (b"3 3\na 1 2 3\nb 1 2 3\n", "line 1 tells of 3 words, the file holds 2"),
-        (b"1 3\na 1 2 3\nb 1 2 3\n", "line 1 tells of 1 words, the file holds 2"),
-        (b"a 1 2 3\nb 1 2\n", "line 2 holds 2 numbers, expected are 3"),
-        (b"0 3\n", "line 1 tells of 0 words of 3 places, allowed are 1 to 65536 places"),
-        (b"5 70000\n", "line 1 tells of 5 words of 70000 places, allowed are 1 to 65536 places"),
-        (HEADER + packed(BINARY_WORDS, b"")[:-1], "the file ends, or holds no word, at word 7 of 7 of 3 places"),
-        (b"8 3\n" + packed(BINARY_WORDS, b"\n"), "the file ends, or holds no word, at word 8 of 8 of 3 places"),
+        (b"", "not word vectors: line 1 is neither a word count and dimension nor a word and its numbers"),
+        (b"two words\n", "not word vectors: line 1 is neither a word count and dimension nor a word and its numbers"),
+        (b"2 3\na 1 2 3\nb 1 2\n", "line 3 has 2 numbers, expected 3"),
+        (b"2 3\na 1 2\n", "line 2 has 2 numbers, expected 3"),
+        (b"2 3\na 1 2 3\nb 1 x 3\n", "line 3 has 'x', expected a number"),
+        (b"2 3\na 1 2 3\nb 1 2 nan\n", "line 3 has 'nan', expected a number"),
+        (b"2 3\na 1 2 3\nb 1 2 1e39\n", "line 3 has '1e39', expected a number"),
+        (b"2 3\na 1 2 3\n\nb 1 2 3\n", "line 3 has 0 numbers, expected 3"),
+        (b"3 3\na 1 2 3\nb 1 2 3\n", "line 1 states 3 words, the file has 2"),
+        (b"1 3\na 1 2 3\nb 1 2 3\n", "line 1 states 1 words, the file has 2"),
+        (b"a 1 2 3\nb 1 2\n", "line 2 has 2 numbers, expected 3"),
+        (b"0 3\n", "line 1 states 0 words of dimension 3, allowed are 1 to 65536 dimensions"),
+        (b"5 70000\n", "line 1 states 5 words of dimension 70000, allowed are 1 to 65536 dimensions"),
+        (HEADER + packed(BINARY_WORDS, b"")[:-1], "word 7 of 7 (dimension 3) is missing or cut short"),
+        (b"8 3\n" + packed(BINARY_WORDS, b"\n"), "word 8 of 8 (dimension 3) is missing or cut short"),
         (
             b"999999999999 3\n" + packed(BINARY_WORDS, b""),
-            "the file ends, or holds no word, at word 8 of 999999999999 of 3 places",
+            "word 8 of 999999999999 (dimension 3) is missing or cut short",
         ),
-        (b"6 3\n" + packed(BINARY_WORDS, b""), "line 1 tells of 6 words of 3 places, 14 bytes follow them"),
+        (b"6 3\n" + packed(BINARY_WORDS, b""), "line 1 states 6 words of dimension 3, 14 more bytes follow them"),
         (
             pickle.dumps({"vectors": [1.0]}),
-            "this is a Python pickle, as gensim's save() writes them: to read one can run any program; "
-            "have gensim write the vectors with save_word2vec_format()",
+            "this is a Python pickle, as written by gensim's save(), and loading a pickle can run any code; "
+            "write the vectors with gensim's save_word2vec_format() instead",
         ),
-        (b"\x1f\x8b\x08", "the file is compressed, unpack it first"),
+        (b"\x1f\x8b\x08", "the file is compressed; decompress it first"),
         (
             struct.pack("<ii", 793712314, 12),
-            "this is a fastText model with its training state; its .vec file holds the vectors",
+            "this is a fastText model with its training state; use its .vec file",
         ),
     ],
 )
@@ -134,7 +134,7 @@ ARRAY = np.arange(6, dtype=np.float32).reshape(3, 2)
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64", ">f4"])
 def test_an_array_has_its_words_in_another_file(kind: str, tmp_path: Path) -> None:
     found = read_word_vectors(write_array(tmp_path, ARRAY.astype(kind), b"the 9\nnew york 3\r\n7 1\n"), "w")
-    assert found.numbers == {"the": 0, "new york": 1, "7": 2}
+    assert found.ids == {"the": 0, "new york": 1, "7": 2}
     assert found.counts is not None and found.counts.tolist() == [9, 3, 1]
     taken = found.rows.take(np.array([2, 0]))
     assert (taken.dtype, taken.tolist()) == (np.float32, [[4, 5], [0, 1]])
@@ -143,7 +143,7 @@ def test_an_array_has_its_words_in_another_file(kind: str, tmp_path: Path) -> No
 
 def test_an_array_s_words_may_have_no_counts(tmp_path: Path) -> None:
     found = read_word_vectors(write_array(tmp_path, ARRAY, "the\ntide 7x\ncaf\xe9".encode()), "w")
-    assert (list(found.numbers), found.counts) == (["the", "tide 7x", "caf\xe9"], None)
+    assert (list(found.ids), found.counts) == (["the", "tide 7x", "caf\xe9"], None)
 
 
 def test_an_array_stays_in_its_file(tmp_path: Path) -> None:
@@ -157,16 +157,16 @@ def test_an_array_stays_in_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("array", "vocabulary", "reason"),
     [
-        (ARRAY, None, "beside the array there is no w.vocab with its words"),
+        (ARRAY, None, "there is no w.vocab with the words of the array in the same folder"),
         (ARRAY, b"a\nb\n", "the array has 3 rows, w.vocab has 2 words"),
-        (ARRAY, b"a\nb\na\n", "line 3 of w.vocab has the word 'a' for the second time"),
-        (ARRAY, b"a\n\nb\n", "line 2 of w.vocab is empty, expected is a word"),
-        (ARRAY, b"a 1\nb 2\nc\n", "line 3 of w.vocab is 'c', expected is a word and its count"),
-        (ARRAY, b"a 1\nb 2\nc -3\n", "line 3 of w.vocab is 'c -3', expected is a word and its count"),
-        (ARRAY, b"a 1\nb 2\n 3\n", "line 3 of w.vocab is ' 3', expected is a word and its count"),
+        (ARRAY, b"a\nb\na\n", "line 3 of w.vocab repeats the word 'a'"),
+        (ARRAY, b"a\n\nb\n", "line 2 of w.vocab is empty, expected a word"),
+        (ARRAY, b"a 1\nb 2\nc\n", "line 3 of w.vocab is 'c', expected a word and its count"),
+        (ARRAY, b"a 1\nb 2\nc -3\n", "line 3 of w.vocab is 'c -3', expected a word and its count"),
+        (ARRAY, b"a 1\nb 2\n 3\n", "line 3 of w.vocab is ' 3', expected a word and its count"),
         (ARRAY, b"a\nb\nc\xff\n", "w.vocab is not UTF-8 at byte 5"),
-        (ARRAY[0], b"a\nb\n", "the array has shape (2,) and type float32, expected are fractions (words, places)"),
-        (ARRAY.astype(int), b"a\n", "the array has shape (3, 2) and type int64, expected are fractions (words, places)"),
+        (ARRAY[0], b"a\nb\n", "the array has shape (2,) and type float32, expected floats of shape (words, dim)"),
+        (ARRAY.astype(int), b"a\n", "the array has shape (3, 2) and type int64, expected floats of shape (words, dim)"),
         (np.array([["a", None]], dtype=object), b"a\n", "the array cannot be read: "),
     ],
 )

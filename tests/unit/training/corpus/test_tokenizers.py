@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shoal.workers.encoding.model import Truncation
-from shoal.workers.encoding.word_vectors.word_splitting import WordReader
+from shoal.workers.encoding.word_vectors.word_splitting import WordLookup
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.tokenizers import tokenizer_of
 from shoal.workers.training.word2vec.corpus.vocabulary import merge_counts
@@ -27,7 +27,7 @@ def test_unicode_finds_the_words_that_a_table_finds_in_a_query(tmp_path: Path) -
         words = words_of_all([part])
         numbers = {word: number for number, word in enumerate(words)}
         # Each of the words is looked up in the table, none in its parts.
-        found, _ = WordReader(numbers, 100).read(TEXT, Truncation.END)
+        found, _ = WordLookup(numbers, 100).find(TEXT, Truncation.END)
         assert [words[number] for number in found.tolist()] == words
     assert words == ["don't", "use", "e-mail", "café", "u.s", "style", "i̇stanbul", "οδος"]
 

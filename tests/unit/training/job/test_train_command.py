@@ -246,7 +246,7 @@ def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest
     assert f"{tmp_path}/*.none: no file matches" in failed(train(f"{tmp_path}/*.none", output))
     assert "the corpus is empty" in failed(train(empty, output))
     assert "no word of the corpus occurs 5 times (min_count)" in failed(train(rare, output))
-    assert "holds files that are no trained word vectors" in failed(train(corpus, inside))
+    assert "it has files that are not trained word vectors" in failed(train(corpus, inside))
     assert (inside / "notes.txt").read_text() == "mine"
     assert "tokenizer no.such:thing: cannot be imported" in failed(train(corpus, output, "--tokenizer", "no.such:thing"))
     assert "device is 'cuda', but " in failed(train(corpus, output, "--device", "cuda", "--exact"))

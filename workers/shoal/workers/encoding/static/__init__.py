@@ -1,1 +1,1 @@
-"""Models without a network: hashing and tables of vectors."""
+"""Models without a network: hashing, and tables of vectors."""

@@ -1,5 +1,7 @@
-"""A model without weights: signed hashing of words, word pairs and character triples. It needs no download and no torch,
-and gives the same vectors on every machine."""
+"""A model without weights: signed hashing of words, word pairs and character trigrams.
+
+It needs no download and no torch, and computes the same vectors on every machine.
+"""
 
 from __future__ import annotations
 
@@ -32,9 +34,9 @@ MIN_DIMENSION = 8
 MAX_DIMENSION = 4096
 MAX_WORDS = 512
 
-# Grows with every change that moves a vector, for it is part of the fingerprint.
+# Part of the fingerprint: increase it with every change that changes a vector.
 _REVISION = 1
-# Runs of letters and digits, or one other visible character. The length limit bounds what one word can cost.
+# Runs of letters and digits, or one other visible character. The length limit bounds the cost of one word.
 _WORD = re.compile(r"\w{1,32}|[^\w\s]")
 _WORD_WEIGHT, _PAIR_WEIGHT, _TRIPLE_WEIGHT = 1024, 512, 256
 
@@ -46,7 +48,7 @@ def _hash(feature: str) -> int:
 
 
 def _features(words: Sequence[str]) -> Iterator[tuple[str, int]]:
-    """Each distinct feature with its weight, an integer so that sums are exact in any order on any machine."""
+    """Each distinct feature and its weight, an integer so that sums are exact in any order on any machine."""
     pairs = (f"p {left} {right}" for left, right in pairwise(words))
     framed = (f" {word} " for word in words)
     triples = (f"t{word[start : start + 3]}" for word in framed for start in range(len(word) - 2))
@@ -61,7 +63,7 @@ def _features(words: Sequence[str]) -> Iterator[tuple[str, int]]:
 
 
 class HashingModel(EmbeddingModel):
-    """Embeds a text by hashing its features into `dimension` signed, sublinear, L2-normalised places."""
+    """Embeds a text by hashing its features into `dimension` signed sums with sublinear weights, L2-normalised."""
 
     bounds = BatchBounds(tokens=16_384)
 
@@ -69,7 +71,7 @@ class HashingModel(EmbeddingModel):
         """Raises ModelError unless 8 <= dimension <= 4096."""
         self.name = name if name is not None else f"hashing:{dimension}"
         if not MIN_DIMENSION <= dimension <= MAX_DIMENSION:
-            raise ModelError(self.name, f"dimension is {dimension}, allowed are {MIN_DIMENSION} to {MAX_DIMENSION}")
+            raise ModelError(self.name, f"dimension must be {MIN_DIMENSION} to {MAX_DIMENSION}, not {dimension}")
         self.dimension = dimension
         self.max_tokens = MAX_WORDS
         self.fingerprint = hashlib.blake2b(f"shoal hashing {_REVISION} {dimension}".encode(), digest_size=16).hexdigest()
@@ -93,7 +95,7 @@ class HashingModel(EmbeddingModel):
         if options.truncation is Truncation.START:
             words = [match.group() for match in deque(found, MAX_WORDS + 1)]
         else:
-            # One word more than is read tells whether the text was cut, and a huge text is not read to its end.
+            # One word more than the limit shows whether the text is truncated, without scanning a huge text to its end.
             words = [match.group() for match in islice(found, MAX_WORDS + 1)]
         if not words:
             return Tokenized(0, error=EMPTY_TEXT)
@@ -110,7 +112,7 @@ class HashingModel(EmbeddingModel):
             sums[(hashed >> 1) % self.dimension] += weight if hashed & 1 else -weight
         square = sum(value * value for value in sums)
         if square == 0:
-            # Features can cancel each other in few dimensions; the text as a whole then takes one place.
+            # Features can cancel each other out in few dimensions; then the text as a whole sets one of them.
             hashed = _hash("a " + " ".join(words))
             sums[(hashed >> 1) % self.dimension] = square = 1
         return np.array(sums, dtype=np.float64) / math.sqrt(square)

@@ -1,4 +1,4 @@
-"""Reads folders of static embeddings: those that model2vec writes, and StaticEmbedding of sentence-transformers."""
+"""Reads folders of static embeddings: those of model2vec, and StaticEmbedding of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shoal.workers.encoding.word_vectors.vector_table import ArrayRows, VectorTa
 
 WEIGHTS_FILE = "model.safetensors"
 TOKENIZER_FILE = "tokenizer.json"
-# What model2vec reads of a text, unless its config says otherwise.
+# model2vec's token limit, unless its config states another.
 _MODEL2VEC_MAX_TOKENS = 512
 _MODEL2VEC_TABLE, _SENTENCE_TABLE = "embeddings", "embedding.weight"
 
@@ -27,17 +27,17 @@ class StaticFolder:
     """A folder with a table of token vectors."""
 
     inner: Path
-    """Where table and tokenizer lie."""
+    """The folder of the table and the tokenizer."""
     table: VectorTable
     config: SentenceConfig
     max_tokens: int | None
-    """None where the files set no limit."""
+    """None if the files set no limit."""
     without_unknown: bool
-    """Whether the tokens that the tokenizer calls unknown are passed over."""
+    """Whether unknown tokens are skipped."""
 
 
 def static_part(folder: Path) -> Path | None:
-    """Where in a model folder a static table lies; None for a model of another kind. Malformed files are of another kind."""
+    """The folder of the static table in a model folder; None for another kind of model, or if its files are malformed."""
     try:
         listed = json.loads((folder / MODULES_FILE).read_text(encoding="utf-8"))
         first, path = str(listed[0]["type"]), str(listed[0]["path"])
@@ -49,7 +49,7 @@ def static_part(folder: Path) -> Path | None:
 
 
 def read_static_folder(folder: Path, name: str) -> StaticFolder:
-    """The table in `folder`, of which `static_part` knows; its vectors stay in the file, mapped.
+    """The table in `folder`, which must have a `static_part`. Its vectors are memory-mapped.
 
     Raises ModelError when files are missing or malformed.
     """
@@ -69,15 +69,15 @@ def read_static_folder(folder: Path, name: str) -> StaticFolder:
     weights = tensors.row("weights", FLOATS)
     table = VectorTable(rows, mapping, None if weights is None else weights.astype(np.float32))
     if mapping is not None and len(mapping) and not 0 <= int(mapping.min()) <= int(mapping.max()) < rows.count:
-        raise ModelError(name, f"mapping of {WEIGHTS_FILE} names rows outside of 0 to {rows.count - 1}")
+        raise ModelError(name, f"mapping of {WEIGHTS_FILE} has rows outside 0 to {rows.count - 1}")
     if weights is not None and len(weights) != table.count:
-        raise ModelError(name, f"{WEIGHTS_FILE} has weights for {len(weights)} tokens of {table.count}")
+        raise ModelError(name, f"{WEIGHTS_FILE} has weights for {len(weights)} tokens, expected {table.count}")
     own = _config(inner, name)
     if plain:
         config = _plain_config(bool(own.get("normalize", False)))
     limit = own.get("max_length", _MODEL2VEC_MAX_TOKENS)
     if limit is not None and (not isinstance(limit, int) or limit < 1):
-        raise ModelError(name, f"max_length of config.json is {limit!r}, the least is 1")
+        raise ModelError(name, f"max_length of config.json must be an integer of at least 1, not {limit!r}")
     return StaticFolder(inner, table, config, limit, True)
 
 

@@ -1,4 +1,4 @@
-"""A model without a network: the vector of a text is the mean of its words' or tokens' vectors in a table."""
+"""Models without a network: the vector of a text is the mean of the vectors of its words or tokens in a table."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ from shoal.workers.encoding.transformer.tokenization import PromptTooLong, Token
 from shoal.workers.encoding.word_vectors.file_reading import read_word_vectors
 from shoal.workers.encoding.word_vectors.vector_table import ArrayRows, Ids, VectorTable
 from shoal.workers.encoding.word_vectors.word_folder import CONFIG_FILE, VECTORS_FILE, VOCABULARY_FILE, read_word_folder
-from shoal.workers.encoding.word_vectors.word_splitting import AS_WRITTEN, RULE, UNICODE, WHITESPACE, WordReader, WordRule
+from shoal.workers.encoding.word_vectors.word_splitting import AS_WRITTEN, RULE, UNICODE, WHITESPACE, WordLookup, WordRule
 from shoal.workers.runtime import typed_error_line
 
-# Where a model's files set no limit.
+# For models whose files set no limit.
 DEFAULT_MAX_TOKENS = 8192
 
-_WORDS_TRIED = 1000
+_PROBED_WORDS = 1000
 
 NOTHING_KNOWN = "the model's table has none of the text's words"
 
 
-class _Reader(Protocol):
-    """Texts to the ids of a table."""
+class _TableTokenizer(Protocol):
+    """Turns texts into ids of a table."""
 
     max_tokens: int
 
     def words(self) -> Iterator[str]:
-        """What has a row, in the order of the table."""
+        """The words of the table, in its order."""
         ...
 
-    def read(self, texts: Sequence[str], prompt: str, truncation: Truncation) -> list[tuple[Ids, bool]]:
-        """For each text its ids, and whether there were more."""
+    def tokenize(self, texts: Sequence[str], prompt: str, truncation: Truncation) -> list[tuple[Ids, bool]]:
+        """For each text its ids, and whether it was truncated."""
         ...
 
 
 class TableModel(EmbeddingModel):
-    """Means of a table's rows. Ids that the table lacks are passed over; a text without a single one is an error."""
+    """Means of a table's rows. Unknown words are skipped; a text without a known word is an error."""
 
     bounds = BatchBounds(tokens=16_384)
 
@@ -60,43 +60,43 @@ class TableModel(EmbeddingModel):
         self,
         name: str,
         table: VectorTable,
-        reader: _Reader,
+        tokenizer: _TableTokenizer,
         fingerprint: str,
         normalize: bool,
         dimensions: int = 0,
         prompts: tuple[str, str] = ("", ""),
     ) -> None:
-        """`prompts` are put before documents and queries, `dimensions` is how many places are kept of a row, 0 for all.
+        """`prompts` are those of documents and queries; `dimensions` is how many dimensions of a row are kept, 0 for all.
 
-        Raises ModelError when no word that the table should know has a vector.
+        Raises ModelError when none of the first words of the table has a vector.
         """
         self.name = name
         self.fingerprint = fingerprint
         self.dimension = min(dimensions or table.rows.dimension, table.rows.dimension)
-        self.max_tokens = reader.max_tokens
-        self._table, self._reader = table, reader
+        self.max_tokens = tokenizer.max_tokens
+        self._table, self._tokenizer = table, tokenizer
         self._normalize = normalize
         self._prompts = dict(zip((Role.DOCUMENT, Role.QUERY), prompts, strict=True))
         self.probe_text = self._known_text()
 
     def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
-        """See `EmbeddingModel.tokenize`. What counts as a token is an id of the table."""
+        """See `EmbeddingModel.tokenize`. A token is an id of the table."""
         prompt = self._prompts[options.role] if options.prompt is None else options.prompt
         readable = [row for row, text in enumerate(texts) if text and not text.isspace()]
         answers = [Tokenized(0, error=EMPTY_TEXT)] * len(texts)
 
-        def read(some: Sequence[str]) -> list[tuple[Ids, bool]]:
-            return self._reader.read(some, prompt, options.truncation)
+        def tokenize(some: Sequence[str]) -> list[tuple[Ids, bool]]:
+            return self._tokenizer.tokenize(some, prompt, options.truncation)
 
         try:
-            results = run_isolated([texts[row] for row in readable], read, fatal=PromptTooLong)
+            results = run_isolated([texts[row] for row in readable], tokenize, fatal=PromptTooLong)
         except PromptTooLong as error:
             results = [error] * len(readable)
         for row, result in zip(readable, results, strict=True):
-            answers[row] = self._judged(result, options.truncation)
+            answers[row] = self._tokenized(result, options.truncation)
         return answers
 
-    def _judged(self, result: tuple[Ids, bool] | Exception, truncation: Truncation) -> Tokenized:
+    def _tokenized(self, result: tuple[Ids, bool] | Exception, truncation: Truncation) -> Tokenized:
         if isinstance(result, PromptTooLong):
             return Tokenized(0, error=str(result))
         if isinstance(result, Exception):
@@ -109,12 +109,12 @@ class TableModel(EmbeddingModel):
         return Tokenized(len(ids), truncated, content=ids)
 
     def _known_text(self) -> str:
-        """Tables may be of any language or trade, and begin with what is no word to a reader, or has a row of zeros."""
-        tried = [self.probe_text, *islice(self._reader.words(), _WORDS_TRIED)]
-        for text, error in zip(tried, self.encode(tried, EncodeOptions(prompt="")).errors, strict=True):
+        """A text with a vector, for probing. Tables may be of any language, and begin with unusual words or zero rows."""
+        probes = [self.probe_text, *islice(self._tokenizer.words(), _PROBED_WORDS)]
+        for text, error in zip(probes, self.encode(probes, EncodeOptions(prompt="")).errors, strict=True):
             if not error:
                 return text
-        raise ModelError(self.name, f"none of the first {_WORDS_TRIED} words of its table has a vector")
+        raise ModelError(self.name, f"none of the first {_PROBED_WORDS} words of its table has a vector")
 
     def forward(self, batch: Sequence[Tokenized]) -> Vectors:
         """See `EmbeddingModel.forward`."""
@@ -125,20 +125,20 @@ class TableModel(EmbeddingModel):
         return shortened(vectors, options.dimensions, self._normalize if options.normalize is None else options.normalize)
 
 
-class _Words:
-    def __init__(self, numbers: Mapping[str, int], rule: WordRule = AS_WRITTEN) -> None:
-        self._numbers = numbers
-        self._reader = WordReader(numbers, DEFAULT_MAX_TOKENS, rule)
+class _WordTokenizer:
+    def __init__(self, ids: Mapping[str, int], rule: WordRule = AS_WRITTEN) -> None:
+        self._ids = ids
+        self._lookup = WordLookup(ids, DEFAULT_MAX_TOKENS, rule)
         self.max_tokens = DEFAULT_MAX_TOKENS
 
     def words(self) -> Iterator[str]:
-        return iter(self._numbers)
+        return iter(self._ids)
 
-    def read(self, texts: Sequence[str], prompt: str, truncation: Truncation) -> list[tuple[Ids, bool]]:
-        return [self._reader.read(prompt + text, truncation) for text in texts]
+    def tokenize(self, texts: Sequence[str], prompt: str, truncation: Truncation) -> list[tuple[Ids, bool]]:
+        return [self._lookup.find(prompt + text, truncation) for text in texts]
 
 
-class _Tokens:
+class _SubwordTokenizer:
     def __init__(self, tokenizer: Tokenizer, max_tokens: int, count: int, unknown: int | None) -> None:
         self._tokenizer, self._unknown, self._count = tokenizer, unknown, count
         self.max_tokens = max_tokens
@@ -147,58 +147,58 @@ class _Tokens:
     def words(self) -> Iterator[str]:
         return self._tokenizer.vocabulary()
 
-    def read(self, texts: Sequence[str], prompt: str, truncation: Truncation) -> list[tuple[Ids, bool]]:
+    def tokenize(self, texts: Sequence[str], prompt: str, truncation: Truncation) -> list[tuple[Ids, bool]]:
         return [(self._known(text.ids), text.truncated) for text in self._tokenizer.tokenize(texts, prompt, truncation)]
 
     def _known(self, ids: Ids) -> Ids:
         known = ids if self._unknown is None else ids[ids != self._unknown]
         if len(known) and int(known.max()) >= self._count:
-            raise ValueError(f"token {int(known.max())} is not among the {self._count} of the table")
+            raise ValueError(f"token id {int(known.max())}, but the table has {self._count} tokens")
         return known
 
 
 def word_model(file: Path, name: str) -> TableModel:
-    """The model of a file of word vectors (see `word_vectors`), its words read as `WordReader` says, and vectors normalised.
+    """The model of a file of word vectors (see `file_reading`). Words are found by `WordLookup`, vectors are normalised.
 
     Raises ModelError when the file is malformed.
     """
     vectors = read_word_vectors(file, name)
-    reader = _Words(vectors.numbers)
-    settings = {"words": RULE, "max_tokens": reader.max_tokens, "normalize": True}
-    fingerprint = file_fingerprint(file, settings, vectors.beside)
-    return TableModel(name, VectorTable(vectors.rows), reader, fingerprint, normalize=True)
+    tokenizer = _WordTokenizer(vectors.ids)
+    settings = {"words": RULE, "max_tokens": tokenizer.max_tokens, "normalize": True}
+    fingerprint = file_fingerprint(file, settings, vectors.other_files)
+    return TableModel(name, VectorTable(vectors.rows), tokenizer, fingerprint, normalize=True)
 
 
 def word_folder_model(folder: Path, name: str) -> TableModel:
-    """The model of a folder that a training wrote (see `word_folder`): texts are read as its corpus was.
+    """The model of a folder that a training wrote (see `word_folder`); texts are split into words like its corpus.
 
-    Raises ModelError when files are malformed, or the corpus was read by a function of the one who trained.
+    Raises ModelError when files are malformed, or the corpus was split by a custom function.
     """
     read = read_word_folder(folder, name)
     config = read.config
     if config.tokenizer not in (UNICODE, WHITESPACE):
         raise ModelError(
             name,
-            f"tokenizer of {CONFIG_FILE} is the function {config.tokenizer!r}, which a model may not have run; "
-            f"{UNICODE} or {WHITESPACE} in its place reads texts nearly alike",
+            f"tokenizer of {CONFIG_FILE} is the function {config.tokenizer!r}, which is not run for safety; "
+            f"replace it by {UNICODE} or {WHITESPACE}, which split most texts alike",
         )
-    reader = _Words({word: number for number, word in enumerate(read.words)}, config.rule)
-    settings = {"words": RULE, "max_tokens": reader.max_tokens, **config.decisive()}
+    tokenizer = _WordTokenizer({word: word_id for word_id, word in enumerate(read.words)}, config.rule)
+    settings = {"words": RULE, "max_tokens": tokenizer.max_tokens, **config.decisive()}
     files = [folder / VECTORS_FILE, folder / VOCABULARY_FILE]
     try:
         fingerprint = file_fingerprint(files[0], settings, files[1:])
     except OSError as error:
         raise ModelError(name, error) from error
     table = VectorTable(ArrayRows(read.vectors), weights=read.weights())
-    return TableModel(name, table, reader, fingerprint, config.normalize)
+    return TableModel(name, table, tokenizer, fingerprint, config.normalize)
 
 
 def static_model(folder: Path, name: str) -> TableModel:
     """The model of a folder of static embeddings (see `static_folder`). Raises ModelError when files are malformed."""
     static = read_static_folder(folder, name)
-    tokenizer, unknown = plain_tokenizer(static.inner / TOKENIZER_FILE, name)
+    plain, unknown = plain_tokenizer(static.inner / TOKENIZER_FILE, name)
     max_tokens = static.max_tokens or DEFAULT_MAX_TOKENS
-    reader = _Tokens(tokenizer, max_tokens, static.table.count, unknown if static.without_unknown else None)
+    tokenizer = _SubwordTokenizer(plain, max_tokens, static.table.count, unknown if static.without_unknown else None)
     settings = {**static.config.settings(), "max_tokens": max_tokens, "without_unknown": static.without_unknown}
     try:
         fingerprint = folder_fingerprint(static.inner, settings)
@@ -206,4 +206,4 @@ def static_model(folder: Path, name: str) -> TableModel:
         raise ModelError(name, error) from error
     config = static.config
     prompts = (config.document_prompt, config.query_prompt)
-    return TableModel(name, static.table, reader, fingerprint, config.normalize, config.dimensions, prompts)
+    return TableModel(name, static.table, tokenizer, fingerprint, config.normalize, config.dimensions, prompts)

@@ -1,5 +1,7 @@
-"""Reads files of word vectors, told apart by their content: word2vec in text and binary, fastText's .vec, GloVe, and arrays
-of numpy with a vocabulary beside them."""
+"""Reads files of word vectors: word2vec text and binary, fastText's .vec, GloVe, and numpy arrays with a vocabulary file.
+
+The format is recognised by the content.
+"""
 
 from __future__ import annotations
 
@@ -26,29 +28,29 @@ _LINES_AT_ONCE = 4096
 _FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
 _GZIP_MAGIC = b"\x1f\x8b"
 _NUMPY_MAGIC = b"\x93NUMPY"
-# No text begins so, for no character of UTF-8 does.
+# No UTF-8 text begins with these bytes.
 _PICKLE_MAGICS = tuple(bytes([128, protocol]) for protocol in range(2, 6))
 VOCABULARY_SUFFIX = ".vocab"
-"""In the name of the vocabulary beside an array, in place of ".npy"."""
+"""Replaces ".npy" in the name of an array's vocabulary file."""
 
 
 @dataclass(frozen=True, slots=True)
 class WordVectors:
-    """A word's vector is the row of its number."""
+    """The vector of a word is the row of its id."""
 
-    numbers: dict[str, int]
-    """Of a word that a file has twice the first."""
+    ids: dict[str, int]
+    """Of a repeated word, the first row."""
     rows: VectorRows
     counts: npt.NDArray[np.int64] | None = None
-    """(rows,) how often each word was in the corpus; None where the file does not say."""
-    beside: tuple[Path, ...] = ()
-    """What was read beside the file."""
+    """(rows,) occurrences of each word in the corpus; None if the file has no counts."""
+    other_files: tuple[Path, ...] = ()
+    """Files that were read in addition."""
 
 
 def read_word_vectors(file: Path, name: str) -> WordVectors:
-    """The word vectors in `file`; those of a binary file or an array stay in it, mapped. `name` is what errors call it.
+    """The word vectors in `file`; those of a binary file or an array are memory-mapped. `name` is its name in errors.
 
-    Raises ModelError with line or word, what was expected and what was found.
+    Raises ModelError with the line or word, what was found and what was expected.
     """
     try:
         with file.open("rb") as opened:
@@ -62,28 +64,28 @@ def read_word_vectors(file: Path, name: str) -> WordVectors:
 def _read(file: BinaryIO, name: str) -> WordVectors:
     first = file.readline(_LONGEST_LINE)
     if first.startswith(_FASTTEXT_MAGIC):
-        raise ModelError(name, "this is a fastText model with its training state; its .vec file holds the vectors")
+        raise ModelError(name, "this is a fastText model with its training state; use its .vec file")
     if first.startswith(_GZIP_MAGIC):
-        raise ModelError(name, "the file is compressed, unpack it first")
+        raise ModelError(name, "the file is compressed; decompress it first")
     if first.startswith(_PICKLE_MAGICS):
         raise ModelError(
             name,
-            "this is a Python pickle, as gensim's save() writes them: to read one can run any program; "
-            "have gensim write the vectors with save_word2vec_format()",
+            "this is a Python pickle, as written by gensim's save(), and loading a pickle can run any code; "
+            "write the vectors with gensim's save_word2vec_format() instead",
         )
     header = _header(first)
     if header is None:
         dimension = len(_fields(first)) - 1
         if dimension < 1 or not _is_numbers(_fields(first)[1:]):
             raise ModelError(
-                name, "these are no word vectors: line 1 is neither words and dimension nor a word and its numbers"
+                name, "not word vectors: line 1 is neither a word count and dimension nor a word and its numbers"
             )
         file.seek(0)
         return _text(file, dimension, None, 1, name)
     count, dimension = header
     if count < 1 or not 1 <= dimension <= MAX_DIMENSION:
         raise ModelError(
-            name, f"line 1 tells of {count} words of {dimension} places, allowed are 1 to {MAX_DIMENSION} places"
+            name, f"line 1 states {count} words of dimension {dimension}, allowed are 1 to {MAX_DIMENSION} dimensions"
         )
     start = file.tell()
     second = file.readline(_LONGEST_LINE)
@@ -93,8 +95,8 @@ def _read(file: BinaryIO, name: str) -> WordVectors:
     return _binary(file, count, dimension, start, name)
 
 
-def vocabulary_beside(array: Path) -> Path:
-    """Where the vocabulary of an array lies: words.npy has words.vocab."""
+def vocabulary_path(array: Path) -> Path:
+    """The vocabulary file of an array: words.vocab for words.npy."""
     return array.with_suffix(VOCABULARY_SUFFIX)
 
 
@@ -107,16 +109,16 @@ def _array(file: Path, name: str) -> WordVectors:
         raise ModelError(
             name,
             f"the array has shape {array.shape} and type {array.dtype}, "
-            f"expected are fractions (words, places), with 1 to {MAX_DIMENSION} places",
+            f"expected floats of shape (words, dim), with dim from 1 to {MAX_DIMENSION}",
         )
-    vocabulary = vocabulary_beside(file)
+    vocabulary = vocabulary_path(file)
     if not vocabulary.is_file():
-        raise ModelError(name, f"beside the array there is no {vocabulary.name} with its words")
+        raise ModelError(name, f"there is no {vocabulary.name} with the words of the array in the same folder")
     counted = read_vocabulary(vocabulary, name)
     if len(counted.words) != len(array):
         raise ModelError(name, f"the array has {len(array)} rows, {vocabulary.name} has {len(counted.words)} words")
-    numbers = {word: number for number, word in enumerate(counted.words)}
-    return WordVectors(numbers, ArrayRows(array), counted.counts, (vocabulary,))
+    ids = {word: word_id for word_id, word in enumerate(counted.words)}
+    return WordVectors(ids, ArrayRows(array), counted.counts, (vocabulary,))
 
 
 def _header(line: bytes) -> tuple[int, int] | None:
@@ -127,13 +129,13 @@ def _header(line: bytes) -> tuple[int, int] | None:
 
 
 def _is_text(line: bytes) -> bool:
-    """Whether the first line after a header is a word and numbers, be they too few or too many."""
+    """Whether the first line after a header is a word and numbers, of any count."""
     fields = _fields(line)
     return len(fields) > 1 and _is_numbers(fields[-1:]) and _is_numbers(fields[1:2])
 
 
 def _fields(line: bytes) -> list[bytes]:
-    # By blanks alone: other kinds of white space are parts of words.
+    # Only at spaces: words may contain other white space.
     return line.rstrip(b" \r\n").split(b" ")
 
 
@@ -145,35 +147,35 @@ def _is_numbers(fields: list[bytes]) -> bool:
 
 
 def _text(file: BinaryIO, dimension: int, count: int | None, line: int, name: str) -> WordVectors:
-    """Reads from the line of number `line` on."""
-    numbers: dict[str, int] = {}
+    """Reads from line number `line` on."""
+    ids: dict[str, int] = {}
     parts: list[np.ndarray] = []
     found = 0
-    for lines in _chunks(file):
+    for lines in _line_blocks(file):
         words, vectors = _parsed(lines, dimension, line, name)
-        for number, word in enumerate(words, start=found):
-            numbers.setdefault(word.decode("utf-8", "replace"), number)
+        for word_id, word in enumerate(words, start=found):
+            ids.setdefault(word.decode("utf-8", "replace"), word_id)
         parts.append(vectors)
         found += len(words)
         line += len(lines)
     if count is not None and found != count:
-        raise ModelError(name, f"line 1 tells of {count} words, the file holds {found}")
-    return WordVectors(numbers, ArrayRows(np.concatenate(parts)))
+        raise ModelError(name, f"line 1 states {count} words, the file has {found}")
+    return WordVectors(ids, ArrayRows(np.concatenate(parts)))
 
 
-def _chunks(file: BinaryIO) -> Iterator[list[bytes]]:
+def _line_blocks(file: BinaryIO) -> Iterator[list[bytes]]:
     while lines := list(islice(file, _LINES_AT_ONCE)):
         yield lines
 
 
 def _parsed(lines: list[bytes], dimension: int, first: int, name: str) -> tuple[list[bytes], np.ndarray]:
-    """Words, and vectors (lines, dimension) float32."""
+    """The words, and the vectors (lines, dimension) float32."""
     return _parsed_at_once(lines, dimension) or _parsed_by_line(lines, dimension, first, name)
 
 
 def _parsed_at_once(lines: list[bytes], dimension: int) -> tuple[list[bytes], np.ndarray] | None:
-    """A few times faster than line by line; None where a word holds a blank, or something is wrong."""
-    columns = [str(place) for place in range(dimension + 1)]
+    """Several times faster than line by line; None if a word contains a space or a line is malformed."""
+    columns = [str(column) for column in range(dimension + 1)]
     types: dict[str, pyarrow.DataType] = dict.fromkeys(columns[1:], pyarrow.float32())
     try:
         table = csv.read_csv(
@@ -185,16 +187,16 @@ def _parsed_at_once(lines: list[bytes], dimension: int) -> tuple[list[bytes], np
     except pyarrow.ArrowInvalid:
         return None
     words = table.column(0).to_pylist()
-    vectors = np.stack([table.column(place).to_numpy() for place in range(1, dimension + 1)], axis=1)
+    vectors = np.stack([table.column(column).to_numpy() for column in range(1, dimension + 1)], axis=1)
     return (words, vectors) if all(words) and np.isfinite(vectors).all() else None
 
 
 def _parsed_by_line(lines: list[bytes], dimension: int, first: int, name: str) -> tuple[list[bytes], np.ndarray]:
-    # Some words hold blanks, so numbers are counted from the end.
+    # Some words contain spaces, so numbers are counted from the end.
     split = [line.rstrip(b" \r\n").rsplit(b" ", dimension) for line in lines]
     for number, fields in enumerate(split, start=first):
         if len(fields) != dimension + 1 or not fields[0]:
-            raise ModelError(name, f"line {number} holds {len(fields) - 1} numbers, expected are {dimension}")
+            raise ModelError(name, f"line {number} has {len(fields) - 1} numbers, expected {dimension}")
     try:
         with np.errstate(over="ignore"):
             vectors = np.array([list(map(float, fields[1:])) for fields in split], dtype=np.float32)
@@ -213,25 +215,25 @@ def _check_numbers(fields: list[bytes], line: int, name: str) -> None:
         except ValueError:
             finite = False
         if not finite:
-            raise ModelError(name, f"line {line} holds {field.decode('utf-8', 'replace')[:40]!r}, expected is a number")
+            raise ModelError(name, f"line {line} has {field.decode('utf-8', 'replace')[:40]!r}, expected a number")
 
 
 def _binary(file: BinaryIO, count: int, dimension: int, start: int, name: str) -> WordVectors:
     mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     size, width = len(mapped), 4 * dimension
-    numbers: dict[str, int] = {}
+    ids: dict[str, int] = {}
     starts = np.empty(min(count, size // (width + 1) + 1), dtype=np.int64)
     at = start
-    for number in range(count):
-        # The original program ends each vector with a line feed, others do not.
+    for word_id in range(count):
+        # The original word2vec ends each vector with a line feed, other programs do not.
         if at < size and mapped[at] == 10:
             at += 1
-        blank = mapped.find(b" ", at, at + _LONGEST_WORD)
-        if blank < 0 or blank + 1 + width > size:
-            raise ModelError(name, f"the file ends, or holds no word, at word {number + 1} of {count} of {dimension} places")
-        numbers.setdefault(mapped[at:blank].decode("utf-8", "replace"), number)
-        starts[number] = blank + 1
-        at = blank + 1 + width
+        space = mapped.find(b" ", at, at + _LONGEST_WORD)
+        if space < 0 or space + 1 + width > size:
+            raise ModelError(name, f"word {word_id + 1} of {count} (dimension {dimension}) is missing or cut short")
+        ids.setdefault(mapped[at:space].decode("utf-8", "replace"), word_id)
+        starts[word_id] = space + 1
+        at = space + 1 + width
     if size - at > 1:
-        raise ModelError(name, f"line 1 tells of {count} words of {dimension} places, {size - at} bytes follow them")
-    return WordVectors(numbers, ScatteredRows(np.frombuffer(mapped, dtype=np.uint8), starts, dimension))
+        raise ModelError(name, f"line 1 states {count} words of dimension {dimension}, {size - at} more bytes follow them")
+    return WordVectors(ids, ScatteredRows(np.frombuffer(mapped, dtype=np.uint8), starts, dimension))

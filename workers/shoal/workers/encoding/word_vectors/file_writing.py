@@ -1,4 +1,4 @@
-"""Writes tables of word vectors as files that other programs read too. Folders of a model are `word_folder`'s business.
+"""Writes tables of word vectors as files for other programs. Model folders are written by `folder_writing`.
 
 Formats: word2vec's text and binary, numpy's array with a vocabulary beside it, and the vocabulary alone.
 """
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from shoal.workers.encoding.word_vectors.file_reading import vocabulary_beside
+from shoal.workers.encoding.word_vectors.file_reading import vocabulary_path
 from shoal.workers.encoding.word_vectors.word_table import WordTable
 from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorError, writing_vectors
 from shoal.workers.runtime import whole_file
@@ -26,11 +26,10 @@ _LINE_END = re.compile(r"[\r\n]")
 
 
 def write_word2vec(file: Path, table: WordTable, binary: bool = False) -> None:
-    """The form of the original word2vec: a line with words and dimension, then for each word its numbers, as text or as
-    float32 with a line feed after them. Numbers in text read back as the same float32.
+    """The format of the original word2vec: a line with the number of words and the dimension, then for each word its
+    numbers, as text or as float32 and a line feed. Numbers in text read back as the same float32.
 
-    Raises WordVectorError when a word holds a blank, which this form cannot tell from its own, or the disk is full; an old
-    file then stays.
+    Raises WordVectorError when a word contains a space, which is the separator, or the disk is full; an old file then stays.
     """
     check_table(file, table, _BLANK)
     with writing_vectors(file), whole_file(file) as opened:
@@ -41,18 +40,18 @@ def write_word2vec(file: Path, table: WordTable, binary: bool = False) -> None:
 
 
 def write_array(file: Path, table: WordTable) -> None:
-    """NAME.npy with the vectors (words, dim) float32, which can be mapped, and NAME.vocab with words and counts, or words
-    alone where there are no counts.
+    """Writes NAME.npy with the vectors (words, dim) float32, which can be memory-mapped, and NAME.vocab with words and
+    counts, or only words if there are no counts.
 
-    Raises WordVectorError when the name ends otherwise, or the disk is full; old files then stay.
+    Raises WordVectorError when the name does not end in .npy, or the disk is full; old files then stay.
     """
     check_array_name(file)
-    vocabulary = vocabulary_beside(file)
+    vocabulary = vocabulary_path(file)
     check_table(file, table)
     header = {"descr": "<f4", "fortran_order": False, "shape": table.vectors.shape}
     with writing_vectors(vocabulary), whole_file(vocabulary) as lines:
         lines.write(vocabulary_lines(table.words, table.counts))
-        # Both are written before either gets its name.
+        # Both files are complete before either gets its name.
         lines.flush()
         with writing_vectors(file), whole_file(file) as array:
             np.lib.format.write_array_header_1_0(array, header)
@@ -60,15 +59,16 @@ def write_array(file: Path, table: WordTable) -> None:
 
 
 def check_array_name(file: Path) -> None:
-    """Raises WordVectorError when an array may not have this name."""
+    """Raises WordVectorError unless the file name ends in .npy."""
     if file.suffix != ".npy":
         raise WordVectorError(f"{file}: the name of an array must end in .npy")
 
 
 def write_counts(file: Path, table: WordTable) -> None:
-    """A line "word count" for each word, as word2vec writes with -save-vocab and gensim as `fvocab`.
+    """A line "word count" for each word, like word2vec's -save-vocab and gensim's `fvocab`.
 
-    Raises WordVectorError when the table has no counts, a word holds a blank, or the disk is full; an old file then stays.
+    Raises WordVectorError when the table has no counts, a word contains a space, or the disk is full; an old file
+    then stays.
     """
     if table.counts is None:
         raise WordVectorError(f"{file}: the table has no counts")
@@ -78,43 +78,43 @@ def write_counts(file: Path, table: WordTable) -> None:
 
 
 def write_rows(file: IO[bytes], vectors: npt.NDArray[np.float32]) -> None:
-    """The numbers (rows, places) as little-endian float32, row after row; the whole is never copied."""
+    """Writes the vectors (rows, dim) as little-endian float32, row by row, without copying them all."""
     for _, rows in _blocks(vectors):
         file.write(rows.tobytes())
 
 
 def vocabulary_lines(words: Sequence[str], counts: npt.NDArray[np.int64] | None) -> bytes:
-    """A line for each word, with its count if there are counts."""
+    """A line for each word, with its count unless `counts` is None."""
     if counts is None:
         return "".join(f"{word}\n" for word in words).encode()
     return "".join(f"{word} {count}\n" for word, count in zip(words, counts.tolist(), strict=True)).encode()
 
 
 def check_table(file: Path, table: WordTable, unfit: re.Pattern[str] = _LINE_END) -> None:
-    """Raises WordVectorError when words, vectors and counts are not equally many, or are none, a number is not finite, or a
-    word is there twice, is empty, holds what is `unfit` for the file, or is no text."""
+    """Raises WordVectorError when the table is empty, words, vectors and counts differ in number, a number is not finite, or
+    a word is repeated, empty, not valid Unicode, or contains a character that is `unfit` for the file."""
     words, vectors = table.words, table.vectors
     if not len(words) or vectors.ndim != 2 or len(vectors) != len(words) or not vectors.shape[1]:
-        raise WordVectorError(f"{file}: {len(words)} words have vectors of shape {vectors.shape}, expected are (words, dim)")
+        raise WordVectorError(f"{file}: {len(words)} words have vectors of shape {vectors.shape}, expected (words, dim)")
     if table.counts is not None and table.counts.shape != (len(words),):
-        raise WordVectorError(f"{file}: {len(words)} words have counts of shape {table.counts.shape}, expected is one each")
+        raise WordVectorError(f"{file}: {len(words)} words have counts of shape {table.counts.shape}, expected one per word")
     for first, rows in _blocks(vectors):
         finite = np.isfinite(rows).all(axis=1)
         if not finite.all():
             word = words[first + int(finite.argmin())]
-            raise WordVectorError(f"{file}: the vector of {word[:40]!r} has numbers that are not finite in float32")
+            raise WordVectorError(f"{file}: the vector of {word[:40]!r} is not finite in float32")
     seen: set[str] = set()
     for word in words:
         if not word or unfit.search(word):
-            raise WordVectorError(f"{file}: a word is {word[:40]!r}, here it may not be empty or hold a blank or line end")
+            raise WordVectorError(f"{file}: the word {word[:40]!r} is empty or contains a space or line end")
         if word in seen:
-            raise WordVectorError(f"{file}: the word {word[:40]!r} is there twice")
+            raise WordVectorError(f"{file}: the word {word[:40]!r} is repeated")
         seen.add(word)
         if not word.isascii():
             try:
                 word.encode()
             except UnicodeEncodeError:
-                raise WordVectorError(f"{file}: a word is {word[:40]!r}, which is no text of Unicode") from None
+                raise WordVectorError(f"{file}: the word {word[:40]!r} is not valid Unicode") from None
 
 
 def _blocks(vectors: npt.NDArray[np.float32]) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
@@ -129,7 +129,7 @@ def _packed(words: Sequence[str], vectors: npt.NDArray[np.float32]) -> bytes:
 
 
 def _lines(words: Sequence[str], vectors: npt.NDArray[np.float32]) -> bytes:
-    # Arrow writes the fewest digits that read back as the same float32, many times faster than Python.
+    # Arrow writes the shortest digits that read back as the same float32, many times faster than Python.
     columns = [pc.cast(pa.array(column), pa.string()) for column in vectors.T]
     lines = pc.call_function("binary_join_element_wise", [pa.array(words, pa.string()), *columns, pa.scalar(" ")])
     return "".join(f"{line}\n" for line in lines.to_pylist()).encode()

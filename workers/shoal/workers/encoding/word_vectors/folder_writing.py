@@ -1,5 +1,4 @@
-"""Writes the folder of a trained table, which is a model that collections can use. What is in it is said by
-`encoding.word_folder`, which reads it."""
+"""Writes the folder of a trained table, which collections can use as a model. `word_folder` reads it."""
 
 from __future__ import annotations
 
@@ -40,20 +39,20 @@ _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 def save_word_folder(
     output: Path, table: WordTable, config: WordFolderConfig, output_vectors: npt.NDArray[np.float32] | None = None
 ) -> None:
-    """Writes the model folder `output`; one that a training wrote before is replaced when the new one is whole.
+    """Writes the model folder `output`. A model folder of an earlier training is replaced once the new one is complete.
 
-    `output_vectors` (words, dim) is the other table of the training, kept for who wants to go on with it. Raises
-    WordVectorError when the folder holds anything else, a word has no line of its own, or the disk is full: what was there
-    before then stays as it was.
+    `output_vectors` (words, dim) float32 is the output table of the training, kept for continuing it. Raises
+    WordVectorError when the folder has other files, the table is invalid (see `check_table`), or the disk is full; the old
+    folder then stays.
     """
     output = output.absolute()
     check_output_folder(output)
     check_table(output, table)
     if config.pooling is Pooling.SIF and (table.counts is None or not table.counts.any()):
-        raise WordVectorError(f"{output}: pooling is sif, for which the table has no counts")
-    place = output.resolve()
-    partial = place.with_name(partial_name(place.name))
-    _clear_remains(place)
+        raise WordVectorError(f"{output}: pooling sif needs counts, and the table has none")
+    target = output.resolve()
+    partial = target.with_name(partial_name(target.name))
+    _remove_leftovers(target)
     with ExitStack() as ends:
         ends.callback(shutil.rmtree, partial, ignore_errors=True)
         with writing_vectors(output):
@@ -73,62 +72,62 @@ def save_word_folder(
                 os.fsync(file.fileno())
         with writing_vectors(output):
             sync_folder(partial)
-            _put_in_place(partial, place)
-            sync_folder(place.parent)
+            _replace_folder(partial, target)
+            sync_folder(target.parent)
 
 
 def check_output_folder(output: Path) -> None:
-    """Raises WordVectorError unless `output` is absent, an empty folder, or a model folder of a training with nothing else
-    in it. Call it before hours of training."""
+    """Raises WordVectorError unless `output` does not exist, is an empty folder, or a model folder of a training without
+    other files. Call it before hours of training."""
     if not output.exists():
         return
     if not output.is_dir():
-        raise WordVectorError(f"{output}: is a file, expected is a folder")
+        raise WordVectorError(f"{output}: is a file, expected a folder")
     try:
-        held = set(os.listdir(output))
+        found = set(os.listdir(output))
     except OSError as error:
         raise WordVectorError(f"{output}: cannot be read: {error_line(error)}") from error
-    if held and not is_word_folder(output):
-        raise WordVectorError(f"{output}: holds files that are no trained word vectors, and is not replaced")
-    if foreign := sorted(held - _FILES):
-        raise WordVectorError(f"{output}: holds {foreign[0]!r} beside a model, and is not replaced")
+    if found and not is_word_folder(output):
+        raise WordVectorError(f"{output}: not replaced, it has files that are not trained word vectors")
+    if foreign := sorted(found - _FILES):
+        raise WordVectorError(f"{output}: not replaced, it has {foreign[0]!r}, which does not belong to a model")
 
 
-def _clear_remains(place: Path) -> None:
-    """Removes what processes that were killed left half written; who lives holds a lock."""
-    for remains in partial_siblings(place):
-        with suppress(OSError, LockHeld), locked_folder(remains):
-            if set(os.listdir(remains)) <= _FILES:
-                shutil.rmtree(remains, ignore_errors=True)
+def _remove_leftovers(target: Path) -> None:
+    """Removes incomplete folders of killed processes; running processes hold a lock on theirs."""
+    for leftover in partial_siblings(target):
+        with suppress(OSError, LockHeld), locked_folder(leftover):
+            if set(os.listdir(leftover)) <= _FILES:
+                shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _write_tensor(file: IO[bytes], name: str, rows: npt.NDArray[np.float32]) -> None:
-    """As safetensors has it; its own writer wants the rows copied together, and all of the file in memory."""
-    told = {"dtype": "F32", "shape": list(rows.shape), "data_offsets": [0, 4 * rows.size]}
-    header = json.dumps({name: told}).encode()
-    # Blanks may follow; so the numbers begin where a mapped line of the cache does.
+    """Writes a safetensors file; the writer of safetensors copies the rows and keeps the whole file in memory."""
+    entry = {"dtype": "F32", "shape": list(rows.shape), "data_offsets": [0, 4 * rows.size]}
+    header = json.dumps({name: entry}).encode()
+    # A header may end in spaces; these align the numbers to cache lines.
     header = header.ljust(len(header) + -(8 + len(header)) % _HEADER_ALIGNMENT)
     file.write(len(header).to_bytes(8, "little") + header)
     write_rows(file, rows)
 
 
-def _put_in_place(new: Path, place: Path) -> None:
-    """Gives the folder `new` the name `place`; a folder that had it gets the name of `new`."""
-    if not place.exists():
-        new.rename(place)
-    elif not _exchanged(new, place):
+def _replace_folder(new: Path, target: Path) -> None:
+    """Renames the folder `new` to `target`; a folder that was there gets the name of `new`."""
+    if not target.exists():
+        new.rename(target)
+    elif not _exchanged(new, target):
         old = new.with_name(new.name + ".old")
-        place.rename(old)
+        target.rename(old)
         try:
-            new.rename(place)
+            new.rename(target)
         except OSError:
-            old.rename(place)
+            old.rename(target)
             raise
         old.rename(new)
 
 
 def _exchanged(one: Path, other: Path) -> bool:
-    """Swaps two names in a single step, so that there is a model at every moment; False where the system cannot."""
+    """Swaps two names atomically, so that there is a model at every moment; False if the system cannot."""
     swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if swap is None:
         return False

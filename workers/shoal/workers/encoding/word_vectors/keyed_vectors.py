@@ -1,4 +1,4 @@
-"""Tables as gensim's KeyedVectors in memory, and back. gensim is imported only when this is called."""
+"""Converts tables to gensim's KeyedVectors in memory, and back. gensim is imported only when needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorErro
 
 
 def to_keyed_vectors(table: WordTable) -> Any:
-    """A gensim.models.KeyedVectors with the table's words, vectors (copied) and counts, in its order.
+    """A gensim.models.KeyedVectors with the table's words, vectors (copied) and counts, in the same order.
 
     Raises WordVectorError when gensim is not installed.
     """
@@ -28,16 +28,18 @@ def to_keyed_vectors(table: WordTable) -> Any:
 
 
 def from_keyed_vectors(keyed: Any) -> WordTable:
-    """The table of a gensim.models.KeyedVectors, or of a model that has them as `wv`; vectors are copied.
+    """The table of a gensim.models.KeyedVectors, or of a model with one as `wv`; vectors are copied.
 
-    Raises WordVectorError when it is none, or is empty.
+    Raises WordVectorError when `keyed` is something else, or is empty.
     """
     keyed = getattr(keyed, "wv", keyed)
     words, vectors = getattr(keyed, "index_to_key", None), getattr(keyed, "vectors", None)
     if words is None or vectors is None:
-        raise WordVectorError(f"keyed vectors: is a {type(keyed).__name__}, expected is gensim's KeyedVectors of version 4")
+        raise WordVectorError(f"keyed vectors: is a {type(keyed).__name__}, expected KeyedVectors of gensim 4")
     if not len(words) or len(words) != len(vectors):
-        raise WordVectorError(f"keyed vectors: has {len(words)} words and {len(vectors)} vectors, expected are equally many")
+        raise WordVectorError(
+            f"keyed vectors: {len(words)} words and {len(vectors)} vectors, expected equal numbers above 0"
+        )
     counts = getattr(keyed, "expandos", {}).get("count")
     counts = None if counts is None else np.array(counts, dtype=np.int64)
     return WordTable(tuple(map(str, words)), np.array(vectors, dtype=np.float32), counts)

@@ -1,4 +1,4 @@
-"""Writes a trained table in the form that is asked for. How each form looks is said by its own module."""
+"""Writes a trained table in the requested format."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from shoal.workers.encoding.word_vectors.word_vector_error import WordVectorErro
 
 
 class TableFormat(StrEnum):
-    """The forms of a table on disk."""
+    """The formats of a table on disk."""
 
     FOLDER = "folder"
     """A model that collections can use (see `word_folder`)."""
     TEXT = "text"
-    """word2vec's text."""
+    """word2vec's text format."""
     BINARY = "binary"
-    """word2vec's binary."""
+    """word2vec's binary format."""
     NPY = "npy"
-    """An array that can be mapped, NAME.npy, and its words in NAME.vocab."""
+    """An array that can be memory-mapped, NAME.npy, and its words in NAME.vocab."""
 
 
 def check_output(output: Path, form: TableFormat) -> None:
-    """Raises WordVectorError when `output` is something that `save_table` would not replace, or cannot be named so."""
+    """Raises WordVectorError when `save_table` would not replace `output`, or its name does not fit the format."""
     if form is TableFormat.FOLDER:
         check_output_folder(output)
         return
     if output.is_dir():
-        raise WordVectorError(f"{output}: is a folder, expected is a file")
+        raise WordVectorError(f"{output}: is a folder, expected a file")
     if form is TableFormat.NPY:
         check_array_name(output)
 
@@ -46,9 +46,9 @@ def save_table(
     config: WordFolderConfig,
     output_vectors: npt.NDArray[np.float32] | None = None,
 ) -> None:
-    """Writes `table` to the file or folder `output`; `config` and `output_vectors` (words, dim) go into a folder alone.
+    """Writes `table` to the file or folder `output`; `config` and `output_vectors` (words, dim) float32 only to a folder.
 
-    What was there before is replaced when the new is whole, and stays when anything fails. Raises WordVectorError.
+    An old file or folder is replaced once the new one is complete, and stays if anything fails. Raises WordVectorError.
     """
     check_output(output, form)
     if form is TableFormat.FOLDER:

@@ -1,4 +1,4 @@
-"""A table with a vector for each word or token, and the means of its rows. Where rows come from is the file readers'."""
+"""A table with a vector for each word or token, and the means of its rows."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ Ids = npt.NDArray[np.int32]
 
 
 class VectorRows(Protocol):
-    """The vectors of a table, in memory or in a mapped file."""
+    """The vectors of a table, in memory or memory-mapped."""
 
     count: int
     dimension: int
 
     def take(self, rows: npt.NDArray[np.integer[Any]]) -> Vectors:
-        """The vectors (n, dimension) float32 of n rows."""
+        """The vectors (n, dimension) float32 of the n `rows`."""
         ...
 
     def all(self) -> Vectors:
-        """All of them (count, dimension) float32, mapped where they can be; not to be written to."""
+        """All vectors (count, dimension) float32, memory-mapped if possible. Read-only."""
         ...
 
 
 class ArrayRows:
-    """Rows of an array (count, dimension) of any number type, which may be mapped from a file."""
+    """Rows of an array (count, dimension) of any number type, which may be memory-mapped."""
 
     def __init__(self, array: npt.NDArray[Any]) -> None:
         self._array = array
@@ -41,15 +41,15 @@ class ArrayRows:
         return np.asarray(self._array[rows], dtype=np.float32)
 
     def all(self) -> Vectors:
-        """See `VectorRows.all`. Copied only if they are of another type."""
+        """See `VectorRows.all`. Copied only if the array has another type."""
         return np.asarray(self._array, dtype=np.float32)
 
 
 class ScatteredRows:
-    """Rows of little-endian float32 that begin at any byte of a mapped file; only those that are asked for are read."""
+    """Rows of little-endian float32 that begin at any byte of a memory-mapped file; only requested rows are read."""
 
     def __init__(self, file: npt.NDArray[np.uint8], starts: npt.NDArray[np.int64], dimension: int) -> None:
-        """`file` (bytes,) holds a row of `dimension` numbers at each of `starts` (count,)."""
+        """`file` (bytes,) has a row of `dimension` numbers at each of `starts` (count,)."""
         self._windows = np.lib.stride_tricks.sliding_window_view(file, 4 * dimension)
         self._starts = starts
         self.count, self.dimension = len(starts), dimension
@@ -59,7 +59,7 @@ class ScatteredRows:
         return np.ascontiguousarray(self._windows[self._starts[rows]]).view("<f4").astype(np.float32, copy=False)
 
     def all(self) -> Vectors:
-        """See `VectorRows.all`. Rows that begin anywhere are copied."""
+        """See `VectorRows.all`. Copied, because rows may begin at any byte."""
         return self.take(np.arange(self.count))
 
 
@@ -69,17 +69,17 @@ class VectorTable:
 
     rows: VectorRows
     mapping: npt.NDArray[np.integer[Any]] | None = None
-    """(ids,) row of each id; None where ids are rows."""
+    """(ids,) row of each id; None if ids are rows."""
     weights: npt.NDArray[np.float32] | None = None
-    """(ids,) float32; None where all weigh 1. Sums are divided by the number of ids, not by their weights."""
+    """(ids,) float32; None if all are 1. Sums are divided by the number of ids, not by their weights."""
 
     @property
     def count(self) -> int:
-        """How many ids there are."""
+        """The number of ids."""
         return self.rows.count if self.mapping is None else len(self.mapping)
 
     def means(self, texts: Sequence[Ids]) -> Vectors:
-        """Vectors (n, dimension) float32: for each of n texts the mean of its ids' vectors. No text may be without ids."""
+        """Vectors (n, dimension) float32: for each of n texts the mean of the vectors of its ids, at least one."""
         ids = np.concatenate(texts)
         lengths = np.array([len(text) for text in texts])
         vectors = self.rows.take(ids if self.mapping is None else self.mapping[ids])

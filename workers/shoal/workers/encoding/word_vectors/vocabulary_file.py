@@ -1,4 +1,4 @@
-"""Vocabularies as text, a word a line with how often the corpus has it: what word2vec and gensim read and write too."""
+"""Reads vocabularies as text, one word per line with its count in the corpus, as word2vec and gensim read and write them."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from shoal.workers.encoding.model import ModelError
 
 @dataclass(frozen=True, slots=True)
 class CountedWords:
-    """The lines of such a file."""
+    """The content of a vocabulary file."""
 
     words: list[str]
     counts: npt.NDArray[np.int64] | None
-    """(words,); None where the file holds words alone."""
+    """(words,); None if the file has only words."""
 
 
 def read_vocabulary(file: Path, name: str) -> CountedWords:
-    """Reads "word count" lines, or lines of words alone if the first is one. `name` is what errors call the model.
+    """Reads lines of "word count", or of words only if the first line has no count. `name` is the model's name in errors.
 
     Raises ModelError with the file and line.
     """
     try:
-        # By line feeds alone: other ends of lines are characters that a word may hold.
+        # Only at line feeds: a word may contain other line end characters.
         lines = file.read_bytes().decode().split("\n")
     except OSError as error:
         raise ModelError(name, f"{file.name} cannot be read: {error}") from error
@@ -40,7 +40,7 @@ def read_vocabulary(file: Path, name: str) -> CountedWords:
     split = [line.rpartition(" ") for line in lines]
     for number, line in enumerate(lines, start=1):
         if not _counted(line):
-            raise ModelError(name, f"line {number} of {file.name} is {line[:40]!r}, expected is a word and its count")
+            raise ModelError(name, f"line {number} of {file.name} is {line[:40]!r}, expected a word and its count")
     counts = np.array([int(count) for _, _, count in split], dtype=np.int64)
     return CountedWords(_checked([word for word, _, _ in split], file, name), counts)
 
@@ -54,8 +54,8 @@ def _checked(words: list[str], file: Path, name: str) -> list[str]:
     seen: set[str] = set()
     for number, word in enumerate(words, start=1):
         if not word:
-            raise ModelError(name, f"line {number} of {file.name} is empty, expected is a word")
+            raise ModelError(name, f"line {number} of {file.name} is empty, expected a word")
         if word in seen:
-            raise ModelError(name, f"line {number} of {file.name} has the word {word[:40]!r} for the second time")
+            raise ModelError(name, f"line {number} of {file.name} repeats the word {word[:40]!r}")
         seen.add(word)
     return words

@@ -1,4 +1,4 @@
-"""The folder of a trained table of word vectors: what its files are, and how they are read. A training writes it."""
+"""The folder of a trained table of word vectors: its files and settings, and reading it. `folder_writing` writes it."""
 
 from __future__ import annotations
 
@@ -22,45 +22,45 @@ CONFIG_FILE, VECTORS_FILE, OUTPUT_FILE, VOCABULARY_FILE = (
     *("config.json", "model.safetensors", "output.safetensors"),
     "vocabulary.txt",
 )
-"""Settings; the vectors, and where it is kept the other table of the training; words and counts, in the rows' order."""
+"""Settings; the vectors; optionally the output table of the training; words and counts, in the order of rows."""
 VECTORS_TENSOR, OUTPUT_TENSOR = "input", "output"
 FORMAT, FORMAT_VERSION = "shoal word vectors", 1
 DEFAULT_SIF_A = 1e-3
 
 
 class Pooling(StrEnum):
-    """How the vectors of a text's words become the text's."""
+    """How the vectors of words become the vector of a text."""
 
     MEAN = "mean"
     SIF = "sif"
-    """Smooth inverse frequency: the word w weighs a / (a + p(w)), where p(w) is its share of the corpus (Arora et al. 2017,
-    "A Simple but Tough-to-Beat Baseline for Sentence Embeddings"). The paper also takes out the first principal component of
-    a set of texts; that is left out here, for a text's vector would then hang on which others there are."""
+    """Smooth inverse frequency: word w has the weight a / (a + p(w)), where p(w) is its share of the corpus (Arora et al.
+    2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings"). The paper also removes the first principal
+    component of a set of texts; this is left out here, because a text's vector would then depend on the other texts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WordFolderConfig:
-    """What config.json says beside format and size."""
+    """The content of config.json, without format and size."""
 
     pooling: Pooling = Pooling.MEAN
     sif_a: float = DEFAULT_SIF_A
     normalize: bool = True
-    """Whether vectors of texts are of unit length."""
+    """Whether vectors of texts are scaled to unit length."""
     tokenizer: str = UNICODE
-    """UNICODE, WHITESPACE, or the "package.module:function" that split the corpus: texts cannot be read with the last, for a
-    model folder must not say what is run."""
+    """UNICODE, WHITESPACE, or the "package.module:function" that split the corpus. With a function, the folder is no model
+    for texts: a model folder must not decide which code runs."""
     lowercase: bool = False
     phrases: bool = False
     training: Mapping[str, Any] = field(default_factory=dict)
-    """How the table was trained, as JSON values; for people to read, it decides nothing."""
+    """The training's settings, as JSON values; for people to read only."""
 
     @property
     def rule(self) -> WordRule:
-        """How texts become words."""
+        """How texts are split into words."""
         return WordRule(self.tokenizer, self.lowercase, self.phrases)
 
     def decisive(self) -> dict[str, Any]:
-        """What decides the vectors of texts beside words, counts and vectors, as JSON values."""
+        """The settings that decide the vectors of texts, as JSON values."""
         return {
             "pooling": self.pooling.value,
             "sif_a": self.sif_a if self.pooling is Pooling.SIF else None,
@@ -79,17 +79,17 @@ class WordFolderConfig:
 
 @dataclass(frozen=True, slots=True)
 class WordFolder:
-    """A table, its vectors mapped from the file."""
+    """A table with memory-mapped vectors."""
 
     config: WordFolderConfig
     words: list[str]
     counts: npt.NDArray[np.int64] | None
-    """(words,) how often each was in the corpus; None where that is not known."""
+    """(words,) occurrences of each word in the corpus; None if unknown."""
     vectors: npt.NDArray[np.float32]
-    """(words, dim)"""
+    """(words, dim) float32."""
 
     def weights(self) -> npt.NDArray[np.float32] | None:
-        """(words,) what each word weighs in a text; None where all weigh 1."""
+        """(words,) float32 weight of each word in a text; None if all are 1."""
         if self.config.pooling is Pooling.MEAN or self.counts is None:
             return None
         shares = self.counts / self.counts.sum()
@@ -97,7 +97,7 @@ class WordFolder:
 
 
 def is_word_folder(folder: Path) -> bool:
-    """Whether a training wrote this folder, or meant to: its files may be malformed."""
+    """Whether config.json says that a training wrote this folder; its files may still be missing or malformed."""
     try:
         config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -106,20 +106,21 @@ def is_word_folder(folder: Path) -> bool:
 
 
 def read_word_folder(folder: Path, name: str) -> WordFolder:
-    """The table in `folder`. `name` is what errors call it. Raises ModelError when a file is missing or malformed."""
+    """The table in `folder`; `name` is its name in errors. Raises ModelError when a file is missing or malformed."""
     values = _values(folder, name)
     config = _config(values, name)
     vectors = TensorFile(folder / VECTORS_FILE, name).matrix(VECTORS_TENSOR, ("F32",))
-    told, held = (values.get("words"), values.get("dim")), vectors.shape
-    if told != held:
+    stated, found = (values.get("words"), values.get("dim")), vectors.shape
+    if stated != found:
         raise ModelError(
-            name, f"{CONFIG_FILE} tells of {told[0]} words of {told[1]} places, {VECTORS_FILE} has {held[0]} of {held[1]}"
+            name,
+            f"{CONFIG_FILE} states {stated[0]} words of dimension {stated[1]}, {VECTORS_FILE} has {found[0]} of {found[1]}",
         )
     counted = read_vocabulary(folder / VOCABULARY_FILE, name)
     if len(counted.words) != len(vectors):
         raise ModelError(name, f"{VOCABULARY_FILE} has {len(counted.words)} words, {VECTORS_FILE} has {len(vectors)} rows")
     if config.pooling is Pooling.SIF and (counted.counts is None or not counted.counts.any()):
-        raise ModelError(name, f"pooling of {CONFIG_FILE} is sif, for which {VOCABULARY_FILE} has no count above 0")
+        raise ModelError(name, f"pooling of {CONFIG_FILE} is sif, but {VOCABULARY_FILE} has no count above 0")
     return WordFolder(config, counted.words, counted.counts, vectors)
 
 
@@ -129,16 +130,16 @@ def _values(folder: Path, name: str) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ModelError(name, f"{CONFIG_FILE} cannot be read: {error}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
-        raise ModelError(name, f"{CONFIG_FILE} does not say that this is a folder of {FORMAT!r}")
+        raise ModelError(name, f"{CONFIG_FILE} does not have the format {FORMAT!r}")
     version = values.get("format_version")
     if version != FORMAT_VERSION:
-        raise ModelError(name, f"format_version of {CONFIG_FILE} is {version!r}, this version reads {FORMAT_VERSION}")
+        raise ModelError(name, f"format_version of {CONFIG_FILE} is {version!r}, supported is {FORMAT_VERSION}")
     return values
 
 
 def _config(values: Mapping[str, Any], name: str) -> WordFolderConfig:
     def refuse(key: str, expected: str) -> ModelError:
-        return ModelError(name, f"{key} of {CONFIG_FILE} is {values.get(key)!r}, expected is {expected}")
+        return ModelError(name, f"{key} of {CONFIG_FILE} is {values.get(key)!r}, expected {expected}")
 
     pooling, sif_a, tokenizer = values.get("pooling"), values.get("sif_a", DEFAULT_SIF_A), values.get("tokenizer")
     if pooling not in list(Pooling):

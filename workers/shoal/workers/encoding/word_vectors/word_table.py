@@ -1,4 +1,4 @@
-"""A table of word vectors as a whole, for what asks about words and not texts: evaluation, nearest words, conversion."""
+"""A whole table of word vectors, for evaluation, nearest words and conversion, which work on words and not on texts."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from shoal.workers.encoding.word_vectors.word_folder import is_word_folder, read
 
 @dataclass(frozen=True, slots=True)
 class WordTable:
-    """Words with their vectors, in the order of the file: where a training wrote it, the commonest first."""
+    """Words with their vectors, in the order of the file. A training writes them by descending count."""
 
     words: tuple[str, ...]
-    """Each once."""
+    """No word twice."""
     vectors: Vectors
-    """(words, dim) float32, not to be written to: it may be mapped from the file."""
+    """(words, dim) float32. Read-only, because it may be memory-mapped."""
     counts: npt.NDArray[np.int64] | None
-    """(words,) how often each was in the corpus; None where the file does not say."""
+    """(words,) occurrences of each word in the corpus; None if the file has no counts."""
 
 
 def read_word_table(path: str | Path) -> WordTable:
-    """The table in a file of word vectors (see `word_vectors`) or in the folder of a training (see `word_folder`).
+    """The table in a file of word vectors (see `file_reading`) or in the folder of a training (see `word_folder`).
 
     Raises ModelError when there is no such file or folder, or it is malformed.
     """
-    place, name = Path(path).expanduser(), str(path)
-    if is_word_folder(place):
-        folder = read_word_folder(place, name)
+    source, name = Path(path).expanduser(), str(path)
+    if is_word_folder(source):
+        folder = read_word_folder(source, name)
         return WordTable(tuple(folder.words), folder.vectors, folder.counts)
-    if place.is_dir():
-        raise ModelError(name, "the folder holds no trained word vectors")
-    if not place.is_file():
+    if source.is_dir():
+        raise ModelError(name, "the folder has no trained word vectors")
+    if not source.is_file():
         raise ModelError(name, "there is no such file or folder")
-    return _table(read_word_vectors(place, name))
+    return _table(read_word_vectors(source, name))
 
 
 def _table(found: WordVectors) -> WordTable:
-    if len(found.numbers) == found.rows.count:
-        return WordTable(tuple(found.numbers), found.rows.all(), found.counts)
-    rows = np.fromiter(found.numbers.values(), dtype=np.int64, count=len(found.numbers))
-    return WordTable(tuple(found.numbers), found.rows.take(rows), None if found.counts is None else found.counts[rows])
+    if len(found.ids) == found.rows.count:
+        return WordTable(tuple(found.ids), found.rows.all(), found.counts)
+    rows = np.fromiter(found.ids.values(), dtype=np.int64, count=len(found.ids))
+    return WordTable(tuple(found.ids), found.rows.take(rows), None if found.counts is None else found.counts[rows])

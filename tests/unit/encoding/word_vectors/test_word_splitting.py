@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.workers.encoding.model import Truncation
-from shoal.workers.encoding.word_vectors.word_splitting import UNICODE, WHITESPACE, WordReader, WordRule, words_of
+from shoal.workers.encoding.word_vectors.word_splitting import UNICODE, WHITESPACE, WordLookup, WordRule, words_of
 
 NUMBERS = {
     word: number for number, word in enumerate(["the", "Paris", "paris", "don't", "well", "known", "caf\xe9", "u.s", "tide"])
@@ -14,7 +14,7 @@ WORDS = list(NUMBERS)
 
 
 def words(text: str, truncation: Truncation = Truncation.END, limit: int = 100) -> tuple[list[str], bool]:
-    ids, truncated = WordReader(NUMBERS, limit).read(text, truncation)
+    ids, truncated = WordLookup(NUMBERS, limit).find(text, truncation)
     return [WORDS[number] for number in ids], truncated
 
 
@@ -35,17 +35,17 @@ def test_the_words_at_the_asked_end_are_read() -> None:
 
 @given(st.text(alphabet="ab.-' T", max_size=60), st.integers(1, 5), st.sampled_from(Truncation))
 def test_no_more_is_read_than_the_limit(text: str, limit: int, truncation: Truncation) -> None:
-    reader = WordReader({"a": 0, "b": 1, "ab": 2, "a.b": 3, "t": 4}, limit)
-    ids, truncated = reader.read(text, truncation)
+    lookup = WordLookup({"a": 0, "b": 1, "ab": 2, "a.b": 3, "t": 4}, limit)
+    ids, truncated = lookup.find(text, truncation)
     assert len(ids) <= limit
     if not truncated:
-        whole, _ = WordReader({"a": 0, "b": 1, "ab": 2, "a.b": 3, "t": 4}, 10_000).read(text, truncation)
+        whole, _ = WordLookup({"a": 0, "b": 1, "ab": 2, "a.b": 3, "t": 4}, 10_000).find(text, truncation)
         assert ids.tolist() == whole.tolist()
 
 
 def known(text: str, words: list[str], **rule: Any) -> list[str]:
-    reader = WordReader({word: number for number, word in enumerate(words)}, 100, WordRule(**rule))
-    return [words[number] for number in reader.read(text, Truncation.END)[0]]
+    lookup = WordLookup({word: number for number, word in enumerate(words)}, 100, WordRule(**rule))
+    return [words[number] for number in lookup.find(text, Truncation.END)[0]]
 
 
 def test_text_between_white_space_is_looked_up_before_its_words() -> None:
@@ -81,12 +81,12 @@ def test_the_words_of_the_corpus_are_found(text: str, tokenizer: str, lowercase:
 
 @pytest.mark.parametrize("tokenizer", [UNICODE, WHITESPACE])
 def test_limits_hold_by_any_rule(tokenizer: str) -> None:
-    reader = WordReader({"a": 0, "b": 1}, 3, WordRule(tokenizer, phrases=True))
+    lookup = WordLookup({"a": 0, "b": 1}, 3, WordRule(tokenizer, phrases=True))
     for text, truncation, expected in [
         ("a b a b", Truncation.END, ([0, 1, 0], True)),
         ("a b a b", Truncation.START, ([1, 0, 1], True)),
         ("a.b-a.b,", Truncation.END, ([0, 1, 0], True)),
         ("a b x", Truncation.REFUSE, ([0, 1], False)),
     ]:
-        ids, cut = reader.read(text, truncation)
+        ids, cut = lookup.find(text, truncation)
         assert (ids.tolist(), cut) == expected
