@@ -128,7 +128,9 @@ def test_keyed_vectors_hold_counts_and_come_back(tmp_path: Path) -> None:
 def test_gensims_own_files_are_refused_with_a_suggestion(tmp_path: Path) -> None:
     gensim_vectors()
     to_keyed_vectors(BIG).save(str(tmp_path / "w.kv"))
-    with pytest.raises(ModelError, match=r"a Python pickle, .* write the vectors with gensim's save_word2vec_format\(\) instead"):
+    with pytest.raises(
+        ModelError, match=r"a Python pickle.* write the vectors with gensim's save_word2vec_format\(\) instead"
+    ):
         read_word_table(tmp_path / "w.kv")
 
 
