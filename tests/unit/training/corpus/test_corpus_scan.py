@@ -27,7 +27,8 @@ CHARACTERS = st.sampled_from(
 TEXTS = st.text(CHARACTERS, max_size=400)
 RUNS = st.builds(
     bytes.__add__, st.binary(max_size=20) | st.text(CHARACTERS, max_size=6).map(str.encode), st.sampled_from([b" ", b"\n"])
-)
+).filter(lambda run: not run.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")))
+"""Not with the byte order mark of another encoding, which is refused."""
 
 
 @settings(max_examples=80, deadline=None)
@@ -220,3 +221,14 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytes
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.1
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize(("encoding", "name"), [("utf-16", "UTF-16"), ("utf-32", "UTF-32")])
+def test_training_on_utf16_is_refused_by_name(
+    tmp_path: Path, encoding: str, name: str, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / ("corpus.txt" if pack is bytes else "corpus.txt.gz")
+    path.write_bytes(pack("the sea and the fish\n".encode(encoding)))
+    with pytest.raises(TrainingError, match=rf"^{path}: is {name}: convert it to UTF-8 first$"):
+        scan(path, CorpusSettings())

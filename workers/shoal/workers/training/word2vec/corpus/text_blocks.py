@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import lzma
 import os
@@ -32,6 +33,13 @@ _SPACE = re.compile(
     rb"[\t-\r\x1c-\x20]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
 )
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# UTF-32 first: its little-endian mark begins with that of UTF-16.
+_OTHER_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 
@@ -48,8 +56,8 @@ def read_blocks(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[T
     """The text of a unit, in order. The units of a file together have exactly its text, and no word is divided between two
     units unless it is longer than WORD_REACH bytes.
 
-    Raises TrainingError when the file cannot be read, is damaged or truncated, changed since the units were planned, or
-    has no text column.
+    Raises TrainingError when the file cannot be read, is damaged or truncated, is not UTF-8 by its byte order mark, changed
+    since the units were planned, or has no text column.
     """
     try:
         found = os.stat(unit.path)
@@ -70,10 +78,10 @@ def _chunks(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[bytes
     if unit.kind is FileKind.PLAIN:
         with open(unit.path, "rb") as file:
             chunks = _range(file, _boundary(file, unit.begin, unit.size), _boundary(file, unit.end, unit.size))
-            yield from _unmarked(chunks) if unit.begin == 0 else chunks
+            yield from _unmarked(chunks, unit.path) if unit.begin == 0 else chunks
         return
     with gzip.open(unit.path) if unit.kind is FileKind.GZIP else lzma.open(unit.path) as file:
-        yield from _unmarked(iter(lambda: file.read(CHUNK_BYTES), b""))
+        yield from _unmarked(iter(lambda: file.read(CHUNK_BYTES), b""), unit.path)
 
 
 def _boundary(file: BinaryIO, near: int, size: int) -> int:
@@ -103,9 +111,13 @@ def _range(file: BinaryIO, begin: int, end: int) -> Iterator[bytes]:
         yield chunk
 
 
-def _unmarked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Removes the byte order mark at the beginning of a file."""
+def _unmarked(chunks: Iterable[bytes], path: str) -> Iterator[bytes]:
+    """Removes the byte order mark at the beginning of a file; raises TrainingError when it is not that of UTF-8."""
     for index, chunk in enumerate(chunks):
+        if index == 0:
+            for mark, encoding in _OTHER_MARKS.items():
+                if chunk.startswith(mark):
+                    raise TrainingError(f"{path}: is {encoding}: convert it to UTF-8 first")
         yield chunk.removeprefix(_BYTE_ORDER_MARK) if index == 0 else chunk
 
 
