@@ -1,4 +1,4 @@
-"""What every worker process stands on: serving, cores, compiled kernels, whole files, locks, errors in one line.
+"""The basis of every worker process: serving, cores, compiled kernels, whole files, locks, errors in one line.
 
 The names that other packages use; each is imported when it is first used.
 """

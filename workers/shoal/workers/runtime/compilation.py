@@ -1,4 +1,4 @@
-"""Compiling with numba: loops that hold no GIL, kept on disk for the next process."""
+"""Compiles loops with numba; they release the GIL and are cached on disk for the next process."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from numba import njit
 
 
 def compiled(function: Any, **options: Any) -> Any:
-    """The function as a compiled one that holds no GIL, kept on disk for the next process."""
+    """Compiles a function with numba; it releases the GIL and is cached on disk. `options` are those of numba.njit."""
     options = {"fastmath": True, "nogil": True, "error_model": "numpy", **options}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:
-        # Neither the folder of this file nor the user's own can be written: each process then compiles for itself.
+        # Neither this file's folder nor the user's cache is writable: each process compiles for itself.
         return njit(**options)(function)
 
 
 def inlined(function: Any) -> Any:
-    """The function as part of the compiled ones that call it."""
+    """Compiles a function into the compiled functions that call it."""
     return compiled(function, inline="always")

@@ -1,4 +1,4 @@
-"""Linux's control groups that this process is in, as far as one must know them to find the limits that were set for it."""
+"""Finds the Linux control groups (cgroups) of this process, where its resource limits are set."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ CONTROL_GROUP_ROOT = Path("/sys/fs/cgroup")
 def group_folders(
     controller: str, groups: Path = CONTROL_GROUPS, root: Path = CONTROL_GROUP_ROOT
 ) -> Iterator[tuple[bool, Path]]:
-    """The folder of each group that this process is in, and of those around it, that may limit what `controller` controls.
+    """The folders of this process's groups and their parents that may limit `controller` ("cpu", "memory").
 
-    With each, whether it is of version 2, whose one hierarchy is for all controllers.
+    Each comes with whether it is a group of cgroup version 2, which has one hierarchy for all controllers.
     """
     try:
         lines = [line.split(":", 2) for line in groups.read_text().splitlines()]
@@ -24,8 +24,8 @@ def group_folders(
         if controllers and controller not in controllers.split(","):
             continue
         top = root / controller if controllers else root
-        place = top / path.lstrip("/")
-        # In a container the path may be that of the machine outside: then the group is found at the top.
-        for folder in (place, *place.parents):
+        group = top / path.lstrip("/")
+        # In a container the path may be that of the host: then the group is at the top.
+        for folder in (group, *group.parents):
             if folder.is_relative_to(top):
                 yield not controllers, folder

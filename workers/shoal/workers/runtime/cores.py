@@ -1,4 +1,4 @@
-"""How many CPU cores this process may use: those it is bound to, and within the quota that was set for it."""
+"""The number of CPU cores that this process may use, by its affinity and its quota."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from shoal.workers.runtime.control_groups import CONTROL_GROUP_ROOT, CONTROL_GRO
 
 
 def available_cores(groups: Path = CONTROL_GROUPS, root: Path = CONTROL_GROUP_ROOT) -> int:
-    """At least 1. A machine's cores are no measure: a container with a quota of two that starts a thread for each of 64
-    is stopped most of the time."""
+    """Cores by affinity and quota, at least 1.
+
+    The machine's own number would be wrong: a container with a quota of two cores and a thread for each of 64 is throttled
+    most of the time.
+    """
     try:
         bound = len(os.sched_getaffinity(0))
     except AttributeError:  # Not Linux.
         bound = os.cpu_count() or 1
     quotas = [_quota(is_v2, folder) for is_v2, folder in group_folders("cpu", groups, root)]
-    # Half a core still runs a thread; one and a half are worth two.
+    # Rounded up: half a core still runs a thread.
     return max(1, min([bound, *(math.ceil(quota) for quota in quotas if quota is not None)]))
 
 
 def threads_of(wanted: int, sharers: int = 1) -> int:
-    """A thread count for this machine: `wanted`, or for 0 the cores divided by those who share them."""
+    """A thread count: `wanted`, or for 0 the available cores divided among `sharers` processes, at least 1."""
     return wanted or max(1, available_cores() // sharers)
 
 
@@ -32,7 +35,7 @@ def limit_tokenizer_threads(threads: int) -> None:
 
 
 def _quota(is_v2: bool, folder: Path) -> float | None:
-    """Cores' worth of time in a group; None where there is no limit."""
+    """The quota of a group in cores; None if there is no limit."""
     try:
         if is_v2:
             time, period = (folder / "cpu.max").read_text().split()

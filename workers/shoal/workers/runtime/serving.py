@@ -1,9 +1,6 @@
-"""The internal gRPC server that every actor hosts: a grpc.aio server on a thread of its own, guarded by the cluster secret.
+"""The internal gRPC server of every actor: a grpc.aio server on its own thread, guarded by the cluster secret."""
 
-What is served lives elsewhere; here is only how an actor's process comes to serve it.
-"""
-
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 import asyncio
@@ -37,10 +34,10 @@ def internal_options() -> list[tuple[str, int]]:
 
 
 def freeze_live_objects() -> None:
-    """Has collections of garbage pass over all that lives now, which lives as long as the process.
+    """Excludes all live objects from garbage collection (gc.freeze): they live as long as the process.
 
-    A full one takes 0.24 s among the 460,000 objects of a process that has loaded a transformer, and 0.06 s in a gateway;
-    nothing is answered meanwhile. What comes later is collected as ever.
+    A full collection takes 0.24 s with the 460,000 objects of a loaded transformer, and 0.06 s in a gateway, and no call is
+    answered meanwhile. Later objects are collected as usual.
     """
     gc.collect()
     gc.freeze()
