@@ -34,7 +34,7 @@ def whole_file(path: Path, durable: bool = True, mode: int = 0o666) -> Iterator[
     """A file to write to. It gets its name at the end of the block, or is removed if the block raises.
 
     `durable` waits until the file and its name are on disk; `mode` is reduced by the umask. Raises OSError, and the old
-    file, if any, stays.
+    file, if any, stays; if only the last sync of the folder fails, the new file is in place but a power cut may undo it.
     """
     partial = path.with_name(partial_name(path.name))
     try:
