@@ -20,7 +20,7 @@ from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.cluster.settings import RetrySettings
 from shoal.workers.indexing.host import ShardHost
 from support.coordinator.world import SETTINGS, World
-from support.gateway.small_cluster import SECRET, eventually
+from support.gateway.small_cluster import CREDENTIALS, eventually
 
 NAME = "notes"
 SERVE = replace(
@@ -87,7 +87,7 @@ class Cluster:
         self.answers: list[SearchResult] = []
         self.refused = 0
         world.start(SERVE)
-        self._gateway = GatewayServer(GatewaySettings("127.0.0.1:0", world.url, SECRET))
+        self._gateway = GatewayServer(GatewaySettings("127.0.0.1:0", world.url, CREDENTIALS))
         self.client = Client(self._gateway.start(), timeout=20.0, retry=RetryPolicy(patience_s=20.0))
 
     def close(self) -> None:

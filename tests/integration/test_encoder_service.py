@@ -22,12 +22,12 @@ from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import AS_QUERY, EmbeddingModel, EncodeOptions, Role, Tokenized, Truncation, Vectors
 from shoal.workers.encoding.replica.service import EncoderService
 from shoal.workers.encoding.static.hashing_model import HashingModel
-from shoal.workers.runtime import InternalServer, internal_options, secret_metadata
+from shoal.workers.runtime import InternalCredentials, InternalServer, internal_options
 from support.models.breaking_encoder import breaking_session
 
 pytestmark = pytest.mark.timeout(300)
-SECRET = "between us"
-METADATA = secret_metadata(SECRET)
+CREDENTIALS = InternalCredentials("between us")
+METADATA = CREDENTIALS.metadata()
 DOCUMENT, QUERY = encoder_pb2.ENCODE_ROLE_DOCUMENT, encoder_pb2.ENCODE_ROLE_QUERY
 START, REFUSE = encoder_pb2.ENCODE_TRUNCATION_START, encoder_pb2.ENCODE_TRUNCATION_REFUSE
 WAIT_S = 10.0
@@ -43,7 +43,7 @@ def serve() -> Iterator[Serve]:
 
     def server(load: Callable[[], EmbeddingModel], model: str = "hashing:64", limits: QueueLimits | None = None) -> Stub:
         engine = EncoderEngine(model, lambda _: load(), limits)
-        internal = InternalServer(EncoderService(engine).register, SECRET)
+        internal = InternalServer(EncoderService(engine).register, CREDENTIALS)
         channel = grpc.insecure_channel(internal.start(), options=internal_options())
         engine.start()
         ends.extend([channel.close, lambda: engine.close(WAIT_S), lambda: stop(internal)])
@@ -179,7 +179,7 @@ def test_a_text_that_is_too_long_can_be_refused_or_lose_its_start(hashing: Stub)
     np.testing.assert_array_equal(np.frombuffer(cut.vectors, dtype="<f4"), expected.vectors[0])
 
 
-@pytest.mark.parametrize("metadata", [None, secret_metadata("a guess")])
+@pytest.mark.parametrize("metadata", [None, InternalCredentials("a guess").metadata()])
 def test_without_the_secret_nothing_is_answered(hashing: Stub, metadata: tuple[tuple[str, str], ...] | None) -> None:
     for call in (
         lambda: hashing.Encode(request("x"), metadata=metadata),
@@ -305,7 +305,7 @@ def ray_session() -> Iterator[Any]:
 def test_the_actor_serves_its_model_and_stops(ray_session: Any) -> None:
     from shoal.workers.encoding.replica.actor import EncoderActor
 
-    actor = EncoderActor.options(num_cpus=1).remote("hashing:64", SECRET, 1)
+    actor = EncoderActor.options(num_cpus=1).remote("hashing:64", CREDENTIALS, 1)
     address = ray_session.get(actor.address.remote(), timeout=60)
     with grpc.insecure_channel(address, options=internal_options()) as channel:
         stub: Stub = encoder_pb2_grpc.EncoderServiceStub(channel)
@@ -326,7 +326,7 @@ def test_the_actor_serves_its_model_and_stops(ray_session: Any) -> None:
 def test_a_lost_device_or_a_stalled_batch_ends_the_process_and_ray_starts_another(ray_session: Any) -> None:
     from shoal.workers.encoding.replica.actor import EncoderActor
 
-    actor = EncoderActor.options(num_cpus=1, max_restarts=-1, max_task_retries=-1).remote("hashing:64", SECRET, 1)
+    actor = EncoderActor.options(num_cpus=1, max_restarts=-1, max_task_retries=-1).remote("hashing:64", CREDENTIALS, 1)
     pids = []
     for deadly in ("lost", "stuck", "alive"):
         address = ray_session.get(actor.address.remote(), timeout=60)

@@ -25,7 +25,7 @@ from shoal.workers.indexing.metric import Floats
 from shoal.workers.indexing.rows import Rows
 from shoal.workers.indexing.service import IndexServicer
 from shoal.workers.indexing.shard.shard import Hits
-from shoal.workers.runtime import InternalServer, internal_options, secret_metadata
+from shoal.workers.runtime import InternalCredentials, InternalServer, internal_options
 from support.models.shard_model import Row, rows_from
 
 SPEC = IndexSpec("hnsw", "cosine", 4)
@@ -60,10 +60,10 @@ class Worker:
         self.root = root
         self.host = WatchedHost(Storage(root))
         self.servicer = IndexServicer(self.host, threads=2)
-        self.server = InternalServer(self.servicer.register, "secret")
+        self.server = InternalServer(self.servicer.register, InternalCredentials("secret"))
         self.channel = grpc.insecure_channel(self.server.start(), options=internal_options())
         self.stub = index_pb2_grpc.IndexServiceStub(self.channel)
-        self.secret = secret_metadata("secret")
+        self.secret = InternalCredentials("secret").metadata()
 
     def close(self) -> None:
         self.channel.close()

@@ -16,6 +16,7 @@ from shoal.cluster.ray_runtime import named_actors
 from shoal.cluster.serve import local_cluster
 from shoal.cluster.serve.local_cluster import LocalCluster, ServeError
 from shoal.cluster.settings import ServeSettings
+from shoal.workers.runtime import InternalCredentials
 
 
 def is_free(address: str) -> bool:
@@ -37,7 +38,9 @@ def test_ports_are_held_from_when_they_are_chosen(tmp_path: Path, monkeypatch: p
         # Nothing listens yet, nor between two runs of the gateway.
         for _ in range(2):
             assert not any(map(is_free, seen))
-            gateway = GatewayServer(GatewaySettings(cluster.listen, url, "a secret", metrics_listen=cluster.metrics))
+            gateway = GatewayServer(
+                GatewaySettings(cluster.listen, url, InternalCredentials("a secret"), metrics_listen=cluster.metrics)
+            )
             assert gateway.start() == cluster.listen
             gateway.drain(0)
         raise ServeError("seen enough")

@@ -23,6 +23,7 @@ from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
 from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.decisions.liveness_events import Location
 from shoal.cluster.settings import EncoderSettings, ServeSettings
+from shoal.workers.runtime import InternalCredentials
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
@@ -54,7 +55,7 @@ def machines() -> Iterator[Cluster]:
 def fleet(machines: Cluster, tmp_path: Path) -> Iterator[RayFleet]:
     """Encoders that ask for half a GPU; all are ended afterwards."""
     serve = ServeSettings(encoder=EncoderSettings(cpus=0.5, gpus=0.5))
-    fleet = RayFleet(CoordinatorSettings("", str(tmp_path), "secret", "tests", serve), NAMESPACE)
+    fleet = RayFleet(CoordinatorSettings("", str(tmp_path), InternalCredentials("secret"), "tests", serve), NAMESPACE)
     yield fleet
     for name in fleet.existing():
         fleet.stop(Member(name, "encoder", MODEL))

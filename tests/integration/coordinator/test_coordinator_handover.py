@@ -15,9 +15,8 @@ from shoal.cluster.coordinator import group_commit
 from shoal.cluster.coordinator.fleet import pool_loop
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import documents_pb2, errors_pb2, status_pb2
-from shoal.workers.runtime import secret_metadata
 from support.coordinator.world import MODEL, NAME, SETTINGS, World
-from support.gateway.small_cluster import SECRET, eventually, refused
+from support.gateway.small_cluster import CREDENTIALS, eventually, refused
 
 INVALID, EXISTS, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.NOT_FOUND
 
@@ -190,7 +189,7 @@ def _request(upserts: list[str], deletes: list[str]) -> coordinator_pb2.WriteReq
 
 
 def _write(stub: Any, one: str) -> None:
-    stub.Write(_request([one], []), metadata=secret_metadata(SECRET), timeout=20)
+    stub.Write(_request([one], []), metadata=CREDENTIALS.metadata(), timeout=20)
 
 
 def _write_later(
@@ -198,4 +197,4 @@ def _write_later(
 ) -> Callable[[], coordinator_pb2.WriteResponse]:
     """Starts a write; the returned task waits for its answer."""
     request = _request(upserts or [], deletes or [])
-    return world.now.stub.Write.future(request, metadata=secret_metadata(SECRET), timeout=20).result
+    return world.now.stub.Write.future(request, metadata=CREDENTIALS.metadata(), timeout=20).result

@@ -23,9 +23,8 @@ from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.settings import ServeSettings
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.v1 import errors_pb2, status_pb2
-from shoal.workers.runtime import secret_metadata
 from support.coordinator.world import MODEL, NAME, SETTINGS, Gate, World
-from support.gateway.small_cluster import SECRET, eventually, refused
+from support.gateway.small_cluster import CREDENTIALS, eventually, refused
 
 DOCUMENT = encoder_pb2.ENCODE_ROLE_DOCUMENT
 LIVE, BACKFILL = encoder_pb2.ENCODE_PRIORITY_LIVE, encoder_pb2.ENCODE_PRIORITY_BACKFILL
@@ -116,7 +115,7 @@ def test_a_replica_finishes_what_it_has_before_it_ends(running: World) -> None:
     with grpc.insecure_channel(route.address) as channel:
         request = encoder_pb2.EncodeRequest(texts=[f"text {number}" for number in range(50)], role=DOCUMENT)
         encode = encoder_pb2_grpc.EncoderServiceStub(channel).Encode
-        answer = encode.future(request, metadata=secret_metadata(SECRET), timeout=20)
+        answer = encode.future(request, metadata=CREDENTIALS.metadata(), timeout=20)
         eventually(lambda: len(running.fleet.encoded) == 1)
         running.drop()
         eventually(lambda: states(running) == ["draining"])

@@ -20,7 +20,7 @@ from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.rpc.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import embedding_pb2, search_pb2, status_pb2
-from support.gateway.small_cluster import MODEL, SECRET, SmallCluster, eventually, refused
+from support.gateway.small_cluster import CREDENTIALS, MODEL, SmallCluster, eventually, refused
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -126,7 +126,7 @@ def test_a_metrics_port_in_use_is_an_error_and_leaves_nothing_open(cluster: Smal
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        gateway = GatewayServer(GatewaySettings("127.0.0.1:0", cluster.url, SECRET, metrics_listen=address))
+        gateway = GatewayServer(GatewaySettings("127.0.0.1:0", cluster.url, CREDENTIALS, metrics_listen=address))
         with pytest.raises(ListenError, match=f"cannot listen on {address}: Address already in use"):
             gateway.start()
         with pytest.raises(OSError, match="refused"):

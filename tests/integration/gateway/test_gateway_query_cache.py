@@ -15,7 +15,7 @@ from shoal.workers.encoding.engine.scheduler import QueueFull
 from shoal.workers.encoding.replica.service import EncoderService
 from shoal.workers.encoding.static.hashing_model import HashingModel
 from shoal.workers.runtime import InternalServer
-from support.gateway.small_cluster import DIMENSION, MODEL, SECRET, SmallCluster, eventually, refused, stop
+from support.gateway.small_cluster import CREDENTIALS, DIMENSION, MODEL, SmallCluster, eventually, refused, stop
 
 QUERY = embedding_pb2.ROLE_QUERY
 
@@ -139,7 +139,7 @@ def test_a_changed_model_is_never_answered_from_the_cache(cluster: SmallCluster,
     before = cluster.embedding.Embed(request("tidal locking"))
     engine = EncoderEngine(MODEL, load=lambda _: Turned())
     engine.start()
-    server = InternalServer(EncoderService(engine).register, SECRET)
+    server = InternalServer(EncoderService(engine).register, CREDENTIALS)
     try:
         cluster.coordinator.encoders = [server.start()]
         eventually(lambda: engine.describe().state is EngineState.READY)

@@ -23,7 +23,7 @@ from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.limits import RequestLimits
 from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, search_pb2, status_pb2
-from support.gateway.small_cluster import DIMENSION, SECRET, SmallCluster, eventually, packed, refused
+from support.gateway.small_cluster import CREDENTIALS, DIMENSION, SmallCluster, eventually, packed, refused
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -45,7 +45,7 @@ def test_a_gateway_without_a_coordinator_is_up_but_not_serving(tmp_path: Path) -
     engine = open_engine(url, read_only=False)
     migrate(engine)
     engine.dispose()
-    gateway = GatewayServer(GatewaySettings("127.0.0.1:0", url, SECRET))
+    gateway = GatewayServer(GatewaySettings("127.0.0.1:0", url, CREDENTIALS))
     with grpc.insecure_channel(gateway.start()) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         assert health.Check(health_pb2.HealthCheckRequest()).status == NOT_SERVING
@@ -55,12 +55,12 @@ def test_a_gateway_without_a_coordinator_is_up_but_not_serving(tmp_path: Path) -
 def test_a_missing_ledger_is_reported_in_one_line(tmp_path: Path) -> None:
     for url in (sqlite_url(tmp_path / "absent.sqlite"), sqlite_url(tmp_path)):
         with pytest.raises(LedgerUnreadable) as caught:
-            GatewayServer(GatewaySettings("127.0.0.1:0", url, SECRET)).start()
+            GatewayServer(GatewaySettings("127.0.0.1:0", url, CREDENTIALS)).start()
         assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
 def test_a_port_in_use_is_an_error(cluster: SmallCluster) -> None:
-    second = GatewayServer(GatewaySettings(cluster.gateway.address, cluster.url, SECRET))
+    second = GatewayServer(GatewaySettings(cluster.gateway.address, cluster.url, CREDENTIALS))
     with pytest.raises(ListenError, match=f"cannot listen on {cluster.gateway.address}: Address already in use"):
         second.start()
     with socket.socket() as taken:
@@ -68,9 +68,9 @@ def test_a_port_in_use_is_an_error(cluster: SmallCluster) -> None:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ListenError, match="Address already in use"):
-            GatewayServer(GatewaySettings(address, cluster.url, SECRET)).start()
+            GatewayServer(GatewaySettings(address, cluster.url, CREDENTIALS)).start()
     with pytest.raises(ListenError, match=r"cannot listen on 192\.0\.2\.1:0"):
-        GatewayServer(GatewaySettings("192.0.2.1:0", cluster.url, SECRET)).start()
+        GatewayServer(GatewaySettings("192.0.2.1:0", cluster.url, CREDENTIALS)).start()
 
 
 def test_messages_over_the_limit(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_drain_never_runs_two_stops_of_the_server_at_once(tmp_path: Path, monk
     migrate(engine)
     engine.dispose()
     for grace_s in (0, 1):
-        gateway = GatewayServer(GatewaySettings("127.0.0.1:0", url, SECRET))
+        gateway = GatewayServer(GatewaySettings("127.0.0.1:0", url, CREDENTIALS))
         with grpc.insecure_channel(gateway.start()) as channel:
             health: Any = health_pb2_grpc.HealthStub(channel)
             watch = health.Watch(health_pb2.HealthCheckRequest())

@@ -26,7 +26,7 @@ from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
 from shoal.workers.indexing.service import IndexServicer
 from shoal.workers.runtime import InternalServer
-from support.gateway.small_cluster import SECRET, stop
+from support.gateway.small_cluster import CREDENTIALS, stop
 
 ENCODE_S = 0.02
 PIDS = itertools.count(1000)
@@ -191,12 +191,12 @@ class LocalFleet:
         if member.kind == "index":
             host = ShardHost(Storage(str(self.root)))
             service = IndexServicer(host, threads=1)
-            running = Running(InternalServer(service.register, SECRET), service.close, host)
+            running = Running(InternalServer(service.register, CREDENTIALS), service.close, host)
         else:
             engine = EncoderEngine(member.model, load=lambda _: _load(member.model, self))
             engine.start()
             fragile = FragileEncoder(engine, member.name, self)
-            running = Running(InternalServer(fragile.register, SECRET), engine.close)
+            running = Running(InternalServer(fragile.register, CREDENTIALS), engine.close)
         running.address = running.server.start()
         return running
 

@@ -26,9 +26,9 @@ from shoal.internal.v1 import coordinator_pb2
 from shoal.internal.v1.coordinator_pb2_grpc import CoordinatorServiceStub
 from shoal.v1 import collections_pb2, documents_pb2
 from shoal.workers.indexing.host import UnknownShard
-from shoal.workers.runtime import InternalServer, secret_metadata
+from shoal.workers.runtime import InternalServer
 from support.coordinator.local_fleet import LocalFleet
-from support.gateway.small_cluster import SECRET, STOPPED, eventually
+from support.gateway.small_cluster import CREDENTIALS, STOPPED, eventually
 
 MODEL = "hashing:16"
 NAME = "notes"
@@ -45,9 +45,9 @@ class RunningCoordinator:
 
     def __init__(self, url: str, fleet: LocalFleet, serve: ServeSettings, holder: str) -> None:
         self.depositions = 0
-        settings = CoordinatorSettings(url, str(fleet.root), SECRET, holder, serve)
+        settings = CoordinatorSettings(url, str(fleet.root), CREDENTIALS, holder, serve)
         self.core = Coordinator(settings, fleet, self._deposed)
-        self.server = InternalServer(CoordinatorService(self.core, serve.index.shards).register, SECRET)
+        self.server = InternalServer(CoordinatorService(self.core, serve.index.shards).register, CREDENTIALS)
         self.address = self.server.start()
         self.starting = asyncio.run_coroutine_threadsafe(self.core.start(self.address), self.server.loop)
         self.channel = grpc.insecure_channel(self.address)
@@ -209,4 +209,4 @@ def with_index(**settings: Any) -> ServeSettings:
 
 
 def _call() -> dict[str, Any]:
-    return {"metadata": secret_metadata(SECRET), "timeout": 20}
+    return {"metadata": CREDENTIALS.metadata(), "timeout": 20}

@@ -45,9 +45,9 @@ from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.messages import stats_message
 from shoal.workers.indexing.rows import Rows
 from shoal.workers.indexing.service import IndexServicer
-from shoal.workers.runtime import InternalServer
+from shoal.workers.runtime import InternalCredentials, InternalServer
 
-SECRET = "a secret of tests"
+CREDENTIALS = InternalCredentials("a secret of tests")
 MODEL = "hashing:64"
 DIMENSION = 64
 INDEXES = {1: "flat", 2: "hnsw", 3: "ivf"}
@@ -85,7 +85,7 @@ class Worker:
     def __init__(self, root: Path) -> None:
         self.host = ShardHost(Storage(str(root)))
         self.service = IndexServicer(self.host, threads=1)
-        self.server = InternalServer(self.service.register, SECRET)
+        self.server = InternalServer(self.service.register, CREDENTIALS)
         self.address = self.server.start()
         self.alive = True
 
@@ -116,7 +116,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
     def serve(self) -> None:
         """Starts, or restarts at another address with the next epoch."""
         self.server = InternalServer(
-            lambda server: coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(self, server), SECRET
+            lambda server: coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(self, server), CREDENTIALS
         )
         self.epoch = acquire_lease(self.engine, "tests", self.server.start(), 60_000, wall_clock_ms())
         self.writer = LedgerWriter(self.engine, self.epoch)
@@ -308,9 +308,9 @@ class SmallCluster:
         self.workers = [Worker(folder / "vectors"), Worker(folder / "vectors")]
         self.engine = EncoderEngine(MODEL, load=lambda _: HashingModel(DIMENSION, name=MODEL))
         self.engine.start()
-        self.encoder = InternalServer(EncoderService(self.engine).register, SECRET)
+        self.encoder = InternalServer(EncoderService(self.engine).register, CREDENTIALS)
         self.coordinator = Coordinator(self.url, folder, self.workers, self.encoder.start())
-        settings = GatewaySettings("127.0.0.1:0", self.url, SECRET, limits=limits or RequestLimits(), **gateway)
+        settings = GatewaySettings("127.0.0.1:0", self.url, CREDENTIALS, limits=limits or RequestLimits(), **gateway)
         self.gateway = GatewayServer(settings)
         self.channel = grpc.insecure_channel(self.gateway.start(), options=[("grpc.max_send_message_length", -1)])
         self.collections = CollectionServiceStub(self.channel)

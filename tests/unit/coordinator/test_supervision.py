@@ -12,6 +12,7 @@ from shoal.cluster.coordinator.worker_calls import WorkerCalls
 from shoal.cluster.decisions.liveness_events import Location
 from shoal.cluster.rpc.channels import Channels
 from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
+from shoal.workers.runtime import InternalCredentials
 
 ONE = Member("encoder-one-0", "encoder", "one")
 
@@ -52,7 +53,7 @@ def supervised(scene: Callable[[SlowFleet, Supervisor], Awaitable[None]]) -> lis
 
     async def run() -> list[str]:
         fleet = SlowFleet()
-        supervisor = Supervisor(fleet, WorkerCalls(Channels(), "secret"), lambda _: None)
+        supervisor = Supervisor(fleet, WorkerCalls(Channels(InternalCredentials("secret"))), lambda _: None)
         try:
             await scene(fleet, supervisor)
         finally:

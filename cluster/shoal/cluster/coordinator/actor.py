@@ -35,7 +35,7 @@ class CoordinatorActor:
         with retried_at_restart():
             self._coordinator = Coordinator(settings, RayFleet(settings, namespace), _leave)
             service = CoordinatorService(self._coordinator, settings.serve.index.shards)
-            self._server = InternalServer(service.register, settings.secret, ray.util.get_node_ip_address())
+            self._server = InternalServer(service.register, settings.credentials, ray.util.get_node_ip_address())
             address = self._server.start()
             asyncio.run_coroutine_threadsafe(self._coordinator.start(address), self._server.loop).result()
         freeze_live_objects()

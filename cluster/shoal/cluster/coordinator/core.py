@@ -53,7 +53,7 @@ class Coordinator:
         self._engine = open_engine(settings.ledger_url, read_only=False)
         migrate(self._engine)
         self._threads = LedgerThreads(deposed)
-        self._channels = Channels()
+        self._channels = Channels(settings.credentials)
         self._parts: CoordinatorParts | None = None
         self.board = RoutingBoard()
 
@@ -101,7 +101,7 @@ class CoordinatorParts:
         process_changed: Signal[[SupervisedProcess]] = Signal()
         encoders_overloaded: Signal[[str]] = Signal()
         signals = ShardSignals()
-        calls = WorkerCalls(channels, settings.secret)
+        calls = WorkerCalls(channels)
         self.lease = lease
         self._supervisor = Supervisor(fleet, calls, process_changed)
         shard_ledger = ShardLedger(ledger, signals)

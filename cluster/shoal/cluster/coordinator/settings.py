@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from shoal.cluster.settings import ServeSettings
+from shoal.workers.runtime import InternalCredentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +12,7 @@ class CoordinatorSettings:
 
     ledger_url: str
     storage_root: str
-    secret: str
+    credentials: InternalCredentials
     holder: str
     """Name of the cluster in the lease: the same after a restart."""
     serve: ServeSettings

@@ -1,4 +1,4 @@
-"""The coordinator's calls to worker processes: one set of channels, and the cluster's secret with every call."""
+"""The coordinator's calls to worker processes, on one set of channels."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from shoal.cluster.rpc.calls import call
 from shoal.cluster.rpc.channels import Channels
 from shoal.internal.v1 import encoder_pb2_grpc, index_pb2_grpc
-from shoal.workers.runtime import secret_metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +15,6 @@ class WorkerCalls:
     """Everything in the coordinator that calls an index worker or an encoder replica shares one."""
 
     channels: Channels
-    secret: str
 
     def index(self, address: str) -> index_pb2_grpc.IndexServiceAsyncStub:
         """The index worker at an address."""
@@ -28,4 +26,4 @@ class WorkerCalls:
 
     async def call(self, method: Any, request: Any, timeout_s: float) -> Any:
         """Calls a method of a stub; raises AioRpcError."""
-        return await call(method, request, secret_metadata(self.secret), timeout_s)
+        return await call(method, request, self.channels.metadata, timeout_s)

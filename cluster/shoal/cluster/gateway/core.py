@@ -33,21 +33,20 @@ class GatewayCore:
     def __init__(self, settings: GatewaySettings, reads: LedgerReads, now_ms: Callable[[], int]) -> None:
         limits, queries = settings.limits, settings.limits.queries_per_call
         self._reads = reads
-        self._channels = Channels()
+        self._channels = Channels(settings.credentials)
         self.view = RoutingView()
         self.counts = GatewayCounts()
         self.cache = QueryCache(settings.query_cache_bytes, settings.query_cache_entries)
-        index_shards = IndexShards(self.view, self._channels, settings.secret, queries, self.counts)
+        index_shards = IndexShards(self.view, self._channels, queries, self.counts)
         encoders = Encoders(
             self.view,
             self._channels,
-            settings.secret,
             self.cache,
             self.counts,
             queries,
             settings.default_deadline_s,
         )
-        self._link = CoordinatorLink(reads, self.view, settings.secret, settings.name, self._routed)
+        self._link = CoordinatorLink(reads, self.view, settings.credentials, settings.name, self._routed)
         self._models = Models(self._link, self.view, settings.retain_every_s)
         views = CollectionViews(reads, self.view, now_ms)
         self.calls = PublicCalls(self.counts, settings.default_deadline_s, limits.message_bytes)

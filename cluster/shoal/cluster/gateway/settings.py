@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from shoal.cluster.limits import RequestLimits
+from shoal.workers.runtime import InternalCredentials
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,8 +15,8 @@ class GatewaySettings:
     listen: str
     """HOST:PORT; port 0 takes a free one."""
     ledger_url: str
-    secret: str
-    """The cluster secret, for calls inside the cluster."""
+    credentials: InternalCredentials
+    """For calls inside the cluster."""
     name: str = "gateway"
     limits: RequestLimits = field(default_factory=RequestLimits)
     default_deadline_s: float = 60.0

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import grpc.aio
 
-from shoal.workers.runtime import internal_options
+from shoal.workers.runtime import InternalCredentials, internal_options
 
 
 class Channels:
     """Opens channels when they are first asked for; belongs to one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: InternalCredentials) -> None:
+        self._credentials = credentials
+        self.metadata = credentials.metadata()
+        """To be sent with each call."""
         self._open: dict[str, grpc.aio.Channel] = {}
 
     def get(self, address: str) -> grpc.aio.Channel:
@@ -23,7 +26,7 @@ class Channels:
                 ("grpc.initial_reconnect_backoff_ms", 100),
                 ("grpc.max_reconnect_backoff_ms", 1000),
             ]
-            channel = self._open[address] = grpc.aio.insecure_channel(address, options=options)
+            channel = self._open[address] = self._credentials.open_channel(address, options)
         return channel
 
     async def close(self, address: str) -> None:

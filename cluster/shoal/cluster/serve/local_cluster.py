@@ -24,7 +24,7 @@ from shoal.cluster.ray_runtime.named_actors import StillRunning, end_actors
 from shoal.cluster.ray_runtime.session import RayUnavailable, connect_ray
 from shoal.cluster.serve.data_folder import DataFolder
 from shoal.cluster.settings import ServeSettings, split_listen
-from shoal.workers.runtime import error_line, first_error_line
+from shoal.workers.runtime import InternalCredentials, error_line, first_error_line
 
 COORDINATOR = "coordinator"
 GATEWAY = "gateway"
@@ -155,7 +155,7 @@ class LocalCluster:
         settings = CoordinatorSettings(
             ledger_url=self._ledger_url,
             storage_root=self.settings.storage or self.folder.storage_root,
-            secret=self.folder.secret,
+            credentials=InternalCredentials(self.folder.secret),
             holder=self.folder.name,
             serve=self.settings,
         )
@@ -174,7 +174,7 @@ class LocalCluster:
             GatewaySettings(
                 listen=self.listen,
                 ledger_url=self._ledger_url,
-                secret=self.folder.secret,
+                credentials=InternalCredentials(self.folder.secret),
                 name=GATEWAY,
                 query_cache_bytes=self.settings.query_cache.limit_bytes,
                 query_cache_entries=self.settings.query_cache.limit_entries,

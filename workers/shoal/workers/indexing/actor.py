@@ -10,17 +10,17 @@ import ray.util
 from shoal.workers.indexing.files.storage import Storage
 from shoal.workers.indexing.host import ShardHost
 from shoal.workers.indexing.service import IndexServicer
-from shoal.workers.runtime import InternalServer, freeze_live_objects, threads_of
+from shoal.workers.runtime import InternalCredentials, InternalServer, freeze_live_objects, threads_of
 
 
 @ray.remote
 class IndexWorkerActor:
     """Starts without shards; the coordinator opens them through Sync."""
 
-    def __init__(self, storage_root: str, secret: str, threads: int) -> None:
+    def __init__(self, storage_root: str, credentials: InternalCredentials, threads: int) -> None:
         """Searches with `threads` threads; 0 means one per core of its machine."""
         self._servicer = IndexServicer(ShardHost(Storage(storage_root)), threads_of(threads))
-        self._server = InternalServer(self._servicer.register, secret, ray.util.get_node_ip_address())
+        self._server = InternalServer(self._servicer.register, credentials, ray.util.get_node_ip_address())
         self._server.start()
         freeze_live_objects()
 

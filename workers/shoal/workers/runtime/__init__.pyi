@@ -6,6 +6,8 @@ from .control_groups import group_folders as group_folders
 from .cores import available_cores as available_cores
 from .cores import limit_tokenizer_threads as limit_tokenizer_threads
 from .cores import threads_of as threads_of
+from .credentials import InternalCredentials as InternalCredentials
+from .credentials import open_public_port as open_public_port
 from .durable_files import is_partial as is_partial
 from .durable_files import partial_name as partial_name
 from .durable_files import partial_siblings as partial_siblings
@@ -22,12 +24,12 @@ from .serving import INTERNAL_MESSAGE_BYTES as INTERNAL_MESSAGE_BYTES
 from .serving import InternalServer as InternalServer
 from .serving import freeze_live_objects as freeze_live_objects
 from .serving import internal_options as internal_options
-from .serving import secret_metadata as secret_metadata
 
 __all__ = [
     "CONTROL_GROUPS",
     "CONTROL_GROUP_ROOT",
     "INTERNAL_MESSAGE_BYTES",
+    "InternalCredentials",
     "InternalServer",
     "LockHeld",
     "LoopThread",
@@ -43,9 +45,9 @@ __all__ = [
     "limit_tokenizer_threads",
     "lock_file",
     "locked_folder",
+    "open_public_port",
     "partial_name",
     "partial_siblings",
-    "secret_metadata",
     "sync_folder",
     "threads_of",
     "typed_error_line",

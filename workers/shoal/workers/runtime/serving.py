@@ -5,23 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import hmac
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
 import grpc.aio
 
+from shoal.workers.runtime.credentials import InternalCredentials
 from shoal.workers.runtime.loop_thread import LoopThread
 
-SECRET_KEY = "shoal-secret"
 INTERNAL_MESSAGE_BYTES = 256 * 1024 * 1024
 START_S = 30.0
-
-
-def secret_metadata(secret: str) -> tuple[tuple[str, str], ...]:
-    """Metadata that a caller of an internal service sends with each call."""
-    return ((SECRET_KEY, secret),)
 
 
 def internal_options() -> list[tuple[str, int]]:
@@ -46,8 +40,8 @@ def freeze_live_objects() -> None:
 class _SecretGuard(grpc.aio.ServerInterceptor):
     """Refuses every call that does not carry the cluster secret."""
 
-    def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
+    def __init__(self, credentials: InternalCredentials) -> None:
+        self._credentials = credentials
 
     async def intercept_service(
         self,
@@ -55,9 +49,7 @@ class _SecretGuard(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler: Any = await continuation(handler_call_details)
-        sent = next((value for key, value in handler_call_details.invocation_metadata or () if key == SECRET_KEY), "")
-        sent_bytes = sent if isinstance(sent, bytes) else sent.encode()
-        if hmac.compare_digest(sent_bytes, self._secret):
+        if self._credentials.admits(handler_call_details.invocation_metadata or ()):
             return handler
 
         async def refuse(_request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
@@ -77,9 +69,11 @@ class InternalServer:
     Plain callers (an actor's constructor, a test) get `address` from `start` and need no event loop.
     """
 
-    def __init__(self, register: Callable[[grpc.aio.Server], None], secret: str, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, register: Callable[[grpc.aio.Server], None], credentials: InternalCredentials, host: str = "127.0.0.1"
+    ) -> None:
         self._register = register
-        self._secret = secret
+        self._credentials = credentials
         self._host = host
         self._thread = LoopThread("shoal-grpc")
         self._server: grpc.aio.Server | None = None
@@ -102,9 +96,9 @@ class InternalServer:
             self._server = None
 
     async def _serve(self) -> str:
-        self._server = grpc.aio.server(interceptors=[_SecretGuard(self._secret)], options=internal_options())
+        self._server = grpc.aio.server(interceptors=[_SecretGuard(self._credentials)], options=internal_options())
         self._register(self._server)
-        port = self._server.add_insecure_port(f"{self._host}:0")
+        port = self._credentials.open_port(self._server, f"{self._host}:0")
         await self._server.start()
         return f"{self._host}:{port}"
 

@@ -46,7 +46,7 @@ class RayFleet:
 
     def start(self, member: Member) -> None:
         """Makes sure that the member's actor exists. Ray restarts it whenever its process dies."""
-        serve, secret = self._settings.serve, self._settings.secret
+        serve, credentials = self._settings.serve, self._settings.credentials
         shared: dict[str, Any] = {
             "name": member.name,
             "namespace": self._namespace,
@@ -59,11 +59,11 @@ class RayFleet:
         }
         try:
             if member.kind == "index":
-                IndexWorkerActor.options(**shared).remote(self._settings.storage_root, secret, serve.index.threads)
+                IndexWorkerActor.options(**shared).remote(self._settings.storage_root, credentials, serve.index.threads)
             else:
                 # Spread over the machines, so that the loss of one costs few replicas.
                 EncoderActor.options(**shared, scheduling_strategy="SPREAD").remote(
-                    member.model, secret, serve.encoder.threads_wanted, serve.encoder.pool.most
+                    member.model, credentials, serve.encoder.threads_wanted, serve.encoder.pool.most
                 )
         except RayError as error:
             raise FleetError(f"{member.name} cannot be started: {_line(error)}") from error

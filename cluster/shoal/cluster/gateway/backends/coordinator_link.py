@@ -20,7 +20,7 @@ from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
-from shoal.workers.runtime import secret_metadata
+from shoal.workers.runtime import InternalCredentials
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +38,20 @@ class CoordinatorLink:
     """Belongs to one event loop; `run` must be running for the routing view to be kept up."""
 
     def __init__(
-        self, reads: LedgerReads, view: RoutingView, secret: str, gateway: str, routed: Callable[[], Awaitable[None]]
+        self,
+        reads: LedgerReads,
+        view: RoutingView,
+        credentials: InternalCredentials,
+        gateway: str,
+        routed: Callable[[], Awaitable[None]],
     ) -> None:
         """`routed` is awaited after each change of the routing view."""
         self._reads = reads
         self._view = view
-        self._metadata = secret_metadata(secret)
         self._gateway = gateway
         self._routed = routed
-        self._channels = Channels()
+        self._channels = Channels(credentials)
+        self._metadata = self._channels.metadata
         self._address = ""
 
     async def run(self) -> None:

@@ -23,7 +23,6 @@ from shoal.cluster.rpc.routing import ModelId
 from shoal.cluster.rpc.single_flight import SingleFlight
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.workers.encoding import EncodeOptions
-from shoal.workers.runtime import secret_metadata
 
 # A replica with another model is not the one the route meant.
 _NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})
@@ -44,7 +43,6 @@ class Encoders:
         self,
         view: RoutingView,
         channels: Channels,
-        secret: str,
         cache: QueryCache,
         counts: GatewayCounts,
         queries_per_call: int,
@@ -53,7 +51,7 @@ class Encoders:
         """`shared_s` is how long a query's encoding may take that callers with deadlines of their own share."""
         self._view = view
         self._channels = channels
-        self._metadata = secret_metadata(secret)
+        self._metadata = channels.metadata
         self._cache = cache
         self._counts = counts
         self._queries_per_call = queries_per_call
@@ -177,7 +175,12 @@ class Encoders:
             stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(address))
             try:
                 reply = await call(
-                    stub.DescribeModel, encoder_pb2.DescribeModelRequest(), deadline, self._metadata, peer, _NOT_HERE
+                    stub.DescribeModel,
+                    encoder_pb2.DescribeModelRequest(),
+                    deadline,
+                    self._metadata,
+                    peer,
+                    _NOT_HERE,
                 )
             except Unavailable as error:
                 failure = error

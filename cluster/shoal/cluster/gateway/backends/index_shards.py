@@ -19,7 +19,6 @@ from shoal.cluster.rpc.gathering import Gathering
 from shoal.cluster.rpc.retry import retry_until
 from shoal.cluster.rpc.routing import ShardId
 from shoal.internal.v1 import index_pb2, index_pb2_grpc
-from shoal.workers.runtime import secret_metadata
 
 # A worker that does not know the shard is not the one the route meant.
 _NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})
@@ -54,13 +53,11 @@ class _ShardGroup:
 class IndexShards:
     """Every call fails with Unavailable only after the route has been given time to heal. Belongs to one event loop."""
 
-    def __init__(
-        self, view: RoutingView, channels: Channels, secret: str, queries_per_call: int, counts: GatewayCounts
-    ) -> None:
+    def __init__(self, view: RoutingView, channels: Channels, queries_per_call: int, counts: GatewayCounts) -> None:
         self._view = view
-        self._metadata = secret_metadata(secret)
         self._queries_per_call = queries_per_call
         self._channels = channels
+        self._metadata = channels.metadata
         self._counts = counts
         self._gatherings: dict[_ShardGroup, Gathering[_Query, ShardAnswer]] = {}
 

@@ -32,6 +32,7 @@ from shoal.v1 import (
     status_pb2,
     status_pb2_grpc,
 )
+from shoal.workers.runtime import open_public_port
 
 SERVICES = tuple(
     service.full_name
@@ -61,7 +62,7 @@ class PublicServer:
         host, wanted = split_listen(self._settings.listen)
         shown = f"[{host}]" if ":" in host else host
         try:
-            port = self._server.add_insecure_port(f"{shown}:{wanted}")
+            port = open_public_port(self._server, f"{shown}:{wanted}")
         except RuntimeError as error:
             raise ListenError(
                 f"cannot listen on {self._settings.listen}: the port is in use, or the host is not this machine's"

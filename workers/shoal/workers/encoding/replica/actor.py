@@ -13,7 +13,13 @@ from shoal.workers.encoding.loading.loading import load_model
 from shoal.workers.encoding.model import EmbeddingModel
 from shoal.workers.encoding.replica.process_end import end_process
 from shoal.workers.encoding.replica.service import EncoderService
-from shoal.workers.runtime import InternalServer, freeze_live_objects, limit_tokenizer_threads, threads_of
+from shoal.workers.runtime import (
+    InternalCredentials,
+    InternalServer,
+    freeze_live_objects,
+    limit_tokenizer_threads,
+    threads_of,
+)
 
 
 def granted_device(accelerators: Mapping[str, Sequence[str]]) -> str | None:
@@ -31,7 +37,7 @@ class EncoderActor:
     The model runs in threads of the engine, so all methods return at once; only `stop` waits.
     """
 
-    def __init__(self, model: str, secret: str, threads: int, sharers: int = 1) -> None:
+    def __init__(self, model: str, credentials: InternalCredentials, threads: int, sharers: int = 1) -> None:
         """Serves at once, while `model` loads; DescribeModel reports a model that cannot be loaded.
 
         `threads` 0 means the cores of the machine, divided by `sharers`, the number of replicas on it.
@@ -47,7 +53,7 @@ class EncoderActor:
 
         self._engine = EncoderEngine(model, load, tokenizer_threads=max(1, threads // 4), on_lost=end_process)
         service = EncoderService(self._engine)
-        self._server = InternalServer(service.register, secret, host=ray.util.get_node_ip_address())
+        self._server = InternalServer(service.register, credentials, host=ray.util.get_node_ip_address())
         self._address = self._server.start()
         self._engine.start()
 
