@@ -146,7 +146,7 @@ def test_a_ready_model_is_described(hashing: Stub) -> None:
 def test_the_load_is_described(hashing: Stub) -> None:
     hashing.Encode(request("tidal locking", "", "moons"), metadata=METADATA)
     load = described(hashing, encoder_pb2.ENCODER_STATE_READY).load
-    assert (load.texts, load.tokens, load.batches, load.failed_texts, load.lanes) == (2, 3, 1, 1, 1)
+    assert (load.texts, load.tokens, load.batches, load.failed_texts, load.inference_threads) == (2, 3, 1, 1, 1)
     assert (load.waiting_texts, load.waiting_tokens, load.oldest_ms) == (0, 0, 0)
 
 

@@ -80,8 +80,8 @@ def test_a_call_takes_at_most_max_items() -> None:
 
 def test_the_limit_bounds_the_calls_in_flight() -> None:
     async def scenario(receiver: Receiver) -> None:
-        lanes = 2
-        gathering = Gathering(receiver.send, max_items=10, lanes=lambda: lanes)
+        max_calls = 2
+        gathering = Gathering(receiver.send, max_items=10, max_calls=lambda: max_calls)
         tasks = [asyncio.create_task(gathering.submit(n, 1.0)) for n in range(4)]
         await settle()
         assert receiver.items == [[0], [1]]

@@ -26,7 +26,7 @@ class LoadReport(Protocol):
     @property
     def busy_ms(self) -> int: ...
     @property
-    def lanes(self) -> int: ...
+    def inference_threads(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class LoadMeter:
 
     def take(self, report: LoadReport, at_s: float) -> ReplicaLoad:
         """The load after one more report; `at_s` never falls."""
-        now = _Moment(at_s, report.texts, report.tokens, report.busy_ms / 1000 / max(1, report.lanes))
+        now = _Moment(at_s, report.texts, report.tokens, report.busy_ms / 1000 / max(1, report.inference_threads))
         if self._moments:
             last = self._moments[-1]
             if now.texts < last.texts or now.tokens < last.tokens or now.busy_s < last.busy_s:

@@ -28,20 +28,20 @@ class Gathering(Generic[Item, Answer]):
     """Gathers items into calls. No timer: a lone item leaves at once, a busy line sends few, full calls.
 
     `send(items, deadline)` answers with one value for each item, in order; `deadline` is the latest of its items', on the
-    event loop's clock. `lanes()` says how many calls may be in flight at once. All methods belong to one event loop.
+    event loop's clock. `max_calls()` says how many calls may be in flight at once. All methods belong to one event loop.
     """
 
     def __init__(
         self,
         send: Callable[[Sequence[Item], float], Awaitable[Sequence[Answer]]],
         max_items: int,
-        lanes: Callable[[], int] = lambda: 1,
+        max_calls: Callable[[], int] = lambda: 1,
     ) -> None:
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
         self._send = send
         self._max_items = max_items
-        self._lanes = lanes
+        self._max_calls = max_calls
         self._waiting: deque[_Waiter[Item, Answer]] = deque()
         self._calls: set[_Call[Item, Answer]] = set()
 
@@ -73,7 +73,7 @@ class Gathering(Generic[Item, Answer]):
             call.task.cancel()
 
     def _launch(self) -> None:
-        while self._waiting and len(self._calls) < max(1, self._lanes()):
+        while self._waiting and len(self._calls) < max(1, self._max_calls()):
             chosen: list[_Waiter[Item, Answer]] = []
             while self._waiting and len(chosen) < self._max_items:
                 waiter = self._waiting.popleft()

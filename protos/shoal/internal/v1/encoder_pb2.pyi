@@ -254,7 +254,7 @@ class DescribeModelResponse(google.protobuf.message.Message):
     progress: builtins.str
     """While it loads: what it is at, in a few words for people to read ("reading weights", "warming up")."""
     device: builtins.str
-    """Device and precision, for people to read ("cpu bfloat16, 2 lanes")."""
+    """Device and precision, for people to read ("cpu bfloat16, 2 inference threads")."""
     @property
     def load(self) -> Global___EncoderLoad: ...
     def __init__(
@@ -290,7 +290,7 @@ class EncoderLoad(google.protobuf.message.Message):
     BATCHES_FIELD_NUMBER: builtins.int
     FAILED_TEXTS_FIELD_NUMBER: builtins.int
     BUSY_MS_FIELD_NUMBER: builtins.int
-    LANES_FIELD_NUMBER: builtins.int
+    INFERENCE_THREADS_FIELD_NUMBER: builtins.int
     waiting_texts: builtins.int
     """Texts and tokens that wait or are being worked on."""
     waiting_tokens: builtins.int
@@ -302,8 +302,8 @@ class EncoderLoad(google.protobuf.message.Message):
     batches: builtins.int
     failed_texts: builtins.int
     busy_ms: builtins.int
-    """Time that the model computed, summed over its lanes."""
-    lanes: builtins.int
+    """Time that the model computed, summed over its inference threads."""
+    inference_threads: builtins.int
     """How many batches it computes at once."""
     def __init__(
         self,
@@ -316,8 +316,8 @@ class EncoderLoad(google.protobuf.message.Message):
         batches: builtins.int = ...,
         failed_texts: builtins.int = ...,
         busy_ms: builtins.int = ...,
-        lanes: builtins.int = ...,
+        inference_threads: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["batches", b"batches", "busy_ms", b"busy_ms", "failed_texts", b"failed_texts", "lanes", b"lanes", "oldest_ms", b"oldest_ms", "texts", b"texts", "tokens", b"tokens", "waiting_texts", b"waiting_texts", "waiting_tokens", b"waiting_tokens"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batches", b"batches", "busy_ms", b"busy_ms", "failed_texts", b"failed_texts", "inference_threads", b"inference_threads", "oldest_ms", b"oldest_ms", "texts", b"texts", "tokens", b"tokens", "waiting_texts", b"waiting_texts", "waiting_tokens", b"waiting_tokens"]) -> None: ...
 
 Global___EncoderLoad: typing_extensions.TypeAlias = EncoderLoad

@@ -119,7 +119,7 @@ class Encoders:
             gathering = self._gatherings[group] = Gathering(
                 self._sender(group),
                 self._queries_per_call,
-                lanes=lambda: len(self._view.table.encoders.get(model, ())),
+                max_calls=lambda: len(self._view.table.encoders.get(model, ())),
             )
         try:
             # Those who wait come and go, each with a deadline; work that nobody waits for any more is cancelled.

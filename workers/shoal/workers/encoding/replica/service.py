@@ -155,7 +155,7 @@ def _load(load: EngineLoad) -> encoder_pb2.EncoderLoad:
         batches=load.batches,
         failed_texts=load.failed_texts,
         busy_ms=round(load.busy_s * 1e3),
-        lanes=load.inference_threads,
+        inference_threads=load.inference_threads,
     )
 
 
