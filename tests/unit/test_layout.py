@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -107,6 +108,21 @@ def test_one_module_starts_ray_and_one_reads_its_address() -> None:
     }
     quoted = {path for path, text in sources.items() if '"RAY_ADDRESS"' in text}
     assert quoted == {"cluster/shoal/cluster/ray_runtime/environment.py"}
+
+
+def test_one_module_on_each_side_opens_channels_and_ports() -> None:
+    """So that encryption and credentials are decided there."""
+    opens = re.compile(r"\b(?:in)?secure_channel\(|\badd_(?:in)?secure_port\(")
+    found = {
+        str(path.relative_to(ROOT))
+        for portion in PORTIONS
+        for path in (ROOT / portion / "shoal").rglob("*.py")
+        if opens.search(path.read_text(encoding="utf-8"))
+    }
+    assert found == {
+        "client/shoal/client/_transport/credentials.py",
+        "workers/shoal/workers/runtime/credentials.py",
+    }
 
 
 def _imports(path: Path) -> set[str]:

@@ -21,10 +21,10 @@ from shoal.client._transport.channel import (
     DEFAULT_ADDRESS,
     DEFAULT_TIMEOUT_S,
     Stubs,
-    channel_options,
     parse_target,
     timeout_s,
 )
+from shoal.client._transport.credentials import open_async_channel
 from shoal.client._transport.embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
 from shoal.client._transport.embedding import EmbedRun
 from shoal.client._transport.progress import EmbedReport, Progress, reporter
@@ -246,7 +246,7 @@ class AsyncClient:
         if self._closed:
             raise RuntimeError("the client is closed")
         if self._stubs is None:
-            self._channel = grpc.aio.insecure_channel(self._target, channel_options())
+            self._channel = open_async_channel(self._target)
             self._stubs = Stubs(self._channel)
         return self._stubs
 

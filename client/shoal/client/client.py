@@ -16,10 +16,10 @@ from shoal.client._transport.channel import (
     DEFAULT_ADDRESS,
     DEFAULT_TIMEOUT_S,
     Stubs,
-    channel_options,
     parse_target,
     timeout_s,
 )
+from shoal.client._transport.credentials import open_channel
 from shoal.client._transport.embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
 from shoal.client._transport.embedding import EmbedRun
 from shoal.client._transport.progress import EmbedReport, Progress, reporter
@@ -51,7 +51,7 @@ class Client:
         # Jitter needs no seed: it exists to differ between clients.
         self._rng = Random()
         self._server: types.ServerInfo | None = None
-        self._channel = grpc.insecure_channel(self._target, channel_options())
+        self._channel = open_channel(self._target)
         self._stubs = Stubs(self._channel)
         self._closed = False
 
