@@ -62,5 +62,5 @@ def test_a_disabled_cache_keeps_nothing() -> None:
         cache.put(QueryKey("f", AS_QUERY, "a"), EncodedText(b"1234", 1, False))
         assert len(cache) == 0 and cache.stats().limit_bytes == 0
     for limits in ((-1, 1), (1, -1)):
-        with pytest.raises(ValueError, match="the least is 0"):
+        with pytest.raises(ValueError, match="query cache limits must be at least 0"):
             QueryCache(*limits)

@@ -14,7 +14,7 @@ from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.visibility import until_shown
 from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, ShardCut
 from shoal.cluster.rpc.deadlines import Deadline
-from shoal.cluster.rpc.routing import RoutingTable, ShardId, ShardPlace
+from shoal.cluster.rpc.routing import RoutingTable, ShardId, ShardLocation
 
 GENERATION = GenerationRecord(11, 1, "papers", 3, "active", "m", "f", 1, "flat", "dot", 1)
 COLLECTION = CollectionRecord(1, "papers", CollectionSettings("m", 1, "flat", "dot", 1), 9, 0, GENERATION)
@@ -31,7 +31,7 @@ class World:
     def __init__(self, cuts: list[Cut], shown: list[Shown | None]) -> None:
         self.cuts, self.states = cuts, shown
         self.pending_reads = 0
-        self.table = RoutingTable(shards={ShardId(11, 0): ShardPlace("w:1", None)})
+        self.table = RoutingTable(shards={ShardId(11, 0): ShardLocation("w:1", None)})
 
     async def cut(self, name: str, sequence: int | None = None) -> Cut:
         await asyncio.sleep(0)

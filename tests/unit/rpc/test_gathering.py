@@ -171,7 +171,7 @@ def test_a_call_that_answers_too_little_fails_its_waiters() -> None:
         return []
 
     async def scenario(receiver: Receiver) -> None:
-        with pytest.raises(RuntimeError, match="1 items came back with 0 answers"):
+        with pytest.raises(RuntimeError, match="1 items returned 0 answers"):
             await Gathering(send, max_items=10).submit(1, 1.0)
 
     run(scenario)

@@ -1,5 +1,5 @@
-"""A gateway's figures for Prometheus, over HTTP. Nothing is counted here: it reads what the gateway counts and knows anyway,
-and only when it is scraped."""
+"""A gateway's Prometheus metrics, over HTTP. Nothing is counted here: each scrape reads the gateway's counters and its
+routing table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ENCODER_LABELS = ("replica", "model")
 
 
 class GatewayCollector(Collector):
-    """Turns counts into metric families. Called from the HTTP server's threads, while the gateway goes on counting."""
+    """Converts counts to metric families. Called from the threads of the HTTP server, while the gateway keeps counting."""
 
     def __init__(self, counts: GatewayCounts, cache: QueryCache, view: RoutingView) -> None:
         self._counts = counts
@@ -30,7 +30,7 @@ class GatewayCollector(Collector):
         self._view = view
 
     def collect(self) -> Iterator[Metric]:
-        """Everything, as it is now."""
+        """All metrics, with their current values."""
         yield from self._requests()
         yield from self._embedding()
         yield from self._query_cache()
@@ -38,8 +38,8 @@ class GatewayCollector(Collector):
         yield from self._encoders()
 
     def _requests(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily("shoal_requests", "Public calls that ended.", labels=("method", "status"))
-        # Copied at once: the gateway may add an entry while this goes through them.
+        requests = CounterMetricFamily("shoal_requests", "Completed public calls.", labels=("method", "status"))
+        # Copied first: the gateway may add an entry during the iteration.
         for (method, status), count in sorted(dict(self._counts.requests).items()):
             requests.add_metric((method, status), count)
         yield requests
@@ -47,7 +47,7 @@ class GatewayCollector(Collector):
         for method, histogram in sorted(dict(self._counts.seconds).items()):
             seconds.add_metric((method,), _buckets(histogram), histogram.total)
         yield seconds
-        yield GaugeMetricFamily("shoal_requests_in_flight", "Public calls under way.", value=self._counts.in_flight)
+        yield GaugeMetricFamily("shoal_requests_in_flight", "Public calls in flight.", value=self._counts.in_flight)
 
     def _embedding(self) -> Iterator[Metric]:
         texts = CounterMetricFamily("shoal_embedded_texts", "Texts that got a vector from Embed.", labels=("role",))
@@ -64,37 +64,37 @@ class GatewayCollector(Collector):
         for name, what, count in (
             ("hits", "Query texts whose vector was in the cache.", cache.hits),
             ("misses", "Query texts whose vector was not in the cache.", cache.misses),
-            ("joined", "Misses that waited for an equal text's encoding, already under way.", cache.joined),
-            ("evicted", "Entries that had to go for others.", cache.evicted),
+            ("joined", "Misses that waited for an encoding of the same text already in flight.", cache.joined),
+            ("evicted", "Entries evicted to make room for others.", cache.evicted),
         ):
             yield CounterMetricFamily(f"shoal_query_cache_{name}", what, value=count)
         for name, what, value in (
             ("entries", "Vectors in the query cache.", cache.entries),
-            ("bytes", "Memory of the query cache.", cache.bytes),
-            ("limit_bytes", "Most memory that the query cache may take.", cache.limit_bytes),
+            ("bytes", "Memory used by the query cache.", cache.bytes),
+            ("limit_bytes", "Memory limit of the query cache.", cache.limit_bytes),
         ):
             yield GaugeMetricFamily(f"shoal_query_cache_{name}", what, value=value)
 
     def _gathering(self) -> Iterator[Metric]:
         for name, what, histogram in (
-            ("encode", "Queries in one gathered call to an encoder.", self._counts.encode_queries),
-            ("shard", "Queries in one gathered call to a shard.", self._counts.shard_queries),
+            ("encode", "Queries in one batched call to an encoder.", self._counts.encode_queries),
+            ("shard", "Queries in one batched call to a shard.", self._counts.shard_queries),
         ):
             family = HistogramMetricFamily(f"shoal_gathered_{name}_queries", what)
             family.add_metric((), _buckets(histogram), histogram.total)
             yield family
 
     def _encoders(self) -> Iterator[Metric]:
-        """As the coordinator last told: every replica's queue and speed, and every model's pool."""
+        """As last reported by the coordinator: queue and throughput of each replica, pool of each model."""
         table = self._view.table
         loads = [(process, process.load) for process in table.processes if process.HasField("load")]
         for name, what, values in (
-            ("waiting_texts", "Texts that wait or are being worked on.", [load.waiting_texts for _, load in loads]),
+            ("waiting_texts", "Texts waiting or being encoded.", [load.waiting_texts for _, load in loads]),
             ("waiting_tokens", "Tokens of those texts.", [load.waiting_tokens for _, load in loads]),
-            ("oldest_seconds", "How long the oldest of them has waited.", [load.oldest_ms / 1000 for _, load in loads]),
-            ("texts_per_second", "Texts encoded lately.", [load.texts_per_s for _, load in loads]),
-            ("tokens_per_second", "Tokens encoded lately.", [load.tokens_per_s for _, load in loads]),
-            ("busy_ratio", "Share of the last seconds in which it computed.", [load.busy for _, load in loads]),
+            ("oldest_seconds", "Waiting time of the oldest of them.", [load.oldest_ms / 1000 for _, load in loads]),
+            ("texts_per_second", "Texts encoded per second, recently.", [load.texts_per_s for _, load in loads]),
+            ("tokens_per_second", "Tokens encoded per second, recently.", [load.tokens_per_s for _, load in loads]),
+            ("busy_ratio", "Fraction of recent time spent computing.", [load.busy for _, load in loads]),
         ):
             yield _per_encoder(f"shoal_encoder_{name}", what, [encoder for encoder, _ in loads], values)
         encoders = [process for process in table.processes if process.kind == status_pb2.PROCESS_KIND_ENCODER]
@@ -103,8 +103,8 @@ class GatewayCollector(Collector):
             restarts.add_metric((encoder.name, encoder.model), encoder.restarts)
         yield restarts
         for name, what, sizes in (
-            ("ready", "Encoder replicas that answer.", [pool.ready for pool in table.pools]),
-            ("wanted", "Encoder replicas that there should be.", [pool.wanted for pool in table.pools]),
+            ("ready", "Encoder replicas that are ready.", [pool.ready for pool in table.pools]),
+            ("wanted", "Target number of encoder replicas.", [pool.wanted for pool in table.pools]),
         ):
             family = GaugeMetricFamily(f"shoal_pool_{name}_replicas", what, labels=("model",))
             for pool, size in zip(table.pools, sizes, strict=True):

@@ -1,4 +1,4 @@
-"""One call inside the cluster, whose every failure is an AioRpcError. What follows from one is the caller's."""
+"""Calls inside the cluster, where every failure is an AioRpcError."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def call(
     try:
         return await method(request, metadata=metadata, timeout=timeout_s)
     except asyncio.CancelledError:
-        # A closed channel ends its calls in the same way as a cancelled caller does.
+        # Closing a channel cancels its calls, which looks the same as a cancelled caller.
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise

@@ -1,4 +1,4 @@
-"""One gRPC channel for each internal address, shared by all calls to it. Calls themselves are made elsewhere."""
+"""One gRPC channel per internal address, shared by all calls to it."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from shoal.workers.runtime import InternalCredentials, internal_options
 
 
 class Channels:
-    """Opens channels when they are first asked for; belongs to one event loop."""
+    """Opens channels on first use; belongs to one event loop."""
 
     def __init__(self, credentials: InternalCredentials) -> None:
         self._credentials = credentials
         self.metadata = credentials.metadata()
-        """To be sent with each call."""
+        """Must be sent with each call."""
         self._open: dict[str, grpc.aio.Channel] = {}
 
     def get(self, address: str) -> grpc.aio.Channel:
         """The channel to `host:port`."""
         channel = self._open.get(address)
         if channel is None:
-            # A process that comes back has a new port, so a broken channel is never worth a long wait.
+            # A restarted process gets a new port, so a long reconnect backoff is never useful.
             options = [
                 *internal_options(),
                 ("grpc.initial_reconnect_backoff_ms", 100),
@@ -30,13 +30,13 @@ class Channels:
         return channel
 
     async def close(self, address: str) -> None:
-        """Closes the channel to an address that is gone; calls on it fail."""
+        """Closes the channel to an address; calls on it fail."""
         channel = self._open.pop(address, None)
         if channel is not None:
             await channel.close()
 
     async def keep(self, addresses: set[str]) -> None:
-        """Closes every channel to an address that is not in use any more."""
+        """Closes every channel to an address not in `addresses`."""
         for address in [address for address in self._open if address not in addresses]:
             await self.close(address)
 

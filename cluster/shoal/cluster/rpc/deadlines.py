@@ -1,4 +1,4 @@
-"""When an answer is due. A deadline is a moment on the event loop's clock, so it can be passed on and compared."""
+"""Deadlines of calls. A deadline is a time on the event loop's clock, so it can be passed on and compared."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LEAST_CALL_S = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A moment on the running event loop's clock, in seconds."""
+    """A time on the running event loop's clock, in seconds."""
 
     at: float
 

@@ -1,4 +1,4 @@
-"""Batch while busy: what arrives while a call is in flight travels together in the next. What a call does is passed in."""
+"""Batching while busy: items that arrive while a call is in flight are sent together in the next one."""
 
 import asyncio
 from collections import deque
@@ -25,10 +25,10 @@ class _Call(Generic[Item, Answer]):
 
 
 class Gathering(Generic[Item, Answer]):
-    """Gathers items into calls. No timer: a lone item leaves at once, a busy line sends few, full calls.
+    """Batches items into calls. No timer: a lone item is sent at once, and under load there are few, full calls.
 
-    `send(items, deadline)` answers with one value for each item, in order; `deadline` is the latest of its items', on the
-    event loop's clock. `max_calls()` says how many calls may be in flight at once. All methods belong to one event loop.
+    `send(items, deadline)` returns one answer for each item, in order; `deadline` is the latest one of the items, on the
+    event loop's clock. `max_calls()` returns how many calls may be in flight at once. All methods belong to one event loop.
     """
 
     def __init__(
@@ -51,9 +51,9 @@ class Gathering(Generic[Item, Answer]):
         return not self._calls and not any(not waiter.answer.done() for waiter in self._waiting)
 
     async def submit(self, item: Item, deadline: float) -> Answer:
-        """The answer to `item`, or the exception of the call that carried it.
+        """Returns the answer to `item`, or raises the exception of its call.
 
-        A cancelled waiter leaves its line; the call it was in is cancelled when nobody waits for it any more.
+        A cancelled waiter leaves the queue; a call in flight is cancelled when its last waiter leaves.
         """
         waiter: _Waiter[Item, Answer] = _Waiter(item, deadline, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
@@ -61,7 +61,7 @@ class Gathering(Generic[Item, Answer]):
         try:
             return await waiter.answer
         finally:
-            # Done already, unless the waiter was cancelled; a failure that came at that same moment counts as seen.
+            # Done already, unless the waiter was cancelled. A failure at the same moment is marked as retrieved.
             if not waiter.answer.cancel() and not waiter.answer.cancelled():
                 waiter.answer.exception()
             self._abandon(waiter.call)
@@ -89,7 +89,7 @@ class Gathering(Generic[Item, Answer]):
             call.task.add_done_callback(lambda _task, ended=call: self._end(ended))
 
     def _end(self, call: _Call[Item, Answer]) -> None:
-        # A task that is cancelled before its first step never runs its body, so the line moves on from here.
+        # A task that is cancelled before its first step never runs its body, so the queue advances from here.
         self._calls.discard(call)
         for waiter in call.waiters:
             waiter.answer.cancel()
@@ -99,7 +99,7 @@ class Gathering(Generic[Item, Answer]):
         try:
             answers = await self._send([waiter.item for waiter in call.waiters], max(w.deadline for w in call.waiters))
             if len(answers) != len(call.waiters):
-                raise RuntimeError(f"a call with {len(call.waiters)} items came back with {len(answers)} answers")
+                raise RuntimeError(f"a call with {len(call.waiters)} items returned {len(answers)} answers")
         except Exception as error:
             for waiter in call.waiters:
                 if not waiter.answer.done():

@@ -1,4 +1,4 @@
-"""Where the parts of the cluster are, as the coordinator last said. A value: nothing here waits or connects."""
+"""Addresses of shards and encoders, from the last routing message of the coordinator. Immutable values, no I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,25 +13,25 @@ class ShardId(NamedTuple):
     """One shard of one generation."""
 
     generation: int
-    number: int
+    shard: int
 
     def __str__(self) -> str:
-        return f"{self.generation}/{self.number}"
+        return f"{self.generation}/{self.shard}"
 
     def key(self) -> index_pb2.ShardKey:
-        """The form that travels."""
-        return index_pb2.ShardKey(generation=self.generation, shard=self.number)
+        """The shard as a message."""
+        return index_pb2.ShardKey(generation=self.generation, shard=self.shard)
 
 
 class ModelId(NamedTuple):
-    """A model as a generation wants it: vectors compare only when fingerprints match."""
+    """A model by name and fingerprint. Vectors are comparable only when fingerprints match."""
 
     model: str
     fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
-class ShardPlace:
+class ShardLocation:
     """The worker that serves a shard."""
 
     address: str
@@ -41,22 +41,22 @@ class ShardPlace:
 
 @dataclass(frozen=True, slots=True)
 class RoutingTable:
-    """One routing message as a lookup. An empty table has age (0, 0)."""
+    """A routing message, indexed for lookup. An empty table has age (0, 0)."""
 
     epoch: int = 0
     revision: int = 0
-    shards: Mapping[ShardId, ShardPlace] = field(default_factory=lambda: MappingProxyType({}))
+    shards: Mapping[ShardId, ShardLocation] = field(default_factory=lambda: MappingProxyType({}))
     encoders: Mapping[ModelId, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     draining: frozenset[str] = frozenset()
-    """Addresses of encoders that finish what they have and get nothing new."""
+    """Addresses of encoders that finish their current requests and get no new ones."""
     processes: tuple[status_pb2.Process, ...] = ()
     pools: tuple[status_pb2.Pool, ...] = ()
 
     @classmethod
     def from_message(cls, message: coordinator_pb2.WatchRoutingResponse) -> "RoutingTable":
-        """Reads a message; a route without an address is no route."""
+        """Builds a table from a message; routes without an address are ignored."""
         shards = {
-            ShardId(route.key.generation, route.key.shard): ShardPlace(
+            ShardId(route.key.generation, route.key.shard): ShardLocation(
                 route.address, route.stats if route.HasField("stats") else None
             )
             for route in message.shards
@@ -79,20 +79,20 @@ class RoutingTable:
 
     @property
     def age(self) -> tuple[int, int]:
-        """Grows with every change, across restarts of the coordinator too."""
+        """Increases with every change, even across coordinator restarts."""
         return (self.epoch, self.revision)
 
     def newer(self, other: "RoutingTable") -> "RoutingTable":
-        """The younger of the two; this one when they are as old."""
+        """The newer of the two; this one when both have the same age."""
         return other if other.age > self.age else self
 
     def addresses(self) -> frozenset[str]:
-        """Every address that a call may go to, or may still be under way to."""
-        found = {place.address for place in self.shards.values()} | self.draining
+        """Every address that a call may be sent to, or may still be in flight to."""
+        found = {location.address for location in self.shards.values()} | self.draining
         for replicas in self.encoders.values():
             found.update(replicas)
         return frozenset(found)
 
     def encoders_named(self, model: str) -> Mapping[ModelId, tuple[str, ...]]:
-        """The encoders of a model by its name alone, whatever their fingerprints."""
+        """The encoders of a model by name, with any fingerprint."""
         return {known: replicas for known, replicas in self.encoders.items() if known.model == model}

@@ -1,4 +1,4 @@
-"""Equal work that is asked for at the same time is done once. What the work is, is passed in."""
+"""Deduplication of concurrent work: callers with the same key share one execution."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -17,23 +17,23 @@ class _Flight(Generic[Answer]):
 
 
 class SingleFlight(Generic[Key, Answer]):
-    """Work under way, by key. All methods belong to one event loop."""
+    """Work in flight, by key. All methods belong to one event loop."""
 
     def __init__(self) -> None:
         self._flights: dict[Key, _Flight[Answer]] = {}
 
     def __len__(self) -> int:
-        """How many keys are being worked on."""
+        """The number of keys in flight."""
         return len(self._flights)
 
     def __contains__(self, key: Key) -> bool:
         return key in self._flights
 
     async def join(self, key: Key, work: Callable[[], Coroutine[Any, Any, Answer]]) -> Answer:
-        """The answer, or the exception, of the work under way for `key`, which begins now if there is none.
+        """Waits for the work in flight for `key`, or starts it; returns its answer or raises its exception.
 
-        A waiter that is cancelled leaves the others their answer; the work is cancelled when nobody waits for it any more.
-        What comes of it is not kept: who asks later has it done again.
+        Cancelling one waiter does not affect the others; the work is cancelled when the last waiter leaves. Answers are
+        not cached: a later caller starts the work again.
         """
         flight = self._flights.get(key)
         if flight is None:
@@ -45,7 +45,7 @@ class SingleFlight(Generic[Key, Answer]):
         finally:
             flight.waiters -= 1
             if not flight.waiters and not flight.task.done():
-                # Whoever asks from now on must not join work that is about to end without an answer.
+                # Later callers must not join work that is about to be cancelled.
                 self._end(key, flight)
                 flight.task.cancel()
 
@@ -53,5 +53,5 @@ class SingleFlight(Generic[Key, Answer]):
         if self._flights.get(key) is flight:
             del self._flights[key]
         if flight.task.done() and not flight.task.cancelled():
-            # Every waiter has left by now, or sees it for itself.
+            # Marks the exception as retrieved: all waiters have left, or receive it themselves.
             flight.task.exception()

@@ -56,7 +56,7 @@ class PlacementLoop:
         moved: dict[int, dict[int, tuple[str, ...]]] = {}
         for shard_id, placed in place_shards(sorted(current), usable, current, REPLICAS).items():
             if current[shard_id] != placed:
-                moved.setdefault(shard_id.generation, {})[shard_id.number] = placed
+                moved.setdefault(shard_id.generation, {})[shard_id.shard] = placed
         for generation, workers_of in moved.items():
             await self._records.place(generation, workers_of)
             for shard in self._keeper.of(generation):

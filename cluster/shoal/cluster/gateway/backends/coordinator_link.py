@@ -1,4 +1,4 @@
-"""The gateway's line to the coordinator: finds it by the ledger's lease, follows its routing table, forwards writes."""
+"""The gateway's link to the coordinator: finds it by the lease in the ledger, follows its routing table, forwards writes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ PEER = "the coordinator"
 
 
 class CoordinatorLink:
-    """Belongs to one event loop; `run` must be running for the routing view to be kept up."""
+    """Belongs to one event loop; the routing view is updated only while `run` is running."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class CoordinatorLink:
         self._address = ""
 
     async def run(self) -> None:
-        """Follows the routing table until cancelled, through restarts and changes of the coordinator."""
+        """Follows the routing table until cancelled, across coordinator restarts and failovers."""
         pause = FIRST_PAUSE_S
         while True:
             age = self._view.table.age
@@ -73,11 +73,11 @@ class CoordinatorLink:
         await self._channels.close_all()
 
     async def write(self, request: coordinator_pb2.WriteRequest, deadline: Deadline) -> coordinator_pb2.WriteResponse:
-        """Commits a batch; when this returns the write is durable."""
+        """Commits a batch; the write is durable when this returns."""
         return await self._forward(lambda stub: stub.Write, request, deadline)
 
     async def create_collection(self, request: coordinator_pb2.CreateCollectionRequest, deadline: Deadline) -> None:
-        """Creates a collection; returns when it can be written to."""
+        """Creates a collection; returns when it accepts writes."""
         await self._forward(lambda stub: stub.CreateCollection, request, deadline)
 
     async def drop_collection(self, request: coordinator_pb2.DropCollectionRequest, deadline: Deadline) -> int:
@@ -85,11 +85,11 @@ class CoordinatorLink:
         return (await self._forward(lambda stub: stub.DropCollection, request, deadline)).documents
 
     async def retry_failed(self, request: coordinator_pb2.RetryFailedRequest, deadline: Deadline) -> int:
-        """Lets failed documents be tried again; returns how many."""
+        """Retries failed documents; returns how many."""
         return (await self._forward(lambda stub: stub.RetryFailed, request, deadline)).retried
 
     async def retain_model(self, model: str, deadline: Deadline) -> None:
-        """Returns when an encoder of the model is ready."""
+        """Marks a model as in use; returns when an encoder of it is ready."""
         await self._forward(lambda stub: stub.RetainModel, coordinator_pb2.RetainModelRequest(model=model), deadline)
 
     async def _locate(self) -> str:
@@ -102,14 +102,14 @@ class CoordinatorLink:
         return lease.address
 
     async def _follow(self, address: str) -> None:
-        """Takes in routing messages until the stream ends or the lease names another address."""
+        """Applies routing messages until the stream ends or the lease names another address."""
         stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channels.get(address))
         stream = stub.WatchRouting(coordinator_pb2.WatchRoutingRequest(gateway=self._gateway), metadata=self._metadata)
-        reading = asyncio.create_task(self._take_in(stream))
-        checking = asyncio.create_task(self._until_moved(address))
+        reading = asyncio.create_task(self._apply_messages(stream))
+        checking = asyncio.create_task(self._wait_until_moved(address))
         try:
             await asyncio.wait((reading, checking), return_when=asyncio.FIRST_COMPLETED)
-            # A closed channel cancels the stream; that is only another way for it to end.
+            # A closed channel cancels the stream, which is just another way for it to end.
             if reading.done() and not reading.cancelled():
                 reading.result()
         finally:
@@ -118,7 +118,7 @@ class CoordinatorLink:
             await asyncio.gather(reading, checking, return_exceptions=True)
             stream.cancel()
 
-    async def _take_in(
+    async def _apply_messages(
         self,
         stream: grpc.aio.UnaryStreamCall[coordinator_pb2.WatchRoutingRequest, coordinator_pb2.WatchRoutingResponse],
     ) -> None:
@@ -126,8 +126,8 @@ class CoordinatorLink:
             if self._view.offer(RoutingTable.from_message(message)):
                 await self._routed()
 
-    async def _until_moved(self, address: str) -> None:
-        # A coordinator whose machine is gone does not end its streams, but its successor takes the lease.
+    async def _wait_until_moved(self, address: str) -> None:
+        # When the machine of the coordinator fails, its streams stay open, but its successor takes the lease.
         while True:
             await asyncio.sleep(LEASE_CHECK_S)
             with contextlib.suppress(ClusterError, LedgerError):
@@ -142,7 +142,7 @@ class CoordinatorLink:
         request: Request,
         deadline: Deadline,
     ) -> Response:
-        """One call; a second one only where the lease meanwhile names another address."""
+        """Makes one call, and a second one only if the lease has moved to another address."""
         address = self._address or await self._locate()
         try:
             return await self._call(method, request, deadline, address)

@@ -1,4 +1,4 @@
-"""What a gateway counts about its own work. Plain numbers, always kept; how they are shown is elsewhere."""
+"""Counters of a gateway's own work. They are always kept; `metrics` exports them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ITEMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Histogram:
-    """How many values were at most each of some bounds."""
+    """Counts values in buckets; each bound is the inclusive upper end of a bucket."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = tuple(bounds)
@@ -26,31 +26,31 @@ class Histogram:
         self.total += value
 
     def cumulative(self) -> list[int]:
-        """For each bound the number of values at or below it; the last entry counts them all."""
+        """For each bound, the number of values at or below it; the last entry counts all values."""
         return list(accumulate(self._counts))
 
 
 class GatewayCounts:
-    """Counts since the gateway's process began."""
+    """Counts since the gateway process started."""
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str]] = Counter()
-        """Public calls that ended, by method ("Embed") and status ("OK")."""
+        """Completed public calls, by method ("Embed") and status ("OK")."""
         self.seconds: dict[str, Histogram] = {}
-        """How long they took, by method."""
+        """Their durations, by method."""
         self.in_flight = 0
         self.embedded_texts: Counter[str] = Counter()
         """Texts that Embed and EmbedStream answered with a vector, by role ("query", "document")."""
         self.embedded_tokens: Counter[str] = Counter()
         self.failed_texts = 0
-        """Texts that they answered with an error."""
+        """Texts that these methods answered with an error."""
         self.encode_queries = Histogram(ITEMS)
-        """Queries in each gathered call to an encoder."""
+        """Queries in each batched call to an encoder."""
         self.shard_queries = Histogram(ITEMS)
-        """Queries in each gathered call to a shard."""
+        """Queries in each batched call to a shard."""
 
     def ended(self, method: str, status: str, seconds: float) -> None:
-        """Counts a public call."""
+        """Counts a completed public call."""
         self.requests[method, status] += 1
         histogram = self.seconds.get(method)
         if histogram is None:

@@ -1,4 +1,4 @@
-"""Requests to an encoder replica, and what its replies mean. Pure."""
+"""Requests to encoder replicas, and the decoding of their replies. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Priority = encoder_pb2.EncodePriority.ValueType
 def encode_request(
     texts: Sequence[str], options: EncodeOptions, fingerprint: str, priority: Priority
 ) -> encoder_pb2.EncodeRequest:
-    """The call to an encoder."""
+    """The request to an encoder."""
     request = encoder_pb2.EncodeRequest(
         texts=texts,
         role=_ENCODE_ROLES[options.role],
@@ -40,9 +40,9 @@ def encode_request(
 
 
 def check_reply(reply: encoder_pb2.EncodeResponse, texts: int) -> None:
-    """Raises InternalDefect when a reply is not one to so many texts."""
+    """Raises InternalDefect when the sizes in a reply do not match the number of texts."""
     if len(reply.tokens) != texts or len(reply.vectors) != 4 * texts * reply.dimension:
-        raise InternalDefect("an encoder gave an answer that does not add up")
+        raise InternalDefect("an encoder sent a reply whose sizes do not match the request")
 
 
 class Times(NamedTuple):
@@ -54,7 +54,7 @@ class Times(NamedTuple):
 
     @classmethod
     def of(cls, reply: encoder_pb2.EncodeResponse) -> Times:
-        """As a reply tells them."""
+        """The times in a reply."""
         return cls(reply.tokenize_us, reply.queue_us, reply.infer_us)
 
 
@@ -62,23 +62,23 @@ NO_TIME = Times()
 
 
 class QueryAnswer(NamedTuple):
-    """What became of one query text."""
+    """The result for one query text."""
 
     encoded: EncodedText | None
-    """None where there is an error."""
+    """None if there is an error."""
     dimension: int
     error: str = ""
     times: Times = NO_TIME
 
 
 def query_answers(reply: encoder_pb2.EncodeResponse) -> list[QueryAnswer]:
-    """One for each text of the call."""
+    """One answer for each text of the call."""
     width, vectors, times = 4 * reply.dimension, reply.vectors, Times.of(reply)
     truncated, errors = set(reply.truncated), {one.position: one.error for one in reply.errors}
     answers: list[QueryAnswer] = []
-    for place, tokens in enumerate(reply.tokens):
+    for position, tokens in enumerate(reply.tokens):
         encoded = None
-        if place not in errors:
-            encoded = EncodedText(vectors[place * width : (place + 1) * width], tokens, place in truncated)
-        answers.append(QueryAnswer(encoded, reply.dimension, errors.get(place, ""), times))
+        if position not in errors:
+            encoded = EncodedText(vectors[position * width : (position + 1) * width], tokens, position in truncated)
+        answers.append(QueryAnswer(encoded, reply.dimension, errors.get(position, ""), times))
     return answers

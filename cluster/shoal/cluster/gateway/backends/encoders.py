@@ -1,5 +1,5 @@
-"""Calls to encoder replicas: queries cached, shared and gathered while busy; other texts as they come. Which model is meant
-is decided elsewhere."""
+"""Calls to encoder replicas. Queries are cached, deduplicated and batched while calls are in flight; other texts are sent as
+they come. Model names are resolved in `models`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from shoal.cluster.rpc.single_flight import SingleFlight
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.workers.encoding import EncodeOptions
 
-# A replica with another model is not the one the route meant.
+# The replica has another model, so the route is outdated.
 _NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})
 RETRY_AFTER_MS = 200
 
@@ -37,7 +37,7 @@ class _EncodeGroup(NamedTuple):
 
 
 class Encoders:
-    """Every call fails with Unavailable only after the route has been given time to heal. Belongs to one event loop."""
+    """Unavailable replicas are retried until the deadline, since routes may change. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Encoders:
         queries_per_call: int,
         shared_s: float,
     ) -> None:
-        """`shared_s` is how long a query's encoding may take that callers with deadlines of their own share."""
+        """`shared_s` is the time limit of an encoding that several callers wait for; each also has a deadline of its own."""
         self._view = view
         self._channels = channels
         self._metadata = channels.metadata
@@ -62,16 +62,16 @@ class Encoders:
         self._dimensions: dict[ModelId, int] = {}
 
     def cached(self, model: ModelId, text: str, options: EncodeOptions) -> QueryAnswer | None:
-        """A query's vector without any call, or None."""
+        """A query's vector from the cache, or None."""
         found = self._cache.get(QueryKey(model.fingerprint, options, text))
         return None if found is None else QueryAnswer(found, len(found.vector) // 4)
 
     async def query(self, model: ModelId, text: str, options: EncodeOptions, deadline: Deadline) -> QueryAnswer:
-        """One query's vector: from the cache, from an equal query's encoding under way, or from a gathered call."""
+        """One query's vector: from the cache, from an encoding of the same text in flight, or from a batched call."""
         return self.cached(model, text, options) or await self.missed_query(model, text, options, deadline)
 
     async def missed_query(self, model: ModelId, text: str, options: EncodeOptions, deadline: Deadline) -> QueryAnswer:
-        """As `query`, for one that `cached` has just not found."""
+        """As `query`, after `cached` returned None."""
         key = QueryKey(model.fingerprint, options, text)
         if key in self._flights:
             self._cache.note_joined()
@@ -84,7 +84,7 @@ class Encoders:
     async def many_queries(
         self, model: ModelId, texts: Sequence[str], options: EncodeOptions, deadline: Deadline
     ) -> list[QueryAnswer]:
-        """As `missed_query`, for so many that they are a call of their own."""
+        """As `missed_query`, for enough texts to justify a call of their own."""
         answers = query_answers(await self.texts(model, texts, options, encoder_pb2.ENCODE_PRIORITY_QUERY, deadline))
         for text, answer in zip(texts, answers, strict=True):
             self._put(QueryKey(model.fingerprint, options, text), answer)
@@ -93,14 +93,14 @@ class Encoders:
     async def texts(
         self, model: ModelId, texts: Sequence[str], options: EncodeOptions, priority: Priority, deadline: Deadline
     ) -> encoder_pb2.EncodeResponse:
-        """One call with these texts, not gathered with others; raises Overloaded when every replica is full."""
+        """One call with these texts, not batched with others; raises Overloaded when every replica is full."""
         request = encode_request(texts, options, model.fingerprint, priority)
         return await retry_until(
             deadline, lambda: self._ask(model, request, deadline), self._view.change, f"model {model.model!r}"
         )
 
     async def dimension(self, model: ModelId, deadline: Deadline) -> int:
-        """The length of the model's vectors; the fingerprint decides it, so a replica is asked once only."""
+        """The dimension of the model's vectors. The fingerprint determines it, so it is requested only once."""
         known = self._dimensions.get(model)
         if known is None:
             known = await retry_until(
@@ -114,15 +114,15 @@ class Encoders:
         group = _EncodeGroup(model, key.options)
         gathering = self._gatherings.get(group)
         if gathering is None:
-            # One call at a time for each replica. With two or four, on two cores, fewer queries were answered a second and
-            # the slow ones took twice as long: the batches are smaller, and each call costs about a millisecond.
+            # One call at a time per replica. Two or four lowered throughput and doubled tail latency on two cores: the
+            # batches are smaller, and each call costs about a millisecond.
             gathering = self._gatherings[group] = Gathering(
                 self._sender(group),
                 self._queries_per_call,
                 max_calls=lambda: len(self._view.table.encoders.get(model, ())),
             )
         try:
-            # Those who wait come and go, each with a deadline; work that nobody waits for any more is cancelled.
+            # Waiters may join and leave, each with its own deadline; the work is cancelled when the last one leaves.
             answer = await gathering.submit(key.text, Deadline.within(self._shared_s).at)
         finally:
             if gathering.idle and self._gatherings.get(group) is gathering:
@@ -145,10 +145,10 @@ class Encoders:
     async def _ask(
         self, model: ModelId, request: encoder_pb2.EncodeRequest, deadline: Deadline
     ) -> encoder_pb2.EncodeResponse:
-        """Asks the least loaded replica, and after it the others while they are unavailable or full."""
+        """Tries the replicas in order of load, until one is neither unavailable nor full."""
         peer = f"encoder of model {model.model!r}"
         failure: Unavailable | Overloaded | None = None
-        # Texts differ in length by a factor of thousands; each costs a little by itself.
+        # Load is counted in characters, as texts differ in length by a factor of thousands, plus a fixed cost per text.
         count, size = len(request.texts), sum(len(text) + 16 for text in request.texts)
         for address in sorted(self._view.table.encoders.get(model, ()), key=self._load.__getitem__):
             stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(address))
@@ -158,7 +158,7 @@ class Encoders:
                 check_reply(reply, count)
                 return reply
             except (Unavailable, Overloaded) as error:
-                # One that is full will have room again; one that is gone may not be missed.
+                # Overloaded wins over Unavailable: a full replica will have room again.
                 failure = error if failure is None or isinstance(error, Overloaded) else failure
             finally:
                 self._load[address] -= size

@@ -1,5 +1,4 @@
-"""Calls to index workers, gathered while busy. What is asked and what follows is decided elsewhere; encoders are in
-`encoders`."""
+"""Calls to index workers. Searches are batched while calls are in flight."""
 
 from __future__ import annotations
 
@@ -20,19 +19,19 @@ from shoal.cluster.rpc.retry import retry_until
 from shoal.cluster.rpc.routing import ShardId
 from shoal.internal.v1 import index_pb2, index_pb2_grpc
 
-# A worker that does not know the shard is not the one the route meant.
+# The worker does not have the shard, so the route is outdated.
 _NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})
 RETRY_AFTER_MS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """How far searches see in a shard."""
+    """The state of a shard that searches see."""
 
     through: int
     """Ordinal of the newest segment."""
     damage_count: int
-    """How often files had been taken out of the manifest that it shows."""
+    """How often files had been removed from the visible manifest because they were damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class _Query:
 
 @dataclass(frozen=True, slots=True)
 class _ShardGroup:
-    """Queries of one group may share a call. With its own address, a new route does not wait for a hung worker."""
+    """Queries of one group may share a call. The address is included so that a new route does not wait for a hung worker."""
 
     address: str
     shard: ShardId
@@ -51,7 +50,7 @@ class _ShardGroup:
 
 
 class IndexShards:
-    """Every call fails with Unavailable only after the route has been given time to heal. Belongs to one event loop."""
+    """Searches are retried while a worker is unavailable, since routes may change. Belongs to one event loop."""
 
     def __init__(self, view: RoutingView, channels: Channels, queries_per_call: int, counts: GatewayCounts) -> None:
         self._view = view
@@ -64,7 +63,7 @@ class IndexShards:
     async def search_shard(
         self, shard: ShardId, vector: bytes, k: int, min_ordinal: int, deadline: Deadline, patience: Deadline | None = None
     ) -> ShardAnswer:
-        """The shard's `k` rows nearest to a packed float32 vector, once it shows segment `min_ordinal`."""
+        """The shard's `k` rows nearest to a packed float32 vector, once segment `min_ordinal` is visible."""
 
         async def attempt() -> ShardAnswer:
             group = _ShardGroup(self._address(shard), shard, k)
@@ -102,10 +101,10 @@ class IndexShards:
         }
 
     def _address(self, shard: ShardId) -> str:
-        place = self._view.table.shards.get(shard)
-        if place is None:
+        location = self._view.table.shards.get(shard)
+        if location is None:
             raise Unavailable(f"shard {shard} has no worker now", retry_after_ms=RETRY_AFTER_MS)
-        return place.address
+        return location.address
 
     async def _search(self, group: _ShardGroup, queries: Sequence[_Query], deadline: Deadline) -> list[ShardAnswer]:
         self._counts.shard_queries.add(len(queries))
@@ -123,7 +122,7 @@ class IndexShards:
 
 def _answers(hits: index_pb2.ShardHits, queries: int, group: _ShardGroup) -> list[ShardAnswer]:
     if len(hits.counts) != queries or not sum(hits.counts) == len(hits.ids) == len(hits.versions) == len(hits.scores):
-        raise InternalDefect(f"shard {group.shard} at {group.address} gave an answer that does not add up")
+        raise InternalDefect(f"shard {group.shard} at {group.address} sent a reply whose sizes do not match the request")
     answers: list[ShardAnswer] = []
     start = 0
     for count in hits.counts:

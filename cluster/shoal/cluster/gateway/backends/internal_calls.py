@@ -1,4 +1,4 @@
-"""One call to an internal service, with the secret, a deadline and the cluster's own errors."""
+"""Calls to internal services, with the cluster's secret, a deadline and the cluster's own errors."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ async def call(
     peer: str,
     absent: frozenset[grpc.StatusCode] = frozenset(),
 ) -> Response:
-    """The response of one call; raises the ClusterError that its failure means.
+    """Makes one call and returns the response; a gRPC failure is raised as the matching ClusterError.
 
-    `peer` names the callee in messages. A status in `absent` means that the route is outdated, which is Unavailable.
+    `peer` names the callee in messages. A status in `absent` means that the route is outdated, and raises Unavailable.
     Cancelling the caller cancels the call.
     """
     try:

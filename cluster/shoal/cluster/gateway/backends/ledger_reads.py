@@ -29,7 +29,7 @@ THREADS = 4
 
 
 class LedgerReads:
-    """The reader's methods as coroutines; they raise the ledger's errors, LedgerUnreadable when it cannot be asked."""
+    """The reader's methods as coroutines. They raise LedgerError: LedgerUnreadable when the ledger cannot be read."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -41,7 +41,7 @@ class LedgerReads:
         return await asyncio.get_running_loop().run_in_executor(self._threads, partial(function, *args, **kwargs))
 
     async def lease(self) -> Lease | None:
-        """Who coordinates, and where; None before any coordinator has started."""
+        """The lease of the coordinator, with its address; None before any coordinator has started."""
         return await self.run(read_lease, self._engine)
 
     async def collections(self) -> list[CollectionRecord]:
@@ -53,7 +53,7 @@ class LedgerReads:
         return await self.run(self._reader.collection, name)
 
     async def cut(self, name: str, sequence: int | None = None) -> Cut:
-        """The state that a search rests on; raises CollectionNotFound."""
+        """The state that a search is based on; raises CollectionNotFound."""
         return await self.run(self._reader.cut, name, sequence)
 
     async def pending_through(self, generation_id: int, sequence: int) -> bool:
@@ -63,11 +63,11 @@ class LedgerReads:
     async def hydrate(
         self, collection_id: int, generation_id: int, ids: Sequence[str], include_text: bool
     ) -> dict[str, LiveDocument]:
-        """What hits are validated against."""
+        """The live documents against which hits are validated."""
         return await self.run(self._reader.hydrate, collection_id, generation_id, ids, include_text)
 
     async def get(self, collection: str, ids: Sequence[str]) -> Sequence[DocumentRecord]:
-        """Documents that exist."""
+        """The documents that exist among `ids`."""
         return await self.run(self._reader.get, collection, ids)
 
     async def explain(self, collection: str, document_id: str) -> ExplainRecord:
@@ -75,10 +75,10 @@ class LedgerReads:
         return await self.run(self._reader.explain, collection, document_id)
 
     async def failed(self, collection: str, limit: int) -> FailedDocuments:
-        """Documents that were set aside."""
+        """Documents that could not be embedded."""
         return await self.run(self._reader.failed, collection, limit)
 
     def close(self) -> None:
-        """Ends the threads and the database connections."""
+        """Stops the threads and closes the database connections."""
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._engine.dispose()

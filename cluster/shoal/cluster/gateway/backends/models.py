@@ -1,4 +1,4 @@
-"""Which encoders a model's name stands for, and telling the coordinator that a model is in use."""
+"""Resolves model names to loaded models, and tells the coordinator which models are in use."""
 
 from __future__ import annotations
 
@@ -20,34 +20,35 @@ _RETRY_AFTER_MS = 200
 
 
 class Models:
-    """A model that is routed is used at once, and the coordinator told now and then; for another it is asked first.
+    """Routed models are used at once, and their use is reported at intervals; others are first requested from the
+    coordinator.
 
     Belongs to one event loop.
     """
 
     def __init__(self, link: CoordinatorLink, view: RoutingView, retain_every_s: float) -> None:
-        """`retain_every_s` is well below the time after which the coordinator lets go of a model that nobody uses."""
+        """`retain_every_s` must be well below the time after which the coordinator unloads an idle model."""
         self._link = link
         self._view = view
         self._retain_every_s = retain_every_s
         self._retained: dict[str, float] = {}
-        """When the coordinator was last told, by model."""
-        self._telling: set[asyncio.Task[None]] = set()
+        """When the use of each model was last reported."""
+        self._reports: set[asyncio.Task[None]] = set()
 
     async def find(self, name: str, deadline: Deadline) -> ModelId:
-        """The model by that name, loaded; raises InvalidModel when it cannot be, Unavailable when it is not in time."""
+        """The loaded model of that name; raises InvalidModel if it cannot be loaded, Unavailable if not in time."""
         model = self._routed(name)
         now = asyncio.get_running_loop().time()
         if model is None:
             await self._link.retain_model(name, deadline)
             self._note(name, now)
-            # The coordinator may answer a moment before its routing message comes.
+            # The coordinator may answer shortly before its routing message arrives.
             return await retry_until(deadline, lambda: self._await_route(name), self._view.change, f"model {name!r}")
         if now - self._retained.get(name, -self._retain_every_s) >= self._retain_every_s:
             self._note(name, now)
             task = asyncio.get_running_loop().create_task(self._retain(name))
-            self._telling.add(task)
-            task.add_done_callback(self._telling.discard)
+            self._reports.add(task)
+            task.add_done_callback(self._reports.discard)
         return model
 
     def _routed(self, name: str) -> ModelId | None:
@@ -61,19 +62,19 @@ class Models:
 
     def _note(self, name: str, now: float) -> None:
         known = {model.model for model in self._view.table.encoders}
-        self._retained = {one: told for one, told in self._retained.items() if one in known}
+        self._retained = {one: reported for one, reported in self._retained.items() if one in known}
         self._retained[name] = now
 
     async def _retain(self, name: str) -> None:
         try:
             await self._link.retain_model(name, Deadline.within(_RETAIN_S))
         except (ClusterError, LedgerError) as error:
-            # It is told again with the next use.
+            # The next use is reported again.
             self._retained.pop(name, None)
-            log.debug("model %r: the coordinator was not told that it is in use: %s", name, error)
+            log.debug("model %r: cannot report its use to the coordinator: %s", name, error)
 
     async def close(self) -> None:
-        """Ends what is under way."""
-        for task in self._telling:
+        """Cancels reports in flight."""
+        for task in self._reports:
             task.cancel()
-        await asyncio.gather(*self._telling, return_exceptions=True)
+        await asyncio.gather(*self._reports, return_exceptions=True)

@@ -1,5 +1,4 @@
-"""Vectors of query texts, kept so that a repeated query costs no encoder call: a bounded LRU. Pure; who fills it is
-elsewhere."""
+"""A bounded LRU cache of query vectors, so that a repeated query costs no encoder call. Pure: it calls no encoder."""
 
 from __future__ import annotations
 
@@ -10,12 +9,12 @@ from typing import NamedTuple
 
 from shoal.workers.encoding import EncodeOptions
 
-# What an entry costs besides its text and its vector: key, entry, their places in the table. Measured, rounded up.
+# Memory of an entry in addition to its text and vector: key, entry, hash table slots. Measured, rounded up.
 ENTRY_BYTES = 512
 
 
 class QueryKey(NamedTuple):
-    """All that decides the vector of a query. Another model has another fingerprint, so it cannot be answered with this."""
+    """Everything that determines a query's vector. Models differ in fingerprint, so they never share an entry."""
 
     fingerprint: str
     options: EncodeOptions
@@ -24,7 +23,7 @@ class QueryKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class EncodedText:
-    """What an encoder made of one text."""
+    """The output of an encoder for one text."""
 
     vector: bytes
     """Packed little-endian float32."""
@@ -34,12 +33,12 @@ class EncodedText:
 
 @dataclass(frozen=True, slots=True)
 class QueryCacheStats:
-    """How a cache has fared since it was made."""
+    """Counters since the cache was created, and its current size."""
 
     hits: int
     misses: int
     joined: int
-    """Misses that waited for the encoding of an equal text which was already under way."""
+    """Misses that waited for an encoding of the same text already in flight."""
     evicted: int
     entries: int
     bytes: int
@@ -47,12 +46,12 @@ class QueryCacheStats:
 
 
 class QueryCache:
-    """Holds at most `limit_bytes` and `limit_entries`; what was not asked for longest goes first. A 0 keeps nothing."""
+    """Holds at most `limit_bytes` and `limit_entries`; evicts the least recently used entry first. A 0 disables it."""
 
     def __init__(self, limit_bytes: int, limit_entries: int) -> None:
         """Raises ValueError when a limit is below 0."""
         if limit_bytes < 0 or limit_entries < 0:
-            raise ValueError(f"limits of a query cache are {limit_bytes} bytes and {limit_entries} entries, the least is 0")
+            raise ValueError(f"query cache limits must be at least 0, not {limit_bytes} bytes and {limit_entries} entries")
         self._limit_bytes = limit_bytes if limit_entries else 0
         self._limit_entries = limit_entries
         self._entries: OrderedDict[QueryKey, EncodedText] = OrderedDict()
@@ -63,7 +62,7 @@ class QueryCache:
         return len(self._entries)
 
     def get(self, key: QueryKey) -> EncodedText | None:
-        """The entry, which then counts as asked for last; None is a miss."""
+        """Returns the entry and marks it as most recently used; None on a miss."""
         found = self._entries.get(key)
         if found is None:
             self._misses += 1
@@ -73,13 +72,13 @@ class QueryCache:
         return found
 
     def put(self, key: QueryKey, encoded: EncodedText) -> None:
-        """Keeps an entry in place of an equal key's; one that alone is above the limit is not kept."""
+        """Adds or replaces an entry; an entry larger than the whole limit is not stored."""
         size = cost(key, encoded)
         if size > self._limit_bytes:
             return
-        former = self._entries.pop(key, None)
-        if former is not None:
-            self._bytes -= cost(key, former)
+        previous = self._entries.pop(key, None)
+        if previous is not None:
+            self._bytes -= cost(key, previous)
         self._entries[key] = encoded
         self._bytes += size
         while self._bytes > self._limit_bytes or len(self._entries) > self._limit_entries:
@@ -88,17 +87,17 @@ class QueryCache:
             self._evicted += 1
 
     def note_joined(self) -> None:
-        """Counts a miss that cost no encoding of its own."""
+        """Counts a miss that joined an encoding in flight."""
         self._joined += 1
 
     def stats(self) -> QueryCacheStats:
-        """Counts and fill as they are now."""
+        """The current counters and size."""
         return QueryCacheStats(
             self._hits, self._misses, self._joined, self._evicted, len(self._entries), self._bytes, self._limit_bytes
         )
 
 
 def cost(key: QueryKey, encoded: EncodedText) -> int:
-    """Bytes of memory that an entry is counted with."""
+    """The estimated memory of an entry in bytes."""
     prompt = key.options.prompt
     return ENTRY_BYTES + sys.getsizeof(key.text) + len(encoded.vector) + (sys.getsizeof(prompt) if prompt else 0)

@@ -1,4 +1,4 @@
-"""The routing table that a gateway goes by, and the news that it has changed."""
+"""The current routing table of a gateway, with notification of changes."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from shoal.cluster.rpc.routing import RoutingTable
 
 
 class RoutingView:
-    """Holds the youngest table seen; belongs to one event loop."""
+    """Holds the newest table seen; belongs to one event loop."""
 
     def __init__(self) -> None:
         self.table = RoutingTable()
@@ -14,11 +14,11 @@ class RoutingView:
 
     @property
     def known(self) -> bool:
-        """True once a coordinator has told where things are."""
+        """True once a coordinator has sent a routing table."""
         return self.table.epoch > 0
 
     def offer(self, table: RoutingTable) -> bool:
-        """Takes a table unless the one at hand is as young; says whether it was taken."""
+        """Replaces the current table if `table` is newer; returns whether it did."""
         if self.table.newer(table) is self.table:
             return False
         self.table = table
@@ -27,7 +27,7 @@ class RoutingView:
         return True
 
     async def change(self, within_s: float) -> bool:
-        """Waits for the next change, but no longer than `within_s`; says whether there was one."""
+        """Waits for the next change, but no longer than `within_s`; returns whether there was one."""
         try:
             async with asyncio.timeout(within_s):
                 await self._changed.wait()

@@ -47,12 +47,12 @@ def collection_message(cut: Cut, table: RoutingTable, now_ms: int) -> collection
         created_at_ms=cut.collection.created_at_ms,
     )
     for shard in cut.shards:
-        place = table.shards.get(ShardId(cut.generation.id, shard.number))
-        state = place.stats if place is not None else None
+        location = table.shards.get(ShardId(cut.generation.id, shard.number))
+        state = location.stats if location is not None else None
         message.shards.add(
             number=shard.number,
             worker=shard.worker,
-            address=place.address if place is not None else "",
+            address=location.address if location is not None else "",
             ready=state is not None,
             documents=shard.documents,
             sealed_rows=state.sealed_rows if state is not None else 0,

@@ -76,23 +76,23 @@ class Encoding:
     truncated: list[int] = field(default_factory=list)
     """Places, ascending."""
     errors: dict[int, ClusterError] = field(default_factory=dict)
-    """By place."""
+    """By position."""
     times: Times = NO_TIME
 
     @classmethod
     def of_queries(cls, fingerprint: str, answers: Sequence[QueryAnswer]) -> Encoding:
         """Puts together what was found for each query of a request."""
         encoding = cls(fingerprint, dimension=max((answer.dimension for answer in answers), default=0))
-        for place, answer in enumerate(answers):
+        for position, answer in enumerate(answers):
             if answer.encoded is None:
-                encoding.refuse(place, answer.error)
+                encoding.refuse(position, answer.error)
                 encoding.vectors.append(bytes(4 * encoding.dimension))
                 encoding.tokens.append(0)
             else:
                 encoding.vectors.append(answer.encoded.vector)
                 encoding.tokens.append(answer.encoded.tokens)
                 if answer.encoded.truncated:
-                    encoding.truncated.append(place)
+                    encoding.truncated.append(position)
             encoding.note_times(answer.times)
         return encoding
 
@@ -104,14 +104,14 @@ class Encoding:
         self.dimension = reply.dimension
         self.vectors.append(reply.vectors)
         self.tokens += reply.tokens
-        self.truncated += [start + place for place in reply.truncated]
+        self.truncated += [start + position for position in reply.truncated]
         for one in reply.errors:
             self.refuse(start + one.position, one.error)
         self.note_times(Times.of(reply))
 
-    def refuse(self, place: int, reason: str) -> None:
+    def refuse(self, position: int, reason: str) -> None:
         """Notes why a text has no vector."""
-        self.errors[place] = InvalidRequest(f"texts[{place}]: {reason}", field=f"texts[{place}]")
+        self.errors[position] = InvalidRequest(f"texts[{position}]: {reason}", field=f"texts[{position}]")
 
     def note_times(self, times: Times) -> None:
         """Of parts that were encoded side by side the longest counts."""
@@ -140,8 +140,8 @@ def embed_response(
             infer_us=encoding.times.infer_us,
         ),
     )
-    for place in sorted(encoding.errors):
-        response.errors.add(position=place, error=encoding.errors[place].detail())
+    for position in sorted(encoding.errors):
+        response.errors.add(position=position, error=encoding.errors[position].detail())
     return response
 
 
@@ -149,15 +149,15 @@ def _halved(vectors: bytes, encoding: Encoding) -> bytes:
     wide = np.frombuffer(vectors, dtype="<f4").reshape(len(encoding.tokens), encoding.dimension)
     with np.errstate(over="ignore"):
         halves = wide.astype("<f2")
-    for place in np.flatnonzero(~np.isfinite(halves).all(axis=1)).tolist():
-        largest = float(np.abs(wide[place]).max())
-        encoding.errors[place] = InvalidRequest(
-            f"texts[{place}]: its vector has a number of {largest:g}, more than float16 holds; ask for float32",
+    for position in np.flatnonzero(~np.isfinite(halves).all(axis=1)).tolist():
+        largest = float(np.abs(wide[position]).max())
+        encoding.errors[position] = InvalidRequest(
+            f"texts[{position}]: its vector has a number of {largest:g}, more than float16 holds; ask for float32",
             field="vector_type",
             value=shortened(f"{largest:g}"),
             limit=65504,
         )
-        encoding.tokens[place] = 0
-        halves[place] = 0
-    encoding.truncated = [place for place in encoding.truncated if place not in encoding.errors]
+        encoding.tokens[position] = 0
+        halves[position] = 0
+    encoding.truncated = [position for position in encoding.truncated if position not in encoding.errors]
     return halves.tobytes()

@@ -66,7 +66,7 @@ class EmbedPath:
         texts: Sequence[str] = request.texts
         if refused:
             # An empty text costs nothing, and keeps the others' places.
-            texts = ["" if place in refused else text for place, text in enumerate(texts)]
+            texts = ["" if position in refused else text for position, text in enumerate(texts)]
         model = await self._models.find(request.model, deadline)
         if options.dimensions:
             check_dimensions(options.dimensions, await self._encoders.dimension(model, deadline), request.model)

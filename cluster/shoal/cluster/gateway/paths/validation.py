@@ -106,7 +106,7 @@ def check_query_text(text: str, limits: RequestLimits) -> None:
 
 
 def check_embed_texts(texts: Sequence[str], limits: RequestLimits) -> dict[int, InvalidRequest]:
-    """The texts of one embedding request that are too long, by place: each is answered with an error of its own.
+    """The texts of one embedding request that are too long, by position: each is answered with an error of its own.
 
     Raises InvalidRequest for no texts, or too many.
     """
@@ -115,10 +115,10 @@ def check_embed_texts(texts: Sequence[str], limits: RequestLimits) -> dict[int, 
     if len(texts) > limits.texts_per_embed:
         raise out_of_limit("texts", len(texts), limits.texts_per_embed, "texts")
     # A character has at most four bytes, so most texts need not be encoded to be measured.
-    sizes = ((place, len(text.encode())) for place, text in enumerate(texts) if 4 * len(text) > limits.text_bytes)
+    sizes = ((position, len(text.encode())) for position, text in enumerate(texts) if 4 * len(text) > limits.text_bytes)
     return {
-        place: out_of_limit(f"texts[{place}]", size, limits.text_bytes, "bytes")
-        for place, size in sizes
+        position: out_of_limit(f"texts[{position}]", size, limits.text_bytes, "bytes")
+        for position, size in sizes
         if size > limits.text_bytes
     }
 

@@ -77,11 +77,13 @@ async def _shows(index_shards: IndexShards, view: RoutingView, cut: Cut) -> bool
 
 async def _shown_of(index_shards: IndexShards, view: RoutingView, shards: Collection[ShardId]) -> dict[ShardId, Shown]:
     """What searches see in each of the shards: nothing, where the worker cannot be asked."""
-    places = view.table.shards
-    addresses = sorted({places[shard].address for shard in shards if shard in places})
+    locations = view.table.shards
+    addresses = sorted({locations[shard].address for shard in shards if shard in locations})
     answers = await asyncio.gather(*(_shown(index_shards, address) for address in addresses))
     shown = dict(zip(addresses, answers, strict=True))
-    return {shard: shown[places[shard].address].get(shard, _NOTHING) if shard in places else _NOTHING for shard in shards}
+    return {
+        shard: shown[locations[shard].address].get(shard, _NOTHING) if shard in locations else _NOTHING for shard in shards
+    }
 
 
 async def _shown(index_shards: IndexShards, address: str) -> dict[ShardId, Shown]:
