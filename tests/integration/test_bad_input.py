@@ -120,7 +120,7 @@ def test_text_over_the_models_length_is_cut_and_the_hit_says_so(client: Client) 
 def test_wrong_vector_size_in_a_search(client: Client, size: int) -> None:
     with pytest.raises(DimensionMismatch) as caught:
         client.search(NAME, np.ones(size))
-    check_error(caught.value, "vector", f"{size} numbers", str(DIMENSION))
+    check_error(caught.value, "vector", f"dimension {size}, but", str(DIMENSION))
 
 
 def test_wrong_vector_size_in_a_document(client: Client) -> None:

@@ -102,7 +102,9 @@ def test_a_tampered_row_is_refused_alone(cluster: ClusterProcess, client: Client
     client.create_collection("tampered", model=MODEL)
     code, result, lines = imported(cluster, "tampered", output, "--wait")
     assert (code, result["written"], result["bad_rows"]) == (1, 19, 1)
-    assert lines[0].startswith(f"{path}:4: embedding.content_hash refused: document 'd13': is not that")
+    assert lines[0].startswith(
+        f"{path}:4: embedding.content_hash refused: document 'd13': does not match the document's text"
+    )
     assert lines[-1] == "shoal: 1 rows were not imported to tampered: 1 embedding.content_hash refused"
 
 

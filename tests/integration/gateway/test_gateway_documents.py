@@ -158,7 +158,7 @@ def test_a_wait_that_times_out_says_that_the_write_is_stored(cluster: SmallClust
         cluster.documents.Upsert(request, timeout=3)
     error: Any = caught.value
     assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    assert "the write stands" in error.details()
+    assert "the write is committed" in error.details()
     assert versions(cluster, "a") == {"a": 1}
 
 

@@ -62,4 +62,4 @@ def test_shortfall(reachable: int, known: int, least: float, enough: bool) -> No
 
 def test_a_shortfall_names_what_was_reached() -> None:
     coverage = search_pb2.Coverage(known=10, reachable=8, shards=3, shards_reached=2)
-    assert shortfall(coverage, 0.9) == ("min_coverage: 8 of 10 documents can be reached (2 of 3 shards), 0.9 is asked for")
+    assert shortfall(coverage, 0.9) == ("min_coverage: 8 of 10 documents can be reached (2 of 3 shards), 0.9 is required")

@@ -81,7 +81,7 @@ def test_a_bad_document_is_named(values: dict[str, Any], field: str) -> None:
 def test_a_wrong_length_is_a_dimension_mismatch() -> None:
     error = refusal(document(vector=packed(1, 2)))
     assert isinstance(error, DimensionMismatch)
-    assert error.message == "documents[0].vector: 2 numbers, collection 'papers' has dimension 3"
+    assert error.message == "documents[0].vector: dimension 2, but collection 'papers' has dimension 3"
     assert (error.value, error.limit) == ("2", 3)
 
 

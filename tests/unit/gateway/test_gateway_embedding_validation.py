@@ -34,8 +34,8 @@ def test_a_good_one_passes():
         (document(fingerprint="0" * 32), RULES, "fingerprint", f"{'0' * 32}, but collection 'c' has {'f' * 32}"),
         (document(fingerprint=""), RULES, "fingerprint", "none, but"),
         (document(vector=(1, float("nan"), 3)), RULES, "vector[1]", "not a finite number"),
-        (document(vector=(0, 0, 0)), RULES, "vector", "zero"),
-        (document(made_of="another"), RULES, "content_hash", "not that of the document's text"),
+        (document(vector=(0, 0, 0)), RULES, "vector", "zero vector"),
+        (document(made_of="another"), RULES, "content_hash", "does not match the document's text"),
     ],
 )
 def test_a_bad_one_is_refused_by_name(one: documents_pb2.Document, rules: WriteRules, field: str, message: str):

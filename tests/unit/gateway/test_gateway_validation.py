@@ -53,7 +53,7 @@ def test_lists_of_ids() -> None:
     too_many = refusal(validation.check_ids, ["a", "b", "c", "d"], LIMITS)
     assert (too_many.value, too_many.limit) == ("4", 3)
     twice = refusal(validation.check_ids, ["a", "b", "a"], LIMITS)
-    assert twice.message == "ids[2]: 'a' is already ids[0]"
+    assert twice.message == "ids[2]: 'a' is a duplicate of ids[0]"
 
 
 @pytest.mark.parametrize("k", [0, -1, 6])
@@ -112,7 +112,7 @@ def test_bad_tokens(token: str) -> None:
 
 def test_tokens_belong_to_one_collection_and_to_its_past() -> None:
     assert validation.check_token("7.5", "papers", 7, 5) == 5
-    assert "not of collection 'papers'" in refusal(validation.check_token, "8.5", "papers", 7, 5).message
+    assert "does not belong to collection 'papers'" in refusal(validation.check_token, "8.5", "papers", 7, 5).message
     assert refusal(validation.check_token, "7.6", "papers", 7, 5).limit == 5
 
 

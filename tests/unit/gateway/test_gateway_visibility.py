@@ -77,5 +77,7 @@ def test_losses_that_the_cut_knows_of_do_not_delay() -> None:
 
 def test_a_write_that_is_never_shown_ends_with_the_deadline_and_says_that_it_is_stored() -> None:
     for world in (World([cut(5)], [Shown(4, 0)]), World([cut(5)], [Shown(5, 1)])):
-        with pytest.raises(DeadlineExceeded, match=r"the write stands \(token 1\.9\), but search does not show it yet"):
+        with pytest.raises(
+            DeadlineExceeded, match=r"the write is committed \(token 1\.9\), but search does not show it yet"
+        ):
             wait(world, 0.05)

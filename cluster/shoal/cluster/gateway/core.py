@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class GatewayCore:
-    """Wiring alone; belongs to one event loop. A transport calls the paths, each call within `calls.begin`."""
+    """Only wiring; belongs to one event loop. A transport calls the paths, each call within `calls.begin`."""
 
     def __init__(self, settings: GatewaySettings, reads: LedgerReads, now_ms: Callable[[], int]) -> None:
         limits, queries = settings.limits, settings.limits.queries_per_call
@@ -51,7 +51,7 @@ class GatewayCore:
         views = CollectionViews(reads, self.view, now_ms)
         self.calls = PublicCalls(self.counts, settings.default_deadline_s, limits.message_bytes)
         self.draining = asyncio.Event()
-        """Set when streams are to end at their next request."""
+        """Set when streams must end at their next request."""
         self.collections = CollectionPath(views, self._link, limits)
         self.reading = ReadPath(reads, index_shards, limits)
         self.writing = WritePath(reads, self._link, index_shards, self.view, limits)

@@ -113,7 +113,7 @@ class GatewayCollector(Collector):
 
 
 class MetricsServer:
-    """Serves /metrics from threads of its own until `stop`."""
+    """Serves /metrics from its own threads until `stop`."""
 
     def __init__(self, listen: str, collector: Collector) -> None:
         """Raises ListenError when the port cannot be bound, SettingsError when `listen` is not HOST:PORT."""

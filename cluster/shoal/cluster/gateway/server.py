@@ -1,4 +1,4 @@
-"""The gateway's process-wide shell: its event loop on a thread, the servers on it, start and graceful end."""
+"""The gateway in a process: an event loop on a thread, the servers on it, start and graceful shutdown."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from shoal.workers.runtime import InternalCredentials
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
-    """Everything that a gateway needs to know at its start."""
+    """Everything that a gateway needs at startup."""
 
     listen: str
     """HOST:PORT; port 0 takes a free one."""
@@ -20,7 +20,7 @@ class GatewaySettings:
     name: str = "gateway"
     limits: RequestLimits = field(default_factory=RequestLimits)
     default_deadline_s: float = 60.0
-    """For calls that come without a deadline, and for each batch of a stream."""
+    """For calls without a deadline, and for each batch of a stream."""
     query_cache_bytes: int = 64 * 1024 * 1024
     query_cache_entries: int = 100_000
     retain_every_s: float = 10.0

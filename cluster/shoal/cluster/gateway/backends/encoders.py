@@ -48,7 +48,7 @@ class Encoders:
         queries_per_call: int,
         shared_s: float,
     ) -> None:
-        """`shared_s` is the time limit of an encoding that several callers wait for; each also has a deadline of its own."""
+        """`shared_s` is the time limit of an encoding that several callers wait for; each also has its own deadline."""
         self._view = view
         self._channels = channels
         self._metadata = channels.metadata
@@ -84,7 +84,7 @@ class Encoders:
     async def many_queries(
         self, model: ModelId, texts: Sequence[str], options: EncodeOptions, deadline: Deadline
     ) -> list[QueryAnswer]:
-        """As `missed_query`, for enough texts to justify a call of their own."""
+        """As `missed_query`, for enough texts to justify their own call."""
         answers = query_answers(await self.texts(model, texts, options, encoder_pb2.ENCODE_PRIORITY_QUERY, deadline))
         for text, answer in zip(texts, answers, strict=True):
             self._put(QueryKey(model.fingerprint, options, text), answer)

@@ -21,7 +21,7 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     def __init__(
         self, reading: ReadPath, writing: WritePath, window: int, default_deadline_s: float, draining: asyncio.Event
     ) -> None:
-        """`window` is the number of batches of one stream that are worked on at once."""
+        """`window` is the number of batches of one stream that are processed concurrently."""
         self._reading = reading
         self._writing = writing
         self._window = window

@@ -18,7 +18,7 @@ class EmbeddingService(embedding_pb2_grpc.EmbeddingServiceServicer):
     """Texts to vectors with any model, without a collection."""
 
     def __init__(self, path: EmbedPath, window: int, default_deadline_s: float, draining: asyncio.Event) -> None:
-        """`window` is the number of requests of one stream that are worked on at once."""
+        """`window` is the number of requests of one stream that are processed concurrently."""
         self._path = path
         self._window = window
         self._default_deadline_s = default_deadline_s

@@ -1,6 +1,6 @@
-"""Public gRPC calls as `public_calls` wants them: each handler is wrapped, and errors become a status and a detail."""
+"""Runs public gRPC handlers within `public_calls`, and turns errors into a status with details."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable

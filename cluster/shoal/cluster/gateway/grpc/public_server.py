@@ -1,6 +1,6 @@
-"""The public grpc.aio server: services, health, reflection, and a graceful end."""
+"""The public grpc.aio server: services, health, reflection, and a graceful shutdown."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 import asyncio
@@ -52,7 +52,7 @@ class PublicServer:
         options = [
             ("grpc.max_receive_message_length", settings.limits.message_bytes),
             ("grpc.max_send_message_length", settings.limits.message_bytes),
-            # A port in use must be an error, not a port shared with a stranger.
+            # A port in use must be an error, not a port shared with another process.
             ("grpc.so_reuseport", 0),
         ]
         self._server = grpc.aio.server(interceptors=[PublicCallsInterceptor(core.calls)], options=options)
@@ -65,7 +65,7 @@ class PublicServer:
             port = open_public_port(self._server, f"{shown}:{wanted}")
         except RuntimeError as error:
             raise ListenError(
-                f"cannot listen on {self._settings.listen}: the port is in use, or the host is not this machine's"
+                f"cannot listen on {self._settings.listen}: the port is in use, or the host is not a local address"
             ) from error
         address = f"{shown}:{port}"
         self._register(address)
@@ -81,13 +81,13 @@ class PublicServer:
         """Stops accepting, lets calls in flight end within `grace_s`, and stops."""
         await self._health.enter_graceful_shutdown()
         self._core.draining.set()
-        # Only to accept nothing more: what is still open is ended below.
+        # Only stops accepting calls; open ones are ended below.
         refusing = asyncio.create_task(self._server.stop(grace_s + _STOP_S))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_s):
                 await self._core.calls.in_flight.end()
-        # No call waits for an answer now; a health watch alone would use up the whole grace. One stop at a time:
-        # where two run, one may cancel the calls of a server that the other has freed, which ends the process.
+        # No call waits for an answer now; an open health watch would use up the whole grace period. One stop at a time:
+        # of two, one may cancel calls of a server that the other has already freed, which crashes the process.
         refusing.cancel()
         await asyncio.gather(refusing, return_exceptions=True)
         await self._server.stop(None)

@@ -11,7 +11,7 @@ from shoal.v1 import status_pb2, status_pb2_grpc
 
 
 class StatusService(status_pb2_grpc.StatusServiceServicer):
-    """What the server is, and the state of the cluster."""
+    """The server description, and the state of the cluster."""
 
     def __init__(self, path: StatusPath, address: str) -> None:
         """`address` is where this service is reached."""

@@ -1,4 +1,4 @@
-"""Collections in the form of replies, made of the ledger's records and the routing table. Pure."""
+"""Builds replies about collections from ledger records and the routing table. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _EMPTY_TEXTS = {"reject": collections_pb2.EMPTY_TEXT_REJECT, "store": collection
 
 
 def settings_message(settings: CollectionSettings, dimension: int) -> collections_pb2.CollectionSettings:
-    """A collection's settings as they travel; `dimension` is its generation's, which the user need not have given."""
+    """A collection's settings as a message; `dimension` is that of its generation, as users may leave it out."""
     return collections_pb2.CollectionSettings(
         model=settings.model,
         dimension=dimension,

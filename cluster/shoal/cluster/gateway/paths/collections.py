@@ -50,7 +50,7 @@ class CollectionPath:
     async def create(
         self, request: collections_pb2.CreateCollectionRequest, deadline: Deadline
     ) -> collections_pb2.CreateCollectionResponse:
-        """Creates a collection; returns when it can be written to."""
+        """Creates a collection; returns when it accepts writes."""
         name, settings = request.name, request.settings
         check_collection_name(name, self._limits, "name")
         check_settings(settings, self._limits)

@@ -1,4 +1,4 @@
-"""What an answer rests on: how much of the collection was reached, and how far search is behind the ledger. Pure."""
+"""What an answer is based on: how much of the collection was reached, and how far search lags behind the ledger. Pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from shoal.cluster.ledger.records import Cut
 from shoal.v1 import search_pb2
 
-# A share arrives as float32: 0.9 of 10 documents must mean 9.
+# The least share arrives as float32: 0.9 of 10 documents must mean 9.
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How far search is behind the ledger."""
+    """How far search lags behind the ledger."""
 
     pending: int
     lag_ms: int
@@ -26,18 +26,18 @@ class Freshness:
         return cls(cut.pending, 0 if oldest is None or not cut.pending else max(0, now_ms - oldest))
 
     def worse(self, other: Freshness) -> Freshness:
-        """The larger of each figure."""
+        """The larger value of each field."""
         return Freshness(max(self.pending, other.pending), max(self.lag_ms, other.lag_ms))
 
     def with_stale(self, stale: int, since_ms: int) -> Freshness:
-        """At least `stale` pending changes, which are at most `since_ms` old where no older one is known."""
+        """Raises `pending` to at least `stale`, and then the lag to at least `since_ms`."""
         if stale <= self.pending:
             return self
         return Freshness(stale, max(self.lag_ms, since_ms))
 
 
 def coverage_of(cut: Cut, lost: Set[int], freshness: Freshness) -> search_pb2.Coverage:
-    """The coverage of an answer that every shard of the cut but the `lost` ones gave."""
+    """The coverage of an answer from all shards of the cut except the `lost` ones."""
     reached = [shard for shard in cut.shards if shard.number not in lost]
     return search_pb2.Coverage(
         known=sum(shard.documents for shard in cut.shards),
@@ -52,10 +52,10 @@ def coverage_of(cut: Cut, lost: Set[int], freshness: Freshness) -> search_pb2.Co
 
 
 def shortfall(coverage: search_pb2.Coverage, least: float) -> str:
-    """Why the coverage is below the least share asked for, in one line; empty when it is not."""
+    """Why the coverage is below the required share, in one line; empty if it is not."""
     if coverage.reachable >= coverage.known * (least - _ROUNDING):
         return ""
     return (
         f"min_coverage: {coverage.reachable} of {coverage.known} documents can be reached"
-        f" ({coverage.shards_reached} of {coverage.shards} shards), {least:g} is asked for"
+        f" ({coverage.shards_reached} of {coverage.shards} shards), {least:g} is required"
     )

@@ -1,4 +1,4 @@
-"""Replies about single documents, made of the ledger's records. Pure."""
+"""Builds replies about single documents from ledger records. Pure."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def explain_response(record: ExplainRecord, served_versions: Sequence[int | None
 
 
 def failed_response(failed: FailedDocuments) -> documents_pb2.ListFailedResponse:
-    """The documents that could not be embedded, and how many there are in all."""
+    """The documents that could not be embedded, and their total number."""
     response = documents_pb2.ListFailedResponse(total=failed.total)
     for document in failed.documents:
         response.documents.add(

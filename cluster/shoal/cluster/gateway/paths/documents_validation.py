@@ -1,4 +1,4 @@
-"""Checks of documents, payloads and vectors. Pure; what a collection takes is passed in as a `WriteRules`."""
+"""Validation of documents, payloads and vectors. Pure; the rules of a collection are passed in as `WriteRules`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from shoal.cluster.ledger.records import CollectionRecord
 from shoal.cluster.limits import RequestLimits
 from shoal.v1 import documents_pb2
 
-# A squared norm outside of these is 0 or infinite in float32, and so would be every score.
+# Beyond these bounds the squared norm, and so every score, would be 0 or infinite in float32.
 _LEAST_NORM = float(np.sqrt(np.finfo(np.float32).tiny))
 _GREATEST_NORM = float(np.sqrt(np.finfo(np.float32).max)) / 2
 
 
 @dataclass(frozen=True, slots=True)
 class WriteRules:
-    """What a collection takes."""
+    """What a collection accepts."""
 
     name: str
     has_model: bool
@@ -31,9 +31,9 @@ class WriteRules:
     metric: str
     """"cosine", "dot" or "l2"."""
     stores_empty: bool
-    """True when a document with neither text nor vector is kept."""
+    """True if documents with neither text nor vector are stored."""
     fingerprint: str = ""
-    """Of the model; empty without one."""
+    """The fingerprint of the model; empty without a model."""
 
     @classmethod
     def of(cls, record: CollectionRecord) -> WriteRules:
@@ -91,11 +91,11 @@ def _check_document(document: documents_pb2.Document, path: str, rules: WriteRul
 
 
 def _check_embedding(document: documents_pb2.Document, path: str, rules: WriteRules) -> None:
-    """A vector that takes the place of the model's must be one that the model makes of this very text."""
+    """A precomputed embedding must be the output of the collection's model for exactly this text."""
     embedding = document.embedding
     if document.vector or not document.text.strip():
-        beside = "beside a vector of the user's own" if document.vector else "without a text"
-        raise InvalidRequest(f"{path}: document {shortened(document.id)!r} has an embedding {beside}", field=path)
+        problem = "both an embedding and a vector" if document.vector else "an embedding but no text"
+        raise InvalidRequest(f"{path}: document {shortened(document.id)!r} has {problem}", field=path)
     if not rules.has_model or embedding.fingerprint != rules.fingerprint:
         raise InvalidRequest(
             f"{path}.fingerprint: {shortened(embedding.fingerprint) or 'none'}, but collection {rules.name!r} has "
@@ -105,19 +105,21 @@ def _check_embedding(document: documents_pb2.Document, path: str, rules: WriteRu
         )
     check_vector(embedding.vector, rules, f"{path}.vector")
     if not any(embedding.vector):
-        raise InvalidRequest(f"{path}.vector: zero, which no model answers", field=f"{path}.vector", value="0")
+        raise InvalidRequest(f"{path}.vector: a zero vector, which no model returns", field=f"{path}.vector", value="0")
     if embedding.content_hash != content_hash(document.text, b""):
-        raise InvalidRequest(f"{path}.content_hash: is not that of the document's text", field=f"{path}.content_hash")
+        raise InvalidRequest(f"{path}.content_hash: does not match the document's text", field=f"{path}.content_hash")
 
 
 def check_vector(packed: bytes, rules: WriteRules, field: str) -> None:
-    """Packed little-endian float32 of the collection's dimension: finite, and for cosine not zero."""
+    """Requires packed little-endian float32 of the collection's dimension: finite, and for cosine not zero."""
     size, dimension = len(packed), rules.dimension
     if size % 4:
-        raise InvalidRequest(f"{field}: {size} bytes are not a whole number of float32", field=field, value=str(size))
+        raise InvalidRequest(
+            f"{field}: {size} bytes is not a multiple of 4, the size of a float32", field=field, value=str(size)
+        )
     if size != 4 * dimension:
         raise DimensionMismatch(
-            f"{field}: {size // 4} numbers, collection {rules.name!r} has dimension {dimension}",
+            f"{field}: dimension {size // 4}, but collection {rules.name!r} has dimension {dimension}",
             field=field,
             value=str(size // 4),
             limit=dimension,
@@ -138,11 +140,11 @@ def check_vector(packed: bytes, rules: WriteRules, field: str) -> None:
             value=f"{norm:g}",
         )
     if rules.metric == "cosine" and norm < _LEAST_NORM:
-        raise InvalidRequest(f"{field}: a zero vector has no cosine", field=field, value=f"{norm:g}")
+        raise InvalidRequest(f"{field}: a zero vector has no cosine similarity", field=field, value=f"{norm:g}")
 
 
 def canonical_payload(payload: str, limits: RequestLimits, field: str) -> str:
-    """A JSON object with sorted keys and no blanks, so that equal payloads are equal strings; empty means {}."""
+    """A JSON object with sorted keys and no whitespace, so that equal payloads are equal strings; empty means {}."""
     if not payload:
         return "{}"
     size = len(payload.encode())

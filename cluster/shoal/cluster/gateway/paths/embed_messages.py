@@ -1,4 +1,4 @@
-"""The options of an Embed request, checked, and its reply, put together from its parts. Pure."""
+"""Validates the options of Embed requests and builds their replies. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _VECTOR_TYPES = {
 
 
 def options_of(request: embedding_pb2.EmbedRequest, limits: RequestLimits) -> EncodeOptions:
-    """How the texts of a request are to be encoded; raises InvalidRequest."""
+    """The encoding options of a request; raises InvalidRequest."""
     for name, value, known, kind in (
         ("role", request.role, _ROLES, embedding_pb2.Role),
         ("truncation", request.truncation, _TRUNCATIONS, embedding_pb2.Truncation),
@@ -56,7 +56,7 @@ def options_of(request: embedding_pb2.EmbedRequest, limits: RequestLimits) -> En
 
 
 def check_dimensions(dimensions: int, limit: int, model: str) -> None:
-    """From 0, which keeps all, to the limit, which is that of `model` where one is named; raises InvalidRequest."""
+    """Raises InvalidRequest unless `dimensions` is from 0 (keep all) to `limit`, the dimension of `model` if named."""
     if not 0 <= dimensions <= limit:
         of = f", the dimension of model {model!r}" if model else ""
         raise InvalidRequest(
@@ -66,26 +66,26 @@ def check_dimensions(dimensions: int, limit: int, model: str) -> None:
 
 @dataclass(slots=True)
 class Encoding:
-    """What became of the texts of a request, in their order."""
+    """The results for the texts of a request, in order."""
 
     fingerprint: str
     dimension: int = 0
     vectors: list[bytes] = field(default_factory=list)
-    """Packed little-endian float32; together a row for each text."""
+    """Packed little-endian float32; concatenated, one row per text."""
     tokens: list[int] = field(default_factory=list)
     truncated: list[int] = field(default_factory=list)
-    """Places, ascending."""
+    """Positions, ascending."""
     errors: dict[int, ClusterError] = field(default_factory=dict)
     """By position."""
     times: Times = NO_TIME
 
     @classmethod
     def of_queries(cls, fingerprint: str, answers: Sequence[QueryAnswer]) -> Encoding:
-        """Puts together what was found for each query of a request."""
+        """Combines the answers to the queries of a request."""
         encoding = cls(fingerprint, dimension=max((answer.dimension for answer in answers), default=0))
         for position, answer in enumerate(answers):
             if answer.encoded is None:
-                encoding.refuse(position, answer.error)
+                encoding.add_error(position, answer.error)
                 encoding.vectors.append(bytes(4 * encoding.dimension))
                 encoding.tokens.append(0)
             else:
@@ -97,31 +97,31 @@ class Encoding:
         return encoding
 
     def append(self, reply: encoder_pb2.EncodeResponse) -> None:
-        """Takes the reply for the next texts; raises InternalDefect when it is another model's."""
+        """Appends the reply for the next texts; raises InternalDefect if it comes from another model."""
         if reply.fingerprint != self.fingerprint or (self.vectors and reply.dimension != self.dimension):
-            raise InternalDefect("an encoder answered with another model than it was asked for")
+            raise InternalDefect("an encoder replied with a different model than requested")
         start = len(self.tokens)
         self.dimension = reply.dimension
         self.vectors.append(reply.vectors)
         self.tokens += reply.tokens
         self.truncated += [start + position for position in reply.truncated]
         for one in reply.errors:
-            self.refuse(start + one.position, one.error)
+            self.add_error(start + one.position, one.error)
         self.note_times(Times.of(reply))
 
-    def refuse(self, position: int, reason: str) -> None:
-        """Notes why a text has no vector."""
+    def add_error(self, position: int, reason: str) -> None:
+        """Records why a text has no vector."""
         self.errors[position] = InvalidRequest(f"texts[{position}]: {reason}", field=f"texts[{position}]")
 
     def note_times(self, times: Times) -> None:
-        """Of parts that were encoded side by side the longest counts."""
+        """Keeps the longest time of each step, as parts are encoded in parallel."""
         self.times = Times(*map(max, self.times, times))
 
 
 def embed_response(
     encoding: Encoding, vector_type: embedding_pb2.VectorType.ValueType, total_us: int
 ) -> embedding_pb2.EmbedResponse:
-    """The reply. Where float16 cannot hold a vector, that text has an error."""
+    """Builds the reply. A text whose vector does not fit float16 gets an error."""
     vectors = encoding.vectors[0] if len(encoding.vectors) == 1 else b"".join(encoding.vectors)
     sent = _VECTOR_TYPES[vector_type]
     if sent == embedding_pb2.VECTOR_TYPE_FLOAT16:
@@ -152,7 +152,7 @@ def _halved(vectors: bytes, encoding: Encoding) -> bytes:
     for position in np.flatnonzero(~np.isfinite(halves).all(axis=1)).tolist():
         largest = float(np.abs(wide[position]).max())
         encoding.errors[position] = InvalidRequest(
-            f"texts[{position}]: its vector has a number of {largest:g}, more than float16 holds; ask for float32",
+            f"texts[{position}]: its vector has a value of {largest:g}, too large for float16; request float32",
             field="vector_type",
             value=shortened(f"{largest:g}"),
             limit=65504,

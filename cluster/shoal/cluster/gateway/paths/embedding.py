@@ -1,4 +1,4 @@
-"""The path of one embedding request: check, find the model, encode, put the reply together. Calls and streams share it."""
+"""The path of one embedding request: validate, find the model, encode, reply. Unary calls and streams share it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from shoal.workers.encoding import EncodeOptions, Role
 
 T = TypeVar("T")
 
-# Up to so many queries of one request travel with those of other callers; more are a call of their own.
+# Up to this many queries of a request are batched with those of other callers; more get their own call.
 GATHERED_QUERIES = 8
-# Replicas share a request in parts no smaller than this: a batch of fewer texts uses the hardware badly.
+# A request is split across replicas in parts of at least this size: smaller batches use the hardware poorly.
 LEAST_PART = 64
 
 
 def plan_parts(texts: int, replicas: int) -> list[slice]:
-    """Cuts a request into neighbouring parts of alike size, at most one for each replica."""
+    """Splits a request into contiguous parts of similar size, at most one per replica."""
     parts = max(1, min(replicas, texts // LEAST_PART))
     edges = [texts * part // parts for part in range(parts + 1)]
     return [slice(start, stop) for start, stop in pairwise(edges)]
@@ -52,9 +52,9 @@ class EmbedPath:
     async def embed(
         self, request: embedding_pb2.EmbedRequest, deadline: Deadline, *, bulk: bool
     ) -> embedding_pb2.EmbedResponse:
-        """The reply to a request; `bulk` texts wait for those of all others. Raises ClusterError.
+        """Answers a request; `bulk` texts have the lowest priority. Raises ClusterError.
 
-        A text that breaks has an error of its own; only what is wrong with the request as a whole is raised.
+        A text that cannot be encoded gets its own error in the reply; only errors of the whole request are raised.
         """
         clock = time.monotonic
         began = clock()
@@ -62,11 +62,11 @@ class EmbedPath:
             deadline = deadline.with_margin()
         check_model(request.model, "model")
         options = options_of(request, self._limits)
-        refused = check_embed_texts(request.texts, self._limits)
+        rejected = check_embed_texts(request.texts, self._limits)
         texts: Sequence[str] = request.texts
-        if refused:
-            # An empty text costs nothing, and keeps the others' places.
-            texts = ["" if position in refused else text for position, text in enumerate(texts)]
+        if rejected:
+            # An empty text costs nothing, and keeps the positions of the others.
+            texts = ["" if position in rejected else text for position, text in enumerate(texts)]
         model = await self._models.find(request.model, deadline)
         if options.dimensions:
             check_dimensions(options.dimensions, await self._encoders.dimension(model, deadline), request.model)
@@ -76,7 +76,7 @@ class EmbedPath:
             encoding = await self._queries(model, texts, options, deadline)
         else:
             encoding = await self._texts(model, texts, options, encoder_pb2.ENCODE_PRIORITY_LIVE, deadline)
-        encoding.errors.update(refused)
+        encoding.errors.update(rejected)
         response = embed_response(encoding, request.vector_type, round(1e6 * (clock() - began)))
         check_reply_size(response.ByteSize(), self._limits.message_bytes, "send fewer texts at a time", "texts")
         self._counts.embedded(options.role.value, len(texts), sum(response.tokens), len(response.errors))
@@ -98,7 +98,7 @@ class EmbedPath:
         return encoding
 
     async def _queries(self, model: ModelId, texts: Sequence[str], options: EncodeOptions, deadline: Deadline) -> Encoding:
-        """Only texts that the cache does not know are encoded, each of them once."""
+        """Encodes only texts that are not cached, each of them once."""
         known: dict[str, QueryAnswer] = {}
         missed: list[str] = []
         for text in dict.fromkeys(texts):
@@ -119,7 +119,7 @@ class EmbedPath:
 
 
 async def _all(tasks: Sequence[asyncio.Task[T]]) -> list[T]:
-    """What the tasks give; the first failure cancels the others."""
+    """The results of the tasks; the first failure cancels the others."""
     try:
         return await asyncio.gather(*tasks)
     finally:

@@ -1,4 +1,4 @@
-"""What every public call goes through on any transport: counts, its deadline, the size of its reply, its errors."""
+"""The handling of public calls that all transports share: counts, deadlines, reply size, errors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class PublicCalls:
     """Begins public calls; belongs to one event loop."""
 
     def __init__(self, counts: GatewayCounts, default_deadline_s: float, reply_bytes: int) -> None:
-        """`default_deadline_s` is for calls that come without a deadline, `reply_bytes` the largest reply."""
+        """`default_deadline_s` is for calls without a deadline, `reply_bytes` the largest reply."""
         self.in_flight = CallsInFlight(counts)
         self.counts = counts
         self.default_deadline_s = default_deadline_s
@@ -91,7 +91,7 @@ class PublicCall:
         self._calls.in_flight.remove()
 
     async def answer(self, work: Callable[[], Awaitable[Reply]], remaining_s: float | None) -> Reply:
-        """The reply that `work` gives within the caller's deadline, or within the default where there is none.
+        """Returns the reply of `work`, within the caller's deadline or the default one.
 
         Raises TimeoutError when the deadline passes, MessageTooLarge for a reply above the limit, and what `work` raises.
         """
@@ -105,11 +105,11 @@ class PublicCall:
         return reply
 
     def succeed(self) -> None:
-        """The call has its answer."""
+        """Marks the call as successful."""
         self._status = "OK"
 
     def fail(self, error: Exception) -> ClusterError:
-        """The call ends with an error; returns the one that the caller gets."""
+        """Marks the call as failed; returns the error that the caller gets."""
         refusal = as_cluster_error(error, self._method)
         self._status = refusal.status.name
         return refusal

@@ -1,4 +1,4 @@
-"""Reads of single documents: their stored form, their state on the way to searches, and the list of failed ones."""
+"""Reads of single documents: stored content, indexing state, and the list of failed ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ReadPath:
         self._limits = limits
 
     async def get(self, request: documents_pb2.GetRequest) -> documents_pb2.GetResponse:
-        """The documents that exist."""
+        """The requested documents that exist."""
         check_collection_name(request.collection, self._limits)
         check_ids(request.ids, self._limits)
         return get_response(await self._reads.get(request.collection, list(request.ids)))

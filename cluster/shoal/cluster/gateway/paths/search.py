@@ -1,4 +1,4 @@
-"""The path of one search: cut, encode, ask the shards, merge, validate against the ledger, say what the answer rests on."""
+"""The path of one search: cut, encode, query the shards, merge, validate against the ledger, report coverage."""
 
 from __future__ import annotations
 
@@ -32,28 +32,28 @@ from shoal.v1 import search_pb2
 from shoal.workers.encoding import AS_QUERY
 
 PARTIAL_PATIENCE_S = 1.0
-"""How long a search that can live with less waits for a shard that nobody serves."""
+"""How long a search that accepts partial results waits for a shard that no worker serves."""
 _HYDRATE_LEAST = 16
-# What makes a shard count as not reached, for a search that can live with less.
+# Errors that count a shard as not reached, in a search that accepts partial results.
 _NOT_REACHED = (Unavailable, DeadlineExceeded, Overloaded)
 
 
 @dataclass(slots=True)
 class _Run:
-    """One search under way."""
+    """One search in progress."""
 
     request: search_pb2.SearchRequest
     cut: Cut
     vector: bytes
     deadline: Deadline
     patience: Deadline | None
-    """Set when the request can live with less than every shard."""
+    """Set when the request accepts partial results."""
     answers: dict[int, ShardAnswer] = field(default_factory=dict)
     lost: dict[int, ClusterError] = field(default_factory=dict)
 
     @property
     def outdated(self) -> bool:
-        """True where a shard lacks files of which the cut still says that it has them: it was read before their loss."""
+        """True if a shard has lost files since the cut was read."""
         known = {shard.number: shard.damage_count for shard in self.cut.shards}
         return any(answer.damage_count > known[number] for number, answer in self.answers.items())
 
@@ -62,13 +62,13 @@ class _Run:
 class _Validated:
     hits: list[tuple[Candidate, LiveDocument]] = field(default_factory=list)
     stale: int = 0
-    """Candidates of which a newer content exists."""
+    """Candidates whose content has changed since."""
     hidden: int = 0
     """Candidates whose document is deleted."""
 
 
 class SearchPath:
-    """Answers searches. `now_ms` is the wall clock that the ledger's times are of."""
+    """Answers searches. `now_ms` is the wall clock of the ledger's timestamps."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class SearchPath:
         self._models: dict[str, ModelId] = {}
 
     async def search(self, request: search_pb2.SearchRequest, deadline: Deadline) -> search_pb2.SearchResponse:
-        """The k nearest live documents, none by a stale vector; raises ClusterError."""
+        """The k nearest live documents, none matched by a stale vector; raises ClusterError."""
         clock = time.monotonic
         began, began_ms = clock(), self._now_ms()
         self._check(request)
@@ -106,7 +106,7 @@ class SearchPath:
         if found.stale:
             after = await self._reads.cut(request.collection)
             freshness = freshness.worse(Freshness.of(after, self._now_ms()))
-            # A change made after the cut, and worked off before it was looked at again, was still not shown.
+            # This answer also misses changes that were made after the first cut and indexed before the second one.
             freshness = freshness.with_stale(found.stale - cut.failed, self._now_ms() - began_ms)
         coverage = coverage_of(cut, set(run.lost), freshness)
         if request.HasField("min_coverage"):
@@ -143,10 +143,10 @@ class SearchPath:
     async def _cut_and_vector(self, request: search_pb2.SearchRequest, deadline: Deadline) -> tuple[Cut, bytes, float]:
         """The cut, the query's vector and the seconds that encoding took.
 
-        A text is encoded while the cut is read, on the guess that the collection's model is still the one last seen.
+        A text is encoded while the cut is read, assuming that the collection still has the model last seen.
         """
         guess = self._models.get(request.collection) if request.HasField("text") else None
-        ahead = None if guess is None else _task(self._encode(guess, request.text, deadline))
+        speculative = None if guess is None else _task(self._encode(guess, request.text, deadline))
         try:
             cut = await cut_showing(self._reads, request.collection, request.token, deadline)
             if request.HasField("vector"):
@@ -155,19 +155,19 @@ class SearchPath:
             generation = cut.generation
             if not generation.model:
                 raise InvalidRequest(
-                    f"text: collection {request.collection!r} has no model, so it is searched with a vector", field="text"
+                    f"text: collection {request.collection!r} has no model, so search it with a vector", field="text"
                 )
             model = ModelId(generation.model, generation.fingerprint)
             self._models[request.collection] = model
-            if ahead is None or model != guess:
+            if speculative is None or model != guess:
                 return cut, *await self._encode(model, request.text, deadline)
-            return cut, *await ahead
+            return cut, *await speculative
         except LedgerError:
             self._models.pop(request.collection, None)
             raise
         finally:
-            if ahead is not None:
-                ahead.cancel()
+            if speculative is not None:
+                speculative.cancel()
 
     async def _encode(self, model: ModelId, text: str, deadline: Deadline) -> tuple[bytes, float]:
         clock = time.monotonic
@@ -178,9 +178,9 @@ class SearchPath:
         return answer.encoded.vector, clock() - began
 
     async def _until_full(self, run: _Run) -> _Validated:
-        """Asks for more and more until k live hits are certain or no shard has any more."""
+        """Asks for more candidates until k live hits are certain or every shard is exhausted."""
         k = wanted = run.request.k
-        # A shard without a segment has nothing to say.
+        # A shard without segments has no rows.
         asked = [shard for shard in run.cut.shards if shard.through]
         while True:
             await self._ask(run, asked, wanted)
@@ -191,7 +191,7 @@ class SearchPath:
             wanted *= 2
 
     async def _ask(self, run: _Run, shards: list[ShardCut], wanted: int) -> None:
-        """Asks shards in parallel for their best; without `min_coverage` one that cannot be reached ends the search."""
+        """Queries shards in parallel; without `min_coverage` an unreachable shard fails the search."""
         tasks = {
             shard.number: _task(
                 self._index_shards.search_shard(
@@ -212,7 +212,7 @@ class SearchPath:
             when = asyncio.FIRST_EXCEPTION if strict else asyncio.ALL_COMPLETED
             await asyncio.wait(tasks.values(), return_when=when)
             for number, task in tasks.items():
-                # Not done: another has failed, and its exception is raised further on in this loop.
+                # Not done: another task has failed, and this loop raises its exception.
                 if not task.done():
                     continue
                 try:
@@ -221,14 +221,14 @@ class SearchPath:
                     if strict:
                         raise
                     run.lost[number] = error
-                    # What it said before stands, as far as it goes.
+                    # Its earlier answer remains valid, as far as it goes.
                     run.answers[number] = replace(run.answers.get(number, ShardAnswer((), True)), exhausted=True)
         finally:
             for task in tasks.values():
                 task.cancel()
 
     async def _validate(self, run: _Run, candidates: list[Candidate]) -> _Validated:
-        """Drops what is not true any more at this moment, until k hits are left."""
+        """Drops candidates that are no longer current, until there are k hits."""
         k = run.request.k
         found = _Validated()
         start = 0
@@ -253,7 +253,7 @@ class SearchPath:
 
 
 def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-    """A task whose failure nobody has to look at: it may be given up while it fails."""
+    """A task whose exception need not be retrieved, since it may be abandoned while it fails."""
     task = asyncio.get_running_loop().create_task(work)
     task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
     return task

@@ -1,4 +1,4 @@
-"""What the server is, which limits it has, and the state of the cluster. Answered from what this gateway knows."""
+"""Server version, limits, and the state of the cluster as this gateway knows it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def installed(distribution: str) -> str:
 
 
 def limits_message(limits: RequestLimits) -> status_pb2.Limits:
-    """The limits in the form of Describe's reply."""
+    """The limits as a message for the reply of Describe."""
     names = [field.name for field in status_pb2.Limits.DESCRIPTOR.fields]
     return status_pb2.Limits(**{name: getattr(limits, name) for name in names})
 
 
 class StatusPath:
-    """Also answers while the coordinator restarts."""
+    """Keeps answering while the coordinator restarts."""
 
     def __init__(
         self, collections: CollectionViews, view: RoutingView, cache: QueryCache, limits: RequestLimits, name: str

@@ -1,4 +1,4 @@
-"""Checks of names, ids, numbers and tokens in requests. Pure; documents and vectors are checked in `documents_validation`.
+"""Validation of names, ids, numbers and tokens. Pure; documents and vectors are checked in `documents_validation`.
 
 Every error names the field's path, the shortened value and the limit.
 """
@@ -17,7 +17,7 @@ _MODEL_BYTES = 1024
 
 
 def out_of_limit(field: str, value: int, limit: int, unit: str) -> InvalidRequest:
-    """The error for something larger than the server takes."""
+    """The error for a value above a limit of the server."""
     return InvalidRequest(f"{field}: {value} {unit}, the limit is {limit}", field=field, value=str(value), limit=limit)
 
 
@@ -35,7 +35,7 @@ def check_collection_name(name: str, limits: RequestLimits, field: str = "collec
         raise out_of_limit(field, len(name.encode()), limits.collection_name_bytes, "bytes")
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{field}: {shortened(name)!r} is no collection name (a letter or digit, then letters, digits, '_', '.', '-')",
+            f"{field}: {shortened(name)!r} is not a collection name (letter or digit, then letters, digits, '_', '.', '-')",
             field=field,
             value=shortened(name),
             limit=limits.collection_name_bytes,
@@ -51,7 +51,7 @@ def check_id(document_id: str, limits: RequestLimits, field: str) -> None:
         raise out_of_limit(field, size, limits.id_bytes, "bytes")
     if _CONTROL.search(document_id):
         value = shortened(repr(document_id))
-        raise InvalidRequest(f"{field}: {value} has control characters", field=field, value=value)
+        raise InvalidRequest(f"{field}: {value} contains control characters", field=field, value=value)
 
 
 def check_ids(ids: Sequence[str], limits: RequestLimits, *, needed: bool = True) -> None:
@@ -66,13 +66,13 @@ def check_ids(ids: Sequence[str], limits: RequestLimits, *, needed: bool = True)
 
 
 def check_distinct(ids: Sequence[str], path: str) -> None:
-    """No id twice in one batch; `path` is a format string for the field of position i."""
+    """Rejects duplicate ids in one batch; `path` is a format string for the field of position i."""
     first: dict[str, int] = {}
     for position, document_id in enumerate(ids):
         earlier = first.setdefault(document_id, position)
         if earlier != position:
             field, value = path.format(position), shortened(document_id)
-            raise InvalidRequest(f"{field}: {value!r} is already {path.format(earlier)}", field=field, value=value)
+            raise InvalidRequest(f"{field}: {value!r} is a duplicate of {path.format(earlier)}", field=field, value=value)
 
 
 def check_k(k: int, limits: RequestLimits) -> None:
@@ -90,12 +90,12 @@ def check_min_coverage(share: float) -> None:
 
 
 def check_text(text: str, limits: RequestLimits, field: str) -> None:
-    """Within the limit and without NUL, which not every ledger can hold."""
+    """Within the limit and without NUL, which not every database can store."""
     size = len(text.encode())
     if size > limits.text_bytes:
         raise out_of_limit(field, size, limits.text_bytes, "bytes")
     if "\0" in text:
-        raise InvalidRequest(f"{field}: the text holds a NUL character", field=field, value=shortened(repr(text)))
+        raise InvalidRequest(f"{field}: the text contains a NUL character", field=field, value=shortened(repr(text)))
 
 
 def check_query_text(text: str, limits: RequestLimits) -> None:
@@ -106,7 +106,7 @@ def check_query_text(text: str, limits: RequestLimits) -> None:
 
 
 def check_embed_texts(texts: Sequence[str], limits: RequestLimits) -> dict[int, InvalidRequest]:
-    """The texts of one embedding request that are too long, by position: each is answered with an error of its own.
+    """The texts of one embedding request that are too long, by position; each gets its own error in the reply.
 
     Raises InvalidRequest for no texts, or too many.
     """
@@ -124,7 +124,7 @@ def check_embed_texts(texts: Sequence[str], limits: RequestLimits) -> dict[int, 
 
 
 def list_limit(asked: int, limits: RequestLimits) -> int:
-    """How many failed documents to list; 0 asks for the server's limit."""
+    """How many failed documents to list; 0 means the server's limit."""
     if not 0 <= asked <= limits.failed_per_list:
         raise InvalidRequest(
             f"limit: {asked} is not from 0 to {limits.failed_per_list}",
@@ -140,19 +140,19 @@ def parse_token(token: str) -> tuple[int, int]:
     found = _TOKEN.fullmatch(token)
     if found is None:
         value = shortened(token)
-        raise InvalidRequest(f"token: {value!r} is no token that a write returned", field="token", value=value)
+        raise InvalidRequest(f"token: {value!r} is not a token returned by a write", field="token", value=value)
     return int(found[1]), int(found[2])
 
 
 def check_token(token: str, collection: str, collection_id: int, newest: int) -> int:
-    """The sequence of a token, which must be of this collection and not from its future."""
+    """The sequence of a token, which must belong to this collection and not be newer than its last write."""
     owner, sequence = parse_token(token)
     value = shortened(token)
     if owner != collection_id:
-        raise InvalidRequest(f"token: {value!r} is not of collection {collection!r}", field="token", value=value)
+        raise InvalidRequest(f"token: {value!r} does not belong to collection {collection!r}", field="token", value=value)
     if sequence > newest:
         raise InvalidRequest(
-            f"token: {value!r} is of a write that collection {collection!r} has not seen (its newest is {newest})",
+            f"token: {value!r} is newer than the last write of collection {collection!r}, {newest}",
             field="token",
             value=value,
             limit=newest,
@@ -161,7 +161,7 @@ def check_token(token: str, collection: str, collection_id: int, newest: int) ->
 
 
 def check_model(model: str, field: str) -> None:
-    """A model's name or path as one line; whether it exists is found out by whoever loads it."""
+    """A model's name or path, on one line; whether it exists is checked when it is loaded."""
     if not model.strip():
         raise InvalidModel(f"{field}: a model is needed", field=field, value=shortened(repr(model)))
     size = len(model.encode())
@@ -171,11 +171,11 @@ def check_model(model: str, field: str) -> None:
         )
     if _CONTROL.search(model):
         value = shortened(repr(model))
-        raise InvalidModel(f"{field}: {value} has control characters", field=field, value=value)
+        raise InvalidModel(f"{field}: {value} contains control characters", field=field, value=value)
 
 
 def check_settings(settings: collections_pb2.CollectionSettings, limits: RequestLimits) -> None:
-    """The settings of a new collection: a model, or a dimension for users' own vectors; the rest within bounds."""
+    """The settings of a new collection: a model, or a dimension for user-supplied vectors; the rest within limits."""
     if settings.model:
         check_model(settings.model, "settings.model")
     if not 0 <= settings.dimension <= limits.dimension or (not settings.model and settings.dimension == 0):

@@ -1,4 +1,4 @@
-"""Waiting until searches show a write."""
+"""Waits until searches show a write."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NOTHING = Shown(0, 0)
 
 
 async def cut_showing(reads: LedgerReads, collection: str, token: str, deadline: Deadline) -> Cut:
-    """A cut taken after everything up to the token, if there is one, has been committed to the shards.
+    """A cut taken after everything up to the token, if any, has been committed to the shards.
 
     Raises InvalidRequest for a token that is not of this collection, DeadlineExceeded when the write is still pending.
     """
@@ -48,15 +48,15 @@ async def until_shown(
 ) -> None:
     """Returns when every shard shows what was committed up to the token.
 
-    Raises DeadlineExceeded, which says that the write stands.
+    Raises DeadlineExceeded, whose message says that the write is committed.
     """
     try:
         async with asyncio.timeout_at(deadline.at):
             while not await _shows(index_shards, view, await cut_showing(reads, collection, token, deadline)):
-                # Files were lost after the cut was taken, and what was written may have been in them.
+                # Files were lost after the cut was taken, and the write may have been in them.
                 pass
     except (DeadlineExceeded, TimeoutError):
-        message = f"the write stands (token {token}), but search does not show it yet"
+        message = f"the write is committed (token {token}), but search does not show it yet"
         raise DeadlineExceeded(message) from None
 
 
@@ -76,7 +76,7 @@ async def _shows(index_shards: IndexShards, view: RoutingView, cut: Cut) -> bool
 
 
 async def _shown_of(index_shards: IndexShards, view: RoutingView, shards: Collection[ShardId]) -> dict[ShardId, Shown]:
-    """What searches see in each of the shards: nothing, where the worker cannot be asked."""
+    """What searches see in each of the shards; nothing where the worker cannot be reached."""
     locations = view.table.shards
     addresses = sorted({locations[shard].address for shard in shards if shard in locations})
     answers = await asyncio.gather(*(_shown(index_shards, address) for address in addresses))

@@ -1,4 +1,4 @@
-"""Writes on their way to the coordinator: checked against the collection, forwarded, and waited for where that is asked."""
+"""The path of writes: validated against the collection, forwarded to the coordinator, and awaited on request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shoal.v1 import documents_pb2
 
 
 class WritePath:
-    """All methods raise ClusterError or LedgerError; a write that is refused changes nothing."""
+    """All methods raise ClusterError or LedgerError; a rejected write changes nothing."""
 
     def __init__(
         self, reads: LedgerReads, link: CoordinatorLink, index_shards: IndexShards, view: RoutingView, limits: RequestLimits
@@ -33,7 +33,7 @@ class WritePath:
         """The request to forward for an upsert, with canonical payloads; raises InvalidRequest."""
         check_collection_name(collection, self._limits)
         record = await self._reads.collection(collection)
-        # A full batch is tens of megabytes of JSON and text: too long to hold up the loop.
+        # A full batch is tens of megabytes of JSON and text: too much to parse on the event loop.
         payloads = await self._reads.run(check_documents, documents, WriteRules.of(record), self._limits)
         request = coordinator_pb2.WriteRequest(collection=collection, upserts=documents)
         for document, payload in zip(request.upserts, payloads, strict=True):
@@ -64,7 +64,7 @@ class WritePath:
     async def retry_failed(
         self, request: documents_pb2.RetryFailedRequest, deadline: Deadline
     ) -> documents_pb2.RetryFailedResponse:
-        """Gives failed documents another try, all of them when no ids are given; the reply says how many."""
+        """Retries failed documents, all of them when no ids are given; the reply says how many."""
         check_collection_name(request.collection, self._limits)
         check_ids(request.ids, self._limits, needed=False)
         retry = coordinator_pb2.RetryFailedRequest(collection=request.collection, ids=request.ids)

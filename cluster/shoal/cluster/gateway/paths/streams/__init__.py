@@ -1,1 +1,1 @@
-"""Streams: a few requests of one call are worked on at once. No transport: requests and answers are async iterators."""
+"""Streams: a few requests of one call are processed concurrently. No transport: requests and answers are async iterators."""

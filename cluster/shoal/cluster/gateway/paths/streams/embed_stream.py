@@ -1,4 +1,4 @@
-"""One embedding stream: requests are worked on a few at a time and answered as they are ready, by their ids."""
+"""One embedding stream: a few requests are processed at a time, and each is answered by id as soon as it is done."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 from shoal.cluster.errors import ClusterError, from_ledger
 from shoal.cluster.gateway.paths.embedding import EmbedPath
-from shoal.cluster.gateway.paths.streams.pacing import once_there_is_room, paced
+from shoal.cluster.gateway.paths.streams.pacing import paced, retry_while_overloaded
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.v1 import embedding_pb2
@@ -15,7 +15,7 @@ from shoal.v1 import embedding_pb2
 Answering = asyncio.Task[embedding_pb2.EmbedStreamResponse]
 
 
-# The texts of a stream wait behind all others. Below the clients' own timeout, so that the reply can say what was missing.
+# Long, as stream texts have the lowest priority; below the timeout of the clients, so that they receive the error.
 STREAM_REQUEST_S = 240.0
 
 
@@ -31,29 +31,29 @@ class EmbedStream:
         self._end = end
         self._request_s = request_s
         self._draining = draining
-        self._under_way: set[Answering] = set()
+        self._in_flight: set[Answering] = set()
 
     async def answers(
         self, requests: AsyncIterator[embedding_pb2.EmbedStreamRequest]
     ) -> AsyncIterator[embedding_pb2.EmbedStreamResponse]:
-        """One answer for each request, in no order; raises what ends the stream early."""
-        line: asyncio.Queue[Answering | None] = asyncio.Queue()
-        room = asyncio.Semaphore(self._window)
-        reader = asyncio.create_task(self._read(requests, line, room))
+        """One answer for each request, in any order; raises the error that ends the stream early."""
+        finished: asyncio.Queue[Answering | None] = asyncio.Queue()
+        slots = asyncio.Semaphore(self._window)
+        reader = asyncio.create_task(self._read(requests, finished, slots))
         try:
             reading = True
-            while reading or self._under_way:
+            while reading or self._in_flight:
                 async with asyncio.timeout_at(self._end.at if self._end is not None else None):
-                    answering = await line.get()
+                    answering = await finished.get()
                 if answering is None:
                     reading = False
                     continue
-                self._under_way.discard(answering)
+                self._in_flight.discard(answering)
                 yield answering.result()
-                room.release()
+                slots.release()
             await reader
         finally:
-            left = list(self._under_way)
+            left = list(self._in_flight)
             for task in (reader, *left):
                 task.cancel()
             await asyncio.gather(reader, *left, return_exceptions=True)
@@ -61,23 +61,23 @@ class EmbedStream:
     async def _read(
         self,
         requests: AsyncIterator[embedding_pb2.EmbedStreamRequest],
-        line: asyncio.Queue[Answering | None],
-        room: asyncio.Semaphore,
+        finished: asyncio.Queue[Answering | None],
+        slots: asyncio.Semaphore,
     ) -> None:
         try:
-            async for request in paced(requests, room, self._draining):
+            async for request in paced(requests, slots, self._draining):
                 task = asyncio.create_task(self._answer(request))
-                self._under_way.add(task)
-                task.add_done_callback(line.put_nowait)
+                self._in_flight.add(task)
+                task.add_done_callback(finished.put_nowait)
         finally:
-            line.put_nowait(None)
+            finished.put_nowait(None)
 
     async def _answer(self, request: embedding_pb2.EmbedStreamRequest) -> embedding_pb2.EmbedStreamResponse:
         deadline = Deadline.within(self._request_s)
         if self._end is not None:
             deadline = min(deadline, self._end, key=lambda one: one.at)
         try:
-            reply = await once_there_is_room(lambda: self._embedder.embed(request.embed, deadline, bulk=True), deadline)
+            reply = await retry_while_overloaded(lambda: self._embedder.embed(request.embed, deadline, bulk=True), deadline)
             return embedding_pb2.EmbedStreamResponse(id=request.id, embed=reply)
         except ClusterError as error:
             return embedding_pb2.EmbedStreamResponse(id=request.id, error=error.detail())

@@ -1,4 +1,4 @@
-"""What the streams of the gateway share: the server sets the pace of reading, and waits when what is behind it is full."""
+"""Flow control of the gateway's streams: limited reading ahead, and retries while the backends are full."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _FULL_PAUSE_S = 0.1
 
 
 async def paced(
-    requests: AsyncIterator[Request], room: asyncio.Semaphore, draining: asyncio.Event
+    requests: AsyncIterator[Request], slots: asyncio.Semaphore, draining: asyncio.Event
 ) -> AsyncIterator[Request]:
-    """The requests of a stream, each read once there is `room`, which its answer gives back.
+    """The requests of a stream, each read after acquiring one of the `slots`, which the caller releases with the answer.
 
     Raises Unavailable when the gateway drains.
     """
     stop = asyncio.create_task(draining.wait())
     try:
         while True:
-            await room.acquire()
+            await slots.acquire()
             incoming = asyncio.ensure_future(anext(requests, None))
             await asyncio.wait((incoming, stop), return_when=asyncio.FIRST_COMPLETED)
             if not incoming.done():
@@ -39,8 +39,8 @@ async def paced(
         stop.cancel()
 
 
-async def once_there_is_room(attempt: Callable[[], Awaitable[Answer]], deadline: Deadline) -> Answer:
-    """The answer of `attempt`, repeated while it raises Overloaded; raises the last when the deadline leaves no time."""
+async def retry_while_overloaded(attempt: Callable[[], Awaitable[Answer]], deadline: Deadline) -> Answer:
+    """Retries `attempt` while it raises Overloaded; raises the last error when the deadline leaves no time."""
     while True:
         try:
             return await attempt()

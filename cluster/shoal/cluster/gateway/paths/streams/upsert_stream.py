@@ -1,4 +1,4 @@
-"""One upsert stream: batches are worked on a few at a time and answered in order; edits of one document keep their order."""
+"""One upsert stream: a few batches are processed at a time and answered in order; edits of one document keep their order."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from shoal.cluster.errors import (
     VersionConflict,
     from_ledger,
 )
-from shoal.cluster.gateway.paths.streams.pacing import once_there_is_room, paced
+from shoal.cluster.gateway.paths.streams.pacing import paced, retry_while_overloaded
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.v1 import documents_pb2
 
-# What is wrong with a batch itself is answered and the stream goes on. Anything else ends the stream: the caller sends
-# again from the first batch without an answer, and so no older batch can come after a newer one.
+# An error of the batch itself is its answer, and the stream continues. Any other error ends the stream: the caller resends
+# from the first unanswered batch, so an older batch can never overtake a newer one.
 _REFUSALS = (InvalidRequest, CollectionMissing, VersionConflict, MessageTooLarge)
 
 Answering = asyncio.Task[documents_pb2.UpsertStreamResponse]
@@ -43,45 +43,45 @@ class UpsertStream:
         self._end = end
         self._batch_s = batch_s
         self._draining = draining
-        self._under_way: list[_Batch] = []
+        self._in_flight: list[_Batch] = []
 
     async def answers(
         self, requests: AsyncIterator[documents_pb2.UpsertStreamRequest]
     ) -> AsyncIterator[documents_pb2.UpsertStreamResponse]:
-        """One answer for each request, in order; raises what ends the stream early."""
-        line: asyncio.Queue[Answering | None] = asyncio.Queue()
-        room = asyncio.Semaphore(self._window)
-        reader = asyncio.create_task(self._read(requests, line, room))
+        """One answer for each request, in order; raises the error that ends the stream early."""
+        queue: asyncio.Queue[Answering | None] = asyncio.Queue()
+        slots = asyncio.Semaphore(self._window)
+        reader = asyncio.create_task(self._read(requests, queue, slots))
         try:
-            while (answering := await line.get()) is not None:
+            while (answering := await queue.get()) is not None:
                 yield await answering
-                room.release()
+                slots.release()
             await reader
         finally:
             reader.cancel()
-            for batch in self._under_way:
+            for batch in self._in_flight:
                 batch.task.cancel()
-            left = [batch.task for batch in self._under_way]
+            left = [batch.task for batch in self._in_flight]
             await asyncio.gather(reader, *left, return_exceptions=True)
 
     async def _read(
         self,
         requests: AsyncIterator[documents_pb2.UpsertStreamRequest],
-        line: asyncio.Queue[Answering | None],
-        room: asyncio.Semaphore,
+        queue: asyncio.Queue[Answering | None],
+        slots: asyncio.Semaphore,
     ) -> None:
         try:
-            async for request in paced(requests, room, self._draining):
-                line.put_nowait(self._begin(request))
+            async for request in paced(requests, slots, self._draining):
+                queue.put_nowait(self._begin(request))
         finally:
-            line.put_nowait(None)
+            queue.put_nowait(None)
 
     def _begin(self, request: documents_pb2.UpsertStreamRequest) -> Answering:
         touched = frozenset((request.collection, document.id) for document in request.documents)
-        self._under_way = [batch for batch in self._under_way if not batch.task.done()]
-        before = [batch.task for batch in self._under_way if batch.touched & touched]
+        self._in_flight = [batch for batch in self._in_flight if not batch.task.done()]
+        before = [batch.task for batch in self._in_flight if batch.touched & touched]
         task = asyncio.create_task(self._answer(request, before))
-        self._under_way.append(_Batch(touched, task))
+        self._in_flight.append(_Batch(touched, task))
         return task
 
     async def _answer(
@@ -95,7 +95,7 @@ class UpsertStream:
             for earlier in before:
                 # Its failure ends the stream, so this batch must not be written.
                 await asyncio.shield(earlier)
-            response = await once_there_is_room(lambda: self._path.commit(checked, deadline), deadline)
+            response = await retry_while_overloaded(lambda: self._path.commit(checked, deadline), deadline)
         except LedgerError as error:
             return _refusal(request, from_ledger(error))
         except ClusterError as error:
