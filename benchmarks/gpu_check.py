@@ -200,9 +200,10 @@ def print_part(entry: dict[str, Any]) -> None:
 
 def write_whole(path: Path, text: str) -> None:
     """Replaces `path` by a whole file, so that a reader never finds half of one."""
-    unfinished = path.with_name(f"{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    from shoal.workers.runtime import whole_file
+
+    with whole_file(path, durable=False) as file:
+        file.write(text.encode())
 
 
 def last_line(text: str) -> str:

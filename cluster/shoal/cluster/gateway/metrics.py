@@ -17,6 +17,7 @@ from shoal.cluster.gateway.backends.query_cache import QueryCache
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.settings import split_listen
 from shoal.v1 import status_pb2
+from shoal.workers.runtime import error_line
 
 _ENCODER_LABELS = ("replica", "model")
 
@@ -125,7 +126,7 @@ class MetricsServer:
         try:
             self._server, self._thread = start_http_server(port, host, registry)
         except OSError as error:
-            raise ListenError(f"cannot listen on {listen}: {error.strerror or error}") from error
+            raise ListenError(f"cannot listen on {listen}: {error_line(error)}") from error
         self.address = f"[{host}]:{self._server.server_port}" if ":" in host else f"{host}:{self._server.server_port}"
 
     def stop(self) -> None:

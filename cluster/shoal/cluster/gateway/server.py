@@ -14,7 +14,7 @@ from shoal.cluster.gateway.grpc.public_server import PublicServer
 from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ledger.connection import open_engine
 from shoal.cluster.settings import split_listen
-from shoal.workers.runtime import LoopThread
+from shoal.workers.runtime import LoopThread, error_line
 
 if TYPE_CHECKING:
     from shoal.cluster.gateway.metrics import MetricsServer
@@ -105,4 +105,4 @@ def _check_free(host: str, port: int) -> None:
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise ListenError(f"cannot listen on {host}:{port}: {error.strerror or error}") from error
+            raise ListenError(f"cannot listen on {host}:{port}: {error_line(error)}") from error

@@ -87,7 +87,7 @@ class _ClusterThread:
     """
 
     def __init__(self, settings: ServeSettings, stopped: threading.Event, as_json: bool) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self.is_up = threading.Event()
         self._settings = settings
         self._stopped = stopped
@@ -98,7 +98,7 @@ class _ClusterThread:
         """Serves until `stopped` is set. An exception is in `error` afterwards."""
         try:
             self._serve()
-        except Exception as error:
+        except BaseException as error:  # The main thread raises it; a thread would swallow SystemExit.
             self.error = error
 
     def _serve(self) -> None:
