@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,29 @@ _ALWAYS = 2**32 - 1
 
 STEP = np.uint64(0x9E3779B97F4A7C15)
 """Added to the state of the random numbers for each of them."""
+
+
+class Sampling(NamedTuple):
+    """What a kernel draws words with. A tuple, because numba compiles tuples of arrays to separate arguments."""
+
+    keep: Thresholds
+    """(words,) uint32 of subsampling: see `keep_thresholds`."""
+    thresholds: Thresholds
+    """(words,) uint32 of the negatives' alias table: see `alias_table`."""
+    aliases: npt.NDArray[np.int32]
+    """(words,) int32 of the negatives' alias table."""
+
+    @classmethod
+    def of(cls, counts: Counts, sample: float, negative_power: float) -> Sampling:
+        """From the counts (words,) int64 in the whole corpus."""
+        return cls(keep_thresholds(counts, sample), *alias_table(counts, negative_power))
+
+
+class RateDecay(NamedTuple):
+    """The learning rate, from the first to the last word of a call."""
+
+    first: float
+    last: float
 
 
 def keep_probabilities(counts: Counts, sample: float) -> npt.NDArray[np.float64]:

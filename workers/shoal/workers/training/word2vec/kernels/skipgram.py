@@ -34,28 +34,18 @@ def window_kernel(width: int, negative: int) -> Any:
     sets, targets = target_sets(negative, contexts=2)
 
     def train(
-        ids: Any,
-        input: Any,
-        output: Any,
-        keep: Any,
-        thresholds: Any,
-        aliases: Any,
-        window: Any,
-        first_rate: Any,
-        last_rate: Any,
-        state: Any,
-        kept: Any,
-        measure_every: Any,
+        ids: Any, input: Any, output: Any, sampling: Any, decay: Any, window: Any, state: Any, kept: Any, measure_every: Any
     ) -> Any:
         rows, coming = np.zeros(sets * targets, np.int64), np.zeros(sets * targets, np.int64)
         rates, labels = np.zeros(sets * MOST_SUMS, np.float32), np.zeros(sets * MOST_SUMS, np.float32)
         labels[0] = labels[targets] = 1
         logits = np.zeros(MOST_SUMS, np.float32)
         loss, pairs, centres, index = 0.0, 0, 0, 0
-        fall = (last_rate - first_rate) / max(1, len(ids))
+        keep, thresholds, aliases = sampling
+        rate_per_word = (decay.last - decay.first) / max(1, len(ids))
         state = draw_negatives(coming, negative, thresholds, aliases, state)
         while index < len(ids):
-            rate = _f32(first_rate + fall * index)
+            rate = _f32(decay.first + rate_per_word * index)
             count, index, state = kept_words(ids, index, keep, kept, state)
             for centre in range(count):
                 first, last, state = context_bounds(centre, count, window, state)
@@ -99,28 +89,18 @@ def pair_kernel(width: int, negative: int) -> Any:
     sets, targets = target_sets(negative, contexts=1)
 
     def train(
-        ids: Any,
-        input: Any,
-        output: Any,
-        keep: Any,
-        thresholds: Any,
-        aliases: Any,
-        window: Any,
-        first_rate: Any,
-        last_rate: Any,
-        state: Any,
-        kept: Any,
-        measure_every: Any,
+        ids: Any, input: Any, output: Any, sampling: Any, decay: Any, window: Any, state: Any, kept: Any, measure_every: Any
     ) -> Any:
         rows, coming = np.zeros(sets * targets, np.int64), np.zeros(sets * targets, np.int64)
         rates, labels = np.zeros(sets * MOST_SUMS + MOST_SUMS, np.float32), np.zeros(sets * MOST_SUMS, np.float32)
         labels[0] = 1
         logits = np.zeros(MOST_SUMS, np.float32)
         loss, pairs, centres, index = 0.0, 0, 0, 0
-        fall = (last_rate - first_rate) / max(1, len(ids))
+        keep, thresholds, aliases = sampling
+        rate_per_word = (decay.last - decay.first) / max(1, len(ids))
         state = draw_negatives(coming, negative, thresholds, aliases, state)
         while index < len(ids):
-            rate = _f32(first_rate + fall * index)
+            rate = _f32(decay.first + rate_per_word * index)
             count, index, state = kept_words(ids, index, keep, kept, state)
             for centre in range(count):
                 first, last, state = context_bounds(centre, count, window, state)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from shoal.workers.training.word2vec.averaging.deltas import apply_deltas, changed_rows
 from shoal.workers.training.word2vec.errors import TrainingError, diverged
 from shoal.workers.training.word2vec.kernels.cbow import cbow_kernel
-from shoal.workers.training.word2vec.kernels.sampling import Counts, alias_table, keep_thresholds
+from shoal.workers.training.word2vec.kernels.sampling import Counts, RateDecay, Sampling
 from shoal.workers.training.word2vec.kernels.skipgram import pair_kernel, window_kernel
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids, ModelDelta, TableDelta, TrainResult
 from shoal.workers.training.word2vec.scratch_buffers import ScratchBuffers
@@ -31,21 +31,17 @@ class Kernel(Protocol):
         ids: Ids,
         input: Floats,
         output: Floats,
-        keep: Any,
-        thresholds: Any,
-        aliases: Any,
+        sampling: Sampling,
+        decay: RateDecay,
         window: int,
-        first_rate: float,
-        last_rate: float,
         state: np.uint64,
         kept: Ids,
         measure_every: int,
     ) -> tuple[float, int]:
         """Trains `input` and `output` (words, width) float32 in place on `ids`: sentences with a negative id after each.
 
-        `keep` comes from `keep_thresholds`, `thresholds` and `aliases` from `alias_table`. The learning rate goes from
-        `first_rate` to `last_rate` (float64), sentence by sentence. `kept` is a buffer for a sentence; longer ones are
-        cut. Returns the loss of the pairs of every `measure_every`-th word, and the number of these pairs.
+        The learning rate changes from sentence to sentence, as `decay` says (float64). `kept` is a buffer for a sentence;
+        longer ones are cut. Returns the loss of the pairs of every `measure_every`-th word, and the number of these pairs.
         """
         ...
 
@@ -68,8 +64,7 @@ class CpuLearner:
         self._settings = settings
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads)
-        self._keep = keep_thresholds(counts, settings.sample)
-        self._thresholds, self._aliases = alias_table(counts, settings.negative_power)
+        self._sampling = Sampling.of(counts, settings.sample, settings.negative_power)
         self._kernel = kernel_for(settings, tables.input.shape[1])
         self._tables = Tables.empty(tables.count, tables.dim)
         self._base: Tables | None = None
@@ -95,12 +90,9 @@ class CpuLearner:
             ids,
             self._tables.input,
             self._tables.output,
-            self._keep,
-            self._thresholds,
-            self._aliases,
+            self._sampling,
+            RateDecay(float(first_rate), float(last_rate)),
             self._settings.window,
-            float(first_rate),
-            float(last_rate),
             state,
             np.empty(LONGEST_SENTENCE, np.int32),
             MEASURE_EVERY,
