@@ -34,7 +34,7 @@ from shoal.cluster.coordinator.worker_calls import WorkerCalls
 from shoal.cluster.decisions.reconcile import BatchLimits, EmbedRetryPolicy
 from shoal.cluster.decisions.sealing import SealPolicy
 from shoal.cluster.errors import Unavailable
-from shoal.cluster.ledger.connection import migrate, open_engine
+from shoal.cluster.ledger.connection import open_engine
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.cluster.rpc.channels import Channels
@@ -50,8 +50,8 @@ class Coordinator:
     def __init__(self, settings: CoordinatorSettings, fleet: Fleet, deposed: Callable[[], None]) -> None:
         self._settings = settings
         self._fleet = fleet
-        self._engine = open_engine(settings.ledger_url, read_only=False)
-        migrate(self._engine)
+        # Created by `shoal serve` alone: a restarted coordinator must not replace a ledger that is away by an empty one.
+        self._engine = open_engine(settings.ledger_url, read_only=False, create=False)
         self._threads = LedgerThreads(deposed)
         self._channels = Channels(settings.credentials)
         self._parts: CoordinatorParts | None = None

@@ -52,5 +52,8 @@ class LeaseKeeper:
                 log.warning("the lease could not be renewed: %s", error)
 
     async def release(self) -> None:
-        """Lets another coordinator acquire the lease at once."""
-        await self._threads.write(release_lease, self._engine, self.epoch)
+        """Lets another coordinator acquire the lease at once. Without a ledger it expires by itself."""
+        try:
+            await self._threads.write(release_lease, self._engine, self.epoch)
+        except LedgerError as error:
+            log.warning("the lease could not be released: %s", error)

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from shoal.cluster.ledger import schema
-from shoal.cluster.ledger.connection import reading
+from shoal.cluster.ledger.connection import committing, reading
 from shoal.cluster.ledger.errors import Deposed, LeaseHeld
 from shoal.cluster.ledger.records import Lease
 
@@ -20,7 +20,7 @@ def acquire_lease(engine: Engine, holder: str, address: str, ttl_ms: int, now_ms
     The same holder need not wait after a restart. Raises LeaseHeld when another holds it and it has not expired.
     """
     insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
-    with engine.begin() as connection:
+    with committing(engine) as connection:
         # The row must exist to be locked: two coordinators that start on an empty ledger must not both get epoch 1.
         connection.execute(
             insert(schema.lease).values(id=1, holder="", address="", epoch=0, expires_at_ms=0).on_conflict_do_nothing()
@@ -43,7 +43,7 @@ def renew_lease(engine: Engine, epoch: int, ttl_ms: int, now_ms: int) -> None:
 
 def release_lease(engine: Engine, epoch: int) -> None:
     """Lets another coordinator take the lease at once; does nothing when one already has."""
-    with engine.begin() as connection:
+    with committing(engine) as connection:
         connection.execute(update(schema.lease).where(schema.lease.c.epoch == epoch).values(expires_at_ms=0))
 
 
@@ -61,7 +61,7 @@ def writing(engine: Engine, epoch: int) -> Iterator[Connection]:
     Such transactions run one at a time: SQLite locks the database, PostgreSQL the lease's row. None can commit after the
     lease has been taken over, and counters need no further locks.
     """
-    with engine.begin() as connection:
+    with committing(engine) as connection:
         held = _locked(connection)
         current = held.epoch if held is not None else 0
         if current != epoch:
