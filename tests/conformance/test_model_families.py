@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from shoal.workers.encoding.model import AS_DOCUMENT, AS_QUERY, Role
+from shoal.workers.encoding.model import AS_DOCUMENT, AS_QUERY, ModelError, Role
 from support.models.model_folders import (
     MAX_TOKENS,
     TABLES,
@@ -66,6 +68,48 @@ def test_a_folder_that_sentence_transformers_saved_is_the_same_model(family: str
     assert (saved.max_tokens, saved.dimension) == (model.max_tokens, model.dimension)
     for options in (AS_DOCUMENT, AS_QUERY):
         np.testing.assert_allclose(saved.encode(TEXTS, options).vectors, model.encode(TEXTS, options).vectors, atol=1e-6)
+
+
+def with_floats(value: Any) -> Any:
+    """A JSON value in which every integer is written as 512.0."""
+    if isinstance(value, dict):
+        return {key: with_floats(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [with_floats(one) for one in value]
+    return float(value) if type(value) is int else value
+
+
+@pytest.mark.parametrize("family", ["dense", "modernbert", "qwen3-left", "static-embedding", "model2vec", "trained"])
+def test_numbers_with_a_point_zero_in_any_file_are_integers(family: str, tmp_path: Path) -> None:
+    folder = (TRANSFORMERS | TABLES)[family](tmp_path / "model")
+    model = loaded(folder)
+    for file in folder.rglob("*.json"):
+        # The tokenizers library reads its own file, and takes integers only.
+        if file.name != "tokenizer.json":
+            file.write_text(json.dumps(with_floats(json.loads(file.read_text()))))
+    other = loaded(folder)
+    assert (other.max_tokens, other.dimension) == (model.max_tokens, model.dimension)
+    assert (type(other.max_tokens), type(other.dimension)) == (int, int)
+    np.testing.assert_array_equal(other.encode(TEXTS).vectors, model.encode(TEXTS).vectors)
+
+
+@pytest.mark.parametrize("stated", ["512.0", "5.12e2", "512"])
+def test_a_token_limit_written_as_a_float_is_an_integer(stated: str, tmp_path: Path) -> None:
+    folder = bert_mean_folder(tmp_path / "model")
+    (folder / "sentence_bert_config.json").unlink()
+    config = folder / "tokenizer_config.json"
+    config.write_text(re.sub(r'"model_max_length": \d+', f'"model_max_length": {stated}', config.read_text()))
+    model = loaded(folder)
+    assert (model.max_tokens, type(model.max_tokens)) == (64, int)
+
+
+@pytest.mark.parametrize("stated", ["512.5", "0", "-1", '"512"', "true"])
+def test_a_token_limit_that_is_no_integer_is_refused(stated: str, tmp_path: Path) -> None:
+    folder = bert_mean_folder(tmp_path / "model")
+    config = folder / "tokenizer_config.json"
+    config.write_text(re.sub(r'"model_max_length": \d+', f'"model_max_length": {stated}', config.read_text()))
+    with pytest.raises(ModelError, match="model_max_length of the tokenizer must be an integer of at least 1, not "):
+        loaded(folder)
 
 
 def test_real_minilm_equals_sentence_transformers() -> None:

@@ -2,15 +2,39 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModel
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, PreTrainedConfig
 
+from shoal.workers.encoding.json_files import whole
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.runtime import typed_error_line
+
+
+def read_config(folder: Path) -> Any:
+    """The transformers config in `folder`. Fields that must be integers may be written as 512.0, which transformers refuses.
+
+    Raises whatever transformers raises for a config.json that is missing or malformed.
+    """
+    stated, _ = PreTrainedConfig.get_config_dict(folder, local_files_only=True)
+    kind = CONFIG_MAPPING[stated["model_type"]] if stated.get("model_type") in CONFIG_MAPPING else None
+    if kind is not None:
+        integers = {one.name for one in fields(kind) if _takes_integers_only(one.type)}
+        changed = {key: whole(stated[key]) for key in integers & stated.keys() if isinstance(stated[key], float)}
+        if changed:
+            return kind.from_dict({**stated, **changed}, name_or_path=str(folder))
+    return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _takes_integers_only(hint: Any) -> bool:
+    # Some hints are types, others are their source text.
+    named = set(re.findall(r"\w+", str(hint)))
+    return "int" in named and "float" not in named
 
 
 def load_pretrained(folder: Path, name: str, dtype: torch.dtype) -> Any:
@@ -21,7 +45,7 @@ def load_pretrained(folder: Path, name: str, dtype: torch.dtype) -> Any:
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     try:
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        config = read_config(folder)
         if getattr(config, "is_encoder_decoder", False):
             raise ModelError(name, f"{config.model_type} is an encoder-decoder model, which is not supported")
         model, report = AutoModel.from_pretrained(

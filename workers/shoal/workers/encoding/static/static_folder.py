@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from shoal.workers.encoding.json_files import is_count, read_json
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.transformer.sentence_config import SentenceConfig, read_sentence_config
 from shoal.workers.encoding.transformer.sentence_files import MODULES_FILE
@@ -39,7 +39,7 @@ class StaticFolder:
 def static_part(folder: Path) -> Path | None:
     """The folder of the static table in a model folder; None for another kind of model, or if its files are malformed."""
     try:
-        listed = json.loads((folder / MODULES_FILE).read_text(encoding="utf-8"))
+        listed = read_json(folder / MODULES_FILE)
         first, path = str(listed[0]["type"]), str(listed[0]["path"])
     except FileNotFoundError:
         return folder if _MODEL2VEC_TABLE in tensor_names(folder / WEIGHTS_FILE) else None
@@ -76,7 +76,7 @@ def read_static_folder(folder: Path, name: str) -> StaticFolder:
     if plain:
         config = _plain_config(bool(own.get("normalize", False)))
     limit = own.get("max_length", _MODEL2VEC_MAX_TOKENS)
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
+    if limit is not None and not is_count(limit):
         raise ModelError(name, f"max_length of config.json must be an integer of at least 1, not {limit!r}")
     return StaticFolder(inner, table, config, limit, True)
 
@@ -87,7 +87,7 @@ def _plain_config(normalize: bool = False) -> SentenceConfig:
 
 def _config(folder: Path, name: str) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:

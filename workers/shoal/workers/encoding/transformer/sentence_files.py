@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from shoal.workers.encoding.json_files import is_count, read_json
 from shoal.workers.encoding.model import ModelError, Role
 
 MODULES_FILE = "modules.json"
@@ -70,7 +70,7 @@ class SentenceFiles:
 
     def _json(self, path: str) -> Any:
         try:
-            return json.loads((self._folder / path).read_text(encoding="utf-8"))
+            return read_json(self._folder / path)
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
@@ -166,7 +166,7 @@ class SentenceFiles:
 
     def _dimension(self, config: Mapping[str, Any], key: str, path: str) -> int:
         value = config.get(key)
-        if not isinstance(value, int) or value < 1:
+        if not is_count(value):
             raise ModelError(self._name, f"{key} of {path} must be an integer of at least 1, not {value!r}")
         return value
 
@@ -186,7 +186,7 @@ class SentenceFiles:
 
     def max_tokens(self, text: Mapping[str, Any]) -> int | None:
         value = text.get("max_seq_length")
-        if value is not None and (not isinstance(value, int) or value < 1):
+        if value is not None and not is_count(value):
             raise ModelError(self._name, f"max_seq_length must be an integer of at least 1, not {value!r}")
         return value
 
@@ -202,7 +202,7 @@ class SentenceFiles:
         if default is not None and default not in prompts:
             raise ModelError(self._name, f"default_prompt_name of {path} is {default!r}, which is not one of its prompts")
         dimensions = config.get("truncate_dim") or 0
-        if not isinstance(dimensions, int) or dimensions < 0:
+        if not is_count(dimensions, least=0):
             raise ModelError(self._name, f"truncate_dim of {path} must be an integer of at least 1, not {dimensions!r}")
         return {role: _prompt(prompts, names, default) for role, names in _PROMPT_NAMES.items()}, dimensions
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.workers.encoding.json_files import is_count, whole
 from shoal.workers.encoding.model import ModelError, Truncation
 from shoal.workers.runtime import typed_error_line
 
@@ -170,15 +171,22 @@ def transformer_tokenizer(folder: Path, name: str, lower_case: bool = False) -> 
     """The tokenizer in a transformer's folder. Raises ModelError when it has no fast version or cannot be loaded."""
     from transformers import AutoTokenizer
 
+    from shoal.workers.encoding.networks.pretrained import read_config
+
     try:
-        loaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        loaded: Any = AutoTokenizer.from_pretrained(
+            folder, config=read_config(folder), local_files_only=True, trust_remote_code=False
+        )
     except Exception as error:
-        raise ModelError(name, f"the tokenizer cannot be loaded: {error}") from error
+        raise ModelError(name, f"the tokenizer cannot be loaded: {typed_error_line(error)}") from error
     backend = getattr(loaded, "backend_tokenizer", None)
     if backend is None:
         raise ModelError(name, f"{type(loaded).__name__} has no fast version")
+    stated = whole(loaded.model_max_length)
+    if not is_count(stated):
+        raise ModelError(name, f"model_max_length of the tokenizer must be an integer of at least 1, not {stated!r}")
     # A huge number means that the tokenizer states no limit.
-    stated = loaded.model_max_length if loaded.model_max_length < 1_000_000 else None
+    stated = stated if stated < 1_000_000 else None
     return Tokenizer(backend, frozenset(loaded.all_special_ids), stated, lower_case=lower_case)
 
 

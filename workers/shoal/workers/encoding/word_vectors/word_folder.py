@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.workers.encoding.json_files import read_json
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.word_vectors.tensor_file import TensorFile
 from shoal.workers.encoding.word_vectors.vocabulary_file import read_vocabulary
@@ -99,7 +100,7 @@ class WordFolder:
 def is_word_folder(folder: Path) -> bool:
     """Whether config.json says that a training wrote this folder; its files may still be missing or malformed."""
     try:
-        config = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        config = read_json(folder / CONFIG_FILE)
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("format") == FORMAT
@@ -126,7 +127,7 @@ def read_word_folder(folder: Path, name: str) -> WordFolder:
 
 def _values(folder: Path, name: str) -> dict[str, Any]:
     try:
-        values = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+        values = read_json(folder / CONFIG_FILE)
     except (OSError, ValueError) as error:
         raise ModelError(name, f"{CONFIG_FILE} cannot be read: {error}") from error
     if not isinstance(values, dict) or values.get("format") != FORMAT:
