@@ -75,31 +75,44 @@ def test_items_that_become_ready_little_by_little_are_served_once(
     requests: list[tuple[Priority, list[int]]], bounds: BatchBounds, data: st.DataObject
 ) -> None:
     scheduler = Scheduler(ROOMY, BOUNDS_OF_1024)
-    unread = dict.fromkeys(range(len(requests)), 0)
-    for id, (priority, costs) in enumerate(requests):
-        # The estimate is wrong for every item.
-        scheduler.admit(request(id, priority, [cost + 3 for cost in costs]))
+    # By request, the tokens of each text that waits; the estimate is wrong for every text.
+    waiting = {id: {n: cost + 3 for n, cost in enumerate(costs)} for id, (_, costs) in enumerate(requests)}
+    for id, (priority, _) in enumerate(requests):
+        scheduler.admit(request(id, priority, list(waiting[id].values()), characters=id + 1))
+    unread = dict.fromkeys(waiting, 0)
+    ready: set[QueuedText] = set()
     served: list[QueuedText] = []
-    while unread:
-        id = data.draw(st.sampled_from(sorted(unread)))
-        costs, start = requests[id][1], unread[id]
-        stop = data.draw(st.integers(start + 1, len(costs)))
-        # Every fifth text is broken.
-        scheduler.make_ready(id, start, [0 if place % 5 == 4 else costs[place] for place in range(start, stop)])
-        unread[id] = stop
-        if stop == len(costs):
-            del unread[id]
-        if data.draw(st.booleans()):
-            served += scheduler.next_batch(bounds)
-    served += [item for batch in drained(scheduler, bounds) for item in batch]
+    while unread or ready:
+        if unread:
+            id = data.draw(st.sampled_from(sorted(unread)))
+            costs, start = requests[id][1], unread[id]
+            stop = data.draw(st.integers(start + 1, len(costs)))
+            # Every fifth text is broken.
+            counts = {n: 0 if n % 5 == 4 else costs[n] for n in range(start, stop)}
+            scheduler.make_ready(id, start, list(counts.values()))
+            for n, tokens in counts.items():
+                del waiting[id][n]
+                if tokens:
+                    waiting[id][n] = tokens
+                    ready.add(QueuedText(tokens, id, n))
+            unread[id] = stop
+            if stop == len(costs):
+                del unread[id]
+        if not unread or data.draw(st.booleans()):
+            batch = scheduler.next_batch(bounds)
+            assert ready.issuperset(batch)
+            ready.difference_update(batch)
+            for text in batch:
+                del waiting[text.request_id][text.text_index]
+            served += batch
+        assert scheduler.ready == len(ready)
+        for priority in Priority:
+            own = [id for id, (level, _) in enumerate(requests) if level is priority]
+            assert scheduler.tokens(priority) == sum(sum(waiting[id].values()) for id in own)
+            assert scheduler.characters(priority) == sum(id + 1 for id in own if waiting[id])
     assert sorted(served) == sorted(
-        QueuedText(tokens, id, place)
-        for id, (_, costs) in enumerate(requests)
-        for place, tokens in enumerate(costs)
-        if place % 5 != 4
+        QueuedText(tokens, id, n) for id, (_, costs) in enumerate(requests) for n, tokens in enumerate(costs) if n % 5 != 4
     )
-    assert [scheduler.tokens(priority) for priority in Priority] == [0, 0, 0]
-    assert [scheduler.characters(priority) for priority in Priority] == [0, 0, 0]
 
 
 @THOUSANDS
@@ -325,6 +338,34 @@ def test_ready_texts_are_divided_among_idle_threads(threads: int, min_tokens: in
     while batch := scheduler.next_batch(bounds, max(1, threads - len(batches))):
         batches.append(sum(item.tokens for item in batch))
     assert batches == tokens
+
+
+def test_served_and_dropped_texts_are_not_divided_among_idle_threads() -> None:
+    bounds = BatchBounds(tokens=1024, rows=1024, min_tokens=1)
+    scheduler = filled([(Priority.LIVE, [1] * 400), (Priority.LIVE, [1] * 700), (Priority.QUERY, [1] * 500)], bounds)
+    assert len(scheduler.next_batch(BatchBounds(tokens=100, rows=1024))) == 100
+    scheduler.drop(1)
+    scheduler.drop(2)
+    admitted(scheduler, 3, Priority.LIVE, [1] * (800 - scheduler.ready))
+    assert len(scheduler.next_batch(bounds, 4)) == 200
+
+
+def test_the_first_turn_of_a_request_is_a_quarter_of_a_batch_and_at_least_one_token() -> None:
+    def first_batch(bounds: BatchBounds) -> list[int]:
+        scheduler = filled([(Priority.LIVE, [1, 1, 1]), (Priority.LIVE, [1])], bounds)
+        return [item.request_id for item in scheduler.next_batch(BatchBounds(tokens=2, padded=False))]
+
+    assert first_batch(BatchBounds(tokens=2)) == first_batch(BatchBounds(tokens=7)) == [0, 1]
+    assert first_batch(BatchBounds(tokens=8)) == [0, 0]
+
+
+def test_every_eighth_batch_belongs_to_documents_behind_endless_queries() -> None:
+    bounds = BatchBounds(tokens=10)
+    scheduler = filled([(Priority.LIVE, [10] * 3)])
+    for id in range(1, 100):
+        admitted(scheduler, id, Priority.QUERY, [10])
+    leaders = [scheduler.next_batch(bounds)[0].request_id for _ in range(24)]
+    assert [number for number, id in enumerate(leaders) if id == 0] == [7, 15, 23]
 
 
 def test_a_backlog_is_not_cut_smaller_for_idle_threads() -> None:

@@ -109,6 +109,19 @@ def test_a_lease_has_about_the_words_of_a_round_and_the_last_round_is_divided_ev
     assert len(last) > 1 and max(last) - min(last) <= 10
 
 
+def test_a_span_belongs_to_the_learner_whose_share_holds_its_middle() -> None:
+    schedule = Schedule(Word2VecSettings(epochs=1), [10] * 1000, 25)
+    late = ScheduleState(epochs=1, done=9000, queue=tuple(EpochSpan(0, span) for span in range(900, 1000)))
+    _, leases = schedule.lease(late, [4, 7])
+    # The third span begins at 20 of 25, and its middle is at 25.
+    assert {learner: lease.spans for learner, lease in leases.items()} == {4: (900, 901), 7: (902, 903, 904)}
+
+
+def test_an_epoch_is_queued_only_when_the_one_before_is_leased() -> None:
+    state, _ = Schedule(Word2VecSettings(epochs=3), [10] * 4, 40).lease(ScheduleState(), [0])
+    assert (state.epochs, state.queue) == (1, ())
+
+
 def test_the_first_merges_are_more_frequent() -> None:
     early = [
         (before, sizes)
