@@ -21,6 +21,7 @@ FACES = {
         "BadRowReport",
         "FAILED",
         "Failure",
+        "FilePath",
         "HELP_SETTINGS",
         "INTERRUPTED",
         "ProgressReporter",
@@ -58,6 +59,7 @@ FACES = {
         "read_rows",
         "reasons_in_words",
         "row_message",
+        "shown_path",
         "suffix_of",
     ),
     "shoal.workers.encoding": (

@@ -228,4 +228,4 @@ def error_from_status(code: grpc.StatusCode, message: str, metadata: Iterable[An
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    return " ".join(filter(None, (part.strip() for part in message.splitlines())))

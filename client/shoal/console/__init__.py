@@ -7,12 +7,14 @@ from shoal.console.bad_rows import BadRowReport
 from shoal.console.failure import FAILED, INTERRUPTED, Failure, print_error, show_error
 from shoal.console.model_names import absolute_model_name
 from shoal.console.output import HELP_SETTINGS, cell, print_event, print_fields, print_json, print_table, shorten
+from shoal.console.paths import FilePath
 from shoal.console.progress_reporter import ProgressReporter, duration
 
 __all__ = [
     "BadRowReport",
     "FAILED",
     "Failure",
+    "FilePath",
     "HELP_SETTINGS",
     "INTERRUPTED",
     "ProgressReporter",

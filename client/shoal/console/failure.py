@@ -25,8 +25,13 @@ class Failure(click.ClickException):
 
 
 def print_error(message: str, file: IO[Any] | None = None) -> None:
-    """Prints "shoal: " and the message, whitespace folded so that it is one line, on stderr or `file`."""
-    click.echo(f"shoal: {' '.join(message.split())}", file=file, err=file is None)
+    """Prints "shoal: " and the message in one line on stderr or `file`.
+
+    Control characters, which could change the reader's terminal, are printed as escapes.
+    """
+    line = " ".join(filter(None, (part.strip() for part in message.splitlines())))
+    shown = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
+    click.echo(f"shoal: {shown}", file=file, err=file is None)
 
 
 def show_error(error: click.ClickException) -> None:

@@ -5,7 +5,7 @@ a text and a payload. A row that cannot be read or is not a valid record is repo
 continues with the next row.
 """
 
-from shoal.records.errors import InputError
+from shoal.records.errors import InputError, shown_path
 from shoal.records.find import InputFile, find_inputs, open_input
 from shoal.records.formats import suffix_of
 from shoal.records.limits import RecordLimits, check_record
@@ -39,5 +39,6 @@ __all__ = [
     "read_rows",
     "reasons_in_words",
     "row_message",
+    "shown_path",
     "suffix_of",
 ]

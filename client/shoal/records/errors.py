@@ -28,6 +28,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(message.split())[:300]
 
 
+def shown_path(path: str) -> str:
+    """A path as a message names it: as it is, or quoted where its end or a character in it could not be seen."""
+    return path if path and path.isprintable() and path == path.strip() else repr(path)
+
+
 def needs_pyarrow(path: str, what: str) -> InputError:
     """The error for an input that only pyarrow can read, if pyarrow is not installed."""
     return InputError(f"{path}: reading {what} needs pyarrow: pip install 'shoal[cluster]'")

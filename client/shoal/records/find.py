@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
-from shoal.records.errors import InputError, needs_pyarrow, one_line, storage_errors
+from shoal.records.errors import InputError, needs_pyarrow, one_line, shown_path, storage_errors
 from shoal.records.formats import SUFFIXES, TEXT_SUFFIXES, suffix_of
 
 STANDARD_INPUT = "-"
@@ -77,7 +77,7 @@ def find_inputs(inputs: Sequence[str], hidden: bool = False, stdin_suffix: str =
             else:
                 one = (_find_uri if "://" in given else _find_local)(given, hidden)
         except storage_errors() as error:
-            raise InputError(f"{given}: {one_line(error)}") from error
+            raise InputError(f"{shown_path(given)}: {one_line(error)}") from error
         for file in one.files:
             if file.path in seen:
                 raise InputError(f"{file.path}: given twice")
@@ -102,8 +102,13 @@ def matches(pattern: str, path: str) -> bool:
     """Whether a path matches a pattern: ? and * match within a folder, ** across folders."""
     parts = re.split(r"(\*\*/?|\*|\?|\[[^\]]+\])", pattern)
     known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    translated = (known.get(part, part.replace("[!", "[^") if part.startswith("[") else re.escape(part)) for part in parts)
-    return re.fullmatch("".join(translated), path) is not None
+    translated = (
+        known.get(part, part.replace("[!", "[^") if len(part) > 1 and part[0] == "[" else re.escape(part)) for part in parts
+    )
+    try:
+        return re.fullmatch("".join(translated), path) is not None
+    except re.error:  # Such as [z-a], which no character is in.
+        return False
 
 
 def _told_apart(found: list[_Found]) -> list[_Found]:
@@ -134,6 +139,8 @@ _Below = Callable[[str], dict[str, Callable[[], InputFile]]]
 
 
 def _find_local(given: str, hidden: bool) -> _Found:
+    if not given:  # Otherwise it would be the current folder.
+        raise InputError(f"{shown_path(given)}: no such file or folder")
     path = os.path.abspath(given)
     if os.path.isfile(path):
         _check_format(given, path)
@@ -178,20 +185,20 @@ def _find_uri(given: str, hidden: bool) -> _Found:
 def _check_format(given: str, path: str) -> None:
     if not suffix_of(path):
         formats = f"{', '.join(SUFFIXES)} file (.gz and .xz are fine, except for Parquet)"
-        raise InputError(f"{given}: not a {formats}, nor a folder of them")
+        raise InputError(f"{shown_path(given)}: not a {formats}, nor a folder of them")
 
 
 def _all_in_folder(given: str, base: str, below: _Below, hidden: bool) -> _Found:
     found = _found(base, below(base), lambda name: hidden or not any(map(_is_hidden, name.split("/"))))
     if not found.files:
-        where = f"{given}: no {', '.join(SUFFIXES)} files in this folder"
+        where = f"{shown_path(given)}: no {', '.join(SUFFIXES)} files in this folder"
         raise InputError("; ".join(filter(None, (where, _left_out(found.hidden)))))
     return found
 
 
 def _all_matching(given: str, path: str, below: _Below, hidden: bool) -> _Found:
     if not (first := _PATTERN.search(path)):
-        raise InputError(f"{given}: no such file or folder")
+        raise InputError(f"{shown_path(given)}: no such file or folder")
     base = path[: first.start()].rpartition("/")[0]
     pattern = path[len(base) + 1 :]
     # As in a shell, a pattern that begins with the character of hidden names matches hidden names.
@@ -203,7 +210,7 @@ def _all_matching(given: str, path: str, below: _Below, hidden: bool) -> _Found:
 
     found = _found(base, {name: file for name, file in below(base).items() if matches(pattern, name)}, is_shown)
     if not found.files:
-        where = f"{given}: no {', '.join(SUFFIXES)} file matches"
+        where = f"{shown_path(given)}: no {', '.join(SUFFIXES)} file matches"
         raise InputError("; ".join(filter(None, (where, _left_out(found.hidden)))))
     return found
 

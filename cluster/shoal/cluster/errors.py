@@ -221,8 +221,13 @@ _BARE: dict[grpc.StatusCode, type[ClusterError]] = {
 def shortened(value: object) -> str:
     """`value` as one line of at most VALUE_CHARACTERS characters, for an error message."""
     text = value[: VALUE_CHARACTERS + 1] if isinstance(value, str) else str(value)
-    line = " ".join(text.split())
+    line = " ".join(text.splitlines())
     return line if len(line) <= VALUE_CHARACTERS else line[: VALUE_CHARACTERS - 1] + "…"
+
+
+def quoted(value: str) -> str:
+    """`value` as it was, in quotes and with escapes for what cannot be seen; its beginning if it is long."""
+    return repr(value) if len(value) <= VALUE_CHARACTERS else f"{value[: VALUE_CHARACTERS - 1]!r}…"
 
 
 def from_detail(detail: errors_pb2.ErrorDetail) -> ClusterError:
@@ -262,7 +267,7 @@ def from_ledger(error: ledger_errors.LedgerError) -> ClusterError:
     if isinstance(error, ledger_errors.CollectionExists):
         return CollectionTaken(message)
     if isinstance(error, ledger_errors.MalformedId):
-        return InvalidRequest(message, field="id", value=shortened(repr(error.document_id)))
+        return InvalidRequest(message, field="id", value=quoted(error.document_id))
     if isinstance(error, (ledger_errors.Deposed, ledger_errors.LeaseHeld, ledger_errors.LedgerUnreadable)):
         return Unavailable(message, retry_after_ms=200)
     return InternalDefect(message)

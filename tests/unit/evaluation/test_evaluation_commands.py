@@ -124,7 +124,7 @@ def test_a_model_embeds_words_as_texts(tmp_path: Path, questions: Path, pairs: P
 
 def test_failures_are_one_line(table: Path, questions: Path, pairs: Path, tmp_path: Path):
     assert f"{tmp_path}/no.txt: No such file" in failed("eval", "analogy", table, tmp_path / "no.txt")
-    assert f"{tmp_path}/no.txt: no such file" in failed("eval", "similarity", tmp_path / "no.txt", pairs)
+    assert f"'{tmp_path}/no.txt': no such file" in failed("eval", "similarity", tmp_path / "no.txt", pairs)
     assert f"{questions}:2: the score 'woman' is not a number" in failed("eval", "similarity", table, questions)
     assert "not word vectors" in failed("similar", questions, "king")
     assert "no vector for 'King' among 6 words; it has 'king'" in failed("similar", table, "King")

@@ -31,8 +31,8 @@ def test_a_good_one_passes():
 @pytest.mark.parametrize(
     ("one", "rules", "field", "message"),
     [
-        (document(fingerprint="0" * 32), RULES, "fingerprint", f"{'0' * 32}, but collection 'c' has {'f' * 32}"),
-        (document(fingerprint=""), RULES, "fingerprint", "none, but"),
+        (document(fingerprint="0" * 32), RULES, "fingerprint", f"'{'0' * 32}', but collection 'c' has {'f' * 32}"),
+        (document(fingerprint=""), RULES, "fingerprint", "'', but"),
         (document(vector=(1, float("nan"), 3)), RULES, "vector[1]", "not a finite number"),
         (document(vector=(0, 0, 0)), RULES, "vector", "zero vector"),
         (document(made_of="another"), RULES, "content_hash", "does not match the document's text"),

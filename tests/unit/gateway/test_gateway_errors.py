@@ -83,7 +83,7 @@ def test_a_failed_call_without_detail_goes_by_its_status(code: grpc.StatusCode, 
 
 
 def test_long_values_are_shortened_to_one_line() -> None:
-    assert errors.shortened("a\nb  c") == "a b c"
+    assert errors.shortened("a\nb  c ") == "a b  c "
     assert len(errors.shortened("x" * 1000)) == errors.VALUE_CHARACTERS
 
 

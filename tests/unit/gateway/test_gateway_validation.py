@@ -36,6 +36,18 @@ def test_bad_names(name: str) -> None:
     assert refusal(validation.check_collection_name, name, LIMITS, "name").field == "name"
 
 
+@pytest.mark.parametrize("name", [" name", "a  b", "a\tb", "a\u200b"])
+def test_a_bad_name_is_shown_as_it_was(name: str) -> None:
+    error = refusal(validation.check_collection_name, name, LIMITS, "name")
+    assert error.message.startswith(f"name: {name!r} is not a collection name") and error.value == name
+
+
+def test_a_collection_needs_a_model_or_a_dimension() -> None:
+    error = refusal(validation.check_settings, settings(), LIMITS)
+    assert error.message == "settings.model: give a model, or the dimension of the documents' own vectors"
+    assert "'  ' is not the name of a model" in refusal(validation.check_settings, settings(model="  "), LIMITS).message
+
+
 @pytest.mark.parametrize("document_id", ["a", "é/1", "a b", "12345678"])
 def test_good_ids(document_id: str) -> None:
     validation.check_id(document_id, LIMITS, "id")
@@ -130,7 +142,7 @@ def test_good_settings(values: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("values", "field"),
     [
-        ({}, "settings.dimension"),
+        ({}, "settings.model"),
         ({"dimension": -1}, "settings.dimension"),
         ({"model": "m", "dimension": 17}, "settings.dimension"),
         ({"model": "m", "shards": 5}, "settings.shards"),

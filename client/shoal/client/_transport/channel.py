@@ -24,13 +24,18 @@ _SCHEMES = ("dns:", "ipv4:", "ipv6:", "unix:")
 
 def parse_target(address: str) -> str:
     """The gRPC target for `host`, `host:port`, `[v6]:port`, or a gRPC URI; raises InvalidArgument for anything else."""
+    usual = f"address {address!r} is not HOST:PORT"
+    if not address.isprintable():
+        raise InvalidArgument(usual, field="address", value=ascii(address))
     if address.startswith(_SCHEMES):
+        if not address.partition(":")[2].strip("/"):
+            raise InvalidArgument(usual, field="address", value=address)
         return address
     host, colon, port = address.rpartition(":")
     if (address.startswith("[") and address.endswith("]")) or not colon:
         host, port = address, str(DEFAULT_PORT)
     if not host or "/" in host or (":" in host and not host.startswith("[")) or any(char.isspace() for char in host):
-        raise InvalidArgument(f"address {address!r} is not HOST:PORT", field="address", value=address)
+        raise InvalidArgument(usual, field="address", value=address)
     if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
         raise InvalidArgument(
             f"address {address!r}: the port must be 1 to 65535", field="address", value=address, limit=65535

@@ -20,10 +20,12 @@ from shoal.console import Failure, absolute_model_name, print_fields, print_json
     help="Model that embeds the documents: a hub name, a folder or a file of word vectors. Append @int8 to compute in int8. "
     "Without a model, documents bring their own vectors.",
 )
-@click.option("--dimension", type=int, default=0, help="Length of the documents' own vectors; required without --model.")
+@click.option(
+    "--dimension", type=click.IntRange(min=1), help="Length of the documents' own vectors; required without --model."
+)
 @click.option("--index", type=click.Choice(["flat", "hnsw", "ivf"]), help="Kind of index.  [default: the server's]")
 @click.option("--metric", type=click.Choice(["cosine", "dot", "l2"]), default="cosine", show_default=True)
-@click.option("--shards", type=int, default=0, help="Number of shards.  [default: the server's]")
+@click.option("--shards", type=click.IntRange(min=0), default=0, help="Number of shards.  [default: the server's]")
 @click.option(
     "--empty-text",
     type=click.Choice(["reject", "store"]),
@@ -36,17 +38,19 @@ def create(
     session: Session,
     name: str,
     model: str,
-    dimension: int,
+    dimension: int | None,
     index: types.IndexKind | None,
     metric: types.Metric,
     shards: int,
     empty_text: types.EmptyText,
 ) -> None:
     """Create the collection NAME."""
+    if not model and dimension is None:
+        raise click.UsageError("give --model or --dimension")
     info = session.client.create_collection(
         name,
         model=absolute_model_name(model),
-        dimension=dimension,
+        dimension=dimension or 0,
         index=index,
         metric=metric,
         shards=shards,

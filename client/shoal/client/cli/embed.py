@@ -17,7 +17,7 @@ from shoal.client._transport.embedding import DEFAULT_BATCH_TEXTS
 from shoal.client.cli.files.vector_file import VectorFile
 from shoal.client.cli.session import Session, remote
 from shoal.client.errors import ShoalError
-from shoal.console import Failure, absolute_model_name, print_error, print_json, shorten
+from shoal.console import Failure, FilePath, absolute_model_name, print_error, print_json, shorten
 
 SHOWN_NUMBERS = 4
 
@@ -39,7 +39,12 @@ SHOWN_NUMBERS = 4
     help="Role whose prompt is put before each text.",
 )
 @click.option("--prompt", help="Text to put before each text instead of the role's prompt.")
-@click.option("--dimensions", type=int, default=0, help="Keep only this many leading numbers of each vector; 0 keeps all.")
+@click.option(
+    "--dimensions",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Keep only this many leading numbers of each vector; 0 keeps all.",
+)
 @click.option(
     "--normalize/--no-normalize",
     default=None,
@@ -53,7 +58,7 @@ SHOWN_NUMBERS = 4
     help="Where a text longer than the model reads is cut; refuse makes it an error.",
 )
 @click.option("--float16", is_flag=True, help="Vectors in float16 instead of float32.")
-@click.option("--output", type=click.Path(path_type=Path), help="File (.npy) to write the vectors to, one row per text.")
+@click.option("--output", type=FilePath(), help="File (.npy) to write the vectors to, one row per text.")
 @remote
 def embed(
     session: Session,

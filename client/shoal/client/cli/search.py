@@ -17,7 +17,7 @@ from shoal.console import print_json, print_table, shorten
 )
 @click.argument("name")
 @click.argument("query")
-@click.option("-k", "--k", type=int, default=10, show_default=True, help="Number of documents.")
+@click.option("-k", "--k", type=click.IntRange(min=1), default=10, show_default=True, help="Number of documents.")
 @click.option("--text", is_flag=True, help="Show the documents' text.")
 @click.option("--token", help="Token of a write: wait until the search sees that write.")
 @click.option(

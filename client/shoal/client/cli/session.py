@@ -57,7 +57,7 @@ def remote(function: Callable[..., None]) -> Callable[..., None]:
         if source is click.core.ParameterSource.ENVIRONMENT and defaults.address is not None:
             address = defaults.address
         client = Client(
-            address or defaults.address or DEFAULT_ADDRESS,
+            next(given for given in (address, defaults.address, DEFAULT_ADDRESS) if given is not None),
             timeout=next(given for given in (timeout, defaults.timeout, DEFAULT_TIMEOUT_S) if given is not None),
             retry=RetryPolicy(patience_s=PATIENCE_S),
         )

@@ -14,7 +14,7 @@ from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
 from shoal.cluster.serve.data_folder import DataFolderError
 from shoal.cluster.settings import ServeSettings, SettingsError, read_settings
-from shoal.console import HELP_SETTINGS, Failure, print_json
+from shoal.console import HELP_SETTINGS, Failure, FilePath, print_json
 
 SIGNAL_POLL_S = 0.2
 RESET_S = 0.005
@@ -24,9 +24,7 @@ RESET_S = 0.005
     epilog="Example: shoal serve --data ./shoal-data --listen 127.0.0.1:50051",
     context_settings=HELP_SETTINGS,
 )
-@click.option(
-    "--config", type=click.Path(path_type=Path), help="Settings file (TOML). Options on the command line override it."
-)
+@click.option("--config", type=FilePath(), help="Settings file (TOML). Options on the command line override it.")
 @click.option("--data", help="Data folder: ledger, secret and vectors.  [default: shoal-data]")
 @click.option(
     "--listen", metavar="HOST:PORT", help="Address for clients; port 0 takes a free port.  [default: 127.0.0.1:50051]"

@@ -33,7 +33,7 @@ class ModelError(Exception):
     """A model cannot be found, loaded, or used any longer. The message is one line and names the model."""
 
     def __init__(self, model: str, reason: object) -> None:
-        self.reason = " ".join(str(reason).split())
+        self.reason = " ".join(filter(None, (part.strip() for part in str(reason).splitlines())))
         super().__init__(f"model {model!r}: {self.reason}")
 
 

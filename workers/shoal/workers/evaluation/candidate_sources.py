@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -22,9 +23,9 @@ def is_table(model: str) -> bool:
     Raises EvaluationError when it has the suffix of such a file but does not exist (it is not looked up on the model hub),
     and ModelError when it is not a valid model name.
     """
-    path = Path(model).expanduser()
-    if path.suffix in _TABLE_SUFFIXES and not path.exists():
-        raise EvaluationError(f"{model}: no such file")
+    path = Path(os.path.expanduser(model))
+    if path.suffix in _TABLE_SUFFIXES and not os.path.exists(path):
+        raise EvaluationError(f"{model!r}: no such file")
     parse_spec(split_precision(model)[0])
     return path.is_file() or is_word_folder(path)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from shoal.client.types import CollectionInfo, Document, Embedding
 from shoal.console import Failure
+from shoal.records import shown_path
 
 FORMAT = 1
 ROWS_AT_ONCE = 1024
@@ -45,8 +46,8 @@ class EncodedFolder:
             else:
                 self._system, self._base = fs.LocalFileSystem(), str(Path(self.root).absolute())
             found = {info.base_name for info in self._system.get_file_info(fs.FileSelector(self._base))}
-        except (OSError, ArrowException) as error:
-            raise Failure(f"{self.root}: cannot be read: {_reason(error)}") from error
+        except (OSError, ValueError, ArrowException) as error:
+            raise Failure(f"{shown_path(self.root)}: cannot be read: {_reason(error)}") from error
         if "job.json" not in found:
             raise Failure(f"{self.root}: no job.json: not a folder that shoal encode wrote")
         job = self._json("job.json")

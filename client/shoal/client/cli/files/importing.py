@@ -13,7 +13,7 @@ from shoal.client._transport.progress import bar
 from shoal.client.cli.files.document_source import refusal_reason
 from shoal.client.cli.files.encoded import EncodedFolder
 from shoal.client.cli.session import Session, remote
-from shoal.console import BadRowReport, Failure, print_json
+from shoal.console import BadRowReport, Failure, FilePath, print_json
 from shoal.records import RejectedRow, RejectsInOrder, reasons_in_words
 
 
@@ -25,9 +25,7 @@ from shoal.records import RejectedRow, RejectsInOrder, reasons_in_words
 )
 @click.argument("name")
 @click.argument("directory", metavar="DIR")
-@click.option(
-    "--rejects", type=click.Path(path_type=Path), metavar="FILE", help="Write the bad rows to FILE, as JSON lines."
-)
+@click.option("--rejects", type=FilePath(), metavar="FILE", help="Write the bad rows to FILE, as JSON lines.")
 @click.option("--batch", type=click.IntRange(min=1), help="Documents per message.")
 @click.option("--wait", is_flag=True, help="Return when the documents are searchable.")
 @remote

@@ -11,7 +11,7 @@ from shoal.client import types
 from shoal.client._transport.progress import bar
 from shoal.client.cli.files.document_source import DocumentSource
 from shoal.client.cli.session import Session, remote
-from shoal.console import BadRowReport, Failure, print_error, print_json
+from shoal.console import BadRowReport, Failure, FilePath, print_error, print_json
 from shoal.records import Fields, RecordLimits, null_messages, reasons_in_words
 
 STDIN_FORMATS = ("jsonl", "csv", "tsv")
@@ -45,9 +45,7 @@ STDIN_FORMATS = ("jsonl", "csv", "tsv")
     show_default=True,
     help="Format of standard input, which - stands for.",
 )
-@click.option(
-    "--rejects", type=click.Path(path_type=Path), metavar="FILE", help="Write the bad rows to FILE, as JSON lines."
-)
+@click.option("--rejects", type=FilePath(), metavar="FILE", help="Write the bad rows to FILE, as JSON lines.")
 @click.option("--batch", type=click.IntRange(min=1), help="Documents per message.")
 @click.option("--wait", is_flag=True, help="Return when the documents are searchable.")
 @remote

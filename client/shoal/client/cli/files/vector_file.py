@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -15,6 +17,8 @@ class VectorFile:
 
     def __init__(self, path: Path) -> None:
         """Opens the file; raises OSError."""
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         self._path = path
         self._part = path.with_name(f"{path.name}.part")
         self._file = self._part.open("wb+")

@@ -10,7 +10,7 @@ from typing import NoReturn
 import numpy as np
 
 from shoal.cluster.decisions.admission import content_hash
-from shoal.cluster.errors import DimensionMismatch, InvalidRequest, shortened
+from shoal.cluster.errors import DimensionMismatch, InvalidRequest, quoted, shortened
 from shoal.cluster.gateway.paths.validation import check_distinct, check_id, check_text, out_of_limit
 from shoal.cluster.ledger.records import CollectionRecord
 from shoal.cluster.limits import RequestLimits
@@ -72,7 +72,7 @@ def _check_document(document: documents_pb2.Document, path: str, rules: WriteRul
     elif not document.text.strip():
         if not rules.stores_empty:
             raise InvalidRequest(
-                f"{path}.text: document {shortened(document.id)!r} has neither text nor vector", field=f"{path}.text"
+                f"{path}.text: document {quoted(document.id)} has neither text nor vector", field=f"{path}.text"
             )
     elif not rules.has_model:
         raise InvalidRequest(
@@ -95,10 +95,10 @@ def _check_embedding(document: documents_pb2.Document, path: str, rules: WriteRu
     embedding = document.embedding
     if document.vector or not document.text.strip():
         problem = "both an embedding and a vector" if document.vector else "an embedding but no text"
-        raise InvalidRequest(f"{path}: document {shortened(document.id)!r} has {problem}", field=path)
+        raise InvalidRequest(f"{path}: document {quoted(document.id)} has {problem}", field=path)
     if not rules.has_model or embedding.fingerprint != rules.fingerprint:
         raise InvalidRequest(
-            f"{path}.fingerprint: {shortened(embedding.fingerprint) or 'none'}, but collection {rules.name!r} has "
+            f"{path}.fingerprint: {quoted(embedding.fingerprint)}, but collection {rules.name!r} has "
             f"{rules.fingerprint or 'no model'}",
             field=f"{path}.fingerprint",
             value=shortened(embedding.fingerprint),
@@ -150,7 +150,7 @@ def canonical_payload(payload: str, limits: RequestLimits, field: str) -> str:
     size = len(payload.encode())
     if size > limits.payload_bytes:
         raise out_of_limit(field, size, limits.payload_bytes, "bytes")
-    value = shortened(payload)
+    value = quoted(payload)
     try:
         parsed = json.loads(payload, parse_constant=_refuse_constant)
         if isinstance(parsed, dict):

@@ -6,7 +6,7 @@ Every error names the field's path, the shortened value and the limit.
 import re
 from collections.abc import Sequence
 
-from shoal.cluster.errors import InvalidModel, InvalidRequest, MessageTooLarge, shortened
+from shoal.cluster.errors import InvalidModel, InvalidRequest, MessageTooLarge, quoted, shortened
 from shoal.cluster.limits import RequestLimits
 from shoal.v1 import collections_pb2
 
@@ -35,7 +35,7 @@ def check_collection_name(name: str, limits: RequestLimits, field: str = "collec
         raise out_of_limit(field, len(name.encode()), limits.collection_name_bytes, "bytes")
     if not _NAME.fullmatch(name):
         raise InvalidRequest(
-            f"{field}: {shortened(name)!r} is not a collection name (letter or digit, then letters, digits, '_', '.', '-')",
+            f"{field}: {quoted(name)} is not a collection name (letter or digit, then letters, digits, '_', '.', '-')",
             field=field,
             value=shortened(name),
             limit=limits.collection_name_bytes,
@@ -50,7 +50,7 @@ def check_id(document_id: str, limits: RequestLimits, field: str) -> None:
     if size > limits.id_bytes:
         raise out_of_limit(field, size, limits.id_bytes, "bytes")
     if _CONTROL.search(document_id):
-        value = shortened(repr(document_id))
+        value = quoted(document_id)
         raise InvalidRequest(f"{field}: {value} contains control characters", field=field, value=value)
 
 
@@ -72,7 +72,9 @@ def check_distinct(ids: Sequence[str], path: str) -> None:
         earlier = first.setdefault(document_id, position)
         if earlier != position:
             field, value = path.format(position), shortened(document_id)
-            raise InvalidRequest(f"{field}: {value!r} is a duplicate of {path.format(earlier)}", field=field, value=value)
+            raise InvalidRequest(
+                f"{field}: {quoted(document_id)} is a duplicate of {path.format(earlier)}", field=field, value=value
+            )
 
 
 def check_k(k: int, limits: RequestLimits) -> None:
@@ -95,14 +97,14 @@ def check_text(text: str, limits: RequestLimits, field: str) -> None:
     if size > limits.text_bytes:
         raise out_of_limit(field, size, limits.text_bytes, "bytes")
     if "\0" in text:
-        raise InvalidRequest(f"{field}: the text contains a NUL character", field=field, value=shortened(repr(text)))
+        raise InvalidRequest(f"{field}: the text contains a NUL character", field=field, value=quoted(text))
 
 
 def check_query_text(text: str, limits: RequestLimits) -> None:
     """A text to search for: not blank."""
     check_text(text, limits, "text")
     if not text.strip():
-        raise InvalidRequest("text: a query must not be empty", field="text", value=shortened(repr(text)))
+        raise InvalidRequest("text: a query must not be empty", field="text", value=quoted(text))
 
 
 def check_embed_texts(texts: Sequence[str], limits: RequestLimits) -> dict[int, InvalidRequest]:
@@ -140,7 +142,7 @@ def parse_token(token: str) -> tuple[int, int]:
     found = _TOKEN.fullmatch(token)
     if found is None:
         value = shortened(token)
-        raise InvalidRequest(f"token: {value!r} is not a token returned by a write", field="token", value=value)
+        raise InvalidRequest(f"token: {quoted(token)} is not a token returned by a write", field="token", value=value)
     return int(found[1]), int(found[2])
 
 
@@ -149,10 +151,12 @@ def check_token(token: str, collection: str, collection_id: int, newest: int) ->
     owner, sequence = parse_token(token)
     value = shortened(token)
     if owner != collection_id:
-        raise InvalidRequest(f"token: {value!r} does not belong to collection {collection!r}", field="token", value=value)
+        raise InvalidRequest(
+            f"token: {quoted(token)} does not belong to collection {collection!r}", field="token", value=value
+        )
     if sequence > newest:
         raise InvalidRequest(
-            f"token: {value!r} is newer than the last write of collection {collection!r}, {newest}",
+            f"token: {quoted(token)} is newer than the last write of collection {collection!r}, {newest}",
             field="token",
             value=value,
             limit=newest,
@@ -163,14 +167,14 @@ def check_token(token: str, collection: str, collection_id: int, newest: int) ->
 def check_model(model: str, field: str) -> None:
     """A model's name or path, on one line; whether it exists is checked when it is loaded."""
     if not model.strip():
-        raise InvalidModel(f"{field}: a model is needed", field=field, value=shortened(repr(model)))
+        raise InvalidModel(f"{field}: {quoted(model)} is not the name of a model", field=field, value=quoted(model))
     size = len(model.encode())
     if size > _MODEL_BYTES:
         raise InvalidModel(
             f"{field}: {size} bytes, the limit is {_MODEL_BYTES}", field=field, value=str(size), limit=_MODEL_BYTES
         )
     if _CONTROL.search(model):
-        value = shortened(repr(model))
+        value = quoted(model)
         raise InvalidModel(f"{field}: {value} contains control characters", field=field, value=value)
 
 
@@ -178,10 +182,13 @@ def check_settings(settings: collections_pb2.CollectionSettings, limits: Request
     """The settings of a new collection: a model, or a dimension for user-supplied vectors; the rest within limits."""
     if settings.model:
         check_model(settings.model, "settings.model")
-    if not 0 <= settings.dimension <= limits.dimension or (not settings.model and settings.dimension == 0):
-        need = "" if settings.model else "; a collection without a model needs one"
+    if not settings.model and not settings.dimension:
         raise InvalidRequest(
-            f"settings.dimension: {settings.dimension} is not from 1 to {limits.dimension}{need}",
+            "settings.model: give a model, or the dimension of the documents' own vectors", field="settings.model"
+        )
+    if not 0 <= settings.dimension <= limits.dimension:
+        raise InvalidRequest(
+            f"settings.dimension: {settings.dimension} is not from 1 to {limits.dimension}",
             field="settings.dimension",
             value=str(settings.dimension),
             limit=limits.dimension,

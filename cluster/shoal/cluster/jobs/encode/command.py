@@ -10,7 +10,7 @@ import click
 from shoal.cluster.jobs.encode.encode_report import EncodeReport
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
-from shoal.console import HELP_SETTINGS, Failure, print_error
+from shoal.console import HELP_SETTINGS, Failure, FilePath, print_error
 
 
 @click.command(
@@ -33,9 +33,7 @@ from shoal.console import HELP_SETTINGS, Failure, print_error
 @click.option("--keep", "kept", multiple=True, metavar="FIELD", help="Field for the payload. Default: all other fields.")
 @click.option("--no-payload", is_flag=True, help="Keep only id and text.")
 @click.option("--hidden", is_flag=True, help="Also read files and folders whose names begin with a dot or an underscore.")
-@click.option(
-    "--rejects", type=click.Path(path_type=Path), metavar="FILE", help="Write the bad rows to FILE, as JSON lines."
-)
+@click.option("--rejects", type=FilePath(), metavar="FILE", help="Write the bad rows to FILE, as JSON lines.")
 @click.option("--role", type=click.Choice(["document", "query"]), default="document", show_default=True)
 @click.option("--prompt", help="Text put before each text, instead of the role's own prompt.")
 @click.option("--dimensions", type=click.IntRange(min=1), help="Keep only the first N dimensions (Matryoshka).", metavar="N")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.console import HELP_SETTINGS, Failure, print_json, print_table
+from shoal.console import HELP_SETTINGS, Failure, FilePath, print_json, print_table
 from shoal.workers.runtime import available_cores
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def evaluate() -> None:
     "  shoal eval analogy all-MiniLM-L6-v2 questions-words.txt --vocabulary words.txt" + _MODELS,
 )
 @click.argument("model")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FilePath())
 @click.option(
     "--restrict",
     type=click.IntRange(min=0),
@@ -51,7 +51,7 @@ def evaluate() -> None:
 )
 @click.option(
     "--vocabulary",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Candidates for a model without a word list: a file with a word per line.",
 )
 @_match_case
@@ -98,7 +98,7 @@ def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, matc
     "  shoal eval similarity all-MiniLM-L6-v2 wordsim353.tsv --json" + _MODELS,
 )
 @click.argument("model")
-@click.argument("files", metavar="FILE...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", type=FilePath(), nargs=-1, required=True)
 @_match_case
 @_as_json
 def similarity(model: str, files: tuple[Path, ...], match_case: bool, as_json: bool) -> None:
@@ -149,7 +149,7 @@ def similarity(model: str, files: tuple[Path, ...], match_case: bool, as_json: b
 )
 @click.option(
     "--vocabulary",
-    type=click.Path(path_type=Path),
+    type=FilePath(),
     help="Candidates for a model without a word list: a file with a word per line.",
 )
 @_as_json

@@ -12,7 +12,7 @@ import click
 
 from shoal.cluster.jobs.word2vec.training_report import TrainingReport
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
-from shoal.console import HELP_SETTINGS, Failure
+from shoal.console import HELP_SETTINGS, Failure, FilePath
 from shoal.workers.training.word2vec import CBOW_LEARNING_RATE, LEARNING_RATE, TrainingError, Word2VecSettings
 
 # Copies: importing the modules that define them takes a second. A test compares.
@@ -48,7 +48,7 @@ def _setting(name: str, text: str, **attributes: Any) -> Any:
     context_settings=HELP_SETTINGS,
 )
 @click.argument("corpus", metavar="CORPUS...", nargs=-1, required=True)
-@click.option("--output", type=click.Path(path_type=Path), required=True, metavar="PATH", help="Folder or file to write.")
+@click.option("--output", type=FilePath(), required=True, metavar="PATH", help="Folder or file to write.")
 @click.option(
     "--format",
     "form",

@@ -6,6 +6,7 @@ Loads no model.
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,12 +77,13 @@ def parse_spec(model: str) -> ModelSpec:
         return HashingSpec(int(dimension))
     if not model.strip() or "\0" in model:
         raise ModelError(model, "the name is empty or invalid")
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    # Unlike those of Path, these functions take any text, such as "~nobody" and a name that is too long.
+    folder = Path(os.path.expanduser(model))
+    if os.path.isdir(folder):
         return FolderSpec(folder)
-    if folder.is_file():
+    if os.path.isfile(folder):
         return FileSpec(folder)
-    if folder.exists():
+    if os.path.exists(folder):
         raise ModelError(model, "neither a file nor a folder")
     looks_like_path = model.startswith(("/", "./", "../", "~")) or model.count("/") > 1
     if looks_like_path or not _HUB_NAME.fullmatch(model):
@@ -92,7 +94,7 @@ def parse_spec(model: str) -> ModelSpec:
 def split_precision(model: str) -> tuple[str, Precision | None]:
     """Splits "MODEL@int8", "MODEL@float32" and so on into model and number type; None if there is no type."""
     named, at, wanted = model.rpartition("@")
-    if not at or Path(model).expanduser().exists():
+    if not at or os.path.exists(os.path.expanduser(model)):
         return model, None
     for precision in Precision:
         if precision.value == wanted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def read_word_table(path: str | Path) -> WordTable:
 
     Raises ModelError when there is no such file or folder, or it is malformed.
     """
-    source, name = Path(path).expanduser(), str(path)
+    source, name = Path(os.path.expanduser(path)), str(path)
     if is_word_folder(source):
         folder = read_word_folder(source, name)
         return WordTable(tuple(folder.words), folder.vectors, folder.counts)
