@@ -28,3 +28,10 @@ class RequestLimits:
     """Messages of one upsert or embedding stream that are worked on at once; not part of Describe."""
     queries_per_call: int = 256
     """Queries that travel together to a shard or an encoder; not part of Describe."""
+    requests_bytes: int = 96 * 1024 * 1024
+    """Requests of all callers that a gateway works on at once; a sixth of it is for those of at most 1 MiB. As messages: in
+    memory a request takes up to three times its size. Not part of Describe, like the next two."""
+    replies_bytes: int = 96 * 1024 * 1024
+    """Replies of all calls that are being built or sent at once."""
+    waiting_bytes: int = 256 * 1024 * 1024
+    """Requests that were received and wait; a stream has at most one. Beyond it, requests are refused."""

@@ -19,6 +19,7 @@ import pytest
 from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.errors import ClusterError, InvalidModel, VersionConflict, from_ledger, refuse
+from shoal.cluster.gateway.paths.room import GatewayMemory
 from shoal.cluster.gateway.server import GatewayServer
 from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
@@ -330,6 +331,13 @@ class SmallCluster:
         core = self.gateway._core
         assert core is not None
         return core.view.table
+
+    @property
+    def memory(self) -> GatewayMemory:
+        """What the gateway's calls hold."""
+        core = self.gateway._core
+        assert core is not None
+        return core.memory
 
     def close(self) -> None:
         self.channel.close()

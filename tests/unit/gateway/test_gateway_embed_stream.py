@@ -10,8 +10,10 @@ import pytest
 
 from shoal.cluster.errors import DeadlineExceeded, InternalDefect, Unavailable
 from shoal.cluster.gateway.paths.embedding import EmbedPath
+from shoal.cluster.gateway.paths.room import GatewayMemory, ReceivedMessage, Room
 from shoal.cluster.gateway.paths.streams.embed_stream import EmbedStream
 from shoal.cluster.ledger.errors import LedgerUnreadable
+from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.v1 import embedding_pb2, errors_pb2
 
@@ -25,7 +27,7 @@ class Path:
         self.gate = asyncio.Event()
 
     async def embed(
-        self, request: embedding_pb2.EmbedRequest, deadline: Deadline, *, bulk: bool
+        self, request: embedding_pb2.EmbedRequest, deadline: Deadline, room: Room, *, bulk: bool
     ) -> embedding_pb2.EmbedResponse:
         assert bulk
         self.under_way += 1
@@ -53,9 +55,13 @@ class Path:
             self.under_way -= 1
 
 
-async def requests(*models: str) -> AsyncIterator[embedding_pb2.EmbedStreamRequest]:
+MEMORY = GatewayMemory(RequestLimits())
+
+
+async def requests(*models: str) -> AsyncIterator[ReceivedMessage[embedding_pb2.EmbedStreamRequest]]:
     for number, model in enumerate(models):
-        yield embedding_pb2.EmbedStreamRequest(id=number, embed=embedding_pb2.EmbedRequest(model=model))
+        request = embedding_pb2.EmbedStreamRequest(id=number, embed=embedding_pb2.EmbedRequest(model=model))
+        yield ReceivedMessage(request, await MEMORY.admit("a caller", request.ByteSize() + 1))
 
 
 def run(scenario: Callable[[Path, Callable[..., EmbedStream]], Awaitable[None]]) -> None:
@@ -68,6 +74,7 @@ def run(scenario: Callable[[Path, Callable[..., EmbedStream]], Awaitable[None]])
         async with asyncio.timeout(5):
             await scenario(path, stream)
         assert path.under_way == 0
+        assert MEMORY.requests.budget.held == 0
         # No task of the stream is left.
         assert len(asyncio.all_tasks()) == 1
 
@@ -122,7 +129,7 @@ def test_a_drain_lets_requests_in_progress_be_answered() -> None:
     async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
         draining = asyncio.Event()
 
-        async def endless() -> AsyncIterator[embedding_pb2.EmbedStreamRequest]:
+        async def endless() -> AsyncIterator[ReceivedMessage[embedding_pb2.EmbedStreamRequest]]:
             async for request in requests("held", "m"):
                 yield request
             draining.set()

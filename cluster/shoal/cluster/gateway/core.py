@@ -18,11 +18,13 @@ from shoal.cluster.gateway.paths.collections import CollectionPath, CollectionVi
 from shoal.cluster.gateway.paths.embedding import EmbedPath
 from shoal.cluster.gateway.paths.public_calls import PublicCalls
 from shoal.cluster.gateway.paths.reading import ReadPath
+from shoal.cluster.gateway.paths.room import GatewayMemory
 from shoal.cluster.gateway.paths.search import SearchPath
 from shoal.cluster.gateway.paths.status import StatusPath
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.rpc.channels import Channels
+from shoal.workers.runtime import MessageParser
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class GatewayCore:
         self._models = Models(self._link, self.view, settings.retain_every_s)
         views = CollectionViews(reads, self.view, now_ms)
         self.calls = PublicCalls(self.counts, settings.default_deadline_s, limits.message_bytes)
+        self.memory = GatewayMemory(limits)
+        self.parser = MessageParser()
         self.draining = asyncio.Event()
         """Set when streams must end at their next request."""
         self.collections = CollectionPath(views, self._link, limits)
@@ -72,6 +76,7 @@ class GatewayCore:
         if self._following is not None:
             self._following.cancel()
             await asyncio.gather(self._following, return_exceptions=True)
+        self.writing.close()
         await self._models.close()
         await self._link.close()
         await self._channels.close_all()

@@ -11,7 +11,7 @@ from shoal.cluster.errors import Overloaded
 RETRY_AFTER_MS = 500
 
 
-class Held:
+class Reservation:
     """Room for one message, until `release` or the end of the `with` block. A second release does nothing."""
 
     __slots__ = ("_gate", "_ticket", "size")
@@ -32,7 +32,7 @@ class Held:
         self.size = 0
         self._gate.free(self._ticket)
 
-    def __enter__(self) -> Held:
+    def __enter__(self) -> Reservation:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -49,7 +49,7 @@ class ByteGate:
         self._tickets = 0
         self._waiting: dict[int, asyncio.Future[None]] = {}
 
-    async def admit(self, caller: str, size: int) -> Held:
+    async def admit(self, caller: str, size: int) -> Reservation:
         """Waits until there is room for a message; raises Overloaded when too many bytes wait already."""
         self._tickets += 1
         ticket = self._tickets
@@ -72,7 +72,7 @@ class ByteGate:
                 raise
             finally:
                 self._waiting.pop(ticket, None)
-        return Held(self, ticket, size)
+        return Reservation(self, ticket, size)
 
     def shrink(self, ticket: int, size: int) -> None:
         """See ByteBudget."""

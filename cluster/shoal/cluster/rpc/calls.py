@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-Request = TypeVar("Request", bound=Message)
+Request = TypeVar("Request")
 Response = TypeVar("Response", bound=Message)
 
 

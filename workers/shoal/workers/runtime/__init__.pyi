@@ -20,6 +20,9 @@ from .file_locks import LockHeld as LockHeld
 from .file_locks import lock_file as lock_file
 from .file_locks import locked_folder as locked_folder
 from .loop_thread import LoopThread as LoopThread
+from .receiving import MalformedMessage as MalformedMessage
+from .receiving import MessageParser as MessageParser
+from .receiving import receive as receive
 from .serving import INTERNAL_MESSAGE_BYTES as INTERNAL_MESSAGE_BYTES
 from .serving import InternalServer as InternalServer
 from .serving import freeze_live_objects as freeze_live_objects
@@ -33,6 +36,8 @@ __all__ = [
     "InternalServer",
     "LockHeld",
     "LoopThread",
+    "MalformedMessage",
+    "MessageParser",
     "available_cores",
     "compiled",
     "error_line",
@@ -48,6 +53,7 @@ __all__ = [
     "open_public_port",
     "partial_name",
     "partial_siblings",
+    "receive",
     "sync_folder",
     "threads_of",
     "typed_error_line",

@@ -32,6 +32,7 @@ LONGEST_PAUSE_S = 1.0
 LEASE_CHECK_S = 2.0
 RETRY_AFTER_MS = 500
 PEER = "the coordinator"
+_WRITE = f"/{coordinator_pb2.DESCRIPTOR.services_by_name['CoordinatorService'].full_name}/Write"
 
 
 class CoordinatorLink:
@@ -72,25 +73,34 @@ class CoordinatorLink:
         """Closes the channel."""
         await self._channels.close_all()
 
-    async def write(self, request: coordinator_pb2.WriteRequest, deadline: Deadline) -> coordinator_pb2.WriteResponse:
-        """Commits a batch; the write is durable when this returns."""
-        return await self._forward(lambda stub: stub.Write, request, deadline)
+    async def write(self, wire: bytes, deadline: Deadline) -> coordinator_pb2.WriteResponse:
+        """Commits a batch, a serialized WriteRequest; the write is durable when this returns."""
+
+        async def send(address: str) -> coordinator_pb2.WriteResponse:
+            # Bytes, because a call keeps its request until it ends: a message would be there beside its bytes.
+            write: grpc.aio.UnaryUnaryMultiCallable[bytes, coordinator_pb2.WriteResponse] = self._channels.get(
+                address
+            ).unary_unary(_WRITE, response_deserializer=coordinator_pb2.WriteResponse.FromString)
+            return await call(write, wire, deadline, self._metadata, PEER)
+
+        return await self._forward(send)
 
     async def create_collection(self, request: coordinator_pb2.CreateCollectionRequest, deadline: Deadline) -> None:
         """Creates a collection; returns when it accepts writes."""
-        await self._forward(lambda stub: stub.CreateCollection, request, deadline)
+        await self._forward(self._sender(lambda stub: stub.CreateCollection, request, deadline))
 
     async def drop_collection(self, request: coordinator_pb2.DropCollectionRequest, deadline: Deadline) -> int:
         """Drops a collection; returns how many documents it had."""
-        return (await self._forward(lambda stub: stub.DropCollection, request, deadline)).documents
+        return (await self._forward(self._sender(lambda stub: stub.DropCollection, request, deadline))).documents
 
     async def retry_failed(self, request: coordinator_pb2.RetryFailedRequest, deadline: Deadline) -> int:
         """Retries failed documents; returns how many."""
-        return (await self._forward(lambda stub: stub.RetryFailed, request, deadline)).retried
+        return (await self._forward(self._sender(lambda stub: stub.RetryFailed, request, deadline))).retried
 
     async def retain_model(self, model: str, deadline: Deadline) -> None:
         """Marks a model as in use; returns when an encoder of it is ready."""
-        await self._forward(lambda stub: stub.RetainModel, coordinator_pb2.RetainModelRequest(model=model), deadline)
+        request = coordinator_pb2.RetainModelRequest(model=model)
+        await self._forward(self._sender(lambda stub: stub.RetainModel, request, deadline))
 
     async def _locate(self) -> str:
         lease = await self._reads.lease()
@@ -134,31 +144,26 @@ class CoordinatorLink:
                 if await self._locate() != address:
                     return
 
-    async def _forward(
-        self,
-        method: Callable[
-            [coordinator_pb2_grpc.CoordinatorServiceAsyncStub], grpc.aio.UnaryUnaryMultiCallable[Request, Response]
-        ],
-        request: Request,
-        deadline: Deadline,
-    ) -> Response:
-        """Makes one call, and a second one only if the lease has moved to another address."""
+    async def _forward(self, send: Callable[[str], Awaitable[Response]]) -> Response:
+        """Makes one call with `send(address)`, and a second one only if the lease has moved to another address."""
         address = self._address or await self._locate()
         try:
-            return await self._call(method, request, deadline, address)
+            return await send(address)
         except Unavailable as error:
             if await self._locate() == address:
                 raise Unavailable(error.message, retry_after_ms=error.retry_after_ms or RETRY_AFTER_MS) from error
-        return await self._call(method, request, deadline, self._address)
+        return await send(self._address)
 
-    async def _call(
+    def _sender(
         self,
         method: Callable[
             [coordinator_pb2_grpc.CoordinatorServiceAsyncStub], grpc.aio.UnaryUnaryMultiCallable[Request, Response]
         ],
         request: Request,
         deadline: Deadline,
-        address: str,
-    ) -> Response:
-        stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channels.get(address))
-        return await call(method(stub), request, deadline, self._metadata, PEER)
+    ) -> Callable[[str], Awaitable[Response]]:
+        async def send(address: str) -> Response:
+            stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channels.get(address))
+            return await call(method(stub), request, deadline, self._metadata, PEER)
+
+        return send

@@ -12,7 +12,7 @@ from shoal.cluster.errors import Unavailable, from_rpc
 from shoal.cluster.rpc import calls
 from shoal.cluster.rpc.deadlines import Deadline
 
-Request = TypeVar("Request", bound=Message)
+Request = TypeVar("Request")
 Response = TypeVar("Response", bound=Message)
 
 

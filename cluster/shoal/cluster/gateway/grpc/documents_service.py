@@ -9,7 +9,9 @@ from typing import Any
 import grpc.aio
 
 from shoal.cluster.gateway.grpc.caller_deadlines import caller_deadline, stream_end
+from shoal.cluster.gateway.grpc.interceptors import room_of_call
 from shoal.cluster.gateway.paths.reading import ReadPath
+from shoal.cluster.gateway.paths.room import ReceivedMessage
 from shoal.cluster.gateway.paths.streams.upsert_stream import UpsertStream
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.v1 import documents_pb2, documents_pb2_grpc
@@ -31,14 +33,20 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     async def Upsert(
         self, request: documents_pb2.UpsertRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.UpsertResponse:
-        return await self._writing.upsert(request, caller_deadline(context, self._default_deadline_s))
+        deadline = caller_deadline(context, self._default_deadline_s)
+        upsert = self._writing.upsert(request, deadline, room_of_call())
+        # The path frees the request when it is committed.
+        del request
+        return await upsert
 
     async def UpsertStream(
-        self, request_iterator: AsyncIterator[documents_pb2.UpsertStreamRequest], context: grpc.aio.ServicerContext[Any, Any]
+        self, request_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[documents_pb2.UpsertStreamResponse]:
+        # The interceptor gives each message with its room.
+        requests: AsyncIterator[ReceivedMessage[documents_pb2.UpsertStreamRequest]] = aiter(request_iterator)
         end = stream_end(context)
         stream = UpsertStream(self._writing, self._window, end, self._default_deadline_s, self._draining)
-        async for answer in stream.answers(aiter(request_iterator)):
+        async for answer in stream.answers(requests):
             yield answer
 
     async def Delete(

@@ -9,7 +9,9 @@ from typing import Any
 import grpc.aio
 
 from shoal.cluster.gateway.grpc.caller_deadlines import caller_deadline, stream_end
+from shoal.cluster.gateway.grpc.interceptors import room_of_call
 from shoal.cluster.gateway.paths.embedding import EmbedPath
+from shoal.cluster.gateway.paths.room import ReceivedMessage
 from shoal.cluster.gateway.paths.streams.embed_stream import STREAM_REQUEST_S, EmbedStream
 from shoal.v1 import embedding_pb2, embedding_pb2_grpc
 
@@ -27,12 +29,16 @@ class EmbeddingService(embedding_pb2_grpc.EmbeddingServiceServicer):
     async def Embed(
         self, request: embedding_pb2.EmbedRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> embedding_pb2.EmbedResponse:
-        return await self._path.embed(request, caller_deadline(context, self._default_deadline_s), bulk=False)
+        return await self._path.embed(
+            request, caller_deadline(context, self._default_deadline_s), room_of_call(), bulk=False
+        )
 
     async def EmbedStream(
-        self, request_iterator: AsyncIterator[embedding_pb2.EmbedStreamRequest], context: grpc.aio.ServicerContext[Any, Any]
+        self, request_iterator: Any, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[embedding_pb2.EmbedStreamResponse]:
+        # The interceptor gives each message with its room.
+        requests: AsyncIterator[ReceivedMessage[embedding_pb2.EmbedStreamRequest]] = aiter(request_iterator)
         end = stream_end(context)
         stream = EmbedStream(self._path, self._window, end, STREAM_REQUEST_S, self._draining)
-        async for answer in stream.answers(aiter(request_iterator)):
+        async for answer in stream.answers(requests):
             yield answer

@@ -55,7 +55,8 @@ class PublicServer:
             # A port in use must be an error, not a port shared with another process.
             ("grpc.so_reuseport", 0),
         ]
-        self._server = grpc.aio.server(interceptors=[PublicCallsInterceptor(core.calls)], options=options)
+        interceptor = PublicCallsInterceptor(core.calls, core.memory, core.parser)
+        self._server = grpc.aio.server(interceptors=[interceptor], options=options)
 
     async def start(self) -> str:
         """Starts serving and returns `host:port`; raises ListenError. Health is NOT_SERVING until `set_healthy`."""

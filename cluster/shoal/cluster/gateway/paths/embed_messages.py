@@ -64,6 +64,11 @@ def check_dimensions(dimensions: int, limit: int, model: str) -> None:
         )
 
 
+def vector_bytes(vector_type: embedding_pb2.VectorType.ValueType, texts: int, dimension: int) -> int:
+    """The size of the vectors in a reply."""
+    return texts * dimension * (2 if vector_type == embedding_pb2.VECTOR_TYPE_FLOAT16 else 4)
+
+
 @dataclass(slots=True)
 class Encoding:
     """The results for the texts of a request, in order."""

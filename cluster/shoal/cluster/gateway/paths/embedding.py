@@ -13,7 +13,8 @@ from shoal.cluster.gateway.backends.encoder_messages import Priority, QueryAnswe
 from shoal.cluster.gateway.backends.encoders import Encoders
 from shoal.cluster.gateway.backends.models import Models
 from shoal.cluster.gateway.backends.routing_view import RoutingView
-from shoal.cluster.gateway.paths.embed_messages import Encoding, check_dimensions, embed_response, options_of
+from shoal.cluster.gateway.paths.embed_messages import Encoding, check_dimensions, embed_response, options_of, vector_bytes
+from shoal.cluster.gateway.paths.room import Room
 from shoal.cluster.gateway.paths.validation import check_embed_texts, check_model, check_reply_size
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
@@ -28,6 +29,7 @@ T = TypeVar("T")
 GATHERED_QUERIES = 8
 # A request is split across replicas in parts of at least this size: smaller batches use the hardware poorly.
 LEAST_PART = 64
+_ADVICE = "send fewer texts at a time"
 
 
 def plan_parts(texts: int, replicas: int) -> list[slice]:
@@ -50,7 +52,7 @@ class EmbedPath:
         self._counts = counts
 
     async def embed(
-        self, request: embedding_pb2.EmbedRequest, deadline: Deadline, *, bulk: bool
+        self, request: embedding_pb2.EmbedRequest, deadline: Deadline, room: Room, *, bulk: bool
     ) -> embedding_pb2.EmbedResponse:
         """Answers a request; `bulk` texts have the lowest priority. Raises ClusterError.
 
@@ -68,8 +70,14 @@ class EmbedPath:
             # An empty text costs nothing, and keeps the positions of the others.
             texts = ["" if position in rejected else text for position, text in enumerate(texts)]
         model = await self._models.find(request.model, deadline)
+        dimension = await self._encoders.dimension(model, deadline)
         if options.dimensions:
-            check_dimensions(options.dimensions, await self._encoders.dimension(model, deadline), request.model)
+            check_dimensions(options.dimensions, dimension, request.model)
+            dimension = options.dimensions
+        # Before the texts are encoded, so that no reply is built that is too large or finds no room.
+        size = vector_bytes(request.vector_type, len(texts), dimension)
+        check_reply_size(size, self._limits.message_bytes, _ADVICE, "texts")
+        await room.reserve_reply(size)
         if bulk:
             encoding = await self._texts(model, texts, options, encoder_pb2.ENCODE_PRIORITY_BACKFILL, deadline)
         elif options.role is Role.QUERY:
@@ -78,7 +86,7 @@ class EmbedPath:
             encoding = await self._texts(model, texts, options, encoder_pb2.ENCODE_PRIORITY_LIVE, deadline)
         encoding.errors.update(rejected)
         response = embed_response(encoding, request.vector_type, round(1e6 * (clock() - began)))
-        check_reply_size(response.ByteSize(), self._limits.message_bytes, "send fewer texts at a time", "texts")
+        check_reply_size(response.ByteSize(), self._limits.message_bytes, _ADVICE, "texts")
         self._counts.embedded(options.role.value, len(texts), sum(response.tokens), len(response.errors))
         return response
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
 from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.documents_validation import WriteRules, check_documents
+from shoal.cluster.gateway.paths.room import Room
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_ids
 from shoal.cluster.gateway.paths.visibility import until_shown
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import documents_pb2
+
+_SMALL_DOCUMENTS = 64
+_SMALL_BYTES = 256 * 1024
 
 
 class WritePath:
@@ -28,27 +34,45 @@ class WritePath:
         self._index_shards = index_shards
         self._view = view
         self._limits = limits
+        self._small_batches = ThreadPoolExecutor(1, thread_name_prefix="shoal-check")
+        self._large_batches = ThreadPoolExecutor(1, thread_name_prefix="shoal-check-large")
 
-    async def checked(self, collection: str, documents: Sequence[documents_pb2.Document]) -> coordinator_pb2.WriteRequest:
-        """The request to forward for an upsert, with canonical payloads; raises InvalidRequest."""
+    def close(self) -> None:
+        """Ends the threads."""
+        for threads in (self._small_batches, self._large_batches):
+            threads.shutdown(wait=False, cancel_futures=True)
+
+    async def checked(self, collection: str, documents: Sequence[documents_pb2.Document]) -> bytes:
+        """The serialized WriteRequest for an upsert, with canonical payloads; raises InvalidRequest.
+
+        Changes the payloads of `documents`.
+        """
         check_collection_name(collection, self._limits)
         record = await self._reads.collection(collection)
-        # A full batch is tens of megabytes of JSON and text: too much to parse on the event loop.
-        payloads = await self._reads.run(check_documents, documents, WriteRules.of(record), self._limits)
-        request = coordinator_pb2.WriteRequest(collection=collection, upserts=documents)
-        for document, payload in zip(request.upserts, payloads, strict=True):
-            document.payload = payload
-        return request
+        # A full batch is tens of megabytes of JSON and text: too much for the event loop. One thread takes one batch at a
+        # time, so that only one is there twice; small ones have another thread.
+        large = len(documents) > _SMALL_DOCUMENTS or sum(document.ByteSize() for document in documents) > _SMALL_BYTES
+        threads = self._large_batches if large else self._small_batches
+        rules = WriteRules.of(record)
+        return await asyncio.get_running_loop().run_in_executor(threads, _write_request, documents, rules, self._limits)
 
-    async def commit(self, request: coordinator_pb2.WriteRequest, deadline: Deadline) -> coordinator_pb2.WriteResponse:
+    async def commit(self, wire: bytes, deadline: Deadline) -> coordinator_pb2.WriteResponse:
         """Forwards a checked request."""
-        return await self._link.write(request, deadline)
+        return await self._link.write(wire, deadline)
 
-    async def upsert(self, request: documents_pb2.UpsertRequest, deadline: Deadline) -> documents_pb2.UpsertResponse:
-        """Commits documents; with `wait`, returns when a search finds them."""
-        written = await self.commit(await self.checked(request.collection, request.documents), deadline)
-        if request.wait:
-            await self._until_shown(request.collection, written.token, deadline)
+    async def upsert(
+        self, request: documents_pb2.UpsertRequest, deadline: Deadline, room: Room
+    ) -> documents_pb2.UpsertResponse:
+        """Commits documents; with `wait`, returns when a search finds them. Frees the room of the request when committed."""
+        collection, wait = request.collection, request.wait
+        wire = await self.checked(collection, request.documents)
+        # From here on the batch is there once.
+        del request
+        written = await self.commit(wire, deadline)
+        del wire
+        room.free_request()
+        if wait:
+            await self._until_shown(collection, written.token, deadline)
         return documents_pb2.UpsertResponse(results=written.results, token=written.token)
 
     async def delete(self, request: documents_pb2.DeleteRequest, deadline: Deadline) -> documents_pb2.DeleteResponse:
@@ -56,7 +80,7 @@ class WritePath:
         check_collection_name(request.collection, self._limits)
         check_ids(request.ids, self._limits)
         deletes = coordinator_pb2.WriteRequest(collection=request.collection, deletes=request.ids)
-        written = await self.commit(deletes, deadline)
+        written = await self.commit(deletes.SerializeToString(), deadline)
         if request.wait:
             await self._until_shown(request.collection, written.token, deadline)
         return documents_pb2.DeleteResponse(results=written.results, token=written.token)
@@ -72,3 +96,10 @@ class WritePath:
 
     async def _until_shown(self, collection: str, token: str, deadline: Deadline) -> None:
         await until_shown(self._reads, self._index_shards, self._view, collection, token, deadline.with_margin())
+
+
+def _write_request(documents: Sequence[documents_pb2.Document], rules: WriteRules, limits: RequestLimits) -> bytes:
+    payloads = check_documents(documents, rules, limits)
+    for document, payload in zip(documents, payloads, strict=True):
+        document.payload = payload
+    return coordinator_pb2.WriteRequest(collection=rules.name, upserts=documents).SerializeToString()

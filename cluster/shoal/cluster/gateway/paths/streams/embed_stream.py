@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from shoal.cluster.errors import ClusterError, from_ledger
 from shoal.cluster.gateway.paths.embedding import EmbedPath
+from shoal.cluster.gateway.paths.room import ReceivedMessage, Room
 from shoal.cluster.gateway.paths.streams.pacing import paced, retry_while_overloaded
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.rpc.deadlines import Deadline
@@ -31,10 +32,11 @@ class EmbedStream:
         self._end = end
         self._request_s = request_s
         self._draining = draining
-        self._in_flight: set[Answering] = set()
+        self._in_flight: dict[Answering, Room] = {}
+        """Requests whose answer is not sent yet."""
 
     async def answers(
-        self, requests: AsyncIterator[embedding_pb2.EmbedStreamRequest]
+        self, requests: AsyncIterator[ReceivedMessage[embedding_pb2.EmbedStreamRequest]]
     ) -> AsyncIterator[embedding_pb2.EmbedStreamResponse]:
         """One answer for each request, in any order; raises the error that ends the stream early."""
         finished: asyncio.Queue[Answering | None] = asyncio.Queue()
@@ -48,8 +50,8 @@ class EmbedStream:
                 if answering is None:
                     reading = False
                     continue
-                self._in_flight.discard(answering)
                 yield answering.result()
+                self._in_flight.pop(answering).free()
                 slots.release()
             await reader
         finally:
@@ -57,27 +59,31 @@ class EmbedStream:
             for task in (reader, *left):
                 task.cancel()
             await asyncio.gather(reader, *left, return_exceptions=True)
+            for room in self._in_flight.values():
+                room.free()
 
     async def _read(
         self,
-        requests: AsyncIterator[embedding_pb2.EmbedStreamRequest],
+        requests: AsyncIterator[ReceivedMessage[embedding_pb2.EmbedStreamRequest]],
         finished: asyncio.Queue[Answering | None],
         slots: asyncio.Semaphore,
     ) -> None:
         try:
-            async for request in paced(requests, slots, self._draining):
-                task = asyncio.create_task(self._answer(request))
-                self._in_flight.add(task)
+            async for admitted in paced(requests, slots, self._draining):
+                task = asyncio.create_task(self._answer(admitted.take(), admitted.room))
+                self._in_flight[task] = admitted.room
                 task.add_done_callback(finished.put_nowait)
         finally:
             finished.put_nowait(None)
 
-    async def _answer(self, request: embedding_pb2.EmbedStreamRequest) -> embedding_pb2.EmbedStreamResponse:
+    async def _answer(self, request: embedding_pb2.EmbedStreamRequest, room: Room) -> embedding_pb2.EmbedStreamResponse:
         deadline = Deadline.within(self._request_s)
         if self._end is not None:
             deadline = min(deadline, self._end, key=lambda one: one.at)
         try:
-            reply = await retry_while_overloaded(lambda: self._embedder.embed(request.embed, deadline, bulk=True), deadline)
+            reply = await retry_while_overloaded(
+                lambda: self._embedder.embed(request.embed, deadline, room, bulk=True), deadline
+            )
             return embedding_pb2.EmbedStreamResponse(id=request.id, embed=reply)
         except ClusterError as error:
             return embedding_pb2.EmbedStreamResponse(id=request.id, error=error.detail())

@@ -14,6 +14,7 @@ from shoal.cluster.errors import (
     VersionConflict,
     from_ledger,
 )
+from shoal.cluster.gateway.paths.room import ReceivedMessage
 from shoal.cluster.gateway.paths.streams.pacing import paced, retry_while_overloaded
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.cluster.ledger.errors import LedgerError
@@ -46,7 +47,7 @@ class UpsertStream:
         self._in_flight: list[_Batch] = []
 
     async def answers(
-        self, requests: AsyncIterator[documents_pb2.UpsertStreamRequest]
+        self, requests: AsyncIterator[ReceivedMessage[documents_pb2.UpsertStreamRequest]]
     ) -> AsyncIterator[documents_pb2.UpsertStreamResponse]:
         """One answer for each request, in order; raises the error that ends the stream early."""
         queue: asyncio.Queue[Answering | None] = asyncio.Queue()
@@ -66,21 +67,24 @@ class UpsertStream:
 
     async def _read(
         self,
-        requests: AsyncIterator[documents_pb2.UpsertStreamRequest],
+        requests: AsyncIterator[ReceivedMessage[documents_pb2.UpsertStreamRequest]],
         queue: asyncio.Queue[Answering | None],
         slots: asyncio.Semaphore,
     ) -> None:
         try:
-            async for request in paced(requests, slots, self._draining):
-                queue.put_nowait(self._begin(request))
+            async for admitted in paced(requests, slots, self._draining):
+                queue.put_nowait(self._begin(admitted))
         finally:
             queue.put_nowait(None)
 
-    def _begin(self, request: documents_pb2.UpsertStreamRequest) -> Answering:
+    def _begin(self, admitted: ReceivedMessage[documents_pb2.UpsertStreamRequest]) -> Answering:
+        request = admitted.take()
         touched = frozenset((request.collection, document.id) for document in request.documents)
         self._in_flight = [batch for batch in self._in_flight if not batch.task.done()]
         before = [batch.task for batch in self._in_flight if batch.touched & touched]
         task = asyncio.create_task(self._answer(request, before))
+        # Also when the task never began.
+        task.add_done_callback(lambda _: admitted.room.free())
         self._in_flight.append(_Batch(touched, task))
         return task
 
@@ -90,20 +94,23 @@ class UpsertStream:
         deadline = Deadline.within(self._batch_s)
         if self._end is not None:
             deadline = min(deadline, self._end, key=lambda one: one.at)
+        sequence = request.sequence
         try:
-            checked = await self._path.checked(request.collection, request.documents)
+            wire = await self._path.checked(request.collection, request.documents)
+            # From here on the batch is there once.
+            del request
             for earlier in before:
                 # Its failure ends the stream, so this batch must not be written.
                 await asyncio.shield(earlier)
-            response = await retry_while_overloaded(lambda: self._path.commit(checked, deadline), deadline)
+            response = await retry_while_overloaded(lambda: self._path.commit(wire, deadline), deadline)
         except LedgerError as error:
-            return _refusal(request, from_ledger(error))
+            return _refusal(sequence, from_ledger(error))
         except ClusterError as error:
-            return _refusal(request, error)
-        return documents_pb2.UpsertStreamResponse(sequence=request.sequence, results=response.results, token=response.token)
+            return _refusal(sequence, error)
+        return documents_pb2.UpsertStreamResponse(sequence=sequence, results=response.results, token=response.token)
 
 
-def _refusal(request: documents_pb2.UpsertStreamRequest, error: ClusterError) -> documents_pb2.UpsertStreamResponse:
+def _refusal(sequence: int, error: ClusterError) -> documents_pb2.UpsertStreamResponse:
     if not isinstance(error, _REFUSALS):
         raise error
-    return documents_pb2.UpsertStreamResponse(sequence=request.sequence, error=error.detail())
+    return documents_pb2.UpsertStreamResponse(sequence=sequence, error=error.detail())
