@@ -107,13 +107,16 @@ def _write_network(folder: Path, network: Any, kept: str = "") -> None:
     network.save_pretrained(str(folder))
 
 
-def bert_folder(folder: Path, prompts: dict[str, str] | None = None, pooling: str = "cls", **files: Any) -> Path:
+def bert_folder(
+    folder: Path, prompts: dict[str, str] | None = None, pooling: str = "cls", positions: int = 64, **files: Any
+) -> Path:
     """Learned positions, cls pooling, normalised on request."""
     from transformers import BertConfig, BertModel
 
     folder.mkdir()
     vocabulary = _word_pieces(folder)
-    _write_network(folder, BertModel(BertConfig(vocab_size=vocabulary, max_position_embeddings=64, **_SIZES)))
+    config = BertConfig(vocab_size=vocabulary, max_position_embeddings=positions, **_SIZES)
+    _write_network(folder, BertModel(config))
     write_sentence_files(folder, pooling, **{"normalize": False, "prompts": prompts, **files})
     return folder
 
@@ -274,6 +277,28 @@ def llama_folder(folder: Path) -> Path:
     vocabulary = _byte_pieces(folder, "")
     _write_network(folder, LlamaModel(LlamaConfig(vocab_size=vocabulary, num_key_value_heads=2, pad_token_id=1, **_SIZES)))
     write_sentence_files(folder, "lasttoken", normalize=True)
+    return folder
+
+
+def gpt2_folder(folder: Path) -> Path:
+    """Learned positions under other names than BERT's, causal attention, last-token pooling."""
+    from transformers import GPT2Config, GPT2Model
+
+    folder.mkdir()
+    vocabulary = _byte_pieces(folder, "")
+    _write_network(folder, GPT2Model(GPT2Config(vocab_size=vocabulary, n_positions=64, n_embd=HIDDEN, n_layer=2, n_head=4)))
+    write_sentence_files(folder, "lasttoken", normalize=True)
+    return folder
+
+
+def xlnet_folder(folder: Path) -> Path:
+    """Relative positions without a number of them. Mean pooling."""
+    from transformers import XLNetConfig, XLNetModel
+
+    folder.mkdir()
+    vocabulary = _byte_pieces(folder, "")
+    _write_network(folder, XLNetModel(XLNetConfig(vocab_size=vocabulary, d_model=HIDDEN, n_layer=2, n_head=4, d_inner=64)))
+    write_sentence_files(folder, "mean", normalize=False)
     return folder
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from shoal.workers.encoding.model import ModelError, Role
 from shoal.workers.encoding.transformer.sentence_config import read_sentence_config
+from shoal.workers.encoding.transformer.token_limits import StatedLimits
 
 OLD = "sentence_transformers.models."
 NEW = "sentence_transformers.sentence_transformer.modules.pooling."
@@ -36,9 +37,18 @@ def dense(config: dict[str, Any], weights: bool = True) -> dict[str, Any]:
     } | ({"9_Dense/model.safetensors": ""} if weights else {})
 
 
+def stated(settings: dict[str, Any]) -> dict[str, Any]:
+    """A model whose transformer has these settings."""
+    return {
+        "modules.json": modules("Transformer", "Pooling"),
+        "1_Pooling/config.json": {"pooling_mode": "mean"},
+        "sentence_bert_config.json": settings,
+    }
+
+
 def test_a_plain_folder_is_mean_pooled_and_normalised(tmp_path: Path) -> None:
     config = read_sentence_config(tmp_path, "m")
-    assert (config.pooling, config.normalize, config.max_tokens, config.lower_case) == (("mean",), True, None, False)
+    assert (config.pooling, config.normalize, config.limits, config.lower_case) == (("mean",), True, StatedLimits(), False)
     assert [config.prompt(role) for role in Role] == ["", ""]
 
 
@@ -51,7 +61,7 @@ def test_old_files_are_read(tmp_path: Path) -> None:
     }
     config = read_sentence_config(write(tmp_path, files), "m")
     assert (config.transformer, config.pooling, config.normalize) == ("0_Transformer", ("cls",), True)
-    assert (config.max_tokens, config.lower_case) == (77, True)
+    assert (config.limits, config.lower_case) == (StatedLimits(77), True)
 
 
 def test_files_of_version_six_are_read(tmp_path: Path) -> None:
@@ -61,7 +71,7 @@ def test_files_of_version_six_are_read(tmp_path: Path) -> None:
         "sentence_bert_config.json": {"transformer_task": "feature-extraction"},
     }
     config = read_sentence_config(write(tmp_path, files), "m")
-    assert (config.pooling, config.normalize, config.max_tokens) == (("lasttoken", "mean"), False, None)
+    assert (config.pooling, config.normalize, config.limits) == (("lasttoken", "mean"), False, StatedLimits())
 
 
 def test_a_plain_language_model_is_pooled_by_its_last_token(tmp_path: Path) -> None:
@@ -170,14 +180,14 @@ def test_prompts_are_found_by_role(tmp_path: Path, saved: dict[str, Any], docume
             "truncate_dim of config_sentence_transformers.json must be an integer of at least 1, not -1",
         ),
         (
-            {"sentence_bert_config.json": {"transformer_task": "fill-mask"}},
+            stated({"transformer_task": "fill-mask"}),
             "a transformer for 'fill-mask' with output 'last_hidden_state' is not supported",
         ),
         (
-            {"sentence_bert_config.json": {"modality_config": {"text": {"method_output_name": "pooler_output"}}}},
+            stated({"modality_config": {"text": {"method_output_name": "pooler_output"}}}),
             "a transformer for 'feature-extraction' with output 'pooler_output' is not supported",
         ),
-        ({"sentence_bert_config.json": {"max_seq_length": 0}}, "max_seq_length must be an integer of at least 1, not 0"),
+        (stated({"max_seq_length": 0}), "max_seq_length must be an integer of at least 1, not 0"),
         (
             {"config_sentence_transformers.json": {"prompts": {"query": 1}}},
             "prompts of config_sentence_transformers.json do not map names to texts",

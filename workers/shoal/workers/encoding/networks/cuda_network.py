@@ -61,6 +61,7 @@ class CudaNetwork(Network):
     def __init__(self, weights: EncoderWeights, device: torch.device, dtype: torch.dtype) -> None:
         self.hidden_size = weights.hidden_size
         self.position_limit = weights.position_limit
+        self.stated_positions = weights.stated_positions
         self.device = device
         self.bounds = BatchBounds(CUDA_BATCH_TOKENS, rows=8192)
         self.inference_threads = INFERENCE_THREADS

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from shoal.workers.encoding.networks.pretrained import position_limit
+from shoal.workers.encoding.networks.pretrained import position_limit, stated_positions
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ class EncoderWeights:
     gated: bool
     pre_norm: bool
     position_limit: int | None
+    stated_positions: int | None
 
     @property
     def hidden_size(self) -> int:
@@ -140,6 +141,7 @@ def _bert(model: Any) -> EncoderWeights | None:
         gated=False,
         pre_norm=False,
         position_limit=position_limit(model),
+        stated_positions=stated_positions(model),
     )
 
 
@@ -175,6 +177,7 @@ def _distilbert(model: Any) -> EncoderWeights:
         gated=False,
         pre_norm=False,
         position_limit=position_limit(model),
+        stated_positions=stated_positions(model),
     )
 
 
@@ -212,7 +215,8 @@ def _modernbert(model: Any) -> EncoderWeights | None:
         activation=config.hidden_activation,
         gated=True,
         pre_norm=True,
-        position_limit=config.max_position_embeddings,
+        position_limit=None,
+        stated_positions=stated_positions(model),
     )
 
 
@@ -252,7 +256,8 @@ def _nomic(model: Any) -> EncoderWeights | None:
         activation=config.hidden_act,
         gated=True,
         pre_norm=False,
-        position_limit=config.max_position_embeddings,
+        position_limit=None,
+        stated_positions=stated_positions(model),
     )
 
 

@@ -63,7 +63,9 @@ class Network(ABC):
 
     hidden_size: int
     position_limit: int | None
-    """Longest text in tokens; None if the model's files set no limit."""
+    """The most tokens that it can compute; None without a position table."""
+    stated_positions: int | None
+    """The number of positions that the model's config states, if any."""
     device: torch.device
     bounds: BatchBounds
     inference_threads: int = 1

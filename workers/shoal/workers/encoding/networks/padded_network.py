@@ -11,7 +11,7 @@ from torch import Tensor
 
 from shoal.workers.encoding.batching import BatchBounds
 from shoal.workers.encoding.networks.network import Network, UnpaddedBatch, check_ids
-from shoal.workers.encoding.networks.pretrained import position_limit
+from shoal.workers.encoding.networks.pretrained import position_limit, stated_positions
 
 # Tokens per forward pass, with padding: on a CPU more would not fit the cache, a GPU needs many to be busy.
 CPU_BATCH_TOKENS = 1024
@@ -29,6 +29,7 @@ class PaddedNetwork(Network):
         self.device = device
         self.hidden_size = int(model.config.hidden_size)
         self.position_limit = position_limit(model)
+        self.stated_positions = stated_positions(model)
         self._vocabulary = int(model.get_input_embeddings().num_embeddings)
         self.bounds = BatchBounds(GPU_BATCH_TOKENS, padded=True)
         if device.type == "cpu":

@@ -15,6 +15,9 @@ from shoal.workers.encoding.json_files import whole
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.runtime import typed_error_line
 
+# The names of position tables in transformers.
+_POSITION_TABLES = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
+
 
 def read_config(folder: Path) -> Any:
     """The transformers config in `folder`. Fields that must be integers may be written as 512.0, which transformers refuses.
@@ -68,12 +71,25 @@ def load_pretrained(folder: Path, name: str, dtype: torch.dtype) -> Any:
     return model.eval()
 
 
+def stated_positions(model: Any) -> int | None:
+    """The number of positions in the model's config; None if it states none (XLNet's is -1)."""
+    stated = getattr(model.config, "max_position_embeddings", None)
+    return stated if isinstance(stated, int) and stated > 0 else None
+
+
 def position_limit(model: Any) -> int | None:
-    """The largest number of positions: from the model's position table, else from its config; None if neither has it."""
-    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
-    if not isinstance(table, torch.nn.Embedding):
-        stated = getattr(model.config, "max_position_embeddings", None)
-        return stated if isinstance(stated, int) and stated > 0 else None
+    """The most tokens for which the model's position table has rows; None for a model without a table (rotary, relative)."""
+    limits = [
+        _usable_rows(module, stated_positions(model))
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Embedding) and name.rpartition(".")[2] in _POSITION_TABLES
+    ]
+    return min(limits, default=None)
+
+
+def _usable_rows(table: torch.nn.Embedding, stated: int | None) -> int:
     # RoBERTa and its descendants start counting after the padding index.
-    offset = 0 if table.padding_idx is None else table.padding_idx + 1
-    return table.num_embeddings - offset
+    if table.padding_idx is not None:
+        return table.num_embeddings - table.padding_idx - 1
+    # Other tables with rows before the first position have more rows than the config states (OPT, Nystromformer).
+    return table.num_embeddings if stated is None else min(table.num_embeddings, stated)

@@ -84,6 +84,7 @@ class UnpaddedNetwork(Network):
     def __init__(self, weights: EncoderWeights, dtype: torch.dtype, threads: int, int8: bool = False) -> None:
         self.hidden_size = weights.hidden_size
         self.position_limit = weights.position_limit
+        self.stated_positions = weights.stated_positions
         self.device = torch.device("cpu")
         self.bounds = BatchBounds(CPU_BATCH_TOKENS, rows=4096, min_tokens=CPU_MIN_TOKENS)
         # Threads that share a batch wait for each other at every product; threads with a batch each never do. On idle

@@ -8,6 +8,7 @@ from typing import Any
 
 from shoal.workers.encoding.model import ModelError, Role
 from shoal.workers.encoding.transformer.sentence_files import AFTER_POOLING, TRANSFORMER_FILES, ModuleConfig, SentenceFiles
+from shoal.workers.encoding.transformer.token_limits import StatedLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,7 @@ class SentenceConfig:
     pooling: tuple[str, ...]
     """Members of POOLING_MODES; the vectors of several modes are concatenated. Empty for a static table."""
     normalize: bool
-    max_tokens: int | None
-    """None leaves the limit to the tokenizer and the transformer."""
+    limits: StatedLimits
     lower_case: bool
     document_prompt: str
     query_prompt: str
@@ -81,7 +81,8 @@ def read_sentence_config(folder: Path, name: str) -> SentenceConfig:
     normalize = bool(after) and after[-1].kind == "Normalize"
     if static and len(after) > normalize:
         raise ModelError(name, f"{after[0].path} of modules.json is not supported after StaticEmbedding")
-    text = reader.first_of(modules[0][1], TRANSFORMER_FILES)
+    # Without modules.json sentence-transformers does not read these files either.
+    text = {} if plain else reader.first_of(modules[0][1], TRANSFORMER_FILES)
     reader.check_output(text)
     prompts, dimensions = reader.preparation()
     pooling, include_prompt = ("mean",), True
@@ -95,7 +96,7 @@ def read_sentence_config(folder: Path, name: str) -> SentenceConfig:
         transformer=modules[0][1],
         pooling=pooling,
         normalize=normalize,
-        max_tokens=reader.max_tokens(text),
+        limits=reader.limits(text),
         lower_case=bool(text.get("do_lower_case", False)),
         document_prompt=prompts[Role.DOCUMENT],
         query_prompt=prompts[Role.QUERY],

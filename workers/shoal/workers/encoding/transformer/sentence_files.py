@@ -9,6 +9,7 @@ from typing import Any
 
 from shoal.workers.encoding.json_files import is_count, read_json
 from shoal.workers.encoding.model import ModelError, Role
+from shoal.workers.encoding.transformer.token_limits import StatedLimits
 
 MODULES_FILE = "modules.json"
 POOLING_MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
@@ -33,6 +34,8 @@ _KINDS = ("Transformer", "StaticEmbedding", "Pooling", *AFTER_POOLING)
 _WEIGHTS_FILE = "model.safetensors"
 VECTOR = "sentence_embedding"
 _TASK, _OUTPUT = "feature-extraction", "last_hidden_state"
+# All of them cut the end of a single text.
+_TRUNCATIONS = (True, "longest_first", "only_first")
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,15 +183,37 @@ class SentenceFiles:
         """Refuses a transformer whose output is not the last hidden states of a text."""
         task = text.get("transformer_task") or _TASK
         modality = text.get("modality_config") or {}
+        if isinstance(modality, dict) and "message" in modality:
+            raise ModelError(self._name, "a transformer that reads texts as chat messages is not supported")
         output = modality.get("text", {}).get("method_output_name", _OUTPUT) if isinstance(modality, dict) else modality
         if task != _TASK or output != _OUTPUT:
             raise ModelError(self._name, f"a transformer for {task!r} with output {output!r} is not supported")
 
-    def max_tokens(self, text: Mapping[str, Any]) -> int | None:
-        value = text.get("max_seq_length")
-        if value is not None and not is_count(value):
-            raise ModelError(self._name, f"max_seq_length must be an integer of at least 1, not {value!r}")
-        return value
+    def limits(self, text: Mapping[str, Any]) -> StatedLimits:
+        """The token limits in the settings of a transformer. Refuses settings of the tokenizer's calls that change what is
+        read of a text in other ways."""
+        called = self._text_arguments(text)
+        # The older name goes first, as in sentence-transformers.
+        loaded = text.get("tokenizer_args", text.get("processor_kwargs")) or {}
+        own = loaded.get("model_max_length") if isinstance(loaded, dict) else None
+        usual = _tokens(self._name, "model_max_length", own) or _tokens(
+            self._name, "max_seq_length", text.get("max_seq_length")
+        )
+        if "max_length" in called:
+            return StatedLimits(_tokens(self._name, "max_length", called["max_length"]) or usual)
+        by_role = [_tokens(self._name, key, text.get(key)) for key in ("query_length", "document_length")]
+        return StatedLimits(usual, *by_role)
+
+    def _text_arguments(self, text: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The arguments with which sentence-transformers calls the tokenizer of a transformer with these settings."""
+        given = text.get("processing_kwargs") or {}
+        called: Any = given.get("text") or {} if isinstance(given, dict) else given
+        other = given.get("common") or given.get("chat_template") if isinstance(given, dict) else None
+        if other or not isinstance(called, dict) or not {*called} <= {"max_length", "truncation", "padding"}:
+            raise ModelError(self._name, f"processing_kwargs {given!r} of the transformer are not supported")
+        if called.get("truncation", True) not in _TRUNCATIONS:
+            raise ModelError(self._name, f"truncation {called['truncation']!r} of the transformer is not supported")
+        return called
 
     def preparation(self) -> tuple[dict[Role, str], int]:
         """The prompt of each role, and how many dimensions of a vector are kept (0 for all)."""
@@ -205,6 +230,12 @@ class SentenceFiles:
         if not is_count(dimensions, least=0):
             raise ModelError(self._name, f"truncate_dim of {path} must be an integer of at least 1, not {dimensions!r}")
         return {role: _prompt(prompts, names, default) for role, names in _PROMPT_NAMES.items()}, dimensions
+
+
+def _tokens(name: str, key: str, value: Any) -> int | None:
+    if value is not None and not is_count(value):
+        raise ModelError(name, f"{key} must be an integer of at least 1, not {value!r}")
+    return value
 
 
 def _prompt(prompts: Mapping[str, str], names: Sequence[str], default: str | None) -> str:

@@ -27,6 +27,8 @@ _MIN_CHARACTERS = 1024
 # A cut inside a word may change its tokens: WordPiece does not split words of over 100 characters.
 _UNCERTAIN_TOKENS = 128
 _CACHED_PROMPTS = 256
+# transformers writes 1e30 for no limit, and takes any number above this for it.
+_MOST_STATED = 10**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,33 +107,35 @@ class Tokenizer:
         self._typed = any(self._encode(["a"])[0].type_ids)
 
     def limit(self, max_tokens: int) -> None:
-        """Sets the token limit of a text, including special tokens. Call this before `tokenize`."""
+        """Sets the usual token limit of a text, including special tokens. Call this before `tokenize`."""
         self._max_tokens = max_tokens
 
     def tokenize(
-        self, texts: Sequence[str], prompt: str = "", truncation: Truncation = Truncation.END
+        self, texts: Sequence[str], prompt: str = "", truncation: Truncation = Truncation.END, limit: int = 0
     ) -> list[TokenizedText]:
-        """The tokens of each text, in order, with `prompt` before it. Only the text is truncated, never the prompt.
+        """The tokens of each text, in order, with `prompt` before it. Only the text is truncated, never the prompt, to
+        `limit` tokens if that is not 0.
 
         Truncation.REFUSE truncates like END, and the caller checks `truncated`. Raises PromptTooLong, and whatever the
         tokenizer raises for a text.
         """
         before = self._measured(prompt) if prompt else _Prompt("", 0, self.special_tokens)
-        if prompt and before.alone >= self._max_tokens:
-            raise PromptTooLong(f"the prompt alone has {before.alone} tokens, the model's limit is {self._max_tokens}")
+        limit = limit or self._max_tokens
+        if prompt and before.alone >= limit:
+            raise PromptTooLong(f"the prompt alone has {before.alone} tokens, the model's limit is {limit}")
         cut_start = truncation is Truncation.START
         results: list[TokenizedText | None] = [None] * len(texts)
         pending = list(range(len(texts)))
-        characters = max(_MIN_CHARACTERS, self._max_tokens * _CHARACTERS_PER_TOKEN)
+        characters = max(_MIN_CHARACTERS, limit * _CHARACTERS_PER_TOKEN)
         while pending:
             cuts = [_cut(texts[index], characters, cut_start) for index in pending]
             too_short: list[int] = []
             for index, cut, encoding in zip(pending, cuts, self._encode([prompt + cut for cut in cuts]), strict=True):
                 text = texts[index]
-                if len(cut) < len(text) and len(encoding) <= self._max_tokens + _uncertain(text, cut, cut_start):
+                if len(cut) < len(text) and len(encoding) <= limit + _uncertain(text, cut, cut_start):
                     too_short.append(index)
                     continue
-                results[index] = self._truncated(encoding, before, cut_start)
+                results[index] = self._truncated(encoding, before, cut_start, limit)
             pending = too_short
             characters *= _CUT_GROWTH
         return [result for result in results if result is not None]
@@ -141,10 +145,10 @@ class Tokenizer:
         for token in range(self._backend.get_vocab_size()):
             yield self._backend.decode([token]).strip()
 
-    def _truncated(self, encoding: Any, prompt: _Prompt, cut_start: bool) -> TokenizedText:
+    def _truncated(self, encoding: Any, prompt: _Prompt, cut_start: bool, limit: int) -> TokenizedText:
         ids = np.array(encoding.ids, dtype=np.int32)
         types = np.array(encoding.type_ids, dtype=np.int32) if self._typed else None
-        cut = len(ids) - self._max_tokens
+        cut = len(ids) - limit
         if cut > 0:
             special = encoding.special_tokens_mask
             if cut_start:
@@ -186,7 +190,7 @@ def transformer_tokenizer(folder: Path, name: str, lower_case: bool = False) -> 
     if not is_count(stated):
         raise ModelError(name, f"model_max_length of the tokenizer must be an integer of at least 1, not {stated!r}")
     # A huge number means that the tokenizer states no limit.
-    stated = stated if stated < 1_000_000 else None
+    stated = stated if stated <= _MOST_STATED else None
     return Tokenizer(backend, frozenset(loaded.all_special_ids), stated, lower_case=lower_case)
 
 

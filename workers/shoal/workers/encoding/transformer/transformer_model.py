@@ -31,12 +31,10 @@ from shoal.workers.encoding.networks.network_building import build_network
 from shoal.workers.encoding.networks.precision import PROBE_TEXTS, Precision
 from shoal.workers.encoding.transformer.modules import Modules
 from shoal.workers.encoding.transformer.pooling import pool
-from shoal.workers.encoding.transformer.sentence_config import SentenceConfig, read_sentence_config
-from shoal.workers.encoding.transformer.tokenization import PromptTooLong, TokenizedText, Tokenizer, transformer_tokenizer
+from shoal.workers.encoding.transformer.sentence_config import read_sentence_config
+from shoal.workers.encoding.transformer.token_limits import token_limits
+from shoal.workers.encoding.transformer.tokenization import PromptTooLong, TokenizedText, transformer_tokenizer
 from shoal.workers.runtime import typed_error_line
-
-# For models whose files state no limit.
-_DEFAULT_MAX_TOKENS = 512
 
 
 class TransformerModel(EmbeddingModel):
@@ -66,6 +64,8 @@ class TransformerModel(EmbeddingModel):
         self.device = self._torch_device.type
         self.precision = built.precision.value + (f" ({built.note})" if built.note else "")
         settings = {**self._config.settings(), "max_tokens": self.max_tokens}
+        if self._limits.query != self._limits.document:
+            settings["role_tokens"] = [self._limits.query, self._limits.document]
         if built.precision is Precision.INT8:
             settings["precision"] = built.precision.value
         weights = [folder / module.weights for module in self._config.modules if module.kind != "Normalize"]
@@ -81,12 +81,13 @@ class TransformerModel(EmbeddingModel):
             self._modules = Modules(self._folder, self._config.modules, self.name, pooled, self._torch_device)
         whole = self._modules.dimension
         self.dimension = min(self._config.dimensions or whole, whole)
-        self.max_tokens = _max_tokens(self._config, self._tokenizer, network)
-        if self.max_tokens <= self._tokenizer.special_tokens:
-            special = self._tokenizer.special_tokens
-            raise ModelError(
-                self.name, f"a limit of {self.max_tokens} tokens leaves no room for text: {special} are special"
-            )
+        self._limits = token_limits(
+            self._config.limits, self._tokenizer.stated_limit, network.stated_positions, network.position_limit
+        )
+        self.max_tokens = self._limits.largest
+        special = self._tokenizer.special_tokens
+        if (least := min(self._limits.query, self._limits.document)) <= special:
+            raise ModelError(self.name, f"a limit of {least} tokens leaves no room for text: {special} are special")
         self._tokenizer.limit(self.max_tokens)
 
     def _probe(self, network: Network) -> Vectors:
@@ -100,7 +101,9 @@ class TransformerModel(EmbeddingModel):
         shows now and lowers the bounds."""
         if self._torch_device.type != "cuda":
             return
-        ids = np.resize(self._tokenizer.tokenize([PROBE_TEXTS[-1]], "", Truncation.END)[0].ids, self.max_tokens)
+        # A longer text runs alone; what it needs is not kept free.
+        tokens = min(self.max_tokens, self.bounds.tokens)
+        ids = np.resize(self._tokenizer.tokenize([PROBE_TEXTS[-1]], "", Truncation.END)[0].ids, tokens)
         longest = Tokenized(len(ids), content=TokenizedText(ids, None, truncated=False, prompt_tokens=0))
         batch = [longest] * max(1, self.bounds.tokens // len(ids))
         with ThreadPoolExecutor(self.inference_threads, "shoal-warm-up", initializer=self.init_inference_thread) as threads:
@@ -115,21 +118,22 @@ class TransformerModel(EmbeddingModel):
     def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
         """See `EmbeddingModel.tokenize`."""
         prompt = self._config.prompt(options.role) if options.prompt is None else options.prompt
+        limit = self._limits.of(options.role)
         readable = [row for row, text in enumerate(texts) if text and not text.isspace()]
         answers = [Tokenized(0, error=EMPTY_TEXT)] * len(texts)
 
         def tokenize(some: Sequence[str]) -> list[TokenizedText]:
-            return self._tokenizer.tokenize(some, prompt, options.truncation)
+            return self._tokenizer.tokenize(some, prompt, options.truncation, limit)
 
         try:
             results = run_isolated([texts[row] for row in readable], tokenize, fatal=PromptTooLong)
         except PromptTooLong as error:
             results = [error] * len(readable)
         for row, text in zip(readable, results, strict=True):
-            answers[row] = self._tokenized(text, options.truncation)
+            answers[row] = self._tokenized(text, options.truncation, limit)
         return answers
 
-    def _tokenized(self, text: TokenizedText | Exception, truncation: Truncation) -> Tokenized:
+    def _tokenized(self, text: TokenizedText | Exception, truncation: Truncation, limit: int) -> Tokenized:
         if isinstance(text, PromptTooLong):
             return Tokenized(0, error=str(text))
         if isinstance(text, Exception):
@@ -137,7 +141,7 @@ class TransformerModel(EmbeddingModel):
         if len(text.ids) <= self._tokenizer.special_tokens:
             return Tokenized(0, error="the tokenizer finds no tokens in the text")
         if text.truncated and truncation is Truncation.REFUSE:
-            return Tokenized(0, error=too_long(self.max_tokens))
+            return Tokenized(0, error=too_long(limit))
         return Tokenized(len(text.ids), text.truncated, content=text)
 
     def forward(self, batch: Sequence[Tokenized]) -> Vectors:
@@ -195,8 +199,3 @@ def _torch_device(name: str | None) -> torch.device:
     device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     # Inference threads need the index of the GPU.
     return torch.device("cuda", torch.cuda.current_device()) if device.type == "cuda" and device.index is None else device
-
-
-def _max_tokens(config: SentenceConfig, tokenizer: Tokenizer, network: Network) -> int:
-    stated = config.max_tokens or tokenizer.stated_limit or _DEFAULT_MAX_TOKENS
-    return stated if network.position_limit is None else min(stated, network.position_limit)
