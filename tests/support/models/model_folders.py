@@ -12,53 +12,13 @@ import numpy as np
 from shoal.workers.encoding.word_vectors.folder_writing import save_word_folder
 from shoal.workers.encoding.word_vectors.word_folder import Pooling, WordFolderConfig
 from shoal.workers.encoding.word_vectors.word_table import WordTable
+from support.models.tokenizer_files import WORDS, save_byte_pieces, save_word_pieces
 
-WORDS = (
-    *("the", "a", "tide", "moon", "orbit", "star", "planet", "locks", "slowly", "and", "faces", "one", "side"),
-    *("shoal", "of", "fish", "turns", "at", "once", "in", "deep", "water"),
-)
 HIDDEN = 32
 MAX_TOKENS = 40
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,:!?'-"
 _SIZES: dict[str, Any] = {"hidden_size": HIDDEN, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
 _NORMALIZE = {"type": "sentence_transformers.models.Normalize", "path": "3_Normalize"}
-
-
-def _save_tokenizer(folder: Path, backend: Any, padding_side: str = "right", **specials: str) -> None:
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, model_max_length=512, padding_side=padding_side, **specials
-    )
-    tokenizer.save_pretrained(str(folder))
-
-
-def _word_pieces(folder: Path) -> int:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-
-    names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *_LETTERS, *(f"##{letter}" for letter in _LETTERS), *WORDS]
-    vocabulary = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    backend.normalizer = normalizers.BertNormalizer()
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.post_processor = processors.TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-    _save_tokenizer(folder, backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]")
-    return len(vocabulary)
-
-
-def _byte_pieces(folder: Path, frame: str, padding_side: str = "right") -> int:
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
-
-    names = ["<s>", "<pad>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
-    vocabulary = {name: index for index, name in enumerate(names)}
-    backend = Tokenizer(models.BPE(vocabulary, []))
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    if frame:
-        backend.post_processor = processors.TemplateProcessing(frame, special_tokens=[("<s>", 0), ("</s>", 2)])
-    _save_tokenizer(folder, backend, padding_side, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
-    return len(vocabulary)
 
 
 def write_sentence_files(
@@ -114,7 +74,7 @@ def bert_folder(
     from transformers import BertConfig, BertModel
 
     folder.mkdir()
-    vocabulary = _word_pieces(folder)
+    vocabulary = save_word_pieces(folder)
     config = BertConfig(vocab_size=vocabulary, max_position_embeddings=positions, **_SIZES)
     _write_network(folder, BertModel(config))
     write_sentence_files(folder, pooling, **{"normalize": False, "prompts": prompts, **files})
@@ -153,7 +113,7 @@ def roberta_folder(folder: Path) -> Path:
     from transformers import RobertaConfig, RobertaModel
 
     folder.mkdir()
-    vocabulary = _byte_pieces(folder, "<s> $A </s>")
+    vocabulary = save_byte_pieces(folder, "<s> $A </s>")
     config = RobertaConfig(
         vocab_size=vocabulary, max_position_embeddings=MAX_TOKENS + 2, type_vocab_size=1, pad_token_id=1, **_SIZES
     )
@@ -166,7 +126,7 @@ def xlm_roberta_folder(folder: Path) -> Path:
     from transformers import XLMRobertaConfig, XLMRobertaModel
 
     folder.mkdir()
-    vocabulary = _byte_pieces(folder, "<s> $A </s>")
+    vocabulary = save_byte_pieces(folder, "<s> $A </s>")
     config = XLMRobertaConfig(
         vocab_size=vocabulary, max_position_embeddings=MAX_TOKENS + 2, type_vocab_size=1, pad_token_id=1, **_SIZES
     )
@@ -182,7 +142,7 @@ def distilbert_folder(folder: Path, sinusoidal: bool = False) -> Path:
     from transformers import DistilBertConfig, DistilBertModel
 
     folder.mkdir()
-    vocabulary = _word_pieces(folder)
+    vocabulary = save_word_pieces(folder)
     config = DistilBertConfig(
         vocab_size=vocabulary,
         max_position_embeddings=64,
@@ -207,7 +167,7 @@ def modernbert_folder(folder: Path) -> Path:
     from transformers import ModernBertConfig, ModernBertModel
 
     folder.mkdir()
-    vocabulary = _word_pieces(folder)
+    vocabulary = save_word_pieces(folder)
     special = {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
     sizes = {**_SIZES, "num_hidden_layers": 4}
     layers = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
@@ -224,7 +184,7 @@ def nomic_folder(folder: Path) -> Path:
     from transformers import NomicBertConfig, NomicBertModel
 
     folder.mkdir()
-    vocabulary = _word_pieces(folder)
+    vocabulary = save_word_pieces(folder)
     config = NomicBertConfig(vocab_size=vocabulary, max_position_embeddings=64, head_dim=8, pad_token_id=0, **_SIZES)
     _write_network(folder, NomicBertModel(config))
     prompts = {"query": "search_query: ", "document": "search_document: ", "clustering": "clustering: "}
@@ -237,7 +197,7 @@ def mpnet_folder(folder: Path) -> Path:
     from transformers import MPNetConfig, MPNetModel
 
     folder.mkdir()
-    vocabulary = _byte_pieces(folder, "<s> $A </s>")
+    vocabulary = save_byte_pieces(folder, "<s> $A </s>")
     _write_network(
         folder, MPNetModel(MPNetConfig(vocab_size=vocabulary, max_position_embeddings=64, pad_token_id=1, **_SIZES))
     )
@@ -250,7 +210,7 @@ def albert_folder(folder: Path) -> Path:
     from transformers import AlbertConfig, AlbertModel
 
     folder.mkdir()
-    vocabulary = _word_pieces(folder)
+    vocabulary = save_word_pieces(folder)
     config = AlbertConfig(vocab_size=vocabulary, embedding_size=16, max_position_embeddings=64, **_SIZES)
     _write_network(folder, AlbertModel(config))
     write_sentence_files(folder, "max", normalize=False)
@@ -262,7 +222,7 @@ def electra_folder(folder: Path) -> Path:
     from transformers import ElectraConfig, ElectraModel
 
     folder.mkdir()
-    vocabulary = _word_pieces(folder)
+    vocabulary = save_word_pieces(folder)
     config = ElectraConfig(vocab_size=vocabulary, embedding_size=16, max_position_embeddings=64, **_SIZES)
     _write_network(folder, ElectraModel(config))
     write_sentence_files(folder, "weightedmean", normalize=False)
@@ -274,7 +234,7 @@ def llama_folder(folder: Path) -> Path:
     from transformers import LlamaConfig, LlamaModel
 
     folder.mkdir()
-    vocabulary = _byte_pieces(folder, "")
+    vocabulary = save_byte_pieces(folder, "")
     _write_network(folder, LlamaModel(LlamaConfig(vocab_size=vocabulary, num_key_value_heads=2, pad_token_id=1, **_SIZES)))
     write_sentence_files(folder, "lasttoken", normalize=True)
     return folder
@@ -285,7 +245,7 @@ def gpt2_folder(folder: Path) -> Path:
     from transformers import GPT2Config, GPT2Model
 
     folder.mkdir()
-    vocabulary = _byte_pieces(folder, "")
+    vocabulary = save_byte_pieces(folder, "")
     _write_network(folder, GPT2Model(GPT2Config(vocab_size=vocabulary, n_positions=64, n_embd=HIDDEN, n_layer=2, n_head=4)))
     write_sentence_files(folder, "lasttoken", normalize=True)
     return folder
@@ -296,7 +256,7 @@ def xlnet_folder(folder: Path) -> Path:
     from transformers import XLNetConfig, XLNetModel
 
     folder.mkdir()
-    vocabulary = _byte_pieces(folder, "")
+    vocabulary = save_byte_pieces(folder, "")
     _write_network(folder, XLNetModel(XLNetConfig(vocab_size=vocabulary, d_model=HIDDEN, n_layer=2, n_head=4, d_inner=64)))
     write_sentence_files(folder, "mean", normalize=False)
     return folder
@@ -308,7 +268,7 @@ def qwen_folder(folder: Path, frame: str = "$A </s>", padding_side: str = "left"
     from transformers import Qwen3Config, Qwen3Model
 
     folder.mkdir()
-    vocabulary = _byte_pieces(folder, frame, padding_side)
+    vocabulary = save_byte_pieces(folder, frame, padding_side)
     config = Qwen3Config(
         vocab_size=vocabulary, num_key_value_heads=2, head_dim=16, max_position_embeddings=64, pad_token_id=1, **_SIZES
     )
@@ -327,7 +287,7 @@ def static_folder(folder: Path) -> Path:
     from safetensors.numpy import save_file
 
     folder.mkdir()
-    vocabulary = _word_pieces(folder)
+    vocabulary = save_word_pieces(folder)
     (folder / "tokenizer_config.json").unlink()
     table = np.random.default_rng(7).normal(size=(vocabulary, HIDDEN)).astype(np.float32)
     save_file({"embedding.weight": table}, folder / "model.safetensors")
@@ -342,7 +302,7 @@ def model2vec_folder(folder: Path) -> Path:
     from safetensors.numpy import save_file
 
     folder.mkdir()
-    vocabulary = _word_pieces(folder)
+    vocabulary = save_word_pieces(folder)
     (folder / "tokenizer_config.json").unlink()
     random = np.random.default_rng(7)
     tensors = {

@@ -11,8 +11,8 @@ import numpy as np
 from shoal.workers.encoding.json_files import is_count, read_json
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.transformer.sentence_config import SentenceConfig, read_sentence_config
-from shoal.workers.encoding.transformer.token_limits import StatedLimits
 from shoal.workers.encoding.transformer.sentence_files import MODULES_FILE
+from shoal.workers.encoding.transformer.token_limits import StatedLimits
 from shoal.workers.encoding.word_vectors.tensor_file import FLOATS, WHOLE, TensorFile, tensor_names
 from shoal.workers.encoding.word_vectors.vector_table import ArrayRows, VectorTable
 
