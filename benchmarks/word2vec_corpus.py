@@ -26,6 +26,7 @@ from shoal.workers.training.word2vec import (
     merge_counts,
     plan_units,
     scan_unit,
+    utf8_file,
 )
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -47,7 +48,7 @@ def write_lines(words: int, path: Path) -> None:
 
 def encoded_corpus(text: Path, folder: Path, settings: Word2VecSettings) -> EncodedCorpus:
     """The text as numbers, in `folder`."""
-    counts = [scan_unit(unit, CorpusSettings(), folder) for unit in plan_units([str(text)], CorpusSettings())]
+    counts = [scan_unit(unit, CorpusSettings(), folder) for unit in plan_units([utf8_file(text)], CorpusSettings())]
     vocabulary = build_vocabulary(merge_counts(counts, settings.min_count), settings)
     return EncodedCorpus.write(folder, "", vocabulary, [encode_unit(count, vocabulary, folder) for count in counts])
 

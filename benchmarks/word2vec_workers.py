@@ -33,6 +33,7 @@ from shoal.workers.training.word2vec import (
     TrainResult,
     Word2VecSettings,
     train_word2vec,
+    utf8_file,
 )
 
 WORKERS = (1, 2, 4)
@@ -64,7 +65,7 @@ class Training:
             (self.folder / "words.txt").write_text("\n".join(vocabulary.words))  # type: ignore[attr-defined]
 
         return train_word2vec(
-            [str(self.text)],
+            [utf8_file(self.text)],
             self.folder / "model",
             save,
             pool,

@@ -11,6 +11,8 @@ import numpy as np
 from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.encoded_corpus import EncodedCorpus
+from shoal.workers.training.word2vec.corpus.units import CorpusFile, utf8_file
+from shoal.workers.training.word2vec.corpus.unread_rows import UnreadRow
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary
 from shoal.workers.training.word2vec.run.learner_pool import LearnerPool
 from shoal.workers.training.word2vec.run.local_pool import LocalLearnerPool
@@ -47,6 +49,8 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         self.text = write_text(folder / "text.txt")
+        self.files: list[CorpusFile] = []
+        """Instead of `text`, if there are any."""
         self.output = folder / "model"
         self.work = folder / "model.training"
         self.saved: list[tuple[Vocabulary, Tables]] = []
@@ -55,6 +59,7 @@ class Run:
         self.phases: list[str] = []
         self.started: list[tuple[EncodedCorpus, int]] = []
         self.too_few_words: list[tuple[int, int]] = []
+        self.unread: list[UnreadRow] = []
         self.at_round: Callable[[int], None] = lambda number: None
         """Called after each round of a training, with its number from 1."""
         self.at_save: Callable[[], None] = lambda: None
@@ -70,6 +75,7 @@ class Run:
             "averaging": AveragingSettings(round_words=ROUND_WORDS),
             "listeners": TrainingListeners(
                 phase=self.phases.append,
+                unread=self.unread.append,
                 started=lambda *what: self.started.append(what),
                 too_few_words=lambda *what: self.too_few_words.append(what),
                 advanced=self._advanced,
@@ -78,7 +84,12 @@ class Run:
             **more,
         }
         return train_word2vec(
-            [str(self.text)], self.output, self._save, pool or LocalLearnerPool(), settings or small_settings(), **arguments
+            self.files or [utf8_file(self.text)],
+            self.output,
+            self._save,
+            pool or LocalLearnerPool(),
+            settings or small_settings(),
+            **arguments,
         )
 
     @property

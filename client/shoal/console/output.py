@@ -28,6 +28,16 @@ def print_event(event: str, values: Mapping[str, object]) -> None:
     click.echo(json.dumps(plain({"event": event, **rounded})))
 
 
+def note_line(message: str) -> str:
+    """A note: what a user should know and what is no error, in one line."""
+    return f"note: {' '.join(message.split())}"
+
+
+def print_note(message: str) -> None:
+    """Prints a note on stderr."""
+    click.echo(note_line(message), err=True)
+
+
 def plain(value: Any) -> Any:
     """`value` as JSON types."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -5,13 +5,14 @@ a text and a payload. A row that cannot be read or is not a valid record is repo
 continues with the next row.
 """
 
-from shoal.records.errors import InputError, shown_path
+from shoal.records.decoding.encodings import is_utf8
+from shoal.records.errors import Damaged, InputError, shown_path
 from shoal.records.find import InputFile, find_inputs, open_input
-from shoal.records.formats import suffix_of
+from shoal.records.formats import has_rows, is_plain, suffix_of
 from shoal.records.limits import RecordLimits, check_record
-from shoal.records.mapping import USUAL_FIELDS, BadRecord, Fields, Record
-from shoal.records.parquet import parquet_row_count
-from shoal.records.reading import first_row_fault, read_file, read_rows
+from shoal.records.mapping import USUAL_FIELDS, BadRecord, Fields, Record, TextFields
+from shoal.records.parquet import parquet_group_bytes, parquet_row_count
+from shoal.records.reading import damage_reason, first_row_fault, read_file, read_rows, text_chunks
 from shoal.records.rejects import RejectedRow, RejectsInOrder, null_messages, reasons_in_words
 from shoal.records.repeated_ids import RepeatedIds
 from shoal.records.rows import BadRow, Row, row_message
@@ -19,6 +20,7 @@ from shoal.records.rows import BadRow, Row, row_message
 __all__ = [
     "BadRecord",
     "BadRow",
+    "Damaged",
     "Fields",
     "InputError",
     "InputFile",
@@ -28,12 +30,18 @@ __all__ = [
     "RejectsInOrder",
     "RepeatedIds",
     "Row",
+    "TextFields",
     "USUAL_FIELDS",
     "check_record",
+    "damage_reason",
     "find_inputs",
     "first_row_fault",
+    "has_rows",
+    "is_plain",
+    "is_utf8",
     "null_messages",
     "open_input",
+    "parquet_group_bytes",
     "parquet_row_count",
     "read_file",
     "read_rows",
@@ -41,4 +49,5 @@ __all__ = [
     "row_message",
     "shown_path",
     "suffix_of",
+    "text_chunks",
 ]

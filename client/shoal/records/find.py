@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from shoal.records.errors import InputError, needs_pyarrow, one_line, shown_path, storage_errors
-from shoal.records.formats import SUFFIXES, TEXT_SUFFIXES, suffix_of
+from shoal.records.formats import TEXT_SUFFIXES, Formats, suffix_of
 
 STANDARD_INPUT = "-"
 _PATTERN = re.compile(r"[*?\[]")
@@ -63,11 +63,15 @@ class _Found:
     hidden: list[str]
 
 
-def find_inputs(inputs: Sequence[str], hidden: bool = False, stdin_suffix: str = "") -> FoundInputs:
+def find_inputs(
+    inputs: Sequence[str], hidden: bool = False, stdin_suffix: str = "", plain_text: bool = False
+) -> FoundInputs:
     """The files of each input. Hidden ones, of a folder or a pattern that does not name them, are left out unless `hidden`.
 
-    "-" is standard input, in the format of `stdin_suffix`; refused if that is empty. Raises InputError, naming the input.
+    "-" is standard input, in the format of `stdin_suffix`; refused if that is empty. With `plain_text`, files of other names
+    are found too (see `Formats`). Raises InputError, naming the input.
     """
+    formats = Formats(plain_text)
     seen: set[str] = set()
     found: list[_Found] = []
     for given in inputs:
@@ -75,7 +79,7 @@ def find_inputs(inputs: Sequence[str], hidden: bool = False, stdin_suffix: str =
             if given == STANDARD_INPUT:
                 one = _standard_input(stdin_suffix)
             else:
-                one = (_find_uri if "://" in given else _find_local)(given, hidden)
+                one = (_find_uri if "://" in given else _find_local)(given, hidden, formats)
         except storage_errors() as error:
             raise InputError(f"{shown_path(given)}: {one_line(error)}") from error
         for file in one.files:
@@ -134,69 +138,71 @@ def _standard_input(suffix: str) -> _Found:
     return _Found("", [InputFile(STANDARD_INPUT, f"-{suffix}", 0, 0)], [])
 
 
-_Below = Callable[[str], dict[str, Callable[[], InputFile]]]
-"""The files of known formats below a folder, by their names relative to it."""
+_Below = Callable[[str, bool], dict[str, Callable[[], InputFile]]]
+"""The files to read below a folder, by their names relative to it. The flag says whether it was given, not a pattern."""
 
 
-def _find_local(given: str, hidden: bool) -> _Found:
+def _find_local(given: str, hidden: bool, formats: Formats) -> _Found:
     if not given:  # Otherwise it would be the current folder.
         raise InputError(f"{shown_path(given)}: no such file or folder")
     path = os.path.abspath(given)
     if os.path.isfile(path):
-        _check_format(given, path)
+        _check_format(given, path, formats)
         base, _, name = path.rpartition("/")
         return _Found(base, [_local_file(path, name)], [])
 
-    def below(base: str) -> dict[str, Callable[[], InputFile]]:
-        found = (path for path in _walk(base) if suffix_of(path) and os.path.isfile(path))
+    def below(base: str, in_folder: bool) -> dict[str, Callable[[], InputFile]]:
+        found = (path for path in _walk(base) if formats.include(path, in_folder) and os.path.isfile(path))
         return {path[len(base) + 1 :]: partial(_local_file, path, path[len(base) + 1 :]) for path in found}
 
     if os.path.isdir(path):
-        return _all_in_folder(given, path, below, hidden)
-    return _all_matching(given, path, below, hidden)
+        return _all_in_folder(given, path, below, hidden, formats)
+    if os.path.exists(path):
+        raise InputError(f"{shown_path(given)}: neither a file nor a folder")
+    return _all_matching(given, path, below, hidden, formats)
 
 
-def _find_uri(given: str, hidden: bool) -> _Found:
+def _find_uri(given: str, hidden: bool, formats: Formats) -> _Found:
     fs = _pyarrow_fs(given, "a URI")
     system, path = fs.FileSystem.from_uri(given)
     prefix = given[: given.rindex(path)] if path in given else ""
 
-    def below(base: str) -> dict[str, Callable[[], InputFile]]:
+    def below(base: str, in_folder: bool) -> dict[str, Callable[[], InputFile]]:
         selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
         named = {info.path[len(base) + 1 :]: info for info in system.get_file_info(selector)}
         return {
             name: partial(_uri_file, info, name, prefix)
             for name, info in named.items()
-            if info.type == fs.FileType.File and suffix_of(name)
+            if info.type == fs.FileType.File and formats.include(name, in_folder)
         }
 
     info = system.get_file_info(path)
     if info.type == fs.FileType.File:
-        _check_format(given, path)
+        _check_format(given, path, formats)
         base, _, name = path.rpartition("/")
         found = _Found(base, [_uri_file(info, name, prefix)], [])
     elif info.type == fs.FileType.Directory:
-        found = _all_in_folder(given, path.rstrip("/"), below, hidden)
+        found = _all_in_folder(given, path.rstrip("/"), below, hidden, formats)
     else:
-        found = _all_matching(given, path, below, hidden)
+        found = _all_matching(given, path, below, hidden, formats)
     return _Found(prefix + found.base, found.files, [prefix + path for path in found.hidden])
 
 
-def _check_format(given: str, path: str) -> None:
-    if not suffix_of(path):
-        formats = f"{', '.join(SUFFIXES)} file (.gz and .xz are fine, except for Parquet)"
-        raise InputError(f"{shown_path(given)}: not a {formats}, nor a folder of them")
+def _check_format(given: str, path: str, formats: Formats) -> None:
+    if not formats.include(path, in_folder=False):
+        packed = "(.gz and .xz are fine, except for Parquet)"
+        raise InputError(f"{shown_path(given)}: not a {formats} file {packed}, nor a folder of them")
 
 
-def _all_in_folder(given: str, base: str, below: _Below, hidden: bool) -> _Found:
-    found = _found(base, below(base), lambda name: hidden or not any(map(_is_hidden, name.split("/"))))
+def _all_in_folder(given: str, base: str, below: _Below, hidden: bool, formats: Formats) -> _Found:
+    found = _found(base, below(base, True), lambda name: hidden or not any(map(_is_hidden, name.split("/"))))
     if not found.files:
-        where = f"{shown_path(given)}: no {', '.join(SUFFIXES)} files in this folder"
+        where = f"{shown_path(given)}: no {formats} files in this folder"
         raise InputError("; ".join(filter(None, (where, _left_out(found.hidden)))))
     return found
 
 
-def _all_matching(given: str, path: str, below: _Below, hidden: bool) -> _Found:
+def _all_matching(given: str, path: str, below: _Below, hidden: bool, formats: Formats) -> _Found:
     if not (first := _PATTERN.search(path)):
         raise InputError(f"{shown_path(given)}: no such file or folder")
     base = path[: first.start()].rpartition("/")[0]
@@ -208,9 +214,9 @@ def _all_matching(given: str, path: str, below: _Below, hidden: bool) -> _Found:
         concealed = filter(_is_hidden, name.split("/"))
         return hidden or all(any(part[0] == one[0] and matches(part, one) for part in named) for one in concealed)
 
-    found = _found(base, {name: file for name, file in below(base).items() if matches(pattern, name)}, is_shown)
+    found = _found(base, {name: file for name, file in below(base, False).items() if matches(pattern, name)}, is_shown)
     if not found.files:
-        where = f"{shown_path(given)}: no {', '.join(SUFFIXES)} file matches"
+        where = f"{shown_path(given)}: no {formats} file matches"
         raise InputError("; ".join(filter(None, (where, _left_out(found.hidden)))))
     return found
 

@@ -39,12 +39,53 @@ class BadRecord(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class TextFields:
+    """Which fields of a row make its text."""
+
+    names: tuple[str, ...] = ()
+    """Joined with a space. If empty: the first of text, content and body, after the title if there is one."""
+
+    def columns(self) -> Collection[str]:
+        """All fields that may be used."""
+        return self.names or (*TEXT_FIELDS, TITLE_FIELD)
+
+    def missing(self, values: Mapping[str, Any]) -> str:
+        """What a row lacks, in words; empty if it lacks nothing."""
+        for name in self.names:
+            if name not in values:
+                return _lacks(repr(name), values)
+        if not self.names and not any(name in values for name in TEXT_FIELDS):
+            return _lacks(f"{', '.join(TEXT_FIELDS)}: name one with --text-field", values)
+        return ""
+
+    def used(self, values: Mapping[str, Any]) -> tuple[str, ...]:
+        """The fields that make the text of this row."""
+        if self.names:
+            return self.names
+        text_field = next((name for name in TEXT_FIELDS if values.get(name) is not None), None)
+        # A title that is not text goes to the payload: the user did not ask for it as text.
+        title = (TITLE_FIELD,) if isinstance(values.get(TITLE_FIELD), str) else ()
+        return (*title, *((text_field,) if text_field else ()))
+
+    def text(self, values: Mapping[str, Any], id: str = "") -> str:
+        """The text of a row; raises BadRecord, with the `id`, if it is not text."""
+        used = self.used(values)
+        for name in used:
+            if not isinstance(values.get(name), str | None):
+                raise BadRecord(id, f"field {name!r} is not text: {values[name]!r:.40}")
+        text = " ".join(values[name] for name in used if values.get(name))
+        if not is_unicode(text):
+            raise BadRecord(id, "the text is not valid Unicode")
+        return text
+
+
+@dataclass(frozen=True, slots=True)
 class Fields:
     """Which fields of a row make a record. If a field is not given, its usual names are tried."""
 
     id: str = ""
     text: tuple[str, ...] = ()
-    """Joined with a space. If empty: the first of text, content and body, after the title if there is one."""
+    """See `TextFields`."""
     keep: tuple[str, ...] | None = None
     """Fields of the payload; None keeps all but those of the id, the text and the vector."""
     vector: str = ""
@@ -54,21 +95,17 @@ class Fields:
         """All fields that a record may use; None for any."""
         if self.keep is None:
             return None
-        text = self.text or (*TEXT_FIELDS, TITLE_FIELD)
         named = {self.vector} if self.vector else set()
-        return {*text, *((self.id,) if self.id else ID_FIELDS), *self.keep, *named}
+        return {*TextFields(self.text).columns(), *((self.id,) if self.id else ID_FIELDS), *self.keep, *named}
 
     def missing(self, values: Mapping[str, Any]) -> str:
         """What the first row of a file lacks, in words; empty if it lacks nothing."""
-        has = f"the fields are {', '.join(values) or 'none'}"
         for name in (self.id, *self.text, self.vector, *(self.keep or ())):
             if name and name not in values:
-                return f"no field {name!r}; {has}"
+                return _lacks(repr(name), values)
         if not self.id and not any(name in values for name in ID_FIELDS):
-            return f"no field {', '.join(ID_FIELDS)}: name one with --id-field; {has}"
-        if not self.text and not self.vector and not any(name in values for name in TEXT_FIELDS):
-            return f"no field {', '.join(TEXT_FIELDS)}: name one with --text-field; {has}"
-        return ""
+            return _lacks(f"{', '.join(ID_FIELDS)}: name one with --id-field", values)
+        return "" if self.vector else TextFields(self.text).missing(values)
 
     def record(self, values: Mapping[str, Any]) -> Record:
         """The record of a row; raises BadRecord with the reason if it is not a valid record."""
@@ -79,18 +116,13 @@ class Fields:
         record_id = str(value)
         if not is_unicode(record_id):
             raise BadRecord("", f"field {id_field!r} is not valid Unicode")
-        text_fields = self.text or self._usual_text_fields(values)
-        for name in text_fields:
-            if not isinstance(values.get(name), str | None):
-                raise BadRecord(record_id, f"field {name!r} is not text: {values[name]!r:.40}")
-        text = " ".join(values[name] for name in text_fields if values.get(name))
-        if not is_unicode(text):
-            raise BadRecord(record_id, "the text is not valid Unicode")
+        text_fields = TextFields(self.text)
+        text = text_fields.text(values, record_id)
         vector = values.get(self.vector) if self.vector else None
         if self.vector and not isinstance(vector, list):
             raise BadRecord(record_id, f"field {self.vector!r} is not a list of numbers: {vector!r:.40}")
         try:
-            payload, nulls = json_payload(self._payload(values, {id_field, self.vector, *text_fields}))
+            payload, nulls = json_payload(self._payload(values, {id_field, self.vector, *text_fields.used(values)}))
         except BadPayload as error:
             raise BadRecord(record_id, str(error)) from None
         return Record(record_id, text, payload, vector, nulls)
@@ -100,11 +132,9 @@ class Fields:
             return {name: value for name, value in values.items() if name not in used}
         return {name: values[name] for name in self.keep if name in values}
 
-    def _usual_text_fields(self, values: Mapping[str, Any]) -> tuple[str, ...]:
-        text_field = next((name for name in TEXT_FIELDS if values.get(name) is not None), None)
-        # A title that is not text goes to the payload: the user did not ask for it as text.
-        title = (TITLE_FIELD,) if isinstance(values.get(TITLE_FIELD), str) else ()
-        return (*title, *((text_field,) if text_field else ()))
+
+def _lacks(what: str, values: Mapping[str, Any]) -> str:
+    return f"no field {what}; the fields are {', '.join(values) or 'none'}"
 
 
 USUAL_FIELDS = Fields()

@@ -23,10 +23,25 @@ def parquet_row_count(file: IO[bytes]) -> int:
         return 0
 
 
-def parquet_rows(file: Any, name: str, columns: Collection[str] | None) -> Iterator[Row | BadRow]:
+def parquet_group_bytes(file: IO[bytes]) -> tuple[int, ...]:
+    """The uncompressed size of each group of rows of an open Parquet file; empty when that cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    try:
+        metadata = pyarrow.parquet.read_metadata(file)
+        return tuple(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    except (pa.ArrowException, OSError):
+        return ()
+
+
+def parquet_rows(
+    file: Any, name: str, columns: Collection[str] | None, groups: range | None = None
+) -> Iterator[Row | BadRow]:
     """The rows of an open, seekable file in terms of JSON (see `json_form`); columns that `columns` leaves out are not read.
 
-    A value without a form in JSON spoils its row. Raises OSError when the storage fails, and InputError without pyarrow.
+    If `groups` of rows are given, only theirs; they keep their numbers in the file. A value without a form in JSON spoils
+    its row. Raises OSError when the storage fails, and InputError without pyarrow.
     """
     try:
         import pyarrow as pa
@@ -37,7 +52,7 @@ def parquet_rows(file: Any, name: str, columns: Collection[str] | None) -> Itera
     try:
         table = pyarrow.parquet.ParquetFile(file)
         names = table.schema_arrow.names
-        groups = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+        counts = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
     except damages as error:
         yield BadRow(1, f"the file cannot be read as Parquet: {_damage(error)}")
         return
@@ -47,7 +62,10 @@ def parquet_rows(file: Any, name: str, columns: Collection[str] | None) -> Itera
             return
         wanted = None if columns is None else [column for column in names if column in columns]
         begin = 0
-        for group, count in enumerate(groups):
+        for group, count in enumerate(counts):
+            if groups is not None and group not in groups:
+                begin += count
+                continue
             number = begin
             try:
                 for batch in table.iter_batches(batch_size=_BATCH_ROWS, row_groups=[group], columns=wanted):

@@ -16,7 +16,7 @@ from shoal.records.errors import Damaged, InputError, one_line, storage_errors
 from shoal.records.find import InputFile, open_input
 from shoal.records.formats import JSON_SUFFIXES, PARQUET_SUFFIX, TEXT_SUFFIXES, compression_of, suffix_of
 from shoal.records.json_lines import json_rows
-from shoal.records.mapping import Fields
+from shoal.records.mapping import Fields, TextFields
 from shoal.records.parquet import parquet_rows
 from shoal.records.rows import BadRow, Row
 from shoal.records.tables import table_rows
@@ -34,7 +34,7 @@ def read_file(file: InputFile, columns: Collection[str] | None = None) -> Iterat
         raise InputError(f"{file.path}: cannot be read: {one_line(error)}") from error
 
 
-def first_row_fault(file: InputFile, fields: Fields) -> str:
+def first_row_fault(file: InputFile, fields: Fields | TextFields) -> str:
     """What is wrong with the header of a file, or what its first readable row lacks; empty if nothing.
 
     Raises InputError as `read_file` does.
@@ -54,17 +54,20 @@ def _first(file: InputFile, columns: Collection[str] | None) -> Row | BadRow | N
     return next((row for row in read_file(file, columns) if isinstance(row, Row) or row.whole_file), None)
 
 
-def read_rows(file: IO[bytes] | Readable, name: str, columns: Collection[str] | None = None) -> Iterator[Row | BadRow]:
-    """The rows of an open file whose `name` gives its format. Parquet columns that `columns` leaves out are not read.
+def read_rows(
+    file: IO[bytes] | Readable, name: str, columns: Collection[str] | None = None, groups: range | None = None
+) -> Iterator[Row | BadRow]:
+    """The rows of an open file whose `name` gives its format. Parquet columns that `columns` leaves out are not read, nor
+    groups of rows that `groups` leaves out.
 
     A text file is one row with the fields path (its `name`) and text. A Parquet file must be seekable, as `open_input`
     opens it. Raises OSError if the storage fails, and InputError if pyarrow is missing.
     """
     suffix = suffix_of(name)
     if suffix == PARQUET_SUFFIX:
-        yield from parquet_rows(file, name, columns)
+        yield from parquet_rows(file, name, columns, groups)
         return
-    text = utf8(decompressed(chunks_of(file), compression_of(name)))
+    text = text_chunks(file, name)
     if suffix in TEXT_SUFFIXES:
         rows = _text_row(text, name)
     elif suffix in JSON_SUFFIXES:
@@ -77,7 +80,20 @@ def read_rows(file: IO[bytes] | Readable, name: str, columns: Collection[str] | 
             number = row.line
             yield row
     except Damaged as error:
-        yield BadRow(number + 1, f"the file is damaged or cut short from here on: {error}")
+        yield BadRow(number + 1, damage_reason(error))
+
+
+def text_chunks(file: IO[bytes] | Readable, name: str) -> Iterator[bytes]:
+    """The text of an open file as UTF-8, in chunks: decompressed as its `name` says, recoded as its byte order mark says.
+
+    Raises Damaged after everything that can be read. Bytes that are not UTF-8 are passed on.
+    """
+    return utf8(decompressed(chunks_of(file), compression_of(name)))
+
+
+def damage_reason(error: Damaged) -> str:
+    """Why a row is bad with which a damaged file ends."""
+    return f"the file is damaged or cut short from here on: {error}"
 
 
 def _text_row(chunks: Iterator[bytes], name: str) -> Iterator[Row | BadRow]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import time
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import ray
 
+from shoal.cluster.jobs.word2vec.corpus_files import find_corpus, read_corpus_unit
 from shoal.cluster.jobs.word2vec.ray_pool import RayLearnerPool
 from shoal.workers.training.word2vec.averaging.averaging_settings import AveragingSettings
 from shoal.workers.training.word2vec.errors import TrainingError
@@ -140,11 +142,24 @@ def test_an_error_of_a_learner_ends_the_training_with_one_line(run: Run) -> None
     assert "\n" not in str(message.value)
 
 
-def test_text_is_read_by_tasks_and_read_errors_are_reported_in_one_line(run: Run) -> None:
-    run.text = run.text.parent / "bad.gz"
-    run.text.write_bytes(b"no gzip")
-    with pytest.raises(TrainingError, match=r"bad\.gz: cannot be read") as message:
-        run.train(SETTINGS, RayLearnerPool(2))
+def test_tasks_read_damaged_files_as_far_as_possible_and_name_what_is_lost(run: Run) -> None:
+    folder = run.text.parent / "corpus"
+    folder.mkdir()
+    packed = gzip.compress(run.text.read_bytes())
+    (folder / "a.txt.gz").write_bytes(packed + b"garbage")
+    (folder / "b.gz").write_bytes(b"no gzip")
+    (folder / "c.jsonl").write_text('{"text": "good"}\n[]\n')
+    run.files = find_corpus([str(folder)], (), hidden=False).files
+    summary = run.train(SETTINGS, RayLearnerPool(2), reader=read_corpus_unit)
+    check_complete(run, summary)
+    assert [(Path(row.path).name, row.line) for row in run.unread] == [
+        ("a.txt.gz", run.text.read_text().count("\n") + 1),
+        ("b.gz", 1),
+        ("c.jsonl", 2),
+    ]
+    (folder / "a.txt.gz").unlink()
+    with pytest.raises(TrainingError, match=r"a\.txt\.gz: cannot be read: ") as message:
+        run.train(SETTINGS, RayLearnerPool(2), reader=read_corpus_unit)
     assert "\n" not in str(message.value) and not run.work.exists()
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.counting import UnitCounts, id_blocks, read_words, scan_unit
-from shoal.workers.training.word2vec.corpus.units import CorpusUnit, plan_units
+from shoal.workers.training.word2vec.corpus.units import CorpusUnit, plan_units, utf8_file
 from shoal.workers.training.word2vec.learner import SENTENCE_END
 
 
@@ -24,7 +24,7 @@ def scan(path: Path, corpus_settings: CorpusSettings) -> list[UnitCounts]:
 
 
 def units_of(path: Path, corpus_settings: CorpusSettings) -> list[CorpusUnit]:
-    return plan_units([str(path)], corpus_settings)
+    return plan_units([utf8_file(path)], corpus_settings)
 
 
 def sentences_of(counts: UnitCounts) -> list[list[str]]:

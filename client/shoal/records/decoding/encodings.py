@@ -33,13 +33,22 @@ def utf8(chunks: Iterable[bytes]) -> Iterator[bytes]:
             head += chunk
     except Damaged as error:
         damage = error
-    mark, encoding = next(((mark, encoding) for mark, encoding in _MARKS if head.startswith(mark)), (b"", "utf-8"))
+    mark, encoding = _mark(head)
     if not mark and (guess := _unmarked(head[:_HEAD_BYTES])):
         raise Damaged(f"the text looks like {guess} without a byte order mark: save it as UTF-8")
     body = chain([head[len(mark) :]], source)
     yield from body if encoding == "utf-8" else _recoded(body, encoding)
     if damage is not None:
         raise damage
+
+
+def is_utf8(head: bytes) -> bool:
+    """Whether a text that begins with these bytes, four or all it has, is UTF-8 as far as they show."""
+    return _mark(head)[1] == "utf-8" and not _unmarked(head)
+
+
+def _mark(head: bytes) -> tuple[bytes, str]:
+    return next(((mark, encoding) for mark, encoding in _MARKS if head.startswith(mark)), (b"", "utf-8"))
 
 
 def _unmarked(head: bytes) -> str:

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
-import gzip
-import lzma
+import dataclasses
 import subprocess
 import sys
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +15,8 @@ from hypothesis import strategies as st
 from shoal.workers.training.word2vec.corpus import counting, text_blocks
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.counting import read_words, scan_unit
+from shoal.workers.training.word2vec.corpus.units import CorpusUnit, plan_units, utf8_file
+from shoal.workers.training.word2vec.corpus.unread_rows import UnreadRow, unread_rows
 from shoal.workers.training.word2vec.errors import TrainingError
 from support.training.encoded_text import scan, sentences_of, units_of, words_of_all, write_corpus
 
@@ -27,8 +26,7 @@ CHARACTERS = st.sampled_from(
 TEXTS = st.text(CHARACTERS, max_size=400)
 RUNS = st.builds(
     bytes.__add__, st.binary(max_size=20) | st.text(CHARACTERS, max_size=6).map(str.encode), st.sampled_from([b" ", b"\n"])
-).filter(lambda run: not run.startswith((b"\xff\xfe", b"\xfe\xff", b"\0\0\xfe\xff")))
-"""Not with the byte order mark of another encoding, which is refused."""
+)
 
 
 @settings(max_examples=80, deadline=None)
@@ -133,37 +131,28 @@ def test_a_word_of_enormous_length_is_cut_off(tmp_path: Path) -> None:
     assert part.sections[0].distinct == 3
 
 
-@pytest.mark.parametrize(("suffix", "compress"), [(".gz", gzip.compress), (".xz", lzma.compress)])
-def test_compressed_text_is_read_and_one_that_is_cut_off_is_refused(
-    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]
-) -> None:
-    text = "".join(f"some {number} words\n" for number in range(5000))
-    path = write_corpus(tmp_path, compress(text.encode()) + compress(b"more\n"), f"corpus.txt{suffix}")
-    (part,) = scan(path, CorpusSettings(unit_bytes=100))
-    assert words_of_all([part]) == [*text.split(), "more"]
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(TrainingError, match=rf"corpus\.txt\{suffix}: truncated"):
-        scan(path, CorpusSettings())
-    path.write_bytes(b"this is not compressed at all")
-    with pytest.raises(TrainingError, match=rf"corpus\.txt\{suffix}: cannot be read: "):
-        scan(path, CorpusSettings())
+def test_a_file_with_pieces_is_read_by_a_reader_and_what_it_cannot_read_is_kept(tmp_path: Path) -> None:
+    write_corpus(tmp_path, "x" * 30)
+    whole = utf8_file(tmp_path / "corpus.txt")
+    units = plan_units([dataclasses.replace(whole, pieces=(10, 10, 10))], CorpusSettings(unit_bytes=20))
 
+    def reader(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[bytes | UnreadRow]:
+        for piece in range(unit.begin, unit.end):
+            yield f"piece {piece}".encode()
+            yield UnreadRow(unit.path, piece, "bad")
+            yield b", split\n"
 
-def test_columns_of_parquet_are_read(tmp_path: Path) -> None:
-    texts = [f"row {number}\nsecond line {number}" if number % 7 else None for number in range(3000)]
-    path = tmp_path / "rows.parquet"
-    table = pa.table({"id": list(range(3000)), "body": pa.array(texts).dictionary_encode(), "note": ["x"] * 3000})
-    pq.write_table(table, path, row_group_size=500)
-    parts = scan(path, CorpusSettings(unit_bytes=1))
-    assert len(parts) == 6
-    assert [" ".join(sentence) for part in parts for sentence in sentences_of(part)] == [
-        line for text in texts if text for line in text.split("\n")
+    folder = tmp_path / "encoded"
+    folder.mkdir()
+    parts = [scan_unit(unit, CorpusSettings(), folder, reader) for unit in units]
+    assert [sentences_of(part) for part in parts] == [
+        [["piece", "0,", "split"], ["piece", "1,", "split"]],
+        [["piece", "2,", "split"]],
     ]
-    assert words_of_all(scan(path, CorpusSettings(text_field="note"))) == ["x"] * 3000
-    with pytest.raises(TrainingError, match=r"rows\.parquet: no column 'title'; the columns are id, body, note"):
-        scan(path, CorpusSettings(text_field="title"))
-    with pytest.raises(TrainingError, match=r"rows\.parquet: column 'id' has type int64, not text"):
-        scan(path, CorpusSettings(text_field="id"))
+    assert list(unread_rows(folder)) == [UnreadRow(whole.path, piece, "bad") for piece in range(3)]
+    assert list(unread_rows(tmp_path)) == []
+    with pytest.raises(TrainingError, match=r"corpus\.txt: has no reader"):
+        scan_unit(units[0], CorpusSettings(), folder)
 
 
 def test_a_file_that_changed_since_it_was_planned_is_refused(tmp_path: Path) -> None:
@@ -185,23 +174,23 @@ def test_a_file_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_reported_and_leaves_no_partial_file(tmp_path: Path) -> None:
     # In one case the ids do not fit, in the other the words.
-    write_corpus(tmp_path / "long", "some words\n" * 50_000)
-    write_corpus(tmp_path / "wide", " ".join(f"{number}{'x' * 60}" for number in range(3000)))
+    long = write_corpus(tmp_path, "some words\n" * 50_000, "long")
+    wide = write_corpus(tmp_path, " ".join(f"{number}{'x' * 60}" for number in range(3000)), "wide")
     folder = tmp_path / "encoded"
     folder.mkdir()
     script = (
         "import resource, signal, sys; from pathlib import Path\n"
         "from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings\n"
-        "from shoal.workers.training.word2vec.corpus.units import plan_units\n"
+        "from shoal.workers.training.word2vec.corpus.units import plan_units, utf8_file\n"
         "from shoal.workers.training.word2vec.corpus.counting import scan_unit\n"
         "from shoal.workers.training.word2vec.errors import TrainingError\n"
         # A size limit fails like a full disk: in the middle of writing.
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
         "for path in sys.argv[2:]:\n"
-        "    try: scan_unit(plan_units([path], CorpusSettings())[0], CorpusSettings(), Path(sys.argv[1]))\n"
+        "    try: scan_unit(plan_units([utf8_file(path)], CorpusSettings())[0], CorpusSettings(), Path(sys.argv[1]))\n"
         "    except TrainingError as error: print(error)"
     )
-    arguments = [sys.executable, "-c", script, folder, tmp_path / "long", tmp_path / "wide"]
+    arguments = [sys.executable, "-c", script, folder, long, wide]
     ended = subprocess.run(arguments, capture_output=True, text=True, check=True)
     failed = f"{folder}/unit-000000-000"
     assert ended.stdout.splitlines() == [f"{failed}{kind}: cannot be written: File too large" for kind in (".ids", ".words")]
@@ -221,14 +210,3 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path: Path, monkeypatch: pytes
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] * 1.1
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-@pytest.mark.parametrize(("encoding", "name"), [("utf-16", "UTF-16"), ("utf-32", "UTF-32")])
-def test_training_on_utf16_is_refused_by_name(
-    tmp_path: Path, encoding: str, name: str, pack: Callable[[bytes], bytes]
-) -> None:
-    path = tmp_path / ("corpus.txt" if pack is bytes else "corpus.txt.gz")
-    path.write_bytes(pack("the sea and the fish\n".encode(encoding)))
-    with pytest.raises(TrainingError, match=rf"^{path}: is {name}: convert it to UTF-8 first$"):
-        scan(path, CorpusSettings())

@@ -136,10 +136,10 @@ def test_a_scan_that_is_killed_leaves_nothing_that_counts(tmp_path: Path) -> Non
     script = (
         "import sys; from pathlib import Path; sys.path.insert(0, sys.argv[3])\n"
         "from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings\n"
-        "from shoal.workers.training.word2vec.corpus.units import plan_units\n"
+        "from shoal.workers.training.word2vec.corpus.units import plan_units, utf8_file\n"
         "from shoal.workers.training.word2vec.corpus.counting import scan_unit\n"
         "reading = CorpusSettings(tokenizer='stopping:words', unit_bytes=60_000)\n"
-        "for unit in plan_units([sys.argv[1]], reading): scan_unit(unit, reading, Path(sys.argv[2]))"
+        "for unit in plan_units([utf8_file(sys.argv[1])], reading): scan_unit(unit, reading, Path(sys.argv[2]))"
     )
     with subprocess.Popen([sys.executable, "-c", script, path, folder, tmp_path], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -53,7 +53,7 @@ def test_it_trains_every_word_in_every_epoch_and_learns(run: Run) -> None:
     assert run.rounds[-1].loss < run.rounds[0].loss
     rates = [stats.rate for stats in run.rounds]
     assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(1e-4)
-    assert run.phases[0] == "finding the corpus files" and run.phases[-1] == "saving"
+    assert run.phases[0] == "reading the corpus" and run.phases[-1] == "saving"
     assert not run.work.exists()
 
 
@@ -167,7 +167,7 @@ def test_bad_input_leaves_nothing_behind(run: Run) -> None:
     with pytest.raises(TrainingError, match="no words"):
         run.train()
     run.text.unlink()
-    with pytest.raises(TrainingError, match="no such file"):
+    with pytest.raises(TrainingError, match="No such file"):
         run.train()
     assert not run.work.exists()
 

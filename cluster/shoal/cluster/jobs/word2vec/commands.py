@@ -87,8 +87,15 @@ def _setting(name: str, text: str, **attributes: Any) -> Any:
 )
 @click.option("--lowercase", is_flag=True, help="Convert words to lower case.")
 @click.option(
-    "--text-field", default="", metavar="COLUMN", help="Text column of Parquet files. Default: text, content or body."
+    "--text-field",
+    "text_fields",
+    multiple=True,
+    metavar="FIELD",
+    help="Field with the text, in files with fields; several are joined with spaces. Default: title, and text, content or"
+    " body.",
 )
+@click.option("--hidden", is_flag=True, help="Also read files and folders whose names begin with a dot or an underscore.")
+@click.option("--rejects", type=FilePath(), metavar="FILE", help="Write the bad rows to FILE, as JSON lines.")
 @click.option(
     "--max-sentence", type=int, default=1000, show_default=True, help="Longest sentence in words; longer lines are split."
 )
@@ -151,8 +158,8 @@ def _setting(name: str, text: str, **attributes: Any) -> Any:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
 def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: Any) -> None:
-    """Train word vectors on CORPUS...: text files (.gz and .xz too) with a sentence per line, Parquet files, folders or
-    patterns. Several workers join the Ray cluster at RAY_ADDRESS, or start Ray on this machine."""
+    """Train word vectors on CORPUS...: text files with a sentence per line, JSON lines, CSV, TSV (.gz and .xz too), Parquet,
+    folders, patterns or URIs. Several workers join the Ray cluster at RAY_ADDRESS, or start Ray on this machine."""
     set_ray_defaults(quiet=True)
     from shoal.cluster.jobs.word2vec.train_job import LearnerPoolSettings, TableOutput, run_word2vec
     from shoal.workers.encoding.word_vectors import Pooling, TableFormat
@@ -174,9 +181,15 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
         target = TableOutput(path=output, form=form, pooling=pooling, **given("keep_output_vectors"))
     except TrainingError as error:
         raise click.UsageError(str(error)) from error
-    report = TrainingReport(str(output), as_json)
+    report = TrainingReport(str(output), as_json, options["rejects"])
     listeners = TrainingListeners(
-        report.phase, report.scanned, report.started, report.advanced, report.device_chosen, report.too_few_words
+        report.phase,
+        report.scanned,
+        report.unread,
+        report.started,
+        report.advanced,
+        report.device_chosen,
+        report.too_few_words,
     )
     try:
         with report, _sigterm_as_interrupt():
@@ -190,6 +203,8 @@ def word2vec(corpus: tuple[str, ...], output: Path, as_json: bool, **options: An
                 options["overwrite"],
                 listeners,
                 options["checkpoint_every"],
+                options["hidden"],
+                report.note,
             )
     except TrainingError as error:
         raise Failure(str(error)) from error

@@ -5,12 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from shoal.cluster.jobs.word2vec.corpus_files import find_corpus, read_corpus_unit
 from shoal.cluster.ray_runtime.environment import joins_cluster
 from shoal.workers.encoding.word_vectors import (
     Pooling,
@@ -88,7 +89,7 @@ class TableOutput:
 
 
 def run_word2vec(
-    paths: Sequence[str],
+    inputs: Sequence[str],
     output: TableOutput,
     settings: Word2VecSettings | None = None,
     corpus_settings: CorpusSettings | None = None,
@@ -97,8 +98,11 @@ def run_word2vec(
     overwrite: bool = False,
     listeners: TrainingListeners | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    hidden: bool = False,
+    note: Callable[[str], None] = lambda note: None,
 ) -> TrainingSummary:
-    """Trains word vectors on the text in `paths` (files, folders, patterns) and writes them to `output`.
+    """Trains word vectors on the text in `inputs` (files, folders, patterns, URIs) and writes them to `output`. `hidden` and
+    `note` are those of `find_corpus`.
 
     Joins the Ray cluster at RAY_ADDRESS, or starts Ray here if `pool` has several workers. With `overwrite`, also that of an
     interrupted run, an existing output is replaced once the new one is complete. `train_word2vec` explains how an
@@ -110,9 +114,13 @@ def run_word2vec(
     # Actors have other working directories, and "." has no name from which the work folder's name can be made.
     output = dataclasses.replace(output, path=Path(os.path.abspath(output.path)))
     _check_replaceable(output, overwrite)
+    listeners.phase("finding the corpus files")
+    corpus = find_corpus(inputs, corpus_settings.text_fields, hidden)
+    if corpus.note:
+        note(corpus.note)
     with _pool(pool or LearnerPoolSettings(), settings, listeners) as members:
         return train_word2vec(
-            paths,
+            corpus.files,
             output.path,
             lambda vocabulary, tables: _save(output, settings, corpus_settings, vocabulary, tables),
             members,
@@ -122,6 +130,7 @@ def run_word2vec(
             overwrite,
             listeners,
             checkpoint_every_s,
+            read_corpus_unit,
         )
 
 

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.console import ProgressReporter, duration, print_event
+from shoal.console import BadRowReport, ProgressReporter, duration, note_line, print_event
+from shoal.records import RejectedRow, reasons_in_words
 
 if TYPE_CHECKING:
-    from shoal.workers.training.word2vec import EncodedCorpus, TrainingStats, TrainingSummary
+    from shoal.workers.training.word2vec import CorpusStats, EncodedCorpus, TrainingStats, TrainingSummary, UnreadRow
 
 
 class TrainingReport:
     """Its methods, except `finished`, are the listeners of a training. A context manager, as ProgressReporter is."""
 
-    def __init__(self, output: str, as_json: bool) -> None:
+    def __init__(self, output: str, as_json: bool, rejects: Path | None = None) -> None:
+        """`rejects` is a file for all bad rows. Raises OSError when it cannot be written."""
         self._output = output
         self._reporter = ProgressReporter("starting", as_json)
+        self._bad_rows = BadRowReport(self._reporter.message, rejects)
 
     def __enter__(self) -> None:
         self._reporter.__enter__()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *raised: Any) -> None:
+        self._bad_rows.__exit__(*raised)
         self._reporter.__exit__()
+
+    def note(self, message: str) -> None:
+        """Something about the corpus that is no error."""
+        self._reporter.message(note_line(message))
+
+    def unread(self, row: UnreadRow) -> None:
+        """A row of the corpus cannot be read."""
+        self._bad_rows.add(RejectedRow(row.path, row.line, row.reason))
 
     def phase(self, description: str) -> None:
         """What the training does now."""
@@ -70,17 +83,23 @@ class TrainingReport:
 
     def finished(self, summary: TrainingSummary) -> None:
         """The vectors are saved."""
-        totals, replaced = summary.totals, summary.corpus.replaced if summary.corpus else 0
+        totals = summary.totals
         if self._reporter.as_json:
             values = dataclasses.asdict(summary)
             del values["corpus"], values["totals"]
-            values |= {"replaced": replaced} | dataclasses.asdict(totals)
+            values |= {"replaced": summary.corpus.replaced if summary.corpus else 0} | dataclasses.asdict(totals)
+            values |= {"bad_rows": self._bad_rows.count, "reasons": self._bad_rows.kinds}
             for name in ("words_per_s", "words_per_s_per_learner", "merge_share", "bytes_per_merge"):
                 values[name] = getattr(totals, name)
             print_event("finished", {**values, "output": self._output})
             return
-        if replaced:
-            self._reporter.message(f"{replaced:,} invalid UTF-8 sequences in the corpus were replaced by U+FFFD")
+        if summary.corpus is not None and summary.corpus.replaced:
+            self.note(_replaced(summary.corpus))
+        if self._bad_rows.count:
+            rows = (
+                "1 row of the corpus was" if self._bad_rows.count == 1 else f"{self._bad_rows.count} rows of the corpus were"
+            )
+            self.note(f"{rows} not read: {reasons_in_words(self._bad_rows.kinds)}")
         if summary.lost:
             self._reporter.message(f"{summary.lost} workers were lost and replaced")
         if totals.merges:
@@ -92,6 +111,13 @@ class TrainingReport:
             f"{summary.vocabulary:,} vectors in {self._output}; {totals.words:,} words trained at {totals.words_per_s:,.0f} "
             f"words/s, loss {summary.loss:.4f}; {summary.seconds:.1f} s"
         )
+
+
+def _replaced(corpus: CorpusStats) -> str:
+    others = len(corpus.replaced_in) - 1
+    more = f" and {others} more file{'s' * (others > 1)}" if others else ""
+    some = "1 byte sequence that is" if corpus.replaced == 1 else f"{corpus.replaced:,} byte sequences that are"
+    return f"{some} not UTF-8 became U+FFFD, in {corpus.replaced_in[0]}{more}"
 
 
 def _pace(stats: TrainingStats) -> str:

@@ -4,7 +4,12 @@ from .corpus.corpus_settings import CorpusSettings as CorpusSettings
 from .corpus.counting import scan_unit as scan_unit
 from .corpus.encoded_corpus import EncodedCorpus as EncodedCorpus
 from .corpus.encoded_corpus import encode_unit as encode_unit
+from .corpus.text_blocks import UnitReader as UnitReader
+from .corpus.units import CorpusFile as CorpusFile
+from .corpus.units import CorpusUnit as CorpusUnit
 from .corpus.units import plan_units as plan_units
+from .corpus.units import utf8_file as utf8_file
+from .corpus.unread_rows import UnreadRow as UnreadRow
 from .corpus.vocabulary import Vocabulary as Vocabulary
 from .corpus.vocabulary import build_vocabulary as build_vocabulary
 from .corpus.vocabulary import merge_counts as merge_counts
@@ -38,6 +43,7 @@ from .run.progress import TrainingStats as TrainingStats
 from .run.rounds import Rounds as Rounds
 from .run.rounds import RoundsPlan as RoundsPlan
 from .run.schedule import SpanLease as SpanLease
+from .run.training_run import CorpusStats as CorpusStats
 from .run.training_run import TrainingListeners as TrainingListeners
 from .run.training_run import TrainingSummary as TrainingSummary
 from .run.training_run import train_word2vec as train_word2vec
@@ -56,7 +62,10 @@ __all__ = [
     "CHECKPOINT_EVERY_S",
     "CPU",
     "CUDA",
+    "CorpusFile",
     "CorpusSettings",
+    "CorpusStats",
+    "CorpusUnit",
     "CpuLearner",
     "DEVICES",
     "EncodedCorpus",
@@ -85,6 +94,8 @@ __all__ = [
     "TrainingListeners",
     "TrainingStats",
     "TrainingSummary",
+    "UnitReader",
+    "UnreadRow",
     "Vocabulary",
     "WORK_SUFFIX",
     "Word2VecSettings",
@@ -98,4 +109,5 @@ __all__ = [
     "scan_unit",
     "train_word2vec",
     "training_device",
+    "utf8_file",
 ]

@@ -22,10 +22,10 @@ class CorpusSettings:
     """See `tokenizers.tokenizer_of`. Your own must be importable on every machine."""
     lowercase: bool = False
     """Whether words are converted to lower case."""
-    text_field: str = ""
-    """The text column of Parquet files. If empty: the first that exists of text, content and body."""
+    text_fields: tuple[str, ...] = ()
+    """The fields with the text, in files that have rows. If empty, the usual ones."""
     unit_bytes: int = UNIT_BYTES
-    """Size of the units into which plain files and Parquet files are divided."""
+    """Size of the units into which files are divided."""
     max_sentence: int = 1000
     """Longest sentence in words. Longer lines are split."""
     phrases: int = 0
@@ -52,6 +52,7 @@ class CorpusSettings:
     def from_json(values: Mapping[str, Any]) -> CorpusSettings:
         """Reads what `to_json` returned. Raises TrainingError for unknown settings."""
         try:
-            return CorpusSettings(**values)
+            fields = tuple(values.get("text_fields", ()))
+            return CorpusSettings(**{**values, "text_fields": fields})
         except TypeError as error:
             raise TrainingError(f"corpus settings: {error}") from error

@@ -5,7 +5,7 @@ The ids are local to a section, assigned in order of first occurrence. `encoded_
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,9 +17,10 @@ import pyarrow as pa
 
 from shoal.workers.runtime import error_line, whole_file
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
-from shoal.workers.training.word2vec.corpus.text_blocks import read_blocks
+from shoal.workers.training.word2vec.corpus.text_blocks import UnitReader, read_blocks
 from shoal.workers.training.word2vec.corpus.tokenizers import WHITESPACE
 from shoal.workers.training.word2vec.corpus.units import CorpusUnit
+from shoal.workers.training.word2vec.corpus.unread_rows import UnreadRow, UnreadRows
 from shoal.workers.training.word2vec.corpus.whitespace_indexer import WhitespaceIndexer
 from shoal.workers.training.word2vec.corpus.word_indexer import TokenizerIndexer, WordIndexer
 from shoal.workers.training.word2vec.errors import TrainingError, writing
@@ -64,16 +65,20 @@ class UnitCounts:
         return sum(section.sentences for section in self.sections)
 
 
-def scan_unit(unit: CorpusUnit, corpus_settings: CorpusSettings, folder: Path) -> UnitCounts:
-    """Scans a unit of the corpus and writes its sections to `folder`. Scanning again writes the same files.
+def scan_unit(
+    unit: CorpusUnit, corpus_settings: CorpusSettings, folder: Path, reader: UnitReader | None = None
+) -> UnitCounts:
+    """Scans a unit of the corpus and writes its sections, and rows that cannot be read, to `folder`.
 
-    Memory depends on neither the size of the unit nor its number of distinct words. Raises TrainingError when the text
-    cannot be read, the tokenizer fails or a file cannot be written.
+    Scanning again writes the same files. A unit with pieces needs a `reader`. Memory depends on neither the size of the unit
+    nor its number of distinct words. Raises TrainingError when the text cannot be read, the tokenizer fails or a file cannot
+    be written.
     """
-    blocks = _Blocks(unit, corpus_settings)
     sections: list[ScanSection] = []
-    while not blocks.ended:
-        sections.append(_scan_section(blocks, corpus_settings, folder / f"{unit.name}-{len(sections):03d}.ids"))
+    with UnreadRows(folder, unit.name) as unread:
+        blocks = _Blocks(unit, corpus_settings, reader, unread.add)
+        while not blocks.ended:
+            sections.append(_scan_section(blocks, corpus_settings, folder / f"{unit.name}-{len(sections):03d}.ids"))
     return UnitCounts(unit.name, tuple(sections), blocks.replaced)
 
 
@@ -129,10 +134,16 @@ _WORDS = pa.schema([("word", pa.large_string()), ("id", pa.int32()), ("count", p
 class _Blocks:
     """The blocks of a unit, consumed by several loops."""
 
-    def __init__(self, unit: CorpusUnit, corpus_settings: CorpusSettings) -> None:
+    def __init__(
+        self,
+        unit: CorpusUnit,
+        corpus_settings: CorpusSettings,
+        reader: UnitReader | None,
+        unread: Callable[[UnreadRow], None],
+    ) -> None:
         self.ended = False
         self.replaced = 0
-        self._blocks = read_blocks(unit, corpus_settings)
+        self._blocks = read_blocks(unit, corpus_settings, reader, unread)
 
     def __iter__(self) -> Iterator[bytes]:
         for block in self._blocks:

@@ -2,44 +2,32 @@
 
 from __future__ import annotations
 
-import codecs
-import gzip
-import lzma
 import os
 import re
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from shoal.workers.runtime import error_line
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
-from shoal.workers.training.word2vec.corpus.units import CorpusUnit, FileKind, text_column
+from shoal.workers.training.word2vec.corpus.units import CorpusUnit
+from shoal.workers.training.word2vec.corpus.unread_rows import UnreadRow
 from shoal.workers.training.word2vec.errors import TrainingError
+
+UnitReader = Callable[[CorpusUnit, CorpusSettings], Iterator[bytes | UnreadRow]]
+"""Reads the pieces of a unit as UTF-8, in chunks of any size. Raises TrainingError."""
 
 CHUNK_BYTES = 1 << 18
 LINE_BYTES = 1 << 20
 """Longer lines are cut at white space."""
 LINE_REACH, WORD_REACH = 16 << 10, 64 << 10
 """How far after its nominal start a unit searches for the end of a line, and for white space, to begin at."""
-_BATCH_ROWS = 1024
 _LINE_END = b"\n"
 # Unicode white space in UTF-8. A match always starts at a character, whatever the bytes around it.
 _SPACE = re.compile(
     rb"[\t-\r\x1c-\x20]|\xc2[\x85\xa0]|\xe1\x9a\x80|\xe2\x80[\x80-\x8a\xa8\xa9\xaf]|\xe2\x81\x9f|\xe3\x80\x80"
 )
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# UTF-32 first: its little-endian mark begins with that of UTF-16.
-_OTHER_MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 
 
@@ -52,36 +40,57 @@ class TextBlock:
     """How many U+FFFD in it replaced invalid UTF-8."""
 
 
-def read_blocks(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[TextBlock]:
+def read_blocks(
+    unit: CorpusUnit,
+    corpus_settings: CorpusSettings,
+    reader: UnitReader | None,
+    unread: Callable[[UnreadRow], None],
+) -> Iterator[TextBlock]:
     """The text of a unit, in order. The units of a file together have exactly its text, and no word is divided between two
-    units unless it is longer than WORD_REACH bytes.
+    units unless it is longer than WORD_REACH bytes. A unit with pieces is read by `reader`; `unread` is called with the rows
+    that it cannot read.
 
-    Raises TrainingError when the file cannot be read, is damaged or truncated, is not UTF-8 by its byte order mark, changed
-    since the units were planned, or has no text column.
+    Raises TrainingError when the file cannot be read, or changed since the units were planned.
     """
     try:
-        found = os.stat(unit.path)
-        if (found.st_size, found.st_mtime_ns) != (unit.size, unit.modified_ns):
-            raise TrainingError(f"{unit.path}: changed during the training")
-        for piece in _pieces(_chunks(unit, corpus_settings)):
+        if "://" not in unit.path:
+            found = os.stat(unit.path)
+            if (found.st_size, found.st_mtime_ns) != (unit.file.size, unit.file.modified_ns):
+                raise TrainingError(f"{unit.path}: changed during the training")
+        if unit.file.pieces is None:
+            chunks = _utf8_range(unit)
+        elif reader is not None:
+            chunks = _gathered(reader(unit, corpus_settings), unread)
+        else:
+            raise TrainingError(f"{unit.path}: has no reader")
+        for piece in _pieces(chunks):
             yield _checked(piece)
-    except EOFError as error:
-        raise TrainingError(f"{unit.path}: truncated") from error
-    except (OSError, lzma.LZMAError, zlib.error, pa.ArrowException) as error:
+    except OSError as error:
         raise TrainingError(f"{unit.path}: cannot be read: {error_line(error)}") from error
 
 
-def _chunks(unit: CorpusUnit, corpus_settings: CorpusSettings) -> Iterator[bytes]:
-    if unit.kind is FileKind.PARQUET:
-        yield from _parquet(unit, corpus_settings.text_field)
-        return
-    if unit.kind is FileKind.PLAIN:
-        with open(unit.path, "rb") as file:
-            chunks = _range(file, _boundary(file, unit.begin, unit.size), _boundary(file, unit.end, unit.size))
-            yield from _unmarked(chunks, unit.path) if unit.begin == 0 else chunks
-        return
-    with gzip.open(unit.path) if unit.kind is FileKind.GZIP else lzma.open(unit.path) as file:
-        yield from _unmarked(iter(lambda: file.read(CHUNK_BYTES), b""), unit.path)
+def _utf8_range(unit: CorpusUnit) -> Iterator[bytes]:
+    with open(unit.path, "rb") as file:
+        size = unit.file.size
+        chunks = _range(file, _boundary(file, unit.begin, size), _boundary(file, unit.end, size))
+        for index, chunk in enumerate(chunks):
+            yield chunk if index or unit.begin else chunk.removeprefix(_BYTE_ORDER_MARK)
+
+
+def _gathered(parts: Iterable[bytes | UnreadRow], unread: Callable[[UnreadRow], None]) -> Iterator[bytes]:
+    """Small chunks put together, because each block has a cost of its own."""
+    held: list[bytes] = []
+    size = 0
+    for part in parts:
+        if isinstance(part, UnreadRow):
+            unread(part)
+            continue
+        held.append(part)
+        size += len(part)
+        if size >= CHUNK_BYTES:
+            yield b"".join(held)
+            held, size = [], 0
+    yield b"".join(held)
 
 
 def _boundary(file: BinaryIO, near: int, size: int) -> int:
@@ -109,25 +118,6 @@ def _range(file: BinaryIO, begin: int, end: int) -> Iterator[bytes]:
     while begin < end and (chunk := file.read(min(CHUNK_BYTES, end - begin))):
         begin += len(chunk)
         yield chunk
-
-
-def _unmarked(chunks: Iterable[bytes], path: str) -> Iterator[bytes]:
-    """Removes the byte order mark at the beginning of a file; raises TrainingError when it is not that of UTF-8."""
-    for index, chunk in enumerate(chunks):
-        if index == 0:
-            for mark, encoding in _OTHER_MARKS.items():
-                if chunk.startswith(mark):
-                    raise TrainingError(f"{path}: is {encoding}: convert it to UTF-8 first")
-        yield chunk.removeprefix(_BYTE_ORDER_MARK) if index == 0 else chunk
-
-
-def _parquet(unit: CorpusUnit, field: str) -> Iterator[bytes]:
-    """The texts of some row groups, each as one or more lines."""
-    with pq.ParquetFile(unit.path) as file:
-        column = text_column(unit.path, file.schema_arrow, field)
-        for batch in file.iter_batches(_BATCH_ROWS, row_groups=list(range(unit.begin, unit.end)), columns=[column]):
-            values = pc.cast(batch.column(0), pa.large_binary()).drop_null()
-            yield b"".join(value + _LINE_END for value in values.to_pylist())
 
 
 def _pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:

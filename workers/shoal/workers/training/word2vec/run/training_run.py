@@ -18,7 +18,9 @@ from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSetting
 from shoal.workers.training.word2vec.corpus.counting import UnitCounts, scan_unit
 from shoal.workers.training.word2vec.corpus.encoded_corpus import EncodedCorpus, encode_unit
 from shoal.workers.training.word2vec.corpus.phrases import join_phrases
-from shoal.workers.training.word2vec.corpus.units import CorpusUnit, corpus_digest, plan_units
+from shoal.workers.training.word2vec.corpus.text_blocks import UnitReader
+from shoal.workers.training.word2vec.corpus.units import CorpusFile, CorpusUnit, corpus_digest, plan_units
+from shoal.workers.training.word2vec.corpus.unread_rows import UnreadRow, unread_rows
 from shoal.workers.training.word2vec.corpus.vocabulary import Vocabulary, build_vocabulary, merge_counts
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.run.checkpoint import CHECKPOINT_EVERY_S
@@ -44,6 +46,8 @@ class CorpusStats:
     sentences: int
     replaced: int
     """How many U+FFFD replaced invalid UTF-8."""
+    replaced_in: tuple[str, ...]
+    """The files that these are in."""
 
 
 def _nothing(*_: object) -> None:
@@ -58,6 +62,8 @@ class TrainingListeners:
     """What the training does now."""
     scanned: Callable[[int, int], None] = _nothing
     """How many parts of the corpus are read, and how many there are."""
+    unread: Callable[[UnreadRow], None] = _nothing
+    """A row without a text that can be read; all of them in order, once the corpus is read or taken from an earlier run."""
     started: Callable[[EncodedCorpus, int], None] = _nothing
     """The corpus, and how many words earlier runs trained."""
     advanced: Callable[[TrainingStats], None] = _nothing
@@ -92,7 +98,7 @@ class TrainingSummary:
 
 
 def train_word2vec(
-    paths: Sequence[str],
+    files: Sequence[CorpusFile],
     output: Path,
     save: Save,
     pool: LearnerPool,
@@ -102,8 +108,10 @@ def train_word2vec(
     overwrite: bool = False,
     listeners: TrainingListeners | None = None,
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
+    reader: UnitReader | None = None,
 ) -> TrainingSummary:
-    """Trains on the text in `paths` and passes the result to `save`, which writes `output`.
+    """Trains on the text in `files` and passes the result to `save`, which writes `output`. `reader`, which must be the same
+    function in all processes, reads files with pieces.
 
     Until then the folder `<output>.training` has the state of the training: called again with the same arguments after any
     interruption, this resumes from it. `overwrite` starts over. After SIGINT or SIGTERM the current round is finished and a
@@ -114,8 +122,7 @@ def train_word2vec(
     averaging = averaging or AveragingSettings()
     listeners = listeners or TrainingListeners()
     try:
-        listeners.phase("finding the corpus files")
-        units = plan_units(paths, corpus_settings)
+        units = plan_units(files, corpus_settings)
         digest = corpus_digest(
             units, corpus_settings, {"min_count": settings.min_count, "max_vocabulary": settings.max_vocabulary}
         )
@@ -124,7 +131,12 @@ def train_word2vec(
             work.begin(_identity(units, corpus_settings, settings, digest), overwrite)
             found, encoded = None, work.encoded_corpus(digest)
             if encoded is None:
-                found, encoded = _encode(work.corpus, units, digest, corpus_settings, settings, pool, listeners)
+                counts = _scan(work.corpus, units, corpus_settings, pool, listeners, reader)
+                found = _corpus_stats(units, counts)
+                _report_unread(work.corpus, listeners)
+                encoded = _encode(work.corpus, counts, digest, corpus_settings, settings, pool, listeners)
+            else:
+                _report_unread(work.corpus, listeners)
             scanned_s = time.monotonic()
             pool.begin(Assignment(settings, str(work.corpus), averaging.scheme))
             check_memory(pool.machines(), len(encoded.vocabulary.words), settings.dim)
@@ -205,26 +217,47 @@ def _train(
     return progress
 
 
-def _encode(
+def _scan(
     folder: Path,
     units: Sequence[CorpusUnit],
+    corpus_settings: CorpusSettings,
+    pool: LearnerPool,
+    listeners: TrainingListeners,
+    reader: UnitReader | None,
+) -> list[UnitCounts]:
+    """Counts the words of the text, and stores it in `folder`."""
+    listeners.phase("reading the corpus")
+    counts: list[UnitCounts] = []
+    for part in pool.map(partial(scan_unit, corpus_settings=corpus_settings, folder=folder, reader=reader), units):
+        counts.append(part)
+        listeners.scanned(len(counts), len(units))
+    return counts
+
+
+def _report_unread(folder: Path, listeners: TrainingListeners) -> None:
+    for row in unread_rows(folder):
+        listeners.unread(row)
+
+
+def _corpus_stats(units: Sequence[CorpusUnit], counts: Sequence[UnitCounts]) -> CorpusStats:
+    return CorpusStats(
+        words=sum(part.words for part in counts),
+        sentences=sum(part.sentences for part in counts),
+        replaced=sum(part.replaced for part in counts),
+        replaced_in=tuple(dict.fromkeys(unit.path for unit, part in zip(units, counts, strict=True) if part.replaced)),
+    )
+
+
+def _encode(
+    folder: Path,
+    counts: list[UnitCounts],
     digest: str,
     corpus_settings: CorpusSettings,
     settings: Word2VecSettings,
     pool: LearnerPool,
     listeners: TrainingListeners,
-) -> tuple[CorpusStats, EncodedCorpus]:
+) -> EncodedCorpus:
     """Encodes the text as ids, in `folder`."""
-    listeners.phase("reading the corpus")
-    counts: list[UnitCounts] = []
-    for part in pool.map(partial(scan_unit, corpus_settings=corpus_settings, folder=folder), units):
-        counts.append(part)
-        listeners.scanned(len(counts), len(units))
-    corpus = CorpusStats(
-        words=sum(part.words for part in counts),
-        sentences=sum(part.sentences for part in counts),
-        replaced=sum(part.replaced for part in counts),
-    )
     if corpus_settings.phrases:
         listeners.phase("joining phrases")
         counts = join_phrases(counts, corpus_settings, folder, pool.map)
@@ -232,7 +265,7 @@ def _encode(
     vocabulary = build_vocabulary(merge_counts(counts, settings.min_count), settings)
     listeners.phase("encoding the corpus")
     encoded = list(pool.map(partial(encode_unit, vocabulary=vocabulary, folder=folder), counts))
-    return corpus, EncodedCorpus.write(folder, digest, vocabulary, encoded)
+    return EncodedCorpus.write(folder, digest, vocabulary, encoded)
 
 
 def _identity(
