@@ -191,3 +191,16 @@ def test_a_call_that_is_cancelled_from_below_does_not_leave_waiters_hanging() ->
 def test_max_items_must_be_positive() -> None:
     with pytest.raises(ValueError, match="max_items"):
         Gathering(Receiver().send, max_items=0)
+
+
+def test_a_call_has_a_greatest_weight_and_a_heavier_item_goes_alone() -> None:
+    async def scenario(receiver: Receiver) -> None:
+        gathering = Gathering(receiver.send, max_items=10, weight=lambda item: item, max_weight=10)
+        tasks = [asyncio.create_task(gathering.submit(item, 1.0)) for item in (1, 4, 6, 1, 50, 2, 3)]
+        for number in range(5):
+            await settle()
+            receiver.release(number)
+        assert receiver.items == [[1], [4, 6], [1], [50], [2, 3]]
+        assert await asyncio.gather(*tasks) == [10, 40, 60, 10, 500, 20, 30]
+
+    run(scenario)

@@ -9,26 +9,38 @@ from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.embedding.embedders import Embedders
 from shoal.cluster.coordinator.embedding.precomputed import Kept, PrecomputedVectors
 from shoal.cluster.coordinator.ledger_access import LedgerAccess
+from shoal.cluster.decisions.byte_budget import MIB, BudgetLimits
 from shoal.cluster.errors import Overloaded
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ledger.records import WriteBatch, WriteOutcome
+from shoal.cluster.rpc.byte_gate import ByteGate
 from shoal.cluster.rpc.gathering import Gathering
 
 BATCHES_PER_COMMIT = 256
+# More would keep small writes waiting while a commit stores the others.
+BYTES_PER_COMMIT = 8 * MIB
 MAX_WAITING_DOCUMENTS = 20_000
 
 
 class GroupCommit:
     """Belongs to the coordinator's event loop."""
 
-    def __init__(self, ledger: LedgerAccess, embedders: Embedders) -> None:
+    def __init__(self, ledger: LedgerAccess, embedders: Embedders, budget: BudgetLimits | None = None) -> None:
         self._ledger = ledger
         self._embedders = embedders
-        self._batches: Gathering[WriteBatch, WriteOutcome | LedgerError] = Gathering(self._commit, BATCHES_PER_COMMIT)
+        self._batches: Gathering[WriteBatch, WriteOutcome | LedgerError] = Gathering(
+            self._commit, BATCHES_PER_COMMIT, weight=lambda batch: batch.bytes, max_weight=BYTES_PER_COMMIT
+        )
+        self._memory = ByteGate(budget or BudgetLimits(), "writes to the coordinator")
         self._waiting_documents = 0
 
     async def write(self, batch: WriteBatch, timeout_s: float) -> WriteOutcome:
-        """Commits a batch; raises LedgerError, and Overloaded when too many documents or vectors wait."""
+        """Commits a batch; raises LedgerError, and Overloaded when too many documents, bytes or vectors wait."""
+        # Gateways bound what they send; this bounds what several of them send together.
+        with await self._memory.admit(batch.collection, batch.bytes):
+            return await self._write(batch, timeout_s)
+
+    async def _write(self, batch: WriteBatch, timeout_s: float) -> WriteOutcome:
         size = len(batch.upserts)
         if size and self._waiting_documents + size > MAX_WAITING_DOCUMENTS:
             raise Overloaded(

@@ -109,7 +109,10 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.WriteRequest, context: Context[Any, Any]
     ) -> coordinator_pb2.WriteResponse:
         timeout_s = _remaining_s(context)
-        outcome = await self._answer(context, lambda parts: parts.writes.write(batch_of(request), timeout_s))
+        batch = batch_of(request)
+        # The batch has copies of its texts and vectors.
+        del request
+        outcome = await self._answer(context, lambda parts: parts.writes.write(batch, timeout_s))
         return coordinator_pb2.WriteResponse(
             results=[result_of(one) for one in outcome.results], token=f"{outcome.collection_id}.{outcome.sequence}"
         )

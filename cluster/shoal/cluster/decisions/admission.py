@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from sys import getsizeof
 
 PRIORITY_REMOVAL = 0
 """Cheap, and a deleted document should disappear soon."""
@@ -39,6 +40,12 @@ class Incoming:
     """Refuse the write unless this version is stored; 0 means that the document must not exist."""
     precomputed: Precomputed | None = None
     """Saves the encoder the work; has no influence on the decision."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its parts."""
+        came_with = len(self.precomputed.vector) if self.precomputed is not None else 0
+        return sum(map(getsizeof, (self.id, self.text, self.vector, self.payload))) + came_with
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from sys import getsizeof
 
 from shoal.cluster.decisions.admission import Incoming
 from shoal.workers.indexing import IndexSpec, SegmentInfo
@@ -92,6 +93,11 @@ class WriteBatch:
     collection: str
     upserts: Sequence[Incoming] = ()
     deletes: Sequence[str] = ()
+
+    @property
+    def bytes(self) -> int:
+        """Memory of its texts, vectors, payloads and ids."""
+        return sum(document.bytes for document in self.upserts) + sum(map(getsizeof, self.deletes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,8 @@ class Gathering(Generic[Item, Answer]):
     """Batches items into calls. No timer: a lone item is sent at once, and under load there are few, full calls.
 
     `send(items, deadline)` returns one answer for each item, in order; `deadline` is the latest one of the items, on the
-    event loop's clock. `max_calls()` returns how many calls may be in flight at once. All methods belong to one event loop.
+    event loop's clock. `max_calls()` returns how many calls may be in flight at once. A call has at most `max_items` items
+    and, unless it has only one, a total `weight` of at most `max_weight`. All methods belong to one event loop.
     """
 
     def __init__(
@@ -36,12 +37,16 @@ class Gathering(Generic[Item, Answer]):
         send: Callable[[Sequence[Item], float], Awaitable[Sequence[Answer]]],
         max_items: int,
         max_calls: Callable[[], int] = lambda: 1,
+        weight: Callable[[Item], int] = lambda _: 0,
+        max_weight: int = 0,
     ) -> None:
         if max_items < 1:
             raise ValueError(f"max_items must be at least 1, not {max_items}")
         self._send = send
         self._max_items = max_items
         self._max_calls = max_calls
+        self._weight = weight
+        self._max_weight = max_weight
         self._waiting: deque[_Waiter[Item, Answer]] = deque()
         self._calls: set[_Call[Item, Answer]] = set()
 
@@ -75,10 +80,15 @@ class Gathering(Generic[Item, Answer]):
     def _launch(self) -> None:
         while self._waiting and len(self._calls) < max(1, self._max_calls()):
             chosen: list[_Waiter[Item, Answer]] = []
+            room = self._max_weight
             while self._waiting and len(chosen) < self._max_items:
-                waiter = self._waiting.popleft()
-                if not waiter.answer.done():
-                    chosen.append(waiter)
+                if self._waiting[0].answer.done():
+                    self._waiting.popleft()
+                    continue
+                room -= self._weight(self._waiting[0].item)
+                if room < 0 and chosen:
+                    break
+                chosen.append(self._waiting.popleft())
             if not chosen:
                 return
             call = _Call(chosen)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -13,6 +13,9 @@ import grpc.aio
 
 from shoal.workers.runtime.credentials import InternalCredentials
 from shoal.workers.runtime.loop_thread import LoopThread
+from shoal.workers.runtime.receiving import MalformedMessage, MessageParser, receive
+
+Context = grpc.aio.ServicerContext[Any, Any]
 
 INTERNAL_MESSAGE_BYTES = 256 * 1024 * 1024
 START_S = 30.0
@@ -37,11 +40,12 @@ def freeze_live_objects() -> None:
     gc.freeze()
 
 
-class _SecretGuard(grpc.aio.ServerInterceptor):
-    """Refuses every call that does not carry the cluster secret."""
+class _InternalCalls(grpc.aio.ServerInterceptor):
+    """Refuses calls without the cluster secret before their message is read, and messages that cannot be parsed."""
 
     def __init__(self, credentials: InternalCredentials) -> None:
         self._credentials = credentials
+        self._parser = MessageParser()
 
     async def intercept_service(
         self,
@@ -49,18 +53,35 @@ class _SecretGuard(grpc.aio.ServerInterceptor):
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler: Any = await continuation(handler_call_details)
-        if self._credentials.admits(handler_call_details.invocation_metadata or ()):
+        if not self._credentials.admits(handler_call_details.invocation_metadata or ()):
+            return grpc.stream_unary_rpc_method_handler(_refuse)
+        if handler is None or handler.request_streaming:
             return handler
+        method = str(handler_call_details.method)
 
-        async def refuse(_request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "internal call without the cluster secret")
+        async def request(context: Context) -> Any:
+            received = await receive(context)
+            try:
+                if received is None:
+                    raise MalformedMessage("request: the call ended without one")
+                return self._parser.parse(method, handler.request_deserializer, received)
+            except MalformedMessage as error:
+                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
-        async def refuse_stream(_request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            await refuse(_request, context)
+        async def answer(_requests: object, context: Context) -> Any:
+            return await handler.unary_unary(await request(context), context)
 
-        if handler is not None and handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(refuse_stream)
-        return grpc.unary_unary_rpc_method_handler(refuse)
+        async def stream(_requests: object, context: Context) -> AsyncIterator[Any]:
+            async for reply in handler.unary_stream(await request(context), context):
+                yield reply
+
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(stream, response_serializer=handler.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(answer, response_serializer=handler.response_serializer)
+
+
+async def _refuse(_requests: object, context: Context) -> None:
+    await context.abort(grpc.StatusCode.UNAUTHENTICATED, "internal call without the cluster secret")
 
 
 class InternalServer:
@@ -96,7 +117,7 @@ class InternalServer:
             self._server = None
 
     async def _serve(self) -> str:
-        self._server = grpc.aio.server(interceptors=[_SecretGuard(self._credentials)], options=internal_options())
+        self._server = grpc.aio.server(interceptors=[_InternalCalls(self._credentials)], options=internal_options())
         self._register(self._server)
         port = self._credentials.open_port(self._server, f"{self._host}:0")
         await self._server.start()
