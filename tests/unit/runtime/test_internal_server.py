@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, cast
 
 import grpc
 import grpc.aio
@@ -36,15 +36,19 @@ class Encoder(encoder_pb2_grpc.EncoderServiceServicer):
 
 
 class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
-    async def WatchRouting(self, request: coordinator_pb2.WatchRoutingRequest, context: Any) -> Any:
+    async def WatchRouting(
+        self, request: coordinator_pb2.WatchRoutingRequest, context: Any
+    ) -> AsyncIterator[coordinator_pb2.WatchRoutingResponse]:
         for revision in (1, 2):
             yield coordinator_pb2.WatchRoutingResponse(revision=revision)
 
 
 def register(server: grpc.aio.Server) -> None:
-    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(Encoder(), server)
-    coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(Coordinator(), server)
-    index_pb2_grpc.add_IndexServiceServicer_to_server(index_pb2_grpc.IndexServiceServicer(), server)
+    # Not all methods have an answer.
+    encoder, coordinator, index = (cast(Any, one)() for one in (Encoder, Coordinator, index_pb2_grpc.IndexServiceServicer))
+    encoder_pb2_grpc.add_EncoderServiceServicer_to_server(encoder, server)
+    coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server(coordinator, server)
+    index_pb2_grpc.add_IndexServiceServicer_to_server(index, server)
 
 
 @pytest.fixture(scope="module")
