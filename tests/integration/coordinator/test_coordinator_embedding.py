@@ -25,7 +25,7 @@ def attempts(world: World, ids: list[str]) -> dict[str, int]:
 def test_a_write_becomes_searchable(running: World) -> None:
     reply = running.write({"a": "one", "b": "two", "c": "three"})
     assert [(one.id, one.version, one.changed) for one in reply.results] == [("a", 1, True), ("b", 1, True), ("c", 1, True)]
-    assert reply.token == f"{running.cut().collection.id}.1"
+    assert reply.token == f"{running.cut().collection.id}:1"
     running.settles({"a": 1, "b": 1, "c": 1})
 
 

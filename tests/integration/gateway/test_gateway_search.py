@@ -10,6 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
+from shoal.cluster.decisions.awaited_writes import AwaitedWrites
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.ledger.records import Cut
 from shoal.v1 import documents_pb2, errors_pb2, search_pb2
@@ -121,6 +122,36 @@ def test_a_search_waits_for_its_token(cluster: SmallCluster) -> None:
     assert time.monotonic() - began >= 0.25
 
 
+def test_a_token_does_not_wait_for_the_pending_documents_of_others(cluster: SmallCluster) -> None:
+    cluster.create("papers")
+    cluster.upsert_texts("papers", {"edited": "old words"})
+    cluster.coordinator.reconcile()
+    cluster.upsert_texts("papers", {f"new-{number}": "a new text" for number in range(50)})
+    token = cluster.upsert_texts("papers", {"edited": ANIMALS["cat"]})
+    cluster.coordinator.reconcile("edited")
+    response = search(cluster, ANIMALS["cat"], k=1, token=token)
+    assert ids(response) == ["edited"] and response.coverage.pending == 50
+    waiting = documents_pb2.Document(id="edited", text=ANIMALS["cat"])
+    request = documents_pb2.UpsertRequest(collection="papers", documents=[waiting], wait=True)
+    assert not cluster.documents.Upsert(request, timeout=5).results[0].changed
+
+
+def test_the_token_of_a_stream_covers_all_its_batches(cluster: SmallCluster) -> None:
+    cluster.create("papers")
+    batches = [
+        documents_pb2.UpsertStreamRequest(
+            collection="papers", sequence=n, documents=[documents_pb2.Document(id=f"{n}", text=ANIMALS["cat"])]
+        )
+        for n in (1, 2, 3)
+    ]
+    last = list(cluster.documents.UpsertStream(iter(batches)))[-1].token
+    cluster.coordinator.reconcile("3")
+    code, _ = refused(lambda: search(cluster, ANIMALS["cat"], token=last, timeout=0.4))
+    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+    cluster.coordinator.reconcile()
+    assert sorted(ids(search(cluster, ANIMALS["cat"], token=last))) == ["1", "2", "3"]
+
+
 def test_a_token_whose_write_stays_pending_ends_with_the_deadline(cluster: SmallCluster) -> None:
     cluster.create("papers")
     token = cluster.upsert_texts("papers", ANIMALS)
@@ -143,11 +174,11 @@ def test_a_search_waits_for_commits_that_are_not_shown_yet(cluster: SmallCluster
     later.join()
 
 
-@pytest.mark.parametrize("token", ["nonsense", "1", "999.1", "{id}.999"])
+@pytest.mark.parametrize("token", ["nonsense", "1", "999.1", "{id}.999", "999:1", "{id}:1-999"])
 def test_a_bad_token_is_refused(cluster: SmallCluster, token: str) -> None:
     cluster.create("papers")
     real = cluster.upsert_texts("papers", ANIMALS)
-    code, detail = refused(lambda: search(cluster, "cat", token=token.format(id=real.split(".")[0])))
+    code, detail = refused(lambda: search(cluster, "cat", token=token.format(id=real.split(":")[0])))
     assert code is grpc.StatusCode.INVALID_ARGUMENT
     assert (detail.reason, detail.field) == (errors_pb2.ERROR_REASON_INVALID_ARGUMENT, "token")
 
@@ -163,8 +194,8 @@ def test_a_file_found_lost_while_a_search_waits_is_reported(cluster: SmallCluste
     cut_read = threading.Event()
     read_cut = LedgerReads.cut
 
-    async def watched(reads: LedgerReads, name: str, sequence: int | None = None) -> Cut:
-        cut = await read_cut(reads, name, sequence)
+    async def watched(reads: LedgerReads, name: str, awaited: AwaitedWrites | None = None) -> Cut:
+        cut = await read_cut(reads, name, awaited)
         cut_read.set()
         return cut
 

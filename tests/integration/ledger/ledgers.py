@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from shoal.cluster.decisions.admission import Incoming
+from shoal.cluster.decisions.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens import WriteToken
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ledger.lease import acquire_lease
 from shoal.cluster.ledger.progress import LedgerProgress
@@ -70,6 +72,10 @@ class Ledger:
             for shard, applied in by_shard.items()
         ]
 
+    def waits(self, token: WriteToken, name: str = "papers") -> bool:
+        """Whether a search with the token has to wait."""
+        return self.reader.cut(name, AwaitedWrites(token)).token_pending
+
     def drain(self, generation_id: int, now_ms: int = NOW_MS) -> None:
         """Applies everything that is pending and due."""
         while documents := self.pending(generation_id, now_ms):
@@ -78,6 +84,11 @@ class Ledger:
 
 def segment(shard: int, ordinal: int, rows: int) -> SegmentInfo:
     return SegmentInfo(ordinal, f"shard-{shard}/segment-{ordinal}.arrow", f"checksum-{ordinal}", rows, rows * 100)
+
+
+def everything_through(outcome: WriteOutcome) -> WriteToken:
+    """A token of an earlier release: it names every write up to this one."""
+    return WriteToken(outcome.collection_id, (), outcome.sequence)
 
 
 def changed(outcome: WriteOutcome) -> list[tuple[str, int, bool]]:

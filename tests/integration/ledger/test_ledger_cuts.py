@@ -8,7 +8,9 @@ from ledgers import NOW_MS, SETTINGS, Ledger
 from sqlalchemy import select
 
 from shoal.cluster.decisions.admission import Incoming
+from shoal.cluster.decisions.awaited_writes import AwaitedWrites
 from shoal.cluster.decisions.placement import shard_of
+from shoal.cluster.decisions.tokens import WriteToken
 from shoal.cluster.ledger import schema
 from shoal.cluster.ledger.records import FailedAttempt, PendingDocument, WriteBatch, WriteOutcome
 from shoal.workers.indexing.manifest import SealedInfo
@@ -39,14 +41,20 @@ class Doc:
         return self.deleted or not self.text
 
     @property
+    def unshown(self) -> bool:
+        return self.embedded < self.wanted
+
+    @property
     def pending(self) -> bool:
-        return self.embedded < self.wanted and not self.failed
+        return self.unshown and not self.failed
 
 
 @dataclass
 class Model:
     docs: dict[str, Doc] = field(default_factory=dict)
     sequence: int = 0
+    write_sets: dict[int, dict[str, int]] = field(default_factory=dict)
+    """The version of each document that a token of the write waits for."""
     segments: dict[int, set[int]] = field(default_factory=lambda: {shard: set() for shard in range(SETTINGS.shards)})
     sealed: dict[int, int] = field(default_factory=lambda: dict.fromkeys(range(SETTINGS.shards), 0))
 
@@ -71,8 +79,16 @@ class Model:
                 results.append((name, doc.version, True))
             else:
                 results.append((name, doc.version, False))
-        self.sequence += before != {name: (doc.version, doc.wanted) for name, doc in self.docs.items()}
+        touched = [*(incoming.id for incoming in batch.upserts), *batch.deletes]
+        not_shown = {name: self.docs[name].wanted for name in touched if name in self.docs and self.docs[name].unshown}
+        if not_shown or before != {name: (doc.version, doc.wanted) for name, doc in self.docs.items()}:
+            self.sequence += 1
+            self.write_sets[self.sequence] = not_shown
         return results
+
+    def awaits(self, sequence: int) -> bool:
+        docs = ((self.docs[name], version) for name, version in self.write_sets.get(sequence, {}).items())
+        return any(doc.embedded < version and not doc.failed for doc, version in docs)
 
     def _changed(self, doc: Doc, content: bool, now_ms: int) -> None:
         doc.version += 1
@@ -95,7 +111,8 @@ class Model:
 
 def check(ledger: Ledger, model: Model, rng: random.Random) -> None:
     token = rng.randint(0, model.sequence + 1)
-    cut = ledger.reader.cut("papers", token)
+    collection = ledger.reader.collection("papers").id
+    cut = ledger.reader.cut("papers", AwaitedWrites(WriteToken(collection, (), token)))
     for shard in cut.shards:
         docs = model.of(shard.number)
         assert shard.documents == sum(not doc.removal for doc in docs)
@@ -107,6 +124,10 @@ def check(ledger: Ledger, model: Model, rng: random.Random) -> None:
     assert (cut.pending, cut.failed) == (len(waiting), sum(doc.failed for doc in model.docs.values()))
     assert cut.oldest_changed_at_ms == (min(waiting)[1] if waiting else None)
     assert cut.token_pending == any(sequence <= token for sequence, _ in waiting)
+    for sequence in rng.sample(sorted(model.write_sets), min(4, len(model.write_sets))):
+        assert ledger.waits(WriteToken.of(collection, sequence)) == model.awaits(sequence)
+    some = rng.sample(sorted(model.write_sets), min(3, len(model.write_sets)))
+    assert ledger.waits(WriteToken.of(collection, *some)) == any(map(model.awaits, some))
     assert cut.collection.sequence == model.sequence
     listed = ledger.pending(cut.generation.id)
     assert {d.id: (d.version, d.text) for d in listed} == {
@@ -222,7 +243,7 @@ def test_counts_agree_with_a_model_through_a_random_life(ledger: Ledger, seed: i
         check(ledger, model, rng)
     ledger.progress.retry_failed("papers", None)
     ledger.drain(generation)
-    cut = ledger.reader.cut("papers", model.sequence)
+    cut = ledger.reader.cut("papers", AwaitedWrites(WriteToken(collection.id, (), model.sequence)))
     assert (cut.pending, cut.failed, cut.oldest_changed_at_ms, cut.token_pending) == (0, 0, None, False)
     stored = {document.id: document for document in ledger.reader.get("papers", IDS)}
     assert {name: (d.text, d.payload, d.version, d.searchable) for name, d in stored.items()} == {

@@ -9,6 +9,8 @@ from ledgers import open_ledger
 from sqlalchemy import event
 
 from shoal.cluster.decisions.admission import Incoming
+from shoal.cluster.decisions.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens import WriteToken
 from shoal.cluster.ledger.connection import sqlite_url
 
 
@@ -21,7 +23,9 @@ def test_a_search_scans_no_table(tmp_path: Path) -> None:
         for engine in (ledger.engine, ledger.reading_engine):
             event.listen(engine, "before_cursor_execute", lambda _c, _u, sql, values, *_: asked.append((sql, values)))
         ledger.pending(generation)
-        ledger.reader.cut("papers", 1)
+        ledger.reader.cut("papers", AwaitedWrites(WriteToken(collection.id, (), 1)))
+        ledger.reader.cut("papers", AwaitedWrites(WriteToken.of(collection.id, 1)))
+        ledger.reader.cut("papers", AwaitedWrites(WriteToken.of(collection.id, 0, 7)))
         ledger.reader.hydrate(collection.id, generation, ["1", "2"], include_text=True)
         ledger.reader.failed("papers", 10)
         file = tmp_path / "ledger.sqlite"

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from ledgers import NOW_MS, Ledger, open_ledger
 
 from shoal.cluster.decisions.admission import Incoming
+from shoal.cluster.decisions.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens import WriteToken
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ledger.errors import LeaseHeld
 from shoal.cluster.ledger.lease import acquire_lease
@@ -63,7 +65,8 @@ def test_everything_acknowledged_is_there_after_kill_9(ledger_url: str) -> None:
     with open_ledger(ledger_url) as ledger:
         ids = [f"{number}-{part}" for number in range(last + 1) for part in range(5)]
         assert [document.id for document in ledger.reader.get("papers", ids)] == ids
-        cut = ledger.reader.cut("papers", sequence)
+        token = WriteToken.of(ledger.reader.collection("papers").id, sequence)
+        cut = ledger.reader.cut("papers", AwaitedWrites(token))
         assert cut.collection.sequence >= sequence and cut.token_pending
         # Whole groups or nothing, including the one in progress.
         assert cut.pending % 5 == 0 and cut.pending >= len(ids)

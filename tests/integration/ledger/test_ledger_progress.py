@@ -1,5 +1,5 @@
 import pytest
-from ledgers import NOW_MS, Ledger, segment
+from ledgers import NOW_MS, Ledger, everything_through, only, segment
 
 from shoal.cluster.decisions.admission import PRIORITY_BACKFILL, PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_REMOVAL, Incoming
 from shoal.cluster.decisions.placement import shard_of
@@ -110,7 +110,7 @@ def fail(ledger: Ledger, generation: int, name: str, version: int, failed: bool,
 
 def test_a_failure_waits_then_is_set_aside_then_returns_on_request(ledger: Ledger) -> None:
     generation = ledger.create().generation.id
-    ledger.upsert(Incoming("a", "poison"), Incoming("b", "fine"))
+    written = ledger.upsert(Incoming("a", "poison"), Incoming("b", "fine"))
     fail(ledger, generation, "a", 1, failed=False)
     assert [d.id for d in ledger.pending(generation, NOW_MS + 499)] == ["b"]
     retried = {d.id: d.attempts for d in ledger.pending(generation, NOW_MS + 500)}
@@ -123,11 +123,12 @@ def test_a_failure_waits_then_is_set_aside_then_returns_on_request(ledger: Ledge
     assert listed.total == 1
     assert [(d.id, d.version, d.attempts, d.failed_at_ms) for d in listed.documents] == [("a", 1, 5, NOW_MS + 100)]
     ledger.drain(generation)
-    assert not ledger.reader.pending_through(generation, 1), "a token does not wait for what was set aside"
+    for token in (written.token, everything_through(written)):
+        assert not ledger.waits(token), "a token does not wait for what was set aside"
     assert ledger.progress.retry_failed("papers", ["b"]) == 0
     assert ledger.progress.retry_failed("papers", None) == 1
     assert [(d.id, d.attempts) for d in ledger.pending(generation)] == [("a", 0)]
-    assert ledger.reader.pending_through(generation, 1)
+    assert ledger.waits(written.token) and ledger.waits(everything_through(written))
     with pytest.raises(CollectionNotFound):
         ledger.progress.retry_failed("books", None)
 
@@ -154,21 +155,97 @@ def test_a_removal_is_never_set_aside(ledger: Ledger) -> None:
     assert [d.id for d in ledger.pending(generation, NOW_MS + 500)] == ["a"]
 
 
-def test_a_token_waits_until_the_newest_version_is_applied(ledger: Ledger) -> None:
+def test_a_token_waits_for_its_own_write_whatever_else_is_pending(ledger: Ledger) -> None:
     generation = ledger.create().generation.id
     first = ledger.upsert(Incoming("a", "one"))
-    ledger.upsert(Incoming("b", "one"))
-    old = ledger.pending(generation, limit=1)
+    second = ledger.upsert(Incoming("b", "one"))
     third = ledger.upsert(Incoming("a", "two"), now_ms=NOW_MS + 50)
+    assert [str(one.token) for one in (first, second, third)] == [f"{first.collection_id}:{n}" for n in (1, 2, 3)]
     assert ledger.reader.cut("papers").oldest_changed_at_ms == NOW_MS
-    ledger.apply(generation, old)
-    assert ledger.reader.pending_through(generation, first.sequence), "the rows of the first write are not visible"
-    assert ledger.reader.cut("papers", third.sequence).token_pending
+    assert all(ledger.waits(one.token) for one in (first, second, third))
     ledger.apply(generation, [d for d in ledger.pending(generation) if d.id == "a"])
-    assert not ledger.reader.cut("papers", first.sequence).token_pending
-    assert ledger.reader.cut("papers", third.sequence).token_pending, "b is before it"
+    assert not ledger.waits(third.token), "b is another write's"
+    assert not ledger.waits(first.token), "a newer version of its document is shown"
+    assert ledger.waits(second.token) and ledger.waits(third.token.merged(second.token))
+    assert ledger.waits(everything_through(third)) and not ledger.waits(everything_through(first))
     ledger.drain(generation)
-    assert not ledger.reader.cut("papers", third.sequence).token_pending
+    assert not ledger.waits(second.token) and not ledger.waits(everything_through(third))
+
+
+def test_a_token_of_an_older_version_waits_for_that_version(ledger: Ledger) -> None:
+    generation = ledger.create().generation.id
+    first = ledger.upsert(Incoming("a", "one"))
+    old = ledger.pending(generation)
+    second = ledger.upsert(Incoming("a", "two"))
+    ledger.apply(generation, old)
+    assert not ledger.waits(first.token), "its version has been committed, and the document never stops being edited"
+    assert ledger.waits(second.token) and ledger.reader.cut("papers").pending == 1
+
+
+def test_a_repeated_write_waits_for_the_first_one(ledger: Ledger) -> None:
+    generation = ledger.create().generation.id
+    ledger.upsert(Incoming("a", "one"), Incoming("b", "one"))
+    repeated = ledger.upsert(Incoming("a", "one"))
+    payload = ledger.upsert(Incoming("b", "one", payload='{"new":true}'))
+    assert not only(repeated).changed and only(payload).changed
+    for token in (repeated.token, payload.token):
+        assert ledger.waits(token)
+    ledger.apply(generation, [d for d in ledger.pending(generation) if d.id == "a"])
+    assert (ledger.waits(repeated.token), ledger.waits(payload.token)) == (False, True)
+    ledger.drain(generation)
+    assert not ledger.waits(payload.token)
+    again = ledger.upsert(Incoming("a", "one"))
+    assert str(again.token) == f"{again.collection_id}:", "everything of it is shown"
+    assert not ledger.waits(again.token)
+
+
+def test_a_delete_and_a_batch_are_waited_for_as_a_whole(ledger: Ledger) -> None:
+    generation = ledger.create().generation.id
+    batch = ledger.upsert(*(Incoming(str(number), "x") for number in range(5)))
+    ledger.apply(generation, ledger.pending(generation, limit=4))
+    assert ledger.waits(batch.token)
+    ledger.drain(generation)
+    deleted = ledger.delete("0", "1")
+    assert ledger.waits(deleted.token) and not ledger.waits(batch.token)
+    ledger.drain(generation)
+    assert not ledger.waits(deleted.token)
+
+
+def test_what_was_lost_to_damage_is_waited_for_again(ledger: Ledger) -> None:
+    generation = ledger.create().generation.id
+    (name,) = in_shard(0, 1)
+    written = ledger.upsert(Incoming(name, "x"))
+    ledger.drain(generation)
+    later = ledger.upsert(Incoming("later", "x"))
+    ledger.drain(generation)
+    for _ in range(2):
+        ledger.progress.report_damage(generation, 0, [1], sealed=False)
+        assert ledger.waits(written.token) and not ledger.waits(later.token)
+        # Without the write set too, once that is forgotten.
+        assert ledger.progress.forget_write_sets(NOW_MS, NOW_MS + 1, 100) in (2, 0)
+    assert ledger.waits(written.token) and not ledger.waits(later.token)
+    ledger.drain(generation)
+    assert not ledger.waits(written.token)
+
+
+def test_write_sets_are_forgotten_when_they_are_old_and_shown(ledger: Ledger) -> None:
+    generation = ledger.create().generation.id
+    shown = ledger.upsert(Incoming("a", "x"))
+    ledger.drain(generation)
+    held_up = ledger.upsert(Incoming("b", "x"), now_ms=NOW_MS + 1)
+    after = ledger.upsert(Incoming("c", "x"), now_ms=NOW_MS + 2)
+    ledger.apply(generation, [d for d in ledger.pending(generation) if d.id == "c"])
+    assert ledger.progress.forget_write_sets(NOW_MS, 0, 100) == 0, "too young"
+    assert ledger.progress.forget_write_sets(NOW_MS + 9, 0, 100) == 1, "b is pending since before c"
+    assert (ledger.waits(shown.token), ledger.waits(held_up.token), ledger.waits(after.token)) == (False, True, False)
+    assert ledger.progress.forget_write_sets(NOW_MS + 9, NOW_MS + 2, 100) == 1, "it is too old to be kept"
+    assert ledger.waits(held_up.token) and not ledger.waits(after.token)
+    ledger.drain(generation)
+    assert not ledger.waits(held_up.token)
+    for _ in range(5):
+        ledger.upsert(Incoming("d", f"{_}"))
+    ledger.drain(generation)
+    assert [ledger.progress.forget_write_sets(NOW_MS + 9, 0, 4) for _ in range(3)] == [4, 2, 0]
 
 
 def test_sealing_replaces_the_segments_it_covers(ledger: Ledger) -> None:

@@ -34,7 +34,7 @@ def test_a_repeated_write_changes_nothing_and_gets_the_same_versions(ledger: Led
     assert changed(first) == [("a", 1, True), ("b", 1, True)]
     again = ledger.upsert(*documents, now_ms=NOW_MS + 5)
     assert changed(again) == [("a", 1, False), ("b", 1, False)]
-    assert again.sequence == first.sequence == 1
+    assert (first.sequence, again.sequence) == (1, 2), "the second token waits for what the first write left pending"
     assert [document.changed_at_ms for document in ledger.reader.get("papers", ["a"])] == [NOW_MS]
 
 
@@ -84,7 +84,7 @@ def test_a_group_is_one_transaction_in_which_later_batches_see_earlier_ones(ledg
     )
     assert isinstance(outcomes[1], CollectionNotFound)
     kept = [outcome for outcome in outcomes if isinstance(outcome, WriteOutcome)]
-    assert [outcome.sequence for outcome in kept] == [1, 1, 1, 2, 3]
+    assert [outcome.sequence for outcome in kept] == [1, 2, 1, 3, 4]
     assert [changed(outcome)[0] for outcome in kept] == [
         ("a", 1, True),
         ("a", 1, False),
@@ -93,7 +93,7 @@ def test_a_group_is_one_transaction_in_which_later_batches_see_earlier_ones(ledg
         ("a", 3, True),
     ]
     assert ledger.reader.get("papers", ["a"]) == []
-    assert ledger.reader.collection("papers").sequence == 3
+    assert ledger.reader.collection("papers").sequence == 4
     assert ledger.reader.collection("books").sequence == 1
 
 
@@ -178,7 +178,7 @@ def test_the_number_of_statements_does_not_grow_with_the_documents(ledger: Ledge
             ledger.upsert(*(Incoming(f"{size}-{number}", text) for number in range(size)))
             counts.append(len(statements))
     assert counts[:3] == counts[3:]
-    assert max(counts) <= 10
+    assert max(counts) <= 11
 
 
 def test_a_write_is_all_or_nothing(ledger: Ledger) -> None:

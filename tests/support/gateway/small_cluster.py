@@ -149,7 +149,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         outcome = await self._run(work, context)
         if isinstance(outcome, LedgerError):
             await refuse(context, from_ledger(outcome))
-        response = coordinator_pb2.WriteResponse(token=f"{outcome.collection_id}.{outcome.sequence}")
+        response = coordinator_pb2.WriteResponse(token=str(outcome.token))
         for result in outcome.results:
             entry = response.results.add(id=result.id, version=result.version, changed=result.changed)
             if result.conflict_version is not None:
@@ -258,13 +258,15 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
             message.encoders.add(model=MODEL, fingerprint=self.model.fingerprint, address=address)
         return message
 
-    def commit(self) -> list[tuple[GenerationRecord, int]]:
-        """Embeds everything that is pending and commits it, but shows it to no search yet; returns the shards touched."""
+    def commit(self, *only: str) -> list[tuple[GenerationRecord, int]]:
+        """Embeds everything that is pending, or `only` these documents, and commits it, but shows it to no search yet;
+        returns the shards touched."""
         touched: list[tuple[GenerationRecord, int]] = []
         with self.lock:
             for generation in self.progress.generations():
                 ordinals = self.progress.next_ordinals(generation.id)
                 pending = self.progress.pending(generation.id, 100_000, wall_clock_ms())
+                pending = [document for document in pending if not only or document.id in only]
                 for shard in sorted({document.shard for document in pending}):
                     some = [document for document in pending if document.shard == shard]
                     live = [document for document in some if not document.removal]
@@ -292,9 +294,9 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
             outcome = self.worker_of(number).host.sync(self.epoch, self.progress.manifest(generation.id, number))
             assert not outcome.damaged_ordinals
 
-    def reconcile(self) -> bool:
-        """Everything pending becomes searchable; whether there was any."""
-        touched = self.commit()
+    def reconcile(self, *only: str) -> bool:
+        """Everything pending, or `only` these documents, becomes searchable; whether there was any."""
+        touched = self.commit(*only)
         for generation, shard in touched:
             self.sync(generation, [shard])
         return bool(touched)

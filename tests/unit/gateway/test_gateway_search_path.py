@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
+from shoal.cluster.decisions.awaited_writes import AwaitedWrites
 from shoal.cluster.decisions.merging import Candidate, ShardAnswer
 from shoal.cluster.gateway.backends.encoders import Encoders
 from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.query_cache import EncodedText
+from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.embed_messages import QueryAnswer
 from shoal.cluster.gateway.paths.search import SearchPath
+from shoal.cluster.gateway.paths.visibility import WriteVisibility
 from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, LiveDocument, ShardCut
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
@@ -34,7 +37,7 @@ class Ledger:
         self.versions = versions
         self.reads = 0
 
-    async def cut(self, name: str, sequence: int | None = None) -> Cut:
+    async def cut(self, name: str, awaited: AwaitedWrites | None = None) -> Cut:
         self.reads += 1
         await asyncio.sleep(0)
         return self.cuts.pop(0) if len(self.cuts) > 1 else self.cuts[0]
@@ -79,9 +82,9 @@ class Clock:
 
 def searched(ledger: Ledger, shards: Shards, k: int, times: int = 1) -> search_pb2.SearchResponse:
     async def scenario() -> search_pb2.SearchResponse:
-        searcher = SearchPath(
-            cast(LedgerReads, ledger), cast(IndexShards, shards), cast(Encoders, shards), RequestLimits(), Clock()
-        )
+        reads, index_shards = cast(LedgerReads, ledger), cast(IndexShards, shards)
+        visibility = WriteVisibility(reads, index_shards, RoutingView())
+        searcher = SearchPath(reads, visibility, index_shards, cast(Encoders, shards), RequestLimits(), Clock())
         request = search_pb2.SearchRequest(collection="papers", text="words", k=k)
         for _ in range(times - 1):
             await searcher.search(request, Deadline.within(5))

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shoal.cluster.decisions.tokens import WriteToken
 from shoal.cluster.errors import InvalidModel, InvalidRequest
 from shoal.cluster.gateway.paths import validation
 from shoal.cluster.limits import RequestLimits
@@ -114,7 +115,8 @@ def test_list_limits() -> None:
 
 @given(st.integers(0, 10**18 - 1), st.integers(0, 10**18 - 1))
 def test_tokens_survive_formatting_and_parsing(collection_id: int, sequence: int) -> None:
-    assert validation.parse_token(f"{collection_id}.{sequence}") == (collection_id, sequence)
+    assert validation.parse_token(f"{collection_id}:{sequence}") == WriteToken.of(collection_id, sequence)
+    assert validation.parse_token(f"{collection_id}.{sequence}") == WriteToken(collection_id, (), sequence)
 
 
 @pytest.mark.parametrize("token", ["", "1", "1.", ".1", "1.2.3", "a.b", "-1.2", "1.2\n", "\uff11.\uff12", "9" * 19 + ".1"])
@@ -123,9 +125,11 @@ def test_bad_tokens(token: str) -> None:
 
 
 def test_tokens_belong_to_one_collection_and_to_its_past() -> None:
-    assert validation.check_token("7.5", "papers", 7, 5) == 5
-    assert "does not belong to collection 'papers'" in refusal(validation.check_token, "8.5", "papers", 7, 5).message
-    assert refusal(validation.check_token, "7.6", "papers", 7, 5).limit == 5
+    for between in ".:":
+        assert validation.check_token(f"7{between}5", "papers", 7, 5).newest == 5
+        message = refusal(validation.check_token, f"8{between}5", "papers", 7, 5).message
+        assert "does not belong to collection 'papers'" in message
+        assert refusal(validation.check_token, f"7{between}6", "papers", 7, 5).limit == 5
 
 
 def settings(**values: Any) -> collections_pb2.CollectionSettings:

@@ -31,6 +31,7 @@ from shoal.cluster.coordinator.shards.served_shard import ShardSignals
 from shoal.cluster.coordinator.shards.shard_ledger import ShardLedger
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.worker_calls import WorkerCalls
+from shoal.cluster.coordinator.write_set_cleanup import clean_write_sets
 from shoal.cluster.decisions.reconcile import BatchLimits, EmbedRetryPolicy
 from shoal.cluster.decisions.sealing import SealPolicy
 from shoal.cluster.errors import Unavailable
@@ -103,6 +104,7 @@ class CoordinatorParts:
         signals = ShardSignals()
         calls = WorkerCalls(channels)
         self.lease = lease
+        self._ledger = ledger
         self._supervisor = Supervisor(fleet, calls, process_changed)
         shard_ledger = ShardLedger(ledger, signals)
         replicas = ReplicaCalls(self._supervisor, calls, lease.epoch)
@@ -136,7 +138,13 @@ class CoordinatorParts:
         for index in range(self._index_workers):
             self._supervisor.add(Member(f"index-{index}", "index"))
         await self.collections.open_all()
-        for loop in (self._placement.run(), self.lease.run(), self._pool_loop.run(), self._garbage.find_leftovers()):
+        for loop in (
+            self._placement.run(),
+            self.lease.run(),
+            self._pool_loop.run(),
+            self._garbage.find_leftovers(),
+            clean_write_sets(self._ledger),
+        ):
             self._tasks.spawn(loop)
         self._routing.publish()
 

@@ -113,9 +113,7 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
         # The batch has copies of its texts and vectors.
         del request
         outcome = await self._answer(context, lambda parts: parts.writes.write(batch, timeout_s))
-        return coordinator_pb2.WriteResponse(
-            results=[result_of(one) for one in outcome.results], token=f"{outcome.collection_id}.{outcome.sequence}"
-        )
+        return coordinator_pb2.WriteResponse(results=[result_of(one) for one in outcome.results], token=str(outcome.token))
 
     async def CreateCollection(
         self, request: coordinator_pb2.CreateCollectionRequest, context: Context[Any, Any]

@@ -21,6 +21,7 @@ from shoal.cluster.gateway.paths.reading import ReadPath
 from shoal.cluster.gateway.paths.room import GatewayMemory
 from shoal.cluster.gateway.paths.search import SearchPath
 from shoal.cluster.gateway.paths.status import StatusPath
+from shoal.cluster.gateway.paths.visibility import WriteVisibility
 from shoal.cluster.gateway.paths.writing import WritePath
 from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.rpc.channels import Channels
@@ -51,6 +52,7 @@ class GatewayCore:
         self._link = CoordinatorLink(reads, self.view, settings.credentials, settings.name, self._routed)
         self._models = Models(self._link, self.view, settings.retain_every_s)
         views = CollectionViews(reads, self.view, now_ms)
+        visibility = WriteVisibility(reads, index_shards, self.view)
         self.calls = PublicCalls(self.counts, settings.default_deadline_s, limits.message_bytes)
         self.memory = GatewayMemory(limits)
         self.parser = MessageParser()
@@ -58,8 +60,8 @@ class GatewayCore:
         """Set when streams must end at their next request."""
         self.collections = CollectionPath(views, self._link, limits)
         self.reading = ReadPath(reads, index_shards, limits)
-        self.writing = WritePath(reads, self._link, index_shards, self.view, limits)
-        self.search = SearchPath(reads, index_shards, encoders, limits, now_ms)
+        self.writing = WritePath(reads, self._link, visibility, limits)
+        self.search = SearchPath(reads, visibility, index_shards, encoders, limits, now_ms)
         self.embedding = EmbedPath(self._models, encoders, self.view, limits, self.counts)
         self.status = StatusPath(views, self.view, self.cache, limits, settings.name)
         self._on_routed: Callable[[], Awaitable[None]] | None = None

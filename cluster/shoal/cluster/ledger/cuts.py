@@ -1,15 +1,17 @@
 """The cut: the state of a generation at one moment, from which a search is answered."""
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, func, select
 
+from shoal.cluster.decisions.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.records import Cut, ShardCut
+from shoal.cluster.ledger.write_sets import writes_pending
 
 _entry, _shard, _segment = schema.entry, schema.shard, schema.segment
 _SHARD_COLUMNS = ("number", "worker", "documents", "sealed_through", "damage_count")
 
 
-def read_cut(connection: Connection, name: str, token_sequence: int | None) -> Cut:
+def read_cut(connection: Connection, name: str, awaited: AwaitedWrites | None) -> Cut:
     """See LedgerReader.cut."""
     collection = catalog.find_collection(connection, name)
     generation = collection.generation
@@ -48,7 +50,12 @@ def read_cut(connection: Connection, name: str, token_sequence: int | None) -> C
             .order_by(_entry.c.sequence)
             .limit(1)
         ).scalar()
-    token_pending = token_sequence is not None and pending_through(connection, generation.id, token_sequence)
+    # A token of another collection is refused by the caller; its numbers mean nothing here.
+    token_pending = (
+        awaited is not None
+        and awaited.token.collection_id == collection.id
+        and writes_pending(connection, collection.id, generation.id, awaited)
+    )
     return Cut(
         collection=collection,
         generation=generation,
@@ -70,9 +77,3 @@ def read_cut(connection: Connection, name: str, token_sequence: int | None) -> C
         oldest_changed_at_ms=oldest,
         token_pending=token_pending,
     )
-
-
-def pending_through(connection: Connection, generation_id: int, sequence: int) -> bool:
-    """See LedgerReader.pending_through."""
-    waiting = exists().where(_entry.c.generation_id == generation_id, schema.pending(), _entry.c.sequence <= sequence)
-    return bool(connection.execute(select(waiting)).scalar())

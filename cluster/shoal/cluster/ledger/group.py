@@ -17,11 +17,13 @@ from shoal.cluster.decisions.admission import (
     admit_upsert,
     content_hash,
 )
+from shoal.cluster.decisions.awaited_writes import WriteSet
 from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.connection import chunks
 from shoal.cluster.ledger.errors import CollectionNotFound, LedgerError, MalformedId
 from shoal.cluster.ledger.records import CollectionRecord, DocumentOutcome, GenerationRecord, WriteBatch, WriteOutcome
+from shoal.cluster.ledger.write_sets import insert_write_sets
 
 _document, _entry, _shard = schema.document, schema.entry, schema.shard
 _NOTHING = content_hash("", b"")
@@ -58,6 +60,7 @@ class _Touched:
         self.document_rows: dict[str, dict[str, Any]] = {}
         self.entry_rows: dict[tuple[int, str], dict[str, Any]] = {}
         self.searchable_by_shard: dict[tuple[int, int], int] = {}
+        self.write_sets: list[WriteSet] = []
         live = [generation.id for generation in self.generations]
         for some in chunks(ids):
             entries = select(*_ENTRY).where(_entry.c.generation_id.in_(live), _entry.c.document_id.in_(some))
@@ -98,6 +101,16 @@ class _Touched:
         if admitted.content_changed:
             for generation in self.generations:
                 self._want(generation, incoming.id, admitted, now_ms)
+
+    def not_shown(self, results: Sequence[DocumentOutcome]) -> tuple[tuple[str, int], ...]:
+        """Id and content version of each document of a write whose content searches do not show yet."""
+        written = dict.fromkeys(result.id for result in results if result.conflict_version is None)
+        entries = {name: self.entries.get((self.record.generation.id, name)) for name in written}
+        return tuple(
+            (name, entry.wanted_version)
+            for name, entry in entries.items()
+            if entry is not None and entry.embedded_version < entry.wanted_version
+        )
 
     def _want(self, generation: GenerationRecord, document_id: str, admitted: Admitted, now_ms: int) -> None:
         shard = shard_of(document_id, generation.shards)
@@ -169,9 +182,13 @@ class Group:
                 return MalformedId(document_id)
         results = [self._upsert(touched, incoming) for incoming in batch.upserts]
         results += [self._delete(touched, document_id) for document_id in batch.deletes]
-        if any(result.changed for result in results):
+        not_shown = touched.not_shown(results)
+        # A repeated write changes nothing, but the first one may still be pending.
+        recorded = bool(not_shown) or any(result.changed for result in results)
+        if recorded:
             touched.sequence += 1
-        return WriteOutcome(touched.record.id, touched.sequence, tuple(results))
+            touched.write_sets.append(WriteSet(touched.sequence, not_shown))
+        return WriteOutcome(touched.record.id, touched.sequence, tuple(results), recorded)
 
     def _upsert(self, touched: _Touched, incoming: Incoming) -> DocumentOutcome:
         incoming_hash = content_hash(incoming.text, incoming.vector)
@@ -207,6 +224,7 @@ class Group:
             # A write leaves alone what shards hold, except in entries that it creates.
             self._put(_entry, rows, kept=("embedded_version", "ordinal", "truncated"))
             self._count(touched.searchable_by_shard)
+            insert_write_sets(self._connection, touched.record.id, touched.write_sets, self._now_ms)
 
     def _put(self, table: Any, rows: list[dict[str, Any]], kept: Sequence[str]) -> None:
         if not rows:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Engine
 
-from shoal.cluster.ledger import catalog, failures, files, pending, placements
+from shoal.cluster.ledger import catalog, failures, files, pending, placements, write_sets
 from shoal.cluster.ledger.connection import reading
 from shoal.cluster.ledger.lease import writing
 from shoal.cluster.ledger.records import FailedAttempt, GenerationRecord, PendingDocument, SegmentCommit
@@ -103,6 +103,14 @@ class LedgerProgress:
         """Makes failed documents pending again, all of them for None; returns how many. Raises CollectionNotFound."""
         with writing(self._engine, self._epoch) as connection:
             return failures.retry_failed(connection, collection, ids)
+
+    def forget_write_sets(self, shown_before_ms: int, any_before_ms: int, limit: int) -> int:
+        """Deletes the oldest write sets, at most `limit`; returns how many.
+
+        Those from before `shown_before_ms` go if nothing of them is pending, those from before `any_before_ms` in any case.
+        """
+        with writing(self._engine, self._epoch) as connection:
+            return write_sets.forget_write_sets(connection, shown_before_ms, any_before_ms, limit)
 
     def place(self, generation_id: int, workers: Mapping[int, str]) -> None:
         """Records the worker of each of these shards, "" for none."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Engine, and_, select
 
-from shoal.cluster.ledger import catalog, cuts, failures, schema
+from shoal.cluster.decisions.awaited_writes import AwaitedWrites
+from shoal.cluster.ledger import catalog, cuts, failures, schema, write_sets
 from shoal.cluster.ledger.connection import chunks, reading
 from shoal.cluster.ledger.errors import DocumentNotFound
 from shoal.cluster.ledger.records import (
@@ -36,18 +37,21 @@ class LedgerReader:
         with reading(self._engine) as connection:
             return catalog.find_collection(connection, name)
 
-    def cut(self, name: str, token_sequence: int | None = None) -> Cut:
+    def cut(self, name: str, awaited: AwaitedWrites | None = None) -> Cut:
         """The state that a search of the collection rests on; raises CollectionNotFound.
 
-        `token_sequence` asks whether a change up to that one is still pending.
+        `awaited` asks whether one of these writes is not shown yet; it is brought up to date.
         """
         with reading(self._engine) as connection:
-            return cuts.read_cut(connection, name, token_sequence)
+            return cuts.read_cut(connection, name, awaited)
 
-    def pending_through(self, generation_id: int, sequence: int) -> bool:
-        """True while a change up to `sequence` is not committed in the generation; failed documents are not waited for."""
+    def writes_pending(self, generation_id: int, awaited: AwaitedWrites) -> bool:
+        """True while one of these writes is not committed in the generation; brings `awaited` up to date.
+
+        Documents that have failed are not waited for.
+        """
         with reading(self._engine) as connection:
-            return cuts.pending_through(connection, generation_id, sequence)
+            return write_sets.writes_pending(connection, awaited.token.collection_id, generation_id, awaited)
 
     def hydrate(
         self, collection_id: int, generation_id: int, ids: Sequence[str], include_text: bool

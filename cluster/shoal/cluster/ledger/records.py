@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from sys import getsizeof
 
 from shoal.cluster.decisions.admission import Incoming
+from shoal.cluster.decisions.tokens import WriteToken
 from shoal.workers.indexing import IndexSpec, SegmentInfo
 
 
@@ -71,7 +72,7 @@ class CollectionRecord:
     name: str
     settings: CollectionSettings
     sequence: int
-    """Sequence number of the newest write; tokens carry such a number."""
+    """Sequence number of the newest write; tokens carry such numbers."""
     created_at_ms: int
     generation: GenerationRecord
 
@@ -114,11 +115,19 @@ class DocumentOutcome:
 
 @dataclass(frozen=True, slots=True)
 class WriteOutcome:
-    """The result of one batch, in the order of the request; the first two fields make up a token."""
+    """The result of one batch, in the order of the request."""
 
     collection_id: int
     sequence: int
+    """Of this write; where nothing of it remains to be shown, of the newest one."""
     results: tuple[DocumentOutcome, ...]
+    recorded: bool = True
+    """Whether the write has a sequence number of its own, and a write set."""
+
+    @property
+    def token(self) -> WriteToken:
+        """Names this write alone; no write, if everything of it is shown already."""
+        return WriteToken.of(self.collection_id, *([self.sequence] if self.recorded else []))
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +215,7 @@ class Cut:
     oldest_changed_at_ms: int | None
     """When the oldest pending change was acknowledged."""
     token_pending: bool
-    """True while a change at or before the requested sequence number is pending."""
+    """True while one of the awaited writes is not committed."""
 
 
 @dataclass(frozen=True, slots=True)

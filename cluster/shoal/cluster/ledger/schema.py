@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The newest revision in `migrations`; this code works with no other."""
 
 # SQLite assigns row ids only in a column whose type is INTEGER.
@@ -149,6 +149,18 @@ entry = Table(
     # Includes the columns of the predicate, so that SQLite counts from the index alone, eight times as fast.
     _partial("entry_pending_count", _PENDING, "generation_id", "shard", "removal", *_COMPARED),
     _partial("entry_failed", _FAILED, "generation_id", "shard", "failed_at_ms"),
+    sqlite_with_rowid=False,
+)
+
+# What the writes of tokens changed; see write_sets.py. A write whose documents have long been shown has no row any more.
+write_set = Table(
+    "write_set",
+    metadata,
+    Column("collection_id", _Id, ForeignKey("collection.id"), primary_key=True),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    # JSON: pairs of id and content version.
+    Column("documents", Utf8, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from sqlalchemy.engine import Engine
 
+from shoal.cluster.decisions.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger.lease import read_lease
 from shoal.cluster.ledger.reader import LedgerReader
 from shoal.cluster.ledger.records import (
@@ -52,13 +53,13 @@ class LedgerReads:
         """One collection; raises CollectionNotFound."""
         return await self.run(self._reader.collection, name)
 
-    async def cut(self, name: str, sequence: int | None = None) -> Cut:
-        """The state that a search is based on; raises CollectionNotFound."""
-        return await self.run(self._reader.cut, name, sequence)
+    async def cut(self, name: str, awaited: AwaitedWrites | None = None) -> Cut:
+        """The state that a search is based on; raises CollectionNotFound. Brings `awaited` up to date."""
+        return await self.run(self._reader.cut, name, awaited)
 
-    async def pending_through(self, generation_id: int, sequence: int) -> bool:
-        """True while a change at or before the sequence is pending."""
-        return await self.run(self._reader.pending_through, generation_id, sequence)
+    async def writes_pending(self, generation_id: int, awaited: AwaitedWrites) -> bool:
+        """True while one of these writes is pending; brings `awaited` up to date."""
+        return await self.run(self._reader.writes_pending, generation_id, awaited)
 
     async def hydrate(
         self, collection_id: int, generation_id: int, ids: Sequence[str], include_text: bool

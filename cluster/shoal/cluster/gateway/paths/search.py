@@ -22,7 +22,7 @@ from shoal.cluster.gateway.paths.validation import (
     check_query_text,
     parse_token,
 )
-from shoal.cluster.gateway.paths.visibility import cut_showing
+from shoal.cluster.gateway.paths.visibility import WriteVisibility
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ledger.records import Cut, LiveDocument, ShardCut
 from shoal.cluster.limits import RequestLimits
@@ -73,12 +73,14 @@ class SearchPath:
     def __init__(
         self,
         reads: LedgerReads,
+        visibility: WriteVisibility,
         index_shards: IndexShards,
         encoders: Encoders,
         limits: RequestLimits,
         now_ms: Callable[[], int],
     ) -> None:
         self._reads = reads
+        self._visibility = visibility
         self._index_shards = index_shards
         self._encoders = encoders
         self._limits = limits
@@ -148,7 +150,7 @@ class SearchPath:
         guess = self._models.get(request.collection) if request.HasField("text") else None
         speculative = None if guess is None else _task(self._encode(guess, request.text, deadline))
         try:
-            cut = await cut_showing(self._reads, request.collection, request.token, deadline)
+            cut = await self._visibility.cut(request.collection, request.token, deadline)
             if request.HasField("vector"):
                 check_vector(request.vector, WriteRules.of(cut.collection), "vector")
                 return cut, request.vector, 0.0

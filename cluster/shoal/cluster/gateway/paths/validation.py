@@ -6,12 +6,12 @@ Every error names the field's path, the shortened value and the limit.
 import re
 from collections.abc import Sequence
 
+from shoal.cluster.decisions.tokens import WriteToken
 from shoal.cluster.errors import InvalidModel, InvalidRequest, MessageTooLarge, quoted, shortened
 from shoal.cluster.limits import RequestLimits
 from shoal.v1 import collections_pb2
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-_TOKEN = re.compile(r"([0-9]{1,18})\.([0-9]{1,18})")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _MODEL_BYTES = 1024
 
@@ -137,31 +137,31 @@ def list_limit(asked: int, limits: RequestLimits) -> int:
     return asked or limits.failed_per_list
 
 
-def parse_token(token: str) -> tuple[int, int]:
-    """Splits a token into collection id and sequence."""
-    found = _TOKEN.fullmatch(token)
-    if found is None:
-        value = shortened(token)
-        raise InvalidRequest(f"token: {quoted(token)} is not a token returned by a write", field="token", value=value)
-    return int(found[1]), int(found[2])
+def parse_token(text: str) -> WriteToken:
+    """The writes that a token names."""
+    token = WriteToken.parse(text)
+    if token is None:
+        value = shortened(text)
+        raise InvalidRequest(f"token: {quoted(text)} is not a token returned by a write", field="token", value=value)
+    return token
 
 
-def check_token(token: str, collection: str, collection_id: int, newest: int) -> int:
-    """The sequence of a token, which must belong to this collection and not be newer than its last write."""
-    owner, sequence = parse_token(token)
-    value = shortened(token)
-    if owner != collection_id:
+def check_token(text: str, collection: str, collection_id: int, newest: int) -> WriteToken:
+    """The writes of a token, which must belong to this collection and not be newer than its last write."""
+    token = parse_token(text)
+    value = shortened(text)
+    if token.collection_id != collection_id:
         raise InvalidRequest(
-            f"token: {quoted(token)} does not belong to collection {collection!r}", field="token", value=value
+            f"token: {quoted(text)} does not belong to collection {collection!r}", field="token", value=value
         )
-    if sequence > newest:
+    if token.newest > newest:
         raise InvalidRequest(
-            f"token: {quoted(token)} is newer than the last write of collection {collection!r}, {newest}",
+            f"token: {quoted(text)} is newer than the last write of collection {collection!r}, {newest}",
             field="token",
             value=value,
             limit=newest,
         )
-    return sequence
+    return token
 
 
 def check_model(model: str, field: str) -> None:

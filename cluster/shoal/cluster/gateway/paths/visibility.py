@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
+from shoal.cluster.decisions.awaited_writes import AwaitedWrites
 from shoal.cluster.errors import DeadlineExceeded, Overloaded, Unavailable
 from shoal.cluster.gateway.backends.index_shards import IndexShards, Shown
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
@@ -16,63 +17,95 @@ from shoal.cluster.rpc.routing import ShardId
 
 FIRST_POLL_S = 0.005
 LONGEST_POLL_S = 0.05
+# A wait is at most about a quarter longer than it had to be.
+_POLL_GROWTH = 1.25
 _ASK_S = 2.0
 _NOTHING = Shown(0, 0)
 
 
-async def cut_showing(reads: LedgerReads, collection: str, token: str, deadline: Deadline) -> Cut:
-    """A cut taken after everything up to the token, if any, has been committed to the shards.
+class WriteVisibility:
+    """Waits for the writes of tokens, and for nothing else that is pending. What to wait for is decided in
+    `decisions/awaited_writes.py`."""
 
-    Raises InvalidRequest for a token that is not of this collection, DeadlineExceeded when the write is still pending.
-    """
-    if not token:
-        return await reads.cut(collection)
-    sequence = parse_token(token)[1]
-    pause = FIRST_POLL_S
-    while True:
-        cut = await reads.cut(collection, sequence)
-        check_token(token, collection, cut.collection.id, cut.collection.sequence)
-        if not cut.token_pending:
-            return cut
+    def __init__(self, reads: LedgerReads, index_shards: IndexShards, view: RoutingView) -> None:
+        self._reads = reads
+        self._index_shards = index_shards
+        self._view = view
+
+    async def cut(self, collection: str, token: str, deadline: Deadline) -> Cut:
+        """A cut taken after the writes of the token, if any, have been committed to the shards or have failed for good.
+
+        Raises InvalidRequest for a token that is not of this collection, DeadlineExceeded when a write is still pending.
+        """
+        if not token:
+            return await self._reads.cut(collection)
+        return (await self._committed(collection, token, deadline))[0]
+
+    async def until_shown(self, collection: str, token: str, deadline: Deadline) -> AwaitedWrites:
+        """Returns when searches show the writes of the token, except the documents that have failed for good.
+
+        Raises DeadlineExceeded, whose message says that the write is committed.
+        """
+        try:
+            async with asyncio.timeout_at(deadline.at):
+                while True:
+                    cut, awaited = await self._committed(collection, token, deadline)
+                    # False: files were lost after the cut was taken, and the write may have been in them.
+                    if await self._shows(cut, awaited):
+                        return awaited
+        except (DeadlineExceeded, TimeoutError):
+            message = f"the write is committed (token {token}), but search does not show it yet"
+            raise DeadlineExceeded(message) from None
+
+    async def _committed(self, collection: str, token: str, deadline: Deadline) -> tuple[Cut, AwaitedWrites]:
+        awaited = AwaitedWrites(parse_token(token))
+        before: Cut | None = None
+        while True:
+            cut = await self._reads.cut(collection, awaited)
+            check_token(token, collection, cut.collection.id, cut.collection.sequence)
+            if before is not None and _damage(before) != _damage(cut):
+                # What was committed may be pending again.
+                awaited, before = AwaitedWrites(awaited.token), None
+            elif cut.token_pending:
+                before = before or cut
+                await self._until_committed(cut.generation.id, awaited, deadline)
+            else:
+                return cut, awaited
+
+    async def _until_committed(self, generation: int, awaited: AwaitedWrites, deadline: Deadline) -> None:
+        pause = FIRST_POLL_S
         pending = True
         while pending:
             if deadline.remaining_s <= pause:
+                token = str(awaited.token)
                 raise DeadlineExceeded(f"token {token}: search does not show this write yet", field="token", value=token)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_POLL_S)
-            pending = await reads.pending_through(cut.generation.id, sequence)
+            # Otherwise the token has too many writes to be read at once, and there are more to read now.
+            if not awaited.wants_sets:
+                await self._view.change(pause)
+                pause = min(_POLL_GROWTH * pause, LONGEST_POLL_S)
+            pending = await self._reads.writes_pending(generation, awaited)
+
+    async def _shows(self, cut: Cut, awaited: AwaitedWrites) -> bool:
+        """True once the shards of the awaited documents show them; False as soon as one has lost files since the cut."""
+        generation = cut.generation.id
+        damage = {ShardId(generation, shard.number): shard.damage_count for shard in cut.shards}
+        through = {shard.number: shard.through for shard in cut.shards} if awaited.all_shards else awaited.ordinals
+        behind = {ShardId(generation, number): ordinal for number, ordinal in through.items() if ordinal}
+        pause = FIRST_POLL_S
+        while True:
+            shown = await _shown_of(self._index_shards, self._view, behind)
+            if any(shown[shard].damage_count > damage[shard] for shard in behind):
+                return False
+            behind = {shard: ordinal for shard, ordinal in behind.items() if shown[shard].through < ordinal}
+            if not behind:
+                return True
+            await self._view.change(pause)
+            pause = min(_POLL_GROWTH * pause, LONGEST_POLL_S)
 
 
-async def until_shown(
-    reads: LedgerReads, index_shards: IndexShards, view: RoutingView, collection: str, token: str, deadline: Deadline
-) -> None:
-    """Returns when every shard shows what was committed up to the token.
-
-    Raises DeadlineExceeded, whose message says that the write is committed.
-    """
-    try:
-        async with asyncio.timeout_at(deadline.at):
-            while not await _shows(index_shards, view, await cut_showing(reads, collection, token, deadline)):
-                # Files were lost after the cut was taken, and the write may have been in them.
-                pass
-    except (DeadlineExceeded, TimeoutError):
-        message = f"the write is committed (token {token}), but search does not show it yet"
-        raise DeadlineExceeded(message) from None
-
-
-async def _shows(index_shards: IndexShards, view: RoutingView, cut: Cut) -> bool:
-    """True once all shards show the cut; False as soon as one has lost files since it was taken."""
-    behind = {ShardId(cut.generation.id, shard.number): shard for shard in cut.shards if shard.through}
-    pause = FIRST_POLL_S
-    while True:
-        shown = await _shown_of(index_shards, view, behind)
-        if any(shown[shard].damage_count > wanted.damage_count for shard, wanted in behind.items()):
-            return False
-        behind = {shard: wanted for shard, wanted in behind.items() if shown[shard].through < wanted.through}
-        if not behind:
-            return True
-        await view.change(pause)
-        pause = min(2 * pause, LONGEST_POLL_S)
+def _damage(cut: Cut) -> list[tuple[int, int, int]]:
+    """Changes when documents that were committed may have to be committed again."""
+    return [(cut.generation.id, shard.number, shard.damage_count) for shard in cut.shards]
 
 
 async def _shown_of(index_shards: IndexShards, view: RoutingView, shards: Collection[ShardId]) -> dict[ShardId, Shown]:

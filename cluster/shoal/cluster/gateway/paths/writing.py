@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
-from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
-from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.documents_validation import WriteRules, check_documents
 from shoal.cluster.gateway.paths.room import Room
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_ids
-from shoal.cluster.gateway.paths.visibility import until_shown
+from shoal.cluster.gateway.paths.visibility import WriteVisibility
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.internal.v1 import coordinator_pb2
@@ -27,12 +25,11 @@ class WritePath:
     """All methods raise ClusterError or LedgerError; a rejected write changes nothing."""
 
     def __init__(
-        self, reads: LedgerReads, link: CoordinatorLink, index_shards: IndexShards, view: RoutingView, limits: RequestLimits
+        self, reads: LedgerReads, link: CoordinatorLink, visibility: WriteVisibility, limits: RequestLimits
     ) -> None:
         self._reads = reads
         self._link = link
-        self._index_shards = index_shards
-        self._view = view
+        self._visibility = visibility
         self._limits = limits
         self._small_batches = ThreadPoolExecutor(1, thread_name_prefix="shoal-check")
         self._large_batches = ThreadPoolExecutor(1, thread_name_prefix="shoal-check-large")
@@ -95,7 +92,7 @@ class WritePath:
         return documents_pb2.RetryFailedResponse(retried=await self._link.retry_failed(retry, deadline))
 
     async def _until_shown(self, collection: str, token: str, deadline: Deadline) -> None:
-        await until_shown(self._reads, self._index_shards, self._view, collection, token, deadline.with_margin())
+        await self._visibility.until_shown(collection, token, deadline.with_margin())
 
 
 def _write_request(documents: Sequence[documents_pb2.Document], rules: WriteRules, limits: RequestLimits) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
+from shoal.cluster.decisions.tokens import WriteToken
 from shoal.cluster.errors import (
     ClusterError,
     CollectionMissing,
@@ -45,6 +46,7 @@ class UpsertStream:
         self._batch_s = batch_s
         self._draining = draining
         self._in_flight: list[_Batch] = []
+        self._written: dict[int, WriteToken] = {}
 
     async def answers(
         self, requests: AsyncIterator[ReceivedMessage[documents_pb2.UpsertStreamRequest]]
@@ -55,7 +57,7 @@ class UpsertStream:
         reader = asyncio.create_task(self._read(requests, queue, slots))
         try:
             while (answering := await queue.get()) is not None:
-                yield await answering
+                yield self._with_all_writes(await answering)
                 slots.release()
             await reader
         finally:
@@ -64,6 +66,14 @@ class UpsertStream:
                 batch.task.cancel()
             left = [batch.task for batch in self._in_flight]
             await asyncio.gather(reader, *left, return_exceptions=True)
+
+    def _with_all_writes(self, answer: documents_pb2.UpsertStreamResponse) -> documents_pb2.UpsertStreamResponse:
+        """Makes the token cover the earlier batches too: callers keep the last one."""
+        token = WriteToken.parse(answer.token)
+        if token is not None:
+            written = self._written[token.collection_id] = token.merged(self._written.get(token.collection_id, token))
+            answer.token = str(written)
+        return answer
 
     async def _read(
         self,
