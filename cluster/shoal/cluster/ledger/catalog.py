@@ -1,8 +1,8 @@
-"""Collections and generations as records, read in the caller's transaction."""
+"""Collections and generations as records, and where shards are placed, in the caller's transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, select, update
 
 from shoal.cluster.ledger import schema
 from shoal.cluster.ledger.errors import CollectionNotFound
@@ -11,7 +11,7 @@ from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, G
 LIVE = ("active", "building")
 """States of the generations that follow every write."""
 
-_collection, _generation = schema.collection, schema.generation
+_collection, _generation, _shard = schema.collection, schema.generation, schema.shard
 _GENERATION_COLUMNS = (
     _generation.c.id,
     _generation.c.collection_id,
@@ -70,6 +70,22 @@ def find_generations(connection: Connection, ids: Sequence[int]) -> dict[int, Ge
     chosen: ColumnElement[bool] = _generation.c.id.in_(ids)
     rows = connection.execute(_GENERATIONS.where(chosen)).mappings()
     return {row["id"]: _generation_record(row) for row in rows}
+
+
+def record_placements(connection: Connection, generation_id: int, workers: Mapping[int, str]) -> None:
+    """See LedgerProgress.place; `workers` is not empty."""
+    statement = (
+        update(_shard)
+        .where(_shard.c.generation_id == generation_id, _shard.c.number == bindparam("of_shard"))
+        .values(worker=bindparam("name"))
+    )
+    connection.execute(statement, [{"of_shard": shard, "name": worker} for shard, worker in workers.items()])
+
+
+def read_placements(connection: Connection) -> dict[tuple[int, int], str]:
+    """See LedgerProgress.placements."""
+    rows = connection.execute(select(_shard.c.generation_id, _shard.c.number, _shard.c.worker))
+    return {(row.generation_id, row.number): row.worker for row in rows}
 
 
 def _generation_record(row: RowMapping) -> GenerationRecord:

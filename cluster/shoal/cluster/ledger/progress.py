@@ -1,13 +1,13 @@
 """`LedgerProgress`: what the coordinator reads and records while it reconciles shards with documents.
 
-Each method is one transaction; the statements are in pending.py, files.py, failures.py and placements.py.
+Each method is one transaction; the statements are in pending.py, files.py, failures.py, write_sets.py and catalog.py.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Engine
 
-from shoal.cluster.ledger import catalog, failures, files, pending, placements, write_sets
+from shoal.cluster.ledger import catalog, failures, files, pending, write_sets
 from shoal.cluster.ledger.connection import reading
 from shoal.cluster.ledger.lease import writing
 from shoal.cluster.ledger.records import FailedAttempt, GenerationRecord, PendingDocument, SegmentCommit
@@ -116,9 +116,9 @@ class LedgerProgress:
         """Records the worker of each of these shards, "" for none."""
         if workers:
             with writing(self._engine, self._epoch) as connection:
-                placements.record_placements(connection, generation_id, workers)
+                catalog.record_placements(connection, generation_id, workers)
 
     def placements(self) -> dict[tuple[int, int], str]:
         """The recorded worker of each (generation id, shard); "" where there is none."""
         with reading(self._engine) as connection:
-            return placements.read_placements(connection)
+            return catalog.read_placements(connection)
