@@ -87,7 +87,6 @@ class Tokenizer:
         special_ids: frozenset[int] = frozenset(),
         stated_limit: int | None = None,
         add_special: bool = True,
-        lower_case: bool = False,
     ) -> None:
         """Takes ownership of `backend`, a tokenizers.Tokenizer. `special_ids` are the ids of all special tokens;
         `stated_limit` is the token limit in its files; `add_special` adds special tokens around a text."""
@@ -97,7 +96,6 @@ class Tokenizer:
         backend.no_truncation()
         self._backend = backend
         self._add_special = add_special
-        self._lower_case = lower_case
         self._special_ids = special_ids
         self._max_tokens = 0
         self._measured = lru_cache(_CACHED_PROMPTS)(self._measure)
@@ -166,8 +164,6 @@ class Tokenizer:
         return _Prompt(prompt, len(ids) - closed, len(ids))
 
     def _encode(self, texts: Sequence[str]) -> list[Any]:
-        if self._lower_case:
-            texts = [text.lower() for text in texts]
         return self._backend.encode_batch_fast(texts, add_special_tokens=self._add_special)
 
 
@@ -191,7 +187,18 @@ def transformer_tokenizer(folder: Path, name: str, lower_case: bool = False) -> 
         raise ModelError(name, f"model_max_length of the tokenizer must be an integer of at least 1, not {stated!r}")
     # A huge number means that the tokenizer states no limit.
     stated = stated if stated <= _MOST_STATED else None
-    return Tokenizer(backend, frozenset(loaded.all_special_ids), stated, lower_case=lower_case)
+    if lower_case:
+        _add_lower_case(backend)
+    return Tokenizer(backend, frozenset(loaded.all_special_ids), stated)
+
+
+def _add_lower_case(backend: Any) -> None:
+    """Puts lower-casing before the normalizer, as sentence-transformers does, so that special tokens in a text are found as
+    they are written."""
+    from tokenizers.normalizers import Lowercase, Sequence
+
+    own = backend.normalizer
+    backend.normalizer = Lowercase() if own is None else Sequence([Lowercase(), own])
 
 
 def plain_tokenizer(file: Path, name: str) -> tuple[Tokenizer, int | None]:
