@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from shoal.workers.evaluation import WordCandidates, read_pairs, read_questions, score_analogies, score_similarity
+from shoal.cluster.jobs.evaluation import read_pairs, read_questions
+from shoal.workers.evaluation import WordCandidates, score_analogies, score_similarity
 from shoal.workers.training.word2vec import (
     CorpusSettings,
     EncodedCorpus,

@@ -90,6 +90,11 @@ def find_inputs(
     return FoundInputs([one.files for one in _told_apart(found)], [path for one in found for path in one.hidden])
 
 
+def as_given(given: str, path: str) -> str:
+    """The path of a file that was found by `given`, relative if that is."""
+    return path if "://" in given or given == STANDARD_INPUT or os.path.isabs(given) else os.path.relpath(path)
+
+
 def open_input(path: str, seekable: bool) -> IO[bytes]:
     """Opens a file as it is, without decompressing it; raises `storage_errors()`, and InputError without pyarrow."""
     if path == STANDARD_INPUT:

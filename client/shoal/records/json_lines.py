@@ -9,6 +9,7 @@ from typing import Any
 from shoal.records.decoding.lines import lines_of
 from shoal.records.errors import one_line
 from shoal.records.rows import BadRow, Row
+from shoal.records.text_lines import not_utf8
 
 
 def json_rows(chunks: Iterable[bytes], line_bytes: int) -> Iterator[Row | BadRow]:
@@ -24,7 +25,7 @@ def _row(number: int, line: bytes) -> Row | BadRow:
     try:
         values = _parse(line.decode().rstrip())
     except UnicodeDecodeError as error:
-        return BadRow(number, f"not UTF-8: byte {line[error.start]:#04x} in column {error.start + 1}")
+        return BadRow(number, not_utf8(line, error))
     except _RepeatedKey as error:
         return BadRow(number, f"a key is in an object twice: {str(error)!r:.40}")
     except RecursionError:

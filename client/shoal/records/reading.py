@@ -6,8 +6,9 @@ BadRow, after all rows that could still be read.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from typing import IO
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from typing import IO, TypeVar
 
 from shoal.records.decoding.compression import decompressed
 from shoal.records.decoding.encodings import utf8
@@ -18,8 +19,11 @@ from shoal.records.formats import JSON_SUFFIXES, PARQUET_SUFFIX, TEXT_SUFFIXES, 
 from shoal.records.json_lines import json_rows
 from shoal.records.mapping import Fields, TextFields
 from shoal.records.parquet import parquet_rows
-from shoal.records.rows import BadRow, Row
-from shoal.records.tables import table_rows
+from shoal.records.rows import BadRow, BareRow, Row
+from shoal.records.tables import bare_rows, table_rows
+from shoal.records.text_lines import line_rows
+
+SomeRow = TypeVar("SomeRow", Row | BadRow, BareRow | BadRow)
 
 LINE_BYTES = 64 * 1024 * 1024
 """Longest line of a file, and longest text file; a longer one is a bad row."""
@@ -27,9 +31,36 @@ LINE_BYTES = 64 * 1024 * 1024
 
 def read_file(file: InputFile, columns: Collection[str] | None = None) -> Iterator[Row | BadRow]:
     """The rows of a file in order; raises InputError if it cannot be opened or its storage fails."""
+    with _opened(file, suffix_of(file.name) == PARQUET_SUFFIX) as opened:
+        yield from read_rows(opened, file.name, columns)
+
+
+def read_table(file: InputFile, delimiter: str, columns: Collection[str] | None = None) -> Iterator[Row | BadRow]:
+    """The rows of a table as `read_file` reads CSV and TSV, whatever the suffix of its file."""
+    with _opened(file) as opened:
+        yield from _until_damage(table_rows(text_chunks(opened, file.name), delimiter, columns, LINE_BYTES))
+
+
+def read_bare_table(file: InputFile, delimiter: str, comment: str) -> Iterator[BareRow | BadRow]:
+    """The records of a table that may have no header. Lines that begin with `comment` are skipped.
+
+    Bytes that are not UTF-8 become lone surrogates. Raises InputError as `read_file` does.
+    """
+    with _opened(file) as opened:
+        yield from _until_damage(bare_rows(text_chunks(opened, file.name), delimiter, LINE_BYTES, comment))
+
+
+def read_lines(file: InputFile) -> Iterator[Row | BadRow]:
+    """The lines of a text that are not blank, stripped, in the field text. Raises InputError as `read_file` does."""
+    with _opened(file) as opened:
+        yield from _until_damage(line_rows(text_chunks(opened, file.name), LINE_BYTES))
+
+
+@contextmanager
+def _opened(file: InputFile, seekable: bool = False) -> Iterator[IO[bytes]]:
     try:
-        with open_input(file.path, suffix_of(file.name) == PARQUET_SUFFIX) as opened:
-            yield from read_rows(opened, file.name, columns)
+        with open_input(file.path, seekable) as opened:
+            yield opened
     except storage_errors() as error:
         raise InputError(f"{file.path}: cannot be read: {one_line(error)}") from error
 
@@ -74,6 +105,10 @@ def read_rows(
         rows = json_rows(text, LINE_BYTES)
     else:
         rows = table_rows(text, "\t" if suffix == ".tsv" else ",", columns, LINE_BYTES)
+    yield from _until_damage(rows)
+
+
+def _until_damage(rows: Iterable[SomeRow]) -> Iterator[SomeRow | BadRow]:
     number = 0
     try:
         for row in rows:

@@ -17,6 +17,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class BareRow:
+    """A row of a table that may have no header. `line` counts as in Row."""
+
+    line: int
+    fields: list[str]
+
+
+@dataclass(frozen=True, slots=True)
 class BadRow:
     """A row that cannot be read or is not a valid record. `line` counts as in Row; `id` is "" if it is unknown."""
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from shoal.records.decoding.lines import lines_of
 from shoal.records.errors import Damaged, one_line
-from shoal.records.rows import BadRow, Row
+from shoal.records.rows import BadRow, BareRow, Row
 
 RECORD_LINES = 100_000
 """Longest record, held in memory. A longer one means that a quote was not closed."""
@@ -49,6 +49,15 @@ def table_rows(
             yield Row(line, values)
 
 
+def bare_rows(chunks: Iterable[bytes], delimiter: str, line_bytes: int, comment: str = "") -> Iterator[BareRow | BadRow]:
+    """The records of UTF-8 text that may have no header; blank lines and those that begin with `comment` are skipped.
+
+    Bytes that are not UTF-8 become lone surrogates. Raises what `chunks` raises.
+    """
+    for line, record in _records(chunks, delimiter, line_bytes, comment):
+        yield BadRow(line, record) if isinstance(record, str) else BareRow(line, record)
+
+
 def header_fault(names: Collection[str], columns: Collection[str] | None) -> str:
     """What is wrong with a header, empty if nothing. Several columns may lack a name as long as they are empty."""
     for name in names:
@@ -60,14 +69,16 @@ def header_fault(names: Collection[str], columns: Collection[str] | None) -> str
     return f"column {twice[0]!r} is in the header twice: rename one, so that none of their values is lost" if twice else ""
 
 
-def _records(chunks: Iterable[bytes], delimiter: str, line_bytes: int) -> Iterator[tuple[int, list[str] | str]]:
+def _records(
+    chunks: Iterable[bytes], delimiter: str, line_bytes: int, comment: str = ""
+) -> Iterator[tuple[int, list[str] | str]]:
     """Each record with its last line, or the reason why a record cannot be read, with its first line.
 
     A quote that is never closed includes the following lines in its record. Those lines are read again without the first.
     Of them, a line with a quote within a field is refused: it may be a part of a record.
     """
     csv.field_size_limit(line_bytes)
-    lines = _Lines(chunks, line_bytes)
+    lines = _Lines(chunks, line_bytes, comment)
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     reread_until = 0
     while True:
@@ -98,7 +109,8 @@ def _records(chunks: Iterable[bytes], delimiter: str, line_bytes: int) -> Iterat
 class _Lines:
     """The lines for a csv.reader; can go back to the second line of a record."""
 
-    def __init__(self, chunks: Iterable[bytes], line_bytes: int) -> None:
+    def __init__(self, chunks: Iterable[bytes], line_bytes: int, comment: str) -> None:
+        self._comment = comment
         self._lines = enumerate(lines_of(chunks, line_bytes), start=1)
         self._back: deque[tuple[int, str]] = deque()
         self._record: list[tuple[int, str]] = []
@@ -123,6 +135,8 @@ class _Lines:
             if raw is None:
                 self._long.append(number)
             line = (raw or b"\n").decode("utf-8", "surrogateescape")
+        if self._comment and not self._record and line.startswith(self._comment):
+            line = "\n"
         self.number = number
         self._record.append((number, line))
         if len(self._record) > RECORD_LINES:

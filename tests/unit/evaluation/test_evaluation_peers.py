@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from shoal.cluster.jobs.evaluation import read_pairs, read_questions
 from shoal.workers.evaluation.analogies import score_analogies
-from shoal.workers.evaluation.analogy_questions import read_questions
 from shoal.workers.evaluation.candidates import WordCandidates
 from shoal.workers.evaluation.nearest import nearest_words
-from shoal.workers.evaluation.similarity import read_pairs, score_similarity
+from shoal.workers.evaluation.similarity import score_similarity
 from support.shared_data import shared_data
 
 WORDS = 8000

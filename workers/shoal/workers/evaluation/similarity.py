@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from shoal.workers.evaluation.candidates import WordCandidates, folded
-from shoal.workers.evaluation.errors import EvaluationError
-from shoal.workers.evaluation.text_lines import csv_fields, read_lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +35,6 @@ class SimilarityScore:
     def coverage(self) -> float:
         """Share of known pairs."""
         return self.answered / self.asked if self.asked else 0.0
-
-
-def read_pairs(path: Path) -> list[WordPair]:
-    """The pairs of a file with word1, word2 and score, separated by tabs, commas (CSV) or white space. Lines that begin with
-    "#" are skipped. A first line whose third column is not a number is a header; if it has word1, word2 and score, these
-    columns are used, otherwise the first three. Raises EvaluationError with file and line.
-    """
-    lines = [(line_number, line) for line_number, line in read_lines(path) if not line.startswith("#")]
-    rows = [(line_number, _fields(line)) for line_number, line in lines]
-    columns = (0, 1, 2)
-    if rows and (len(rows[0][1]) < 3 or _finite(rows[0][1][2]) is None):
-        header = [field.lower() for field in rows.pop(0)[1]]
-        if {"word1", "word2", "score"} <= {*header}:
-            columns = (header.index("word1"), header.index("word2"), header.index("score"))
-    if not rows:
-        raise EvaluationError(f"{path}: no pairs in this file; expected lines with word1, word2 and score")
-    return [_pair(path, line_number, fields, columns) for line_number, fields in rows]
 
 
 def score_similarity(candidates: WordCandidates, pairs: Sequence[WordPair], ignore_case: bool = True) -> SimilarityScore:
@@ -90,31 +70,3 @@ def average_ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[inverse]
-
-
-def _fields(line: str) -> list[str]:
-    if "\t" in line:
-        return [field.strip() for field in line.split("\t")]
-    if "," in line:
-        return csv_fields(line)
-    return line.split()
-
-
-def _finite(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if np.isfinite(value) else None
-
-
-def _pair(path: Path, line_number: int, fields: Sequence[str], columns: tuple[int, int, int]) -> WordPair:
-    if len(fields) <= max(columns):
-        raise EvaluationError(f"{path}:{line_number}: {len(fields)} columns; expected word1, word2 and score")
-    first, second, text = (fields[column] for column in columns)
-    score = _finite(text)
-    if score is None:
-        raise EvaluationError(f"{path}:{line_number}: the score {text!r} is not a number")
-    if not first or not second:
-        raise EvaluationError(f"{path}:{line_number}: a word is missing")
-    return WordPair(first, second, score)

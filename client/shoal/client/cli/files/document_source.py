@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from array import array
 from collections import Counter
@@ -20,6 +19,7 @@ from shoal.records import (
     RejectedRow,
     RejectsInOrder,
     RepeatedIds,
+    as_given,
     check_record,
     find_inputs,
     first_row_fault,
@@ -46,9 +46,8 @@ class DocumentSource:
         try:
             found = find_inputs(inputs, hidden, stdin_suffix)
             for given, files in zip(inputs, found, strict=True):
-                relative = "://" not in given and given != "-" and not os.path.isabs(given)
                 self._files += files
-                self._shown += [os.path.relpath(file.path) if relative else file.path for file in files]
+                self._shown += [as_given(given, file.path) for file in files]
                 # Standard input can be read only once.
                 if given != "-" and (fault := first_row_fault(files[0], fields)):
                     raise Failure(f"{self._shown[-len(files)]}: {fault}")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shoal.console import HELP_SETTINGS, Failure, FilePath, print_json, print_table
+from shoal.console import HELP_SETTINGS, BadRowReport, Failure, FilePath, print_json, print_note, print_table
+from shoal.records import reasons_in_words
 from shoal.workers.runtime import available_cores
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _MODELS = (
 )
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON value on stdout.")
+_rejects = click.option("--rejects", type=FilePath(), metavar="FILE", help="Write the bad rows to FILE, as JSON lines.")
 _match_case = click.option("--match-case", is_flag=True, help="Distinguish words that differ only in case.")
 
 
@@ -41,7 +43,7 @@ def evaluate() -> None:
     "  shoal eval analogy all-MiniLM-L6-v2 questions-words.txt --vocabulary words.txt" + _MODELS,
 )
 @click.argument("model")
-@click.argument("file", type=FilePath())
+@click.argument("file")
 @click.option(
     "--restrict",
     type=click.IntRange(min=0),
@@ -51,12 +53,21 @@ def evaluate() -> None:
 )
 @click.option(
     "--vocabulary",
-    type=FilePath(),
+    metavar="FILE",
     help="Candidates for a model without a word list: a file with a word per line.",
 )
 @_match_case
+@_rejects
 @_as_json
-def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, match_case: bool, as_json: bool) -> None:
+def analogy(
+    model: str,
+    file: str,
+    restrict: int,
+    vocabulary: str | None,
+    match_case: bool,
+    rejects: Path | None,
+    as_json: bool,
+) -> None:
     """Answer the questions of FILE, such as 'Athens is to Greece as Oslo is to what?', with the word nearest to b - a + c
     (3CosAdd).
 
@@ -64,14 +75,15 @@ def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, matc
     or else the words of FILE, which makes the questions easier. Questions with a word that is not a candidate are skipped;
     coverage is the share of questions that were answered.
     """
-    from shoal.workers.evaluation import read_questions, score_analogies, words_of
+    from shoal.cluster.jobs.evaluation.question_files import read_questions
+    from shoal.workers.evaluation import score_analogies, words_of
 
-    with _failures():
-        sections = read_questions(file)
+    with _failures(), BadRowReport(rejects=rejects) as bad_rows:
+        sections = read_questions(file, bad_rows.add)
         if vocabulary is None:
             candidates = _candidates(model, restrict, words_of(sections))
         else:
-            candidates = _file_candidates(model, vocabulary, restrict)
+            candidates = _file_candidates(model, vocabulary, restrict, bad_rows)
         scores = score_analogies(candidates, sections, not match_case)
     sums = {"semantic": scores.semantic, "syntactic": scores.syntactic, "overall": scores.overall}
     if as_json:
@@ -81,14 +93,14 @@ def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, matc
         ]
         values = {"model": model, "file": str(file), "candidates": len(candidates), "sections": parts}
         print_json(values | {name: _stats(score) for name, score in sums.items()})
-        return
-    rows = [_row(one.name, one.score) for one in scores.sections]
-    print_table(
-        ["section", "accuracy", "right", "answered", "asked", "coverage"],
-        [*rows, None, *(_row(name, score) for name, score in sums.items())],
-        text_columns=1,
-    )
-    click.echo(f"Answers were chosen from {len(candidates)} words.")
+    else:
+        print_table(
+            ["section", "accuracy", "right", "answered", "asked", "coverage"],
+            [*(_row(one.name, one.score) for one in scores.sections), None, *(_row(*named) for named in sums.items())],
+            text_columns=1,
+        )
+        click.echo(f"Answers were chosen from {len(candidates)} words.")
+    _fail_for(bad_rows)
 
 
 @evaluate.command(
@@ -98,34 +110,42 @@ def analogy(model: str, file: Path, restrict: int, vocabulary: Path | None, matc
     "  shoal eval similarity all-MiniLM-L6-v2 wordsim353.tsv --json" + _MODELS,
 )
 @click.argument("model")
-@click.argument("files", metavar="FILE...", type=FilePath(), nargs=-1, required=True)
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
 @_match_case
+@click.option("--hidden", is_flag=True, help="Patterns also match files whose names begin with a dot or an underscore.")
+@_rejects
 @_as_json
-def similarity(model: str, files: tuple[Path, ...], match_case: bool, as_json: bool) -> None:
+def similarity(
+    model: str, files: tuple[str, ...], match_case: bool, hidden: bool, rejects: Path | None, as_json: bool
+) -> None:
     """Compare the cosines of word pairs with human similarity scores, by Spearman's rank correlation.
 
     Each FILE has lines of word1, word2 and score, separated by tabs, commas or spaces, with or without a header, as
     WordSim-353 and MEN do. Pairs with an unknown word are skipped; coverage is the share of pairs that were scored.
     """
-    from shoal.workers.evaluation import read_pairs, score_similarity
+    from shoal.cluster.jobs.evaluation.pair_files import pairs_of
+    from shoal.cluster.jobs.evaluation.word_files import find_word_files
+    from shoal.workers.evaluation import score_similarity
 
-    with _failures():
-        sets = [read_pairs(file) for file in files]
+    with _failures(), BadRowReport(rejects=rejects) as bad_rows:
+        found, note = find_word_files(files, hidden)
+        if note:
+            print_note(note)
+        sets = [pairs_of(file, bad_rows.add) for file in found]
         words = (word for pairs in sets for pair in pairs for word in (pair.first, pair.second))
         candidates = _candidates(model, 0, words)
         scores = [score_similarity(candidates, pairs, not match_case) for pairs in sets]
+    scored = list(zip(found, scores, strict=True))
     if as_json:
-        values = [
-            {"file": str(file)} | asdict(score) | {"coverage": score.coverage}
-            for file, score in zip(files, scores, strict=True)
-        ]
+        values = [{"file": file.shown} | asdict(score) | {"coverage": score.coverage} for file, score in scored]
         print_json({"model": model, "files": values})
-        return
-    rows = [
-        [file.name, _decimals(score.spearman), str(score.answered), str(score.asked), f"{score.coverage:.1%}"]
-        for file, score in zip(files, scores, strict=True)
-    ]
-    print_table(["file", "Spearman", "answered", "asked", "coverage"], rows, text_columns=1)
+    else:
+        rows = [
+            [file.name, _decimals(score.spearman), str(score.answered), str(score.asked), f"{score.coverage:.1%}"]
+            for file, score in scored
+        ]
+        print_table(["file", "Spearman", "answered", "asked", "coverage"], rows, text_columns=1)
+    _fail_for(bad_rows)
 
 
 @click.command(
@@ -149,7 +169,7 @@ def similarity(model: str, files: tuple[Path, ...], match_case: bool, as_json: b
 )
 @click.option(
     "--vocabulary",
-    type=FilePath(),
+    metavar="FILE",
     help="Candidates for a model without a word list: a file with a word per line.",
 )
 @_as_json
@@ -160,7 +180,7 @@ def similar(
     negative: tuple[str, ...],
     count: int,
     restrict: int,
-    vocabulary: Path | None,
+    vocabulary: str | None,
     as_json: bool,
 ) -> None:
     """Print the words whose vectors have the highest cosine with the vector of WORD, or with the sum of several vectors.
@@ -172,16 +192,17 @@ def similar(
     added = [*words, *positive]
     if not added and not negative:
         raise click.UsageError("give a WORD, or --positive or --negative words")
-    with _failures():
+    with _failures(), BadRowReport() as bad_rows:
         if vocabulary is None:
             candidates = _candidates(model, restrict, None)
         else:
-            candidates = _file_candidates(model, vocabulary, restrict, [*added, *negative])
+            candidates = _file_candidates(model, vocabulary, restrict, bad_rows, [*added, *negative])
         found = nearest_words(candidates, added, negative, count)
     if as_json:
         print_json({"model": model, "positive": added, "negative": list(negative), "words": [asdict(one) for one in found]})
-        return
-    print_table(["word", "cosine"], [[one.word, _decimals(one.cosine)] for one in found], text_columns=1)
+    else:
+        print_table(["word", "cosine"], [[one.word, _decimals(one.cosine)] for one in found], text_columns=1)
+    _fail_for(bad_rows)
 
 
 def _candidates(model: str, restrict: int, words: Iterable[str] | None) -> WordCandidates:
@@ -195,13 +216,16 @@ def _candidates(model: str, restrict: int, words: Iterable[str] | None) -> WordC
     return embedded_candidates(_loaded(model), words)
 
 
-def _file_candidates(model: str, vocabulary: Path, restrict: int, first: Sequence[str] = ()) -> WordCandidates:
+def _file_candidates(
+    model: str, vocabulary: str, restrict: int, bad_rows: BadRowReport, first: Sequence[str] = ()
+) -> WordCandidates:
     """The words in `first` and then those of a file, as a model embeds them."""
-    from shoal.workers.evaluation import embedded_candidates, is_table, read_words
+    from shoal.cluster.jobs.evaluation.word_files import read_words
+    from shoal.workers.evaluation import embedded_candidates, is_table
 
     if is_table(model):
         raise click.UsageError(f"--vocabulary is for models without a word list; {model!r} has one")
-    words = read_words(vocabulary)
+    words = read_words(vocabulary, bad_rows.add)
     return embedded_candidates(_loaded(model), [*first, *words[: restrict or None]])
 
 
@@ -209,6 +233,13 @@ def _loaded(model: str) -> Any:
     from shoal.workers.encoding import load_model
 
     return load_model(model, threads=available_cores())
+
+
+def _fail_for(bad_rows: BadRowReport) -> None:
+    """Ends a command that has printed its result with exit code 1 if it could not use some rows."""
+    if bad_rows.count:
+        rows = "1 row was" if bad_rows.count == 1 else f"{bad_rows.count} rows were"
+        raise Failure(f"{rows} not read: {reasons_in_words(bad_rows.kinds)}")
 
 
 @contextmanager

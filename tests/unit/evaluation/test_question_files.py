@@ -1,11 +1,13 @@
+"""Questions as they are published, and files of them with faults."""
+
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
 
-from shoal.workers.evaluation.analogy_questions import Question, QuestionSection, read_questions, words_of
-from shoal.workers.evaluation.errors import EvaluationError
+from shoal.cluster.jobs.evaluation import read_questions
+from shoal.workers.evaluation import EvaluationError, Question, QuestionSection, words_of
 from support.shared_data import shared_data
 
 
@@ -48,10 +50,12 @@ def test_sections_of_a_csv_file_are_its_types(tmp_path: Path):
     [
         ("", "no questions in this file"),
         (": capital\n\n", "no questions in this file"),
-        (": capital\nAthens Greece Oslo\n", "questions.txt:2: 3 words; expected 4"),
-        ("type,word1,word2,word3,target\nx,a,b,c\n", "questions.txt:2: 4 columns, but the header has 5"),
+        (": capital\nAthens Greece Oslo\n", "questions.txt:2: wrong number of words: 3, expected 4, or ': '"),
+        ("type,word1,word2,word3,target\nx,a,b,c\n", "questions.txt:2: wrong number of fields: 4, the header has 5"),
         ("type,word1,word2,word3,target\nx,a,b,,d\n", "questions.txt:2: a word is missing"),
         ("type,word1,word2,word3,target\n", "no questions in this file"),
+        ("word1,word2,word3,word3,target\n1,2,3,4,5\n", "questions.txt: column 'word3' is in the header twice"),
+        ('word1,word2,word3,target\na,"b" x,c,d\n', "questions.txt:2: not CSV: ',' expected after"),
     ],
 )
 def test_malformed_files(tmp_path: Path, text: str, message: str):
@@ -61,10 +65,10 @@ def test_malformed_files(tmp_path: Path, text: str, message: str):
 
 
 def test_files_that_cannot_be_read(tmp_path: Path):
-    with pytest.raises(EvaluationError, match=r"nothing\.txt: No such file"):
+    with pytest.raises(EvaluationError, match=r"nothing\.txt: no such file or folder$"):
         read_questions(tmp_path / "nothing.txt")
     (tmp_path / "latin").write_bytes(b": caf\xe9\n")
-    with pytest.raises(EvaluationError, match=r"latin: not UTF-8 \(at byte 5\)"):
+    with pytest.raises(EvaluationError, match=r"latin:1: not UTF-8: byte 0xe9 in column 6$"):
         read_questions(tmp_path / "latin")
 
 
