@@ -83,6 +83,7 @@ def searches(client: shoal.Client) -> None:
     for hit in result:
         assert_type(hit.score, float)
     client.search("papers", [0.1, 0.2])
+    client.search("papers", like="a", include_text=True, text_characters=80)
     client.search("papers", np.zeros(3, dtype=np.float32), token=None, min_coverage=None)
 
 

@@ -77,7 +77,7 @@ def reads(client: shoal.Client) -> None:
 
 
 def searches(client: shoal.Client) -> None:
-    client.search("papers")  # pyright: ignore[reportCallIssue]
+    client.search("papers", like=1)  # pyright: ignore[reportArgumentType]
     client.search("papers", 1.0)  # pyright: ignore[reportArgumentType]
     client.search("papers", ["a", "b"])  # pyright: ignore[reportArgumentType]
     client.search("papers", "query", 10)  # pyright: ignore[reportCallIssue]

@@ -151,16 +151,20 @@ class AsyncClient:
     async def search(
         self,
         collection: str,
-        query: str | types.Vector,
+        query: str | types.Vector | None = None,
         *,
+        like: str | None = None,
         k: int = 10,
         token: str | None = None,
         include_text: bool = False,
+        text_characters: int = 0,
         min_coverage: float | None = None,
         timeout: float | None = None,
     ) -> types.SearchResult:
         """See Client.search."""
-        return await self._run(_requests.search(collection, query, k, token, include_text, min_coverage), timeout)
+        return await self._run(
+            _requests.search(collection, query, k, token, include_text, min_coverage, like, text_characters), timeout
+        )
 
     async def embed(
         self,

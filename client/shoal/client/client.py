@@ -168,20 +168,27 @@ class Client:
     def search(
         self,
         collection: str,
-        query: str | types.Vector,
+        query: str | types.Vector | None = None,
         *,
+        like: str | None = None,
         k: int = 10,
         token: str | None = None,
         include_text: bool = False,
+        text_characters: int = 0,
         min_coverage: float | None = None,
         timeout: float | None = None,
     ) -> types.SearchResult:
-        """The `k` documents nearest to a text, or to a vector of shape (dimension,).
+        """The `k` documents nearest to a text, to a vector of shape (dimension,), or to the vector of the document `like`.
+
+        The document `like` is not among the hits. Raises DocumentNotFound if there is none; while it has no vector yet, the
+        search waits for it. Hits have their text only with `include_text`; `text_characters` cuts it (0: it is whole).
 
         With the token of a write, the search waits until it sees that write. If a shard cannot be reached, it raises
         CoverageTooLow or Unavailable, unless `min_coverage` is a share (0 to 1) of the documents that can be reached.
         """
-        return self._run(_requests.search(collection, query, k, token, include_text, min_coverage), timeout)
+        return self._run(
+            _requests.search(collection, query, k, token, include_text, min_coverage, like, text_characters), timeout
+        )
 
     def embed(
         self,

@@ -9,12 +9,14 @@ from datetime import datetime
 from typing import Any
 
 import click
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 
 HELP_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 # Wide enough that no cell is cut when the output goes to a file or a pipe.
 PIPE_COLUMNS = 400
+LEAST_FITTED = 20
 
 
 def print_json(value: object) -> None:
@@ -55,9 +57,15 @@ def plain(value: Any) -> Any:
     return value
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object] | None], text_columns: int | None = None) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[object] | None],
+    text_columns: int | None = None,
+    fitted: int | None = None,
+) -> None:
     """Prints a table on stdout; None is an empty line between rows.
 
+    On a terminal, the column `fitted` is cut so that each row is one line, if the other columns leave room for it.
     The first `text_columns` columns are aligned to the left, the others to the right. None: columns of numbers alone are
     aligned to the right.
     """
@@ -69,9 +77,22 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object] | None],
         else:
             right = bool(filled) and all(isinstance(row[index], int | float) for row in filled)
         table.add_column(column, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(cell(value) for value in row or [""] * len(columns)))
-    _console().print(table)
+    console = _console()
+    shown = [[cell(value) for value in row or [""] * len(columns)] for row in rows]
+    if fitted is not None and console.is_terminal:
+        _fit([list(columns), *shown], fitted, console.width)
+    for row in shown:
+        table.add_row(*row)
+    console.print(table)
+
+
+def _fit(rows: list[list[str]], column: int, width: int) -> None:
+    """Cuts the cells of a column to what the widest cells of the others leave, or to LEAST_FITTED."""
+    others = [max(cell_len(row[index]) for row in rows) for index in range(len(rows[0])) if index != column]
+    left = max(LEAST_FITTED, width - sum(others) - 2 * len(others))
+    for row in rows[1:]:
+        if cell_len(row[column]) > left:
+            row[column] = set_cell_size(row[column], left - 1).rstrip() + "…"
 
 
 def print_fields(fields: Mapping[str, object]) -> None:

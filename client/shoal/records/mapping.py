@@ -87,7 +87,7 @@ class Fields:
     text: tuple[str, ...] = ()
     """See `TextFields`."""
     keep: tuple[str, ...] | None = None
-    """Fields of the payload; None keeps all but those of the id, the text and the vector."""
+    """Fields of the payload; None keeps all but those of the id, the text and the vector, and the title in any case."""
     vector: str = ""
     """If empty, records have no vector."""
 
@@ -122,14 +122,17 @@ class Fields:
         if self.vector and not isinstance(vector, list):
             raise BadRecord(record_id, f"field {self.vector!r} is not a list of numbers: {vector!r:.40}")
         try:
-            payload, nulls = json_payload(self._payload(values, {id_field, self.vector, *text_fields.used(values)}))
+            used = {id_field, self.vector, *text_fields.used(values)}
+            payload, nulls = json_payload(self._payload(values, used, id_field))
         except BadPayload as error:
             raise BadRecord(record_id, str(error)) from None
         return Record(record_id, text, payload, vector, nulls)
 
-    def _payload(self, values: Mapping[str, Any], used: Collection[str]) -> dict[str, Any]:
+    def _payload(self, values: Mapping[str, Any], used: Collection[str], id_field: str) -> dict[str, Any]:
         if self.keep is None:
-            return {name: value for name, value in values.items() if name not in used}
+            # A title that is a part of the text is still what people call the document.
+            shown = {TITLE_FIELD} if values.get(TITLE_FIELD) and id_field != TITLE_FIELD else set[str]()
+            return {name: value for name, value in values.items() if name not in used or name in shown}
         return {name: values[name] for name in self.keep if name in values}
 
 

@@ -25,19 +25,25 @@ class SearchRequest(google.protobuf.message.Message):
     COLLECTION_FIELD_NUMBER: builtins.int
     TEXT_FIELD_NUMBER: builtins.int
     VECTOR_FIELD_NUMBER: builtins.int
+    LIKE_FIELD_NUMBER: builtins.int
     K_FIELD_NUMBER: builtins.int
     TOKEN_FIELD_NUMBER: builtins.int
     INCLUDE_TEXT_FIELD_NUMBER: builtins.int
+    TEXT_CHARACTERS_FIELD_NUMBER: builtins.int
     MIN_COVERAGE_FIELD_NUMBER: builtins.int
     collection: builtins.str
     text: builtins.str
     vector: builtins.bytes
     """Packed little-endian float32."""
+    like: builtins.str
+    """Id of a document whose vector is the query; it is not among the hits."""
     k: builtins.int
     """At least 1; Describe returns the limit."""
     token: builtins.str
     """Token of a write: the search waits until it shows that write."""
     include_text: builtins.bool
+    text_characters: builtins.int
+    """With include_text: only so many characters from the beginning of each text; 0: all."""
     min_coverage: builtins.float
     """Fraction of the known documents that must be reachable, 0 to 1. Unset: every shard must answer."""
     def __init__(
@@ -46,17 +52,19 @@ class SearchRequest(google.protobuf.message.Message):
         collection: builtins.str = ...,
         text: builtins.str = ...,
         vector: builtins.bytes = ...,
+        like: builtins.str = ...,
         k: builtins.int = ...,
         token: builtins.str = ...,
         include_text: builtins.bool = ...,
+        text_characters: builtins.int = ...,
         min_coverage: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "min_coverage", b"min_coverage", "query", b"query", "text", b"text", "vector", b"vector"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "collection", b"collection", "include_text", b"include_text", "k", b"k", "min_coverage", b"min_coverage", "query", b"query", "text", b"text", "token", b"token", "vector", b"vector"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "like", b"like", "min_coverage", b"min_coverage", "query", b"query", "text", b"text", "vector", b"vector"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_min_coverage", b"_min_coverage", "collection", b"collection", "include_text", b"include_text", "k", b"k", "like", b"like", "min_coverage", b"min_coverage", "query", b"query", "text", b"text", "text_characters", b"text_characters", "token", b"token", "vector", b"vector"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_min_coverage", b"_min_coverage"]) -> typing.Literal["min_coverage"] | None: ...
     @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["query", b"query"]) -> typing.Literal["text", "vector"] | None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["query", b"query"]) -> typing.Literal["text", "vector", "like"] | None: ...
 
 Global___SearchRequest: typing_extensions.TypeAlias = SearchRequest
 

@@ -18,6 +18,7 @@ from shoal.client import (
     DimensionMismatch,
     Document,
     DocumentNotFound,
+    InvalidArgument,
     LoadInfo,
     MessageTooLarge,
     PoolInfo,
@@ -77,6 +78,19 @@ def test_a_write_and_a_search_that_carries_its_token(client: Any, gateway: FakeG
     assert hits.timings.total_s == 0.0015
     sent = gateway.search.requests[-1]
     assert (sent.token, sent.k, sent.include_text, sent.min_coverage) == ("1.7", 1, True, 0.5)
+
+
+def test_a_search_for_what_is_like_a_document(client: Any, gateway: FakeGateway):
+    client.upsert("c", [Document("a", "moon tides"), Document("b", "the moon of old"), Document("c", "bread")])
+    hits = client.search("c", like="a", k=1, include_text=True, text_characters=8)
+    assert [(hit.id, hit.text) for hit in hits] == [("b", "the moon")]
+    with pytest.raises(DocumentNotFound):
+        client.search("c", like="none")
+    for options in ({}, {"query": "moon", "like": "a"}):
+        with pytest.raises(InvalidArgument, match="either a query or the id"):
+            client.search("c", **options)
+    with pytest.raises(InvalidArgument, match="text_characters -1 is below 0"):
+        client.search("c", "moon", text_characters=-1)
 
 
 def test_a_refused_document_raises_and_the_others_are_written(client: Any):

@@ -208,9 +208,15 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
             reason = errors_pb2.ERROR_REASON_DIMENSION_MISMATCH
             limit = collection.settings.dimension
             refuse(context, grpc.StatusCode.INVALID_ARGUMENT, message, reason, field="vector", limit=limit)
-        wanted = set(WORDS.findall(request.text.lower()))
+        sought = request.text
+        if request.HasField("like"):
+            if request.like not in collection.documents:
+                reason = errors_pb2.ERROR_REASON_DOCUMENT_NOT_FOUND
+                refuse(context, grpc.StatusCode.NOT_FOUND, f"no document {request.like!r}", reason, field="like")
+            sought = collection.documents[request.like].text
+        wanted = set(WORDS.findall(sought.lower()))
         # Other threads upload meanwhile, and a dictionary must not grow during iteration.
-        documents = list(collection.documents.items())
+        documents = [(id, stored) for id, stored in list(collection.documents.items()) if id != request.like]
         scored = sorted(
             (-sum(stored.words[word] for word in wanted) / (1 + stored.words.total()), id) for id, stored in documents
         )
@@ -220,7 +226,7 @@ class SearchService(search_pb2_grpc.SearchServiceServicer):
                 score=-score,
                 version=collection.documents[id].version,
                 payload=collection.documents[id].payload,
-                text=collection.documents[id].text if request.include_text else "",
+                text=collection.documents[id].text[: request.text_characters or None] if request.include_text else "",
             )
             for score, id in scored[: request.k]
         ]

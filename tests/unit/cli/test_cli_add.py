@@ -22,7 +22,7 @@ def test_files_become_documents(shoal_json: Callable[..., Any], gateway: FakeGat
     summary = shoal_json("add", "c", first, tmp_path / "b.csv", "--batch", 7, "--wait")
     assert (summary["written"], summary["changed"], summary["bad_rows"], summary["token"]) == (31, 31, 0, "1.5")
     stored = gateway.world.collections["c"].documents
-    assert (stored["3"].text, json.loads(stored["3"].payload)) == ("T t3", {"year": 3})
+    assert (stored["3"].text, json.loads(stored["3"].payload)) == ("T t3", {"title": "T", "year": 3})
     assert stored["p"].text == "c"
     assert gateway.world.batches == [[1, 2, 3, 4, 5]]
     again = shoal_json("add", "c", first)

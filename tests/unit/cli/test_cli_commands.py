@@ -66,7 +66,7 @@ def test_search_prints_hits_and_how_far_they_can_be_trusted(shoal: Callable[...,
     assert result.exit_code == 0
     assert "moon tides [bold]and[/bold] [31mcolours" in result.stdout
     assert "searched 2 of 2 documents, no changes pending" in result.stdout
-    assert '{"year": 2020}' in shoal("search", "c", "moon").stdout
+    assert '{"year": 2020}' in shoal("search", "c", "moon", "--payload").stdout
 
 
 def test_search_in_json(shoal_json: Callable[..., Any], gateway: FakeGateway):

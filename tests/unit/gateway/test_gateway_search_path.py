@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
+import pytest
+
 from shoal.cluster.decisions.awaited_writes import AwaitedWrites
 from shoal.cluster.decisions.merging import Candidate, ShardAnswer
+from shoal.cluster.errors import InvalidRequest, Unavailable
 from shoal.cluster.gateway.backends.encoders import Encoders
 from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
+from shoal.cluster.gateway.backends.like import check_vector_of
 from shoal.cluster.gateway.backends.query_cache import EncodedText
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.embed_messages import QueryAnswer
 from shoal.cluster.gateway.paths.search import SearchPath
 from shoal.cluster.gateway.paths.visibility import WriteVisibility
-from shoal.cluster.ledger.records import CollectionRecord, CollectionSettings, Cut, GenerationRecord, LiveDocument, ShardCut
+from shoal.cluster.ledger.records import (
+    CollectionRecord,
+    CollectionSettings,
+    Cut,
+    ExplainRecord,
+    GenerationExplanation,
+    GenerationRecord,
+    LiveDocument,
+    ShardCut,
+)
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import ModelId, ShardId
@@ -42,6 +56,10 @@ class Ledger:
         await asyncio.sleep(0)
         return self.cuts.pop(0) if len(self.cuts) > 1 else self.cuts[0]
 
+    async def explain(self, collection: str, document_id: str) -> ExplainRecord:
+        state = GenerationExplanation(GENERATION, 0, "w", 1, 1, False, 0, "", 0, False)
+        return ExplainRecord(document_id, 1, 1, False, [state])
+
     async def hydrate(self, collection_id: int, generation_id: int, ids: Sequence[str], include_text: bool) -> Any:
         return {one: LiveDocument(self.versions[one], self.versions[one], "{}", None, False, False) for one in ids}
 
@@ -63,6 +81,12 @@ class Shards:
         self.searched.append(vector)
         return ShardAnswer(self.rows[:k], exhausted=len(self.rows) < k, damage_count=self.damage_count)
 
+    async def vector(
+        self, shard: ShardId, document_id: str, min_ordinal: int, deadline: Deadline, patience: Deadline | None
+    ) -> tuple[int, bytes]:
+        assert min_ordinal == CUT.shards[0].through
+        return 1, bytes(4)
+
     async def query(self, model: ModelId, text: str, options: EncodeOptions, deadline: Deadline) -> QueryAnswer:
         assert options == AS_QUERY
         self.encoded.append(model)
@@ -80,12 +104,16 @@ class Clock:
         return self.now
 
 
-def searched(ledger: Ledger, shards: Shards, k: int, times: int = 1) -> search_pb2.SearchResponse:
+def searched(ledger: Ledger, shards: Shards, k: int, times: int = 1, like: str = "") -> search_pb2.SearchResponse:
     async def scenario() -> search_pb2.SearchResponse:
         reads, index_shards = cast(LedgerReads, ledger), cast(IndexShards, shards)
         visibility = WriteVisibility(reads, index_shards, RoutingView())
         searcher = SearchPath(reads, visibility, index_shards, cast(Encoders, shards), RequestLimits(), Clock())
-        request = search_pb2.SearchRequest(collection="papers", text="words", k=k)
+        request = search_pb2.SearchRequest(collection="papers", k=k)
+        if like:
+            request.like = like
+        else:
+            request.text = "words"
         for _ in range(times - 1):
             await searcher.search(request, Deadline.within(5))
         return await searcher.search(request, Deadline.within(5))
@@ -144,3 +172,34 @@ def test_a_query_encoded_ahead_is_used_when_the_model_still_stands() -> None:
     shards = Shards("a")
     searched(Ledger([CUT], {"a": 1}), shards, k=1, times=3)
     assert len(shards.encoded) == 3 and shards.searched == [b"f"] * 3
+
+
+def test_an_edit_of_the_document_that_hits_are_like_counts_as_pending() -> None:
+    shards = Shards("a", "b", "c")
+    response = searched(Ledger([CUT], {"a": 2, "b": 1, "c": 1}), shards, k=2, like="a")
+    assert [hit.id for hit in response.hits] == ["b", "c"] and shards.asked == [3]
+    # Embedded again before the second cut; still this answer is like its old text.
+    assert response.coverage.pending == 1 and response.coverage.lag_ms > 0
+    failed = searched(Ledger([replace(CUT, failed=3)], {"a": 2, "b": 1, "c": 1}), shards, k=2, like="a")
+    assert failed.coverage.pending == 1
+    assert searched(Ledger([CUT], {"a": 1, "b": 1, "c": 1}), shards, k=2, like="a").coverage.pending == 0
+
+
+@pytest.mark.parametrize(
+    ("version", "embedded", "failed", "error"),
+    [
+        (2, 2, False, None),
+        (3, 2, False, None),
+        (1, 1, False, None),
+        (0, 0, False, Unavailable),
+        (0, 2, False, InvalidRequest),
+        (0, 0, True, InvalidRequest),
+        (1, 1, True, InvalidRequest),
+    ],
+)
+def test_which_vector_may_be_a_query(version: int, embedded: int, failed: bool, error: type[Exception] | None) -> None:
+    state = GenerationExplanation(GENERATION, 0, "w", 2, embedded, False, 1, "too odd", 0, failed)
+    with pytest.raises(error) if error else nullcontext() as caught:
+        check_vector_of("a", state, version)
+    if failed:
+        assert caught is not None and str(caught.value) == "like: document 'a' could not be embedded: too odd"

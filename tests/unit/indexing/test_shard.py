@@ -71,6 +71,11 @@ def test_equals_a_dictionary_through_seals_and_reopenings(
             assert outcome.stats.segments == len(manifest.segments)
             model.check(host.search(KEY, np.array([query], dtype=np.float32), k), query, k)
             assert host.lookup(KEY, [*IDS, "unknown"]) == [*model.versions(IDS), 0]
+            versions, packed = host.vectors(KEY, [*IDS, "unknown"])
+            assert versions == [*model.versions(IDS), 0]
+            live = [model.rows[one][2] for one, version in zip(IDS, model.versions(IDS), strict=True) if version]
+            held = prepare(np.array(live, dtype=np.float32).reshape(-1, 3), metric, 3, "vectors")
+            np.testing.assert_allclose(np.frombuffer(packed, "<f4").reshape(-1, 3), held, rtol=1e-6)
 
 
 def _shard(*segments: list[Row], sealed: SealedPart | None = None) -> Snapshot:

@@ -15,11 +15,22 @@ def test_the_usual_fields():
 def test_a_title_is_put_before_the_text_unless_fields_are_named():
     values = {"id": "x", "title": "T", "text": "t"}
     assert Fields().record(values).text == "T t"
+    assert Fields(text=("title", "text")).record(values).text == "T t"
     named = Fields(text=("text",)).record(values)
     assert (named.text, named.payload) == ("t", {"title": "T"})
     assert Fields(text=("text", "title")).record(values).text == "t T"
     assert Fields().record({"id": "x", "title": 5, "text": "t"}).payload == {"title": 5}
     assert Fields().record({"id": "x", "title": "T", "text": None}).text == "T"
+
+
+@pytest.mark.parametrize("text", [(), ("title", "text"), ("text", "title")])
+def test_a_title_stays_a_title(text: tuple[str, ...]):
+    values = {"id": "x", "title": "T", "text": "t", "year": 2020}
+    assert Fields(text=text).record(values).payload == {"title": "T", "year": 2020}
+    assert Fields(text=text, keep=("year",)).record(values).payload == {"year": 2020}
+    assert Fields(text=text, keep=()).record(values).payload == {}
+    assert Fields(text=text).record({**values, "title": ""}).payload == {"year": 2020}
+    assert Fields(id="title", text=text).record(values).payload.get("title") is None
 
 
 def test_user_vectors():

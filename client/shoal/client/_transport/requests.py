@@ -21,6 +21,7 @@ from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, search_pb2, 
 T = TypeVar("T")
 _NAMED = TypeVar("_NAMED")
 _INT32 = range(-(2**31), 2**31)
+_COUNT = range(2**31)
 _INT64 = range(-(2**63), 2**63)
 
 
@@ -154,20 +155,27 @@ def retry_failed(collection: str, ids: Sequence[str]) -> Call[int]:
 
 def search(
     collection: str,
-    query: str | types.Vector,
+    query: str | types.Vector | None,
     k: int,
     token: str | None,
     include_text: bool,
     min_coverage: float | None,
+    like: str | None = None,
+    text_characters: int = 0,
 ) -> Call[types.SearchResult]:
-    """The call that searches for a text or a vector."""
+    """The call that searches for a text, a vector, or what is like a document."""
+    if (query is None) == (like is None):
+        raise InvalidArgument("search takes either a query or the id of a document to be like", field="query")
     request = search_pb2.SearchRequest(
         collection=_string("collection", collection),
         k=_integer("k", k, _INT32),
         token="" if token is None else _string("token", token),
         include_text=include_text,
+        text_characters=_integer("text_characters", text_characters, _COUNT),
     )
-    if isinstance(query, str):
+    if like is not None:
+        request.like = _string("like", like)
+    elif isinstance(query, str):
         request.text = _string("query", query)
     else:
         request.vector = _packed("query", query)

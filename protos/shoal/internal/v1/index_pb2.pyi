@@ -425,6 +425,11 @@ class LookupRequest(google.protobuf.message.Message):
 
     KEY_FIELD_NUMBER: builtins.int
     IDS_FIELD_NUMBER: builtins.int
+    INCLUDE_VECTORS_FIELD_NUMBER: builtins.int
+    MIN_ORDINAL_FIELD_NUMBER: builtins.int
+    include_vectors: builtins.bool
+    min_ordinal: builtins.int
+    """Wait until the shard shows at least this segment; 0: do not wait."""
     @property
     def key(self) -> Global___ShardKey: ...
     @property
@@ -434,9 +439,11 @@ class LookupRequest(google.protobuf.message.Message):
         *,
         key: Global___ShardKey | None = ...,
         ids: collections.abc.Iterable[builtins.str] | None = ...,
+        include_vectors: builtins.bool = ...,
+        min_ordinal: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["key", b"key"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ids", b"ids", "key", b"key"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ids", b"ids", "include_vectors", b"include_vectors", "key", b"key", "min_ordinal", b"min_ordinal"]) -> None: ...
 
 Global___LookupRequest: typing_extensions.TypeAlias = LookupRequest
 
@@ -445,6 +452,9 @@ class LookupResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     VERSIONS_FIELD_NUMBER: builtins.int
+    VECTORS_FIELD_NUMBER: builtins.int
+    vectors: builtins.bytes
+    """Only with include_vectors: packed little-endian float32, one row for each id with a version; for cosine of unit length."""
     @property
     def versions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
         """0 where the shard has no live vector for the id."""
@@ -453,8 +463,9 @@ class LookupResponse(google.protobuf.message.Message):
         self,
         *,
         versions: collections.abc.Iterable[builtins.int] | None = ...,
+        vectors: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["vectors", b"vectors", "versions", b"versions"]) -> None: ...
 
 Global___LookupResponse: typing_extensions.TypeAlias = LookupResponse
 

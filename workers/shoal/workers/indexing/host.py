@@ -136,6 +136,13 @@ class ShardHost:
         """The version of each id's live vector, 0 if it has none. Raises UnknownShard."""
         return self._open(key).snapshot.lookup(ids)
 
+    def vectors(self, key: Key, ids: Sequence[str]) -> tuple[list[int], bytes]:
+        """As `lookup`, with the packed float32 vectors of those that have one. Raises UnknownShard."""
+        snapshot = self._open(key).snapshot
+        found = [snapshot.vector(document_id) for document_id in ids]
+        packed = b"".join(vector.astype("<f4").tobytes() for _, vector in found if vector is not None)
+        return [version for version, _ in found], packed
+
     def spec(self, key: Key) -> IndexSpec:
         """How a shard is indexed. Raises UnknownShard."""
         return self._open(key).manifest.spec

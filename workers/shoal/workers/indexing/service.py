@@ -80,8 +80,15 @@ class IndexServicer(index_pb2_grpc.IndexServiceServicer):
         return await _answer(self._readers, work, context)
 
     async def Lookup(self, request: pb.LookupRequest, context: grpc.aio.ServicerContext[Any, Any]) -> pb.LookupResponse:
+        key = messages.key_of(request.key)
+        if request.min_ordinal:
+            await self._reach(key, request.min_ordinal, context)
+
         def work() -> pb.LookupResponse:
-            return pb.LookupResponse(versions=self._host.lookup(messages.key_of(request.key), request.ids))
+            if not request.include_vectors:
+                return pb.LookupResponse(versions=self._host.lookup(key, request.ids))
+            versions, vectors = self._host.vectors(key, request.ids)
+            return pb.LookupResponse(versions=versions, vectors=vectors)
 
         return await _answer(self._readers, work, context)
 

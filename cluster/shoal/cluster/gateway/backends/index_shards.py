@@ -90,6 +90,22 @@ class IndexShards:
         response = await call(stub.Lookup, request, deadline, self._metadata, f"shard {shard}", _NOT_HERE)
         return response.versions[0]
 
+    async def vector(
+        self, shard: ShardId, document_id: str, min_ordinal: int, deadline: Deadline, patience: Deadline | None = None
+    ) -> tuple[int, bytes]:
+        """Version and packed float32 vector of a document, once segment `min_ordinal` is visible; 0 and nothing if it has
+        no vector. Retried like a search."""
+
+        async def attempt() -> tuple[int, bytes]:
+            stub = index_pb2_grpc.IndexServiceStub(self._channels.get(self._address(shard)))
+            request = index_pb2.LookupRequest(
+                key=shard.key(), ids=[document_id], include_vectors=True, min_ordinal=min_ordinal
+            )
+            response = await call(stub.Lookup, request, deadline, self._metadata, f"shard {shard}", _NOT_HERE)
+            return response.versions[0], response.vectors
+
+        return await retry_until(deadline, attempt, self._view.change, f"shard {shard}", patience)
+
     async def shown(self, address: str, deadline: Deadline) -> dict[ShardId, Shown]:
         """What searches see in each shard of a worker; one attempt."""
         stub = index_pb2_grpc.IndexServiceStub(self._channels.get(address))

@@ -13,10 +13,12 @@ from shoal.cluster.errors import ClusterError, CoverageTooLow, DeadlineExceeded,
 from shoal.cluster.gateway.backends.encoders import Encoders
 from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
+from shoal.cluster.gateway.backends.like import QueryVector, vector_like
 from shoal.cluster.gateway.paths.coverage import Freshness, coverage_of, shortfall
 from shoal.cluster.gateway.paths.documents_validation import WriteRules, check_vector
 from shoal.cluster.gateway.paths.validation import (
     check_collection_name,
+    check_id,
     check_k,
     check_min_coverage,
     check_query_text,
@@ -44,7 +46,7 @@ class _Run:
 
     request: search_pb2.SearchRequest
     cut: Cut
-    vector: bytes
+    query: QueryVector
     deadline: Deadline
     patience: Deadline | None
     """Set when the request accepts partial results."""
@@ -63,6 +65,8 @@ class _Validated:
     hits: list[tuple[Candidate, LiveDocument]] = field(default_factory=list)
     stale: int = 0
     """Candidates whose content has changed since."""
+    like_is_stale: bool = False
+    """The document whose vector is the query has changed since."""
     hidden: int = 0
     """Candidates whose document is deleted."""
 
@@ -96,20 +100,21 @@ class SearchPath:
         patience = Deadline.within(PARTIAL_PATIENCE_S) if request.HasField("min_coverage") else None
         encode_s = shards_s = 0.0
         while True:
-            cut, vector, took_s = await self._cut_and_vector(request, deadline)
-            run = _Run(request, cut, vector, deadline, patience)
+            cut, query = await self._cut_and_vector(request, deadline, patience)
+            run = _Run(request, cut, query, deadline, patience)
             asked = clock()
             found = await self._until_full(run)
-            encode_s, shards_s = encode_s + took_s, shards_s + clock() - asked
+            encode_s, shards_s = encode_s + query.encode_s, shards_s + clock() - asked
             if not run.outdated:
                 break
 
         freshness = Freshness.of(cut, self._now_ms())
-        if found.stale:
+        if found.stale or found.like_is_stale:
             after = await self._reads.cut(request.collection)
             freshness = freshness.worse(Freshness.of(after, self._now_ms()))
             # This answer also misses changes that were made after the first cut and indexed before the second one.
-            freshness = freshness.with_stale(found.stale - cut.failed, self._now_ms() - began_ms)
+            stale = max(0, found.stale - cut.failed) + found.like_is_stale
+            freshness = freshness.with_stale(stale, self._now_ms() - began_ms)
         coverage = coverage_of(cut, set(run.lost), freshness)
         if request.HasField("min_coverage"):
             lacking = shortfall(coverage, request.min_coverage)
@@ -122,7 +127,7 @@ class SearchPath:
                 score=candidate.score,
                 version=document.version,
                 payload=document.payload,
-                text=document.text or "",
+                text=(document.text or "")[: request.text_characters or None],
                 truncated=document.truncated,
             )
         response.timings.total_us = round(1e6 * (clock() - began))
@@ -138,12 +143,22 @@ class SearchPath:
         if request.token:
             parse_token(request.token)
         if not request.WhichOneof("query"):
-            raise InvalidRequest("query: a text or a vector is needed", field="query")
+            raise InvalidRequest("query: a text, a vector or the id of a document is needed", field="query")
+        if request.text_characters < 0:
+            raise InvalidRequest(
+                f"text_characters: {request.text_characters} is below 0",
+                field="text_characters",
+                value=str(request.text_characters),
+            )
+        if request.HasField("like"):
+            check_id(request.like, self._limits, "like")
         if request.HasField("text"):
             check_query_text(request.text, self._limits)
 
-    async def _cut_and_vector(self, request: search_pb2.SearchRequest, deadline: Deadline) -> tuple[Cut, bytes, float]:
-        """The cut, the query's vector and the seconds that encoding took.
+    async def _cut_and_vector(
+        self, request: search_pb2.SearchRequest, deadline: Deadline, patience: Deadline | None
+    ) -> tuple[Cut, QueryVector]:
+        """The cut and the query's vector.
 
         A text is encoded while the cut is read, assuming that the collection still has the model last seen.
         """
@@ -153,7 +168,9 @@ class SearchPath:
             cut = await self._visibility.cut(request.collection, request.token, deadline)
             if request.HasField("vector"):
                 check_vector(request.vector, WriteRules.of(cut.collection), "vector")
-                return cut, request.vector, 0.0
+                return cut, QueryVector(request.vector)
+            if request.HasField("like"):
+                return cut, await vector_like(self._reads, self._index_shards, cut, request.like, deadline, patience)
             generation = cut.generation
             if not generation.model:
                 raise InvalidRequest(
@@ -162,8 +179,8 @@ class SearchPath:
             model = ModelId(generation.model, generation.fingerprint)
             self._models[request.collection] = model
             if speculative is None or model != guess:
-                return cut, *await self._encode(model, request.text, deadline)
-            return cut, *await speculative
+                return cut, await self._encode(model, request.text, deadline)
+            return cut, await speculative
         except LedgerError:
             self._models.pop(request.collection, None)
             raise
@@ -171,17 +188,19 @@ class SearchPath:
             if speculative is not None:
                 speculative.cancel()
 
-    async def _encode(self, model: ModelId, text: str, deadline: Deadline) -> tuple[bytes, float]:
+    async def _encode(self, model: ModelId, text: str, deadline: Deadline) -> QueryVector:
         clock = time.monotonic
         began = clock()
         answer = await self._encoders.query(model, text, AS_QUERY, deadline)
         if answer.encoded is None:
             raise InvalidRequest(f"text: {answer.error}", field="text")
-        return answer.encoded.vector, clock() - began
+        return QueryVector(answer.encoded.vector, clock() - began)
 
     async def _until_full(self, run: _Run) -> _Validated:
         """Asks for more candidates until k live hits are certain or every shard is exhausted."""
-        k = wanted = run.request.k
+        k = run.request.k
+        # The document that hits are like would be one of them.
+        wanted = k + bool(run.query.document)
         # A shard without segments has no rows.
         asked = [shard for shard in run.cut.shards if shard.through]
         while True:
@@ -189,6 +208,8 @@ class SearchPath:
             found = await self._validate(run, settled(run.answers.values()))
             asked = [shard for shard in asked if shard.number not in run.lost and not run.answers[shard.number].exhausted]
             if len(found.hits) >= k or not asked:
+                if run.query.document:
+                    found.like_is_stale = await self._has_changed(run)
                 return found
             wanted *= 2
 
@@ -198,7 +219,7 @@ class SearchPath:
             shard.number: _task(
                 self._index_shards.search_shard(
                     ShardId(run.cut.generation.id, shard.number),
-                    run.vector,
+                    run.query.packed,
                     wanted,
                     shard.through,
                     run.deadline,
@@ -229,10 +250,18 @@ class SearchPath:
             for task in tasks.values():
                 task.cancel()
 
+    async def _has_changed(self, run: _Run) -> bool:
+        """Whether the document whose vector is the query now has another content, or none."""
+        like = run.query.document
+        now = (await self._reads.hydrate(run.cut.collection.id, run.cut.generation.id, [like], False)).get(like)
+        return now is None or now.deleted or now.content_version != run.query.version
+
     async def _validate(self, run: _Run, candidates: list[Candidate]) -> _Validated:
         """Drops candidates that are no longer current, until there are k hits."""
         k = run.request.k
         found = _Validated()
+        if run.query.document:
+            candidates = [candidate for candidate in candidates if candidate.id != run.query.document]
         start = 0
         while start < len(candidates) and len(found.hits) < k:
             chunk = candidates[start : start + max(k - len(found.hits), _HYDRATE_LEAST)]

@@ -94,6 +94,18 @@ class Snapshot:
         """The version of each id's live vector, 0 if it has none."""
         return [self._live_version(document_id) for document_id in ids]
 
+    def vector(self, document_id: str) -> tuple[int, Floats | None]:
+        """The version and the vector (dim,), as the metric prepares it, of a live document; 0 and None if it has none."""
+        version = self._live_version(document_id)
+        if version == 0:
+            return 0, None
+        held = self.delta.held.get(document_id)
+        if held is not None:
+            return version, self.delta.vectors[held.row]
+        found = self.sealed.find(document_id) if self.sealed else None
+        assert self.sealed is not None and found is not None
+        return version, self.sealed.index.block(found[1], found[1] + 1)[0]
+
     def _live_version(self, document_id: str) -> int:
         held = self.delta.held.get(document_id)
         if held is not None:
