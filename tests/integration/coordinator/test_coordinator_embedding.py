@@ -121,6 +121,22 @@ def test_an_unreachable_encoder_does_not_count_as_an_attempt(running: World) -> 
     assert running.cut().failed == 0 and set(attempts(running, ids).values()) == {0}
 
 
+def test_a_new_document_does_not_wait_for_all_the_edits_before_it(running: World) -> None:
+    (encoder,) = running.fleet.names("encoder")
+    ids = [f"d{number}" for number in range(120)]
+    running.write({one: f"text {one}" for one in ids})
+    running.settles(dict.fromkeys(ids, 1))
+    running.fleet.kill(encoder, hold_down=True)
+    running.write({one: f"edited {one}" for one in ids})
+    running.write({"new": "a newcomer"})
+    running.fleet.encoded.clear()
+    running.fleet.release(encoder)
+    running.settles({"new": 1} | dict.fromkeys(ids, 2))
+    order = [text for texts in running.fleet.encoded for text in texts]
+    # Two calls of eight documents are started at a time, and every third document may be a new one.
+    assert order.index("a newcomer") < 32
+
+
 @pytest.mark.parametrize("status", [grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNAUTHENTICATED])
 def test_a_busy_encoder_or_one_with_another_model_does_not_count_as_an_attempt(
     running: World, status: grpc.StatusCode

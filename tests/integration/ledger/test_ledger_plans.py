@@ -41,6 +41,6 @@ def test_a_search_scans_no_table(tmp_path: Path) -> None:
         assert "GROUP BY entry.shard, entry.removal" not in sql or steps == [
             "SEARCH entry USING COVERING INDEX entry_pending_count (generation_id=?)"
         ], (sql, steps)
-        assert "ORDER BY entry.priority" not in sql or steps == [
-            "SEARCH entry USING INDEX entry_pending (generation_id=?)"
+        assert "entry.priority = ?" not in sql or steps == [
+            "SEARCH entry USING INDEX entry_pending (generation_id=? AND priority=?)"
         ], (sql, steps)

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 import pytest
 from ledgers import NOW_MS, Ledger, everything_through, only, segment
 
@@ -34,6 +36,15 @@ def test_the_most_urgent_comes_first_with_its_content(ledger: Ledger) -> None:
     assert [d.id for d in ledger.progress.pending(generation, 2, NOW_MS)] == ["deleted", "edited"]
     urgent = ledger.progress.pending(generation, 9, NOW_MS, priority_to=PRIORITY_EDIT)
     assert [d.id for d in urgent] == ["deleted", "edited"]
+    asked: list[tuple[int, dict[int, int]]] = []
+
+    def one_of_each(room: int, waiting: Mapping[int, int]) -> Mapping[int, int]:
+        asked.append((room, dict(waiting)))
+        return {PRIORITY_EDIT: 1, PRIORITY_NEW: 1}
+
+    shared = ledger.progress.pending(generation, 2, NOW_MS, divide=one_of_each)
+    assert [d.id for d in shared] == ["edited", "new"]
+    assert asked == [(2, {PRIORITY_REMOVAL: 1, PRIORITY_EDIT: 1, PRIORITY_NEW: 1, PRIORITY_BACKFILL: 0})]
     # A removal needs no encoder.
     assert [ledger.progress.backlog(generation, limit) for limit in (1, 2, 100)] == [1, 2, 2]
     assert ledger.progress.backlog(generation + 1, 100) == 0

@@ -11,6 +11,7 @@ PRIORITY_EDIT = 1
 PRIORITY_NEW = 2
 PRIORITY_BACKFILL = 3
 """Work that no user waits for: new generations, and repairs."""
+PRIORITIES = (PRIORITY_REMOVAL, PRIORITY_EDIT, PRIORITY_NEW, PRIORITY_BACKFILL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,17 @@
 """Entries whose newest version no committed segment holds yet: the work that the coordinator still has to do."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, TypeAlias
 
-from sqlalchemy import Connection, and_, func, literal, select
+from sqlalchemy import Connection, Row, and_, func, literal, select
 
+from shoal.cluster.decisions.admission import PRIORITIES
 from shoal.cluster.ledger import schema
 from shoal.cluster.ledger.connection import chunks
 from shoal.cluster.ledger.records import PendingDocument
+
+Divide: TypeAlias = Callable[[int, Mapping[int, int]], Mapping[int, int]]
+"""How many documents of each priority to take: from the number wanted and the number that wait, by priority."""
 
 _document, _entry, _generation = schema.document, schema.entry, schema.generation
 
@@ -19,6 +24,7 @@ def read_pending(
     exclude_ids: Collection[str],
     shards: Collection[int] | None,
     priority_to: int | None,
+    divide: Divide | None,
 ) -> list[PendingDocument]:
     """See LedgerProgress.pending."""
     excluded = frozenset(exclude_ids)
@@ -26,15 +32,20 @@ def read_pending(
     due = (
         select(*columns, _entry.c.attempts)
         .where(_entry.c.generation_id == generation_id, schema.pending(), _entry.c.next_attempt_at_ms <= now_ms)
-        .order_by(_entry.c.priority, _entry.c.sequence)
-        # Documents in work are usually the most urgent ones: reading past them is cheaper than naming them all.
+        .order_by(_entry.c.sequence)
+        # Documents in work are usually the oldest ones: reading past them is cheaper than naming them all.
         .limit(limit + len(excluded))
     )
-    if priority_to is not None:
-        due = due.where(_entry.c.priority <= priority_to)
     if shards is not None:
         due = due.where(_entry.c.shard.in_(sorted(shards)))
-    rows = [row for row in connection.execute(due) if row.document_id not in excluded][:limit]
+    waiting: dict[int, list[Row[Any]]] = {}
+    for priority in PRIORITIES:
+        if priority_to is None or priority <= priority_to:
+            found = connection.execute(due.where(_entry.c.priority == priority))
+            waiting[priority] = [row for row in found if row.document_id not in excluded][:limit]
+    counts = {priority: len(some) for priority, some in waiting.items()}
+    chosen = counts if divide is None else divide(limit, counts)
+    rows = [row for priority, some in waiting.items() for row in some[: chosen.get(priority, 0)]][:limit]
     contents: dict[str, tuple[str, bytes]] = {}
     owner = select(_generation.c.collection_id).where(_generation.c.id == generation_id).scalar_subquery()
     for some in chunks([row.document_id for row in rows if not row.removal]):

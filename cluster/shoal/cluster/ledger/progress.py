@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from shoal.cluster.ledger import catalog, failures, files, pending, write_sets
 from shoal.cluster.ledger.connection import reading
 from shoal.cluster.ledger.lease import writing
+from shoal.cluster.ledger.pending import Divide
 from shoal.cluster.ledger.records import FailedAttempt, GenerationRecord, PendingDocument, SegmentCommit
 from shoal.workers.indexing import ManifestInfo, SealedInfo
 
@@ -34,14 +35,17 @@ class LedgerProgress:
         exclude_ids: Collection[str] = (),
         shards: Collection[int] | None = None,
         priority_to: int | None = None,
+        divide: Divide | None = None,
     ) -> list[PendingDocument]:
-        """The most urgent pending documents that are due, at most `limit`, with the content of the version to apply.
+        """Pending documents that are due, at most `limit`, with the content of the version to apply.
+
+        The most urgent ones, unless `divide` says how many of each priority. Of one priority, those that wait longest.
 
         `exclude_ids` names those already being worked on. `shards` restricts the result to these shards, so that documents
         of a shard without a worker do not hide the others. `priority_to` restricts it to that priority and more urgent ones.
         """
         with reading(self._engine) as connection:
-            return pending.read_pending(connection, generation_id, limit, now_ms, exclude_ids, shards, priority_to)
+            return pending.read_pending(connection, generation_id, limit, now_ms, exclude_ids, shards, priority_to, divide)
 
     def backlog(self, generation_id: int, limit: int) -> int:
         """How many documents of a generation are pending, due or not; counts up to `limit`, without removals."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.workers.encoding.engine.scheduler import Priority
+from shoal.workers.encoding.engine.scheduler import PATIENCE, Priority
 from shoal.workers.encoding.engine.tokenize_queue import RANGE_CHARACTERS, RANGE_TEXTS, TextRange, TokenizeQueue
 
 LENGTHS = st.lists(st.integers(0, 2 * RANGE_CHARACTERS), min_size=1, max_size=400)
@@ -30,7 +30,9 @@ def test_every_text_is_read_once_in_order_and_ranges_are_bounded(requests: list[
             assert texts.stop - texts.start <= RANGE_TEXTS
             assert characters <= RANGE_CHARACTERS or texts.stop == texts.start + 1
     priorities = [list(Priority).index(requests[texts.request_id][0]) for texts in ranges]
-    assert priorities == sorted(priorities)
+    for index, priority in enumerate(priorities):
+        if priority > min(priorities[index:]):
+            assert index >= PATIENCE and priority not in priorities[index - PATIENCE : index]
     assert len(queue) == 0
 
 
@@ -51,3 +53,15 @@ def test_dropped_requests_are_not_tokenized() -> None:
     queue.drop(1)
     queue.drop(7)
     assert drained(queue) == [TextRange(2, 0, 1)]
+
+
+def test_a_stream_of_urgent_requests_does_not_keep_out_the_others() -> None:
+    queue = TokenizeQueue()
+    queue.add(0, Priority.BACKFILL, [5])
+    order: list[int] = []
+    for number in range(1, 12):
+        queue.add(number, Priority.LIVE, [5])
+        taken = queue.take()
+        assert taken is not None
+        order.append(taken.request_id)
+    assert order.index(0) == PATIENCE

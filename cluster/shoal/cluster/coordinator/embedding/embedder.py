@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from shoal.cluster.coordinator.ledger_access import LedgerAccess
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import ShardRow
 from shoal.cluster.decisions.admission import PRIORITY_EDIT
+from shoal.cluster.decisions.embedding_shares import EmbeddingShares, room_for
 from shoal.cluster.decisions.reconcile import (
     BatchLimits,
     CountAttempt,
@@ -68,9 +70,9 @@ class GenerationEmbedder:
         self._retry = policy.retry
         self._applier = Applier(generation.id, keeper, ledger, self._release)
         self.precomputed = PrecomputedVectors(generation.shards)
-        self._in_flight: set[str] = set()
-        self._urgent: set[str] = set()
-        """The live edits among them that were started although the encoders had enough to do."""
+        self._shares = EmbeddingShares()
+        self._in_flight: dict[str, int] = {}
+        """Priority of each document that was started."""
         self._precomputed_in_flight: set[str] = set()
         """Those whose vector came with the write: they take no encoder's time."""
         self._wake = asyncio.Event()
@@ -111,21 +113,19 @@ class GenerationEmbedder:
     async def _start_pending(self) -> bool:
         """Starts what there is room for; False when there was nothing to start."""
         calls = CALLS_PER_ENCODER * len(self._encoders.replicas(self.generation))
-        working = len(self._in_flight) - len(self._precomputed_in_flight)
-        room = (calls * self._limits.documents if self.generation.model else MAX_APPLYING) - working
+        window = calls * self._limits.documents if self.generation.model else MAX_APPLYING
         # Removals and users' own vectors are applied even while no replica is up.
-        limit = room if calls or not self.generation.model else self._limits.documents
-        # Backfill that fills all calls must not delay live edits: the encoder puts them first once it has them.
-        urgent = limit <= 0
-        if urgent:
-            limit = self._limits.documents - len(self._urgent)
+        if not calls and self.generation.model:
+            limit, urgent = self._limits.documents, False
+        else:
+            limit, urgent = room_for(self._working(), window, self._limits.documents)
         ready = self._keeper.shards_ready(self.generation.id)
         if not ready or limit <= 0:
             return False
         # Without a list of shards the ledger answers from an index alone. Nearly always all shards are up.
         shards = None if len(ready) == self.generation.shards else ready
         # Documents whose vector came with the write need no encoder.
-        taken = frozenset(self._in_flight.union(self.precomputed.ids(ready)))
+        taken = frozenset(self._in_flight).union(self.precomputed.ids(ready))
         pending = await self._ledger.threads.read(
             self._ledger.progress.pending,
             self.generation.id,
@@ -134,18 +134,17 @@ class GenerationEmbedder:
             taken,
             shards,
             PRIORITY_EDIT if urgent else None,
+            self._shares.divide,
         )
         # More vectors may have come with writes after `taken` was made and before the ledger was read.
         precomputed = frozenset(self.precomputed.ids())
         pending = [document for document in pending if document.removal or document.id not in precomputed]
         work = plan(pending, self._limits, ready)
-        self._in_flight.update(document.id for document in work.apply)
+        self._in_flight.update((document.id, document.priority) for document in work.apply)
         self._applier.put([ShardRow(document, b"" if document.removal else document.vector) for document in work.apply])
         if calls:
             for batch in work.encode:
                 self._launch(batch)
-        if urgent:
-            self._urgent.update(document.id for document in pending if document.id in self._in_flight)
         return bool(work.apply or (calls and work.encode))
 
     async def _start_precomputed(self) -> bool:
@@ -154,7 +153,7 @@ class GenerationEmbedder:
         room = MAX_APPLYING - len(self._precomputed_in_flight)
         if not ready or room <= 0:
             return False
-        due = self.precomputed.due(room, self._in_flight, ready)
+        due = self.precomputed.due(room, self._in_flight.keys(), ready)
         if not due:
             return False
         by_id = {kept.id: kept for kept in due}
@@ -165,21 +164,24 @@ class GenerationEmbedder:
             # If the text has changed since, this vector is not of the pending text.
             if content_hash == precomputed.content_hash and document.shard in ready:
                 rows.append(ShardRow(document, precomputed.vector, precomputed.truncated))
-        ids = [row.document.id for row in rows]
-        self._in_flight.update(ids)
-        self._precomputed_in_flight.update(ids)
+        self._in_flight.update((row.document.id, row.document.priority) for row in rows)
+        self._precomputed_in_flight.update(row.document.id for row in rows)
         self._applier.put(rows)
         self.precomputed.withdraw(due)
         return True
 
+    def _working(self) -> Counter[int]:
+        """The documents that were started and take an encoder's time, by priority."""
+        return Counter(priority for one, priority in self._in_flight.items() if one not in self._precomputed_in_flight)
+
     def _release(self, ids: Sequence[str]) -> None:
-        self._in_flight.difference_update(ids)
-        self._urgent.difference_update(ids)
+        for one in ids:
+            self._in_flight.pop(one, None)
         self._precomputed_in_flight.difference_update(ids)
         self._wake.set()
 
     def _launch(self, batch: DocumentBatch[PendingDocument], pause_s: float = 0.0) -> None:
-        self._in_flight.update(document.id for document in batch.documents)
+        self._in_flight.update((document.id, document.priority) for document in batch.documents)
         task = asyncio.create_task(self._encode(batch, pause_s))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

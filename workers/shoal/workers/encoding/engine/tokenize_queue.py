@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from shoal.workers.encoding.engine.scheduler import Priority
+from shoal.workers.encoding.engine.scheduler import PATIENCE, Priority
 
 # Small enough for the model to start early on a large request, large enough to amortise a call of the tokenizer.
 RANGE_TEXTS = 128
@@ -29,9 +29,13 @@ class _Untokenized:
 
 
 class TokenizeQueue:
-    """Requests with texts that are not tokenized yet: by priority, and round robin within one priority."""
+    """Requests with texts that are not tokenized yet: by priority, and round robin within one priority.
+
+    A priority that was passed over `PATIENCE` times goes next, as in the scheduler.
+    """
 
     def __init__(self) -> None:
+        self._passed_over = dict.fromkeys(Priority, 0)
         self._untokenized: dict[int, _Untokenized] = {}
         self._queues: dict[Priority, deque[int]] = {priority: deque() for priority in Priority}
 
@@ -50,20 +54,29 @@ class TokenizeQueue:
 
     def take(self) -> TextRange | None:
         """The texts to tokenize next; None if the queue is empty."""
-        for queue in self._queues.values():
-            while queue:
-                request_id = queue.popleft()
-                request = self._untokenized.get(request_id)
-                if request is None:
-                    continue
-                start = request.start
-                request.start = _range_end(request.lengths, start)
-                if request.start < len(request.lengths):
-                    queue.append(request_id)
-                else:
-                    del self._untokenized[request_id]
-                return TextRange(request_id, start, request.start)
-        return None
+        waiting = [priority for priority in Priority if self._first(priority) is not None]
+        if not waiting:
+            return None
+        chosen = next((priority for priority in waiting if self._passed_over[priority] >= PATIENCE), waiting[0])
+        for priority in waiting:
+            self._passed_over[priority] = 0 if priority is chosen else self._passed_over[priority] + 1
+        queue = self._queues[chosen]
+        request_id = queue.popleft()
+        request = self._untokenized[request_id]
+        start = request.start
+        request.start = _range_end(request.lengths, start)
+        if request.start < len(request.lengths):
+            queue.append(request_id)
+        else:
+            del self._untokenized[request_id]
+        return TextRange(request_id, start, request.start)
+
+    def _first(self, priority: Priority) -> int | None:
+        """The request of a priority that is next in turn; forgets dropped ones before it."""
+        queue = self._queues[priority]
+        while queue and queue[0] not in self._untokenized:
+            queue.popleft()
+        return queue[0] if queue else None
 
 
 def _range_end(lengths: Sequence[int], start: int) -> int:
