@@ -30,7 +30,7 @@ from shoal.client._transport.embedding import EmbedRun
 from shoal.client._transport.progress import EmbedReport, Progress, reporter
 from shoal.client._transport.retry import Attempts, RetryPolicy
 from shoal.client._transport.upload import Upload, Visibility
-from shoal.client.errors import InvalidArgument, error_from_status
+from shoal.client.errors import InvalidArgument, ShoalError, error_from_status
 from shoal.v1 import embedding_pb2
 
 T = TypeVar("T")
@@ -123,7 +123,11 @@ class AsyncClient:
         with reporter(progress, documents, "documents", lambda state: state.acknowledged) as report:
             await run_upload(self._open_stubs(), self.address, upload, documents, report, self._retry, self._rng, bound_s)
         if wait and upload.summary().token is not None:
-            await self._wait_until_searchable(collection, bound_s)
+            try:
+                await self._wait_until_searchable(collection, bound_s)
+            except ShoalError as error:
+                upload.ended_by(error)
+                raise
         return upload.summary()
 
     async def delete(

@@ -27,7 +27,7 @@ from shoal.client._transport.retry import Attempts, RetryPolicy
 from shoal.client._transport.sync_embedding import run_embedding
 from shoal.client._transport.sync_upload import run_upload
 from shoal.client._transport.upload import Upload, Visibility
-from shoal.client.errors import InvalidArgument, error_from_status
+from shoal.client.errors import InvalidArgument, ShoalError, error_from_status
 from shoal.v1 import embedding_pb2
 
 T = TypeVar("T")
@@ -133,6 +133,9 @@ class Client:
         first unanswered batch. Refused documents do not stop it; they are listed in the summary. `progress`: True draws a
         bar on stderr, a function is called with each UploadProgress. `timeout` limits the time without progress, not the
         whole upload.
+
+        An error that ends the upload has in `upload` what was done before, and says how many documents were acknowledged
+        and which is the first that was not. The same upload, repeated, goes on: documents that are there stay as they are.
         """
         bound_s = timeout_s(timeout, self._timeout_s)
         upload = Upload(collection, self._limits(bound_s), batch_size, window)
@@ -140,7 +143,11 @@ class Client:
             self._check_open()
             run_upload(self._stubs, self.address, upload, documents, report, self._retry, self._rng, bound_s)
         if wait and upload.summary().token is not None:
-            self._wait_until_searchable(collection, bound_s)
+            try:
+                self._wait_until_searchable(collection, bound_s)
+            except ShoalError as error:
+                upload.ended_by(error)
+                raise
         return upload.summary()
 
     def delete(

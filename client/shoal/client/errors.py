@@ -1,6 +1,6 @@
 """What the client raises: one class for each reason that the server may give.
 
-The token and the results of a write are here too: a result holds the error of its document, and an error holds the token.
+The results of writes are here too: they hold the errors of their documents, and an error holds the results so far.
 
 ShoalError
 ├── InvalidArgument
@@ -54,6 +54,8 @@ class ShoalError(Exception):
         """Seconds to wait before a retry, if the server gave them."""
         self.token: Token | None = None
         """The token of the write that refused a document; `token.results` has the results of all its documents."""
+        self.upload: UpsertSummary | None = None
+        """What an upload had done when this error ended it; None for errors of other calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,34 @@ class Token(str):
 
     def __reduce__(self) -> tuple[type[Token], tuple[str, tuple[WriteResult, ...]]]:
         return Token, (str(self), self.results)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A document of an upload that was refused, by the server or by the client before it was sent."""
+
+    position: int
+    """Index in the iterable, from 0."""
+    id: str
+    error: ShoalError
+
+
+@dataclass(frozen=True, slots=True)
+class UpsertSummary:
+    """The result of an upload."""
+
+    documents: int
+    changed: int
+    """Documents that were new or different. A document that a lost attempt had already written is not counted."""
+    refused: int
+    refusals: tuple[Refusal, ...]
+    """The first thousand refusals."""
+    token: Token | None
+    """Of the last batch, so it covers the whole upload; None if nothing was written."""
+    acknowledged: int = 0
+    """Documents answered by the server: written or refused."""
+    first_unacknowledged: str | None = None
+    """Id of the first document that was sent, or about to be, and not answered; None if there is none."""
 
 
 class InvalidArgument(ShoalError):

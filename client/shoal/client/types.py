@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeAlias, overload
 import numpy.typing as npt
 
 # Names with `as` have moved; programs may still import them from here.
-from shoal.client.errors import ShoalError
+from shoal.client.errors import Refusal as Refusal
 from shoal.client.errors import Token as Token
+from shoal.client.errors import UpsertSummary as UpsertSummary
 from shoal.client.errors import WriteResult as WriteResult
 from shoal.client.processes import LoadInfo as LoadInfo
 from shoal.client.processes import ProcessInfo
@@ -56,16 +57,6 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
-    """A document of an upload that was refused, by the server or by the client before it was sent."""
-
-    position: int
-    """Index in the iterable, from 0."""
-    id: str
-    error: ShoalError
-
-
-@dataclass(frozen=True, slots=True)
 class UploadProgress:
     """How far an upload is. All counts are of documents since its start."""
 
@@ -77,20 +68,6 @@ class UploadProgress:
     """Refusals since the last report."""
     settled: int = 0
     """Documents from the start of the iterable that are all answered; every refusal among them has been reported."""
-
-
-@dataclass(frozen=True, slots=True)
-class UpsertSummary:
-    """The result of an upload."""
-
-    documents: int
-    changed: int
-    """Documents that were new or different. A document that a lost attempt had already written is not counted."""
-    refused: int
-    refusals: tuple[Refusal, ...]
-    """The first thousand refusals."""
-    token: Token | None
-    """Of the last batch, so it covers the whole upload; None if nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from shoal.client import (
     Document,
     InvalidArgument,
     Overloaded,
+    RetryPolicy,
     Unavailable,
     VersionConflict,
 )
@@ -84,6 +86,44 @@ def test_an_upload_resumes_after_its_stream_broke(client: Any, gateway: FakeGate
     assert [stream[0] for stream in gateway.world.batches if stream] == [1, 4, 4, 6]
     for stream in gateway.world.batches:
         assert stream == list(range(stream[0], stream[0] + len(stream)))
+
+
+def test_a_server_that_ends_during_an_upload_leaves_a_count_and_where_to_go_on(
+    connect: Callable[..., Any], gateway: FakeGateway
+):
+    client = connect(retry=RetryPolicy(patience_s=0.1))
+    client.create_collection("c", model="m")
+    gateway.world.break_after = [3, *[0] * 1000]
+    with pytest.raises(Unavailable) as ended:
+        client.upsert_many("c", documents(100), batch_size=10)
+    upload = ended.value.upload
+    assert upload is not None
+    assert str(ended.value).endswith(
+        f"; 30 of {upload.documents} documents were acknowledged, the first that was not is '0030'"
+    )
+    assert (upload.acknowledged, upload.changed, upload.first_unacknowledged, upload.token) == (30, 30, "0030", "1.3")
+    gateway.world.break_after = []
+    again = client.upsert_many("c", documents(100), batch_size=10)
+    assert (again.acknowledged, again.changed, again.first_unacknowledged) == (100, 70, None)
+
+
+def test_what_ends_an_upload_from_outside_says_how_far_it_came(client: Any, gateway: FakeGateway):
+    def broken() -> Iterator[Document]:
+        yield from documents(40)
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more") as ended:
+        client.upsert_many("c", broken(), batch_size=10, window=1)
+    [note] = ended.value.__notes__
+    assert note == "30 of 40 documents were acknowledged, the first that was not is '0030'"
+
+
+def test_an_upload_that_is_stored_but_not_searchable_in_time_says_so(client: Any, gateway: FakeGateway):
+    gateway.world.pending_looks = 10_000
+    with pytest.raises(DeadlineExceeded) as ended:
+        client.upsert_many("c", documents(3), wait=True, timeout=0.3)
+    assert str(ended.value).endswith("; 3 of 3 documents were acknowledged")
+    assert ended.value.upload is not None and ended.value.upload.first_unacknowledged is None
 
 
 def test_a_full_server_is_given_time(client: Any, gateway: FakeGateway):

@@ -78,5 +78,8 @@ async def run_upload(
         await settle(lambda: upload.settled)
         report(upload.progress())
         finished = True
+    except BaseException as error:
+        upload.ended_by(error)
+        raise
     finally:
         await connection.close(graceful=finished)

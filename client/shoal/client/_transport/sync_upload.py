@@ -75,5 +75,8 @@ def run_upload(
         settle(lambda: upload.settled)
         report(upload.progress())
         finished = True
+    except BaseException as error:
+        upload.ended_by(error)
+        raise
     finally:
         connection.close(graceful=finished)

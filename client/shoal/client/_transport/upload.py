@@ -166,7 +166,32 @@ class Upload:
 
     def summary(self) -> types.UpsertSummary:
         """The result so far."""
-        return types.UpsertSummary(self._position, self._changed, self._refused, tuple(self._refusals), self._token)
+        waiting = [batch for batch in (*self._unanswered.values(), self._cutting) if batch.positions]
+        first = min(waiting, key=lambda batch: batch.positions[0], default=None)
+        return types.UpsertSummary(
+            self._position,
+            self._changed,
+            self._refused,
+            tuple(self._refusals),
+            self._token,
+            self._answered,
+            None if first is None else first.documents[0].id,
+        )
+
+    def ended_by(self, error: BaseException) -> None:
+        """Says in an error that ends the upload how far it came. Running it again writes the rest."""
+        summary = self.summary()
+        if isinstance(error, ShoalError):
+            error.upload = summary
+        if not summary.acknowledged:
+            return
+        done = f"{summary.acknowledged} of {summary.documents} documents were acknowledged"
+        if summary.first_unacknowledged is not None:
+            done += f", the first that was not is {summary.first_unacknowledged!r}"
+        if isinstance(error, ShoalError):
+            error.args = (f"{error}; {done}", *error.args[1:])
+        else:
+            error.add_note(done)
 
     def _without_refused(self, sequence: int, error: ShoalError) -> documents_pb2.UpsertStreamRequest | None:
         batch = self._unanswered.get(sequence)

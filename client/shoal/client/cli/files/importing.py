@@ -12,6 +12,7 @@ from shoal.client import types
 from shoal.client._transport.progress import bar
 from shoal.client.cli.files.document_source import refusal_reason
 from shoal.client.cli.files.encoded import EncodedFolder
+from shoal.client.cli.files.uploading import upload
 from shoal.client.cli.session import Session, remote
 from shoal.console import BadRowReport, Failure, FilePath, print_json
 from shoal.records import RejectedRow, RejectsInOrder, reasons_in_words
@@ -59,7 +60,7 @@ def import_(session: Session, name: str, directory: str, rejects: Path | None, b
 
         size = batch or session.client.describe().limits.documents_per_write
         try:
-            summary = session.client.upsert_many(name, documents(), batch_size=size, progress=report, wait=wait)
+            summary = upload(session.client, name, documents(), size, report, wait)
         finally:
             for row in rejects_in_order.settled():
                 bad_rows.add(row)

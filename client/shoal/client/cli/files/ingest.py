@@ -10,6 +10,7 @@ import click
 from shoal.client import types
 from shoal.client._transport.progress import bar
 from shoal.client.cli.files.document_source import DocumentSource
+from shoal.client.cli.files.uploading import upload
 from shoal.client.cli.session import Session, remote
 from shoal.console import BadRowReport, Failure, FilePath, print_error, print_json
 from shoal.records import Fields, RecordLimits, null_messages, reasons_in_words
@@ -87,7 +88,7 @@ def add(
                 bad_rows.add(row)
 
         try:
-            summary = session.client.upsert_many(name, source, batch_size=batch, progress=report, wait=wait)
+            summary = upload(session.client, name, source, batch, report, wait)
         finally:
             for row in source.settled():
                 bad_rows.add(row)
