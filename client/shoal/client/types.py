@@ -300,6 +300,16 @@ class QueryCacheInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class ProblemInfo:
+    """Something that keeps the cluster from working as it should."""
+
+    part: str
+    """"ledger", "storage" or "coordinator"."""
+    message: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterStatus:
     """The state of the cluster."""
 
@@ -309,3 +319,5 @@ class ClusterStatus:
     version: str
     query_cache: QueryCacheInfo
     pools: tuple[PoolInfo, ...] = ()
+    problems: tuple[ProblemInfo, ...] = ()
+    """Empty when all is well. While the ledger cannot be read, `collections` is empty and a problem says why."""

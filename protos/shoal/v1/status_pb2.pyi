@@ -335,6 +335,32 @@ class QueryCache(google.protobuf.message.Message):
 Global___QueryCache: typing_extensions.TypeAlias = QueryCache
 
 @typing.final
+class Problem(google.protobuf.message.Message):
+    """Something that keeps the cluster from working as it should."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PART_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    SINCE_MS_FIELD_NUMBER: builtins.int
+    part: builtins.str
+    """"ledger", "storage" or "coordinator"."""
+    message: builtins.str
+    """What is wrong, in one line."""
+    since_ms: builtins.int
+    """When it was noticed, in milliseconds since 1970."""
+    def __init__(
+        self,
+        *,
+        part: builtins.str = ...,
+        message: builtins.str = ...,
+        since_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["message", b"message", "part", b"part", "since_ms", b"since_ms"]) -> None: ...
+
+Global___Problem: typing_extensions.TypeAlias = Problem
+
+@typing.final
 class StatusResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -344,6 +370,7 @@ class StatusResponse(google.protobuf.message.Message):
     VERSION_FIELD_NUMBER: builtins.int
     QUERY_CACHE_FIELD_NUMBER: builtins.int
     POOLS_FIELD_NUMBER: builtins.int
+    PROBLEMS_FIELD_NUMBER: builtins.int
     coordinator_epoch: builtins.int
     version: builtins.str
     @property
@@ -354,6 +381,10 @@ class StatusResponse(google.protobuf.message.Message):
     def query_cache(self) -> Global___QueryCache: ...
     @property
     def pools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Pool]: ...
+    @property
+    def problems(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Problem]:
+        """Empty when all is well. While the ledger cannot be read, `collections` is empty and a problem says why."""
+
     def __init__(
         self,
         *,
@@ -363,8 +394,9 @@ class StatusResponse(google.protobuf.message.Message):
         version: builtins.str = ...,
         query_cache: Global___QueryCache | None = ...,
         pools: collections.abc.Iterable[Global___Pool] | None = ...,
+        problems: collections.abc.Iterable[Global___Problem] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["query_cache", b"query_cache"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["collections", b"collections", "coordinator_epoch", b"coordinator_epoch", "pools", b"pools", "processes", b"processes", "query_cache", b"query_cache", "version", b"version"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collections", b"collections", "coordinator_epoch", b"coordinator_epoch", "pools", b"pools", "problems", b"problems", "processes", b"processes", "query_cache", b"query_cache", "version", b"version"]) -> None: ...
 
 Global___StatusResponse: typing_extensions.TypeAlias = StatusResponse

@@ -342,6 +342,7 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
             pools=[status_pb2.Pool(model="hashing", min_replicas=1, max_replicas=4, wanted=2, ready=1)],
             coordinator_epoch=3,
             version="0.1.0",
+            problems=self._world.problems,
             query_cache=status_pb2.QueryCache(hits=70, misses=30, joined=5, entries=20, bytes=3 << 20, limit_bytes=64 << 20),
         )
 

@@ -69,6 +69,7 @@ class World:
             failed_per_list=100,
             prompt_characters=4096,
         )
+        self.problems: list[status_pb2.Problem] = []
         # How many reads of a collection still find changes pending, and the age of the oldest that they report.
         self.pending_looks = 0
         self.lag_ms = 3_600_000

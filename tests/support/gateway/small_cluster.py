@@ -308,6 +308,7 @@ class SmallCluster:
     def __init__(self, folder: Path, limits: RequestLimits | None = None, **gateway: Any) -> None:
         """`gateway` are further settings of the gateway."""
         self.url = sqlite_url(folder / "ledger.sqlite")
+        (folder / "vectors").mkdir()
         self.workers = [Worker(folder / "vectors"), Worker(folder / "vectors")]
         self.engine = EncoderEngine(MODEL, load=lambda _: HashingModel(DIMENSION, name=MODEL))
         self.engine.start()

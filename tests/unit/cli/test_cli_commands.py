@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from shoal.client import Client, Document
 from shoal.client.cli import application, main
-from shoal.v1 import documents_pb2, errors_pb2
+from shoal.v1 import documents_pb2, errors_pb2, status_pb2
 from support.gateway.client_server import FakeGateway
 
 OWN = ["add", "create", "demo", "describe", "drop", "embed", "explain", "failed", "list", "search", "show", "status"]
@@ -94,6 +94,7 @@ def test_explain_status_describe(shoal: Callable[..., Result], shoal_json: Calla
     assert status["processes"][0]["load"]["oldest_s"] == 1.5
     assert status["pools"] == [{"model": "hashing", "min_replicas": 1, "max_replicas": 4, "wanted": 2, "ready": 1}]
     assert shoal_json("status", "c")["documents"] == 1
+    assert (status["problems"], "problem" in shown) == ([], False)
     assert "documents per write" in shoal("describe").stdout
     assert shoal_json("describe")["limits"]["k"] == 1000
 
@@ -219,3 +220,14 @@ def test_commands_of_other_distributions(monkeypatch: pytest.MonkeyPatch, outcom
     assert output in result.output and result.output.count("\n") == 1
     listing = CliRunner().invoke(main, ["--help"])
     assert "See 'shoal other --help'." in listing.stdout
+
+
+def test_status_shows_problems_and_fails(shoal: Callable[..., Result], shoal_json: Callable[..., Any], gateway: FakeGateway):
+    gateway.world.problems = [
+        status_pb2.Problem(part="ledger", message="/data/ledger.sqlite: its file\nwas deleted", since_ms=1_795_000_000_000)
+    ]
+    shown = shoal("status")
+    assert shown.exit_code == 1
+    assert "\nproblem: ledger: /data/ledger.sqlite: its file was deleted, since 2026-11-18 " in shown.stdout
+    (problem,) = shoal_json("status", exit_code=1)["problems"]
+    assert (problem["part"], problem["since"]) == ("ledger", "2026-11-18T11:06:40+00:00")

@@ -13,7 +13,7 @@ NAMES = """
 AsyncClient Cancelled Client ClusterStatus CollectionExists CollectionInfo CollectionNotFound Coverage CoverageTooLow
 DeadlineExceeded DimensionMismatch Document DocumentNotFound EmbedProgress EmbedTiming Embedding Embeddings Explanation
 FailedDocument GenerationState Hit InternalError InvalidArgument InvalidModel Limits LoadInfo MessageTooLarge NotFound
-Overloaded PermissionDenied PoolInfo ProcessInfo ProcessKind ProcessState QueryCacheInfo Refusal RetryPolicy
+Overloaded PermissionDenied PoolInfo ProblemInfo ProcessInfo ProcessKind ProcessState QueryCacheInfo Refusal RetryPolicy
 SearchResult ServerInfo ShardInfo ShoalError StoredDocument Timings Token Unauthenticated Unavailable Unsupported
 UploadProgress UpsertSummary VersionConflict WorkerInfo WriteResult
 """

@@ -31,6 +31,7 @@ def _manifest(*segments: SegmentInfo) -> ManifestInfo:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
+    (tmp_path / "files").mkdir()
     return Storage(str(tmp_path / "files"))
 
 

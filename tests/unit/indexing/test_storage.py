@@ -14,6 +14,7 @@ from shoal.workers.indexing.files.storage import DamagedFile, Storage
 
 def test_written_files_are_read_back(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "not" / "yet"))
+    storage.create_root()
     checksum = storage.write("1/2/a.arrow", b"abc")
     assert len(checksum) == 64
     assert storage.read("1/2/a.arrow", checksum).to_pybytes() == b"abc"
@@ -45,10 +46,18 @@ def test_other_bytes_are_a_wrong_checksum(tmp_path: Path, damage: bytes) -> None
 
 def test_an_unreachable_storage_is_not_damage(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path / "mount"))
+    storage.create_root()
     checksum = storage.write("1/a", b"abc")
     (tmp_path / "mount").rename(tmp_path / "elsewhere")
     with pytest.raises(OSError, match=r"storage root .* does not exist"):
         storage.read("1/a", checksum)
+
+
+def test_a_root_that_was_moved_away_is_not_made_again_by_a_write(tmp_path: Path) -> None:
+    storage = Storage(str(tmp_path / "mount"))
+    with pytest.raises(OSError, match=r"storage root .* does not exist"):
+        storage.write("1/a", b"abc")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

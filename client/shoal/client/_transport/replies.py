@@ -271,6 +271,7 @@ def read_status(reply: status_pb2.StatusResponse) -> types.ClusterStatus:
             bytes=reply.query_cache.bytes,
             limit_bytes=reply.query_cache.limit_bytes,
         ),
+        problems=tuple(types.ProblemInfo(one.part, one.message, _time(one.since_ms)) for one in reply.problems),
         pools=tuple(
             types.PoolInfo(pool.model, pool.min_replicas, pool.max_replicas, pool.wanted, pool.ready) for pool in reply.pools
         ),

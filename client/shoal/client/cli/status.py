@@ -9,7 +9,8 @@ import click
 from shoal.client.cli.collections import print_collection, print_collections
 from shoal.client.cli.session import Session, remote
 from shoal.client.processes import ProcessInfo
-from shoal.console import print_fields, print_json, print_table
+from shoal.client.types import ClusterStatus
+from shoal.console import FAILED, cell, print_fields, print_json, print_table
 
 
 @click.command(
@@ -18,7 +19,7 @@ from shoal.console import print_fields, print_json, print_table
 @click.argument("name", required=False)
 @remote
 def status(session: Session, name: str | None) -> None:
-    """Show the state of the cluster, or of the collection NAME."""
+    """Show the state of the cluster, or of the collection NAME. Exits with code 1 when the cluster has a problem."""
     if name is not None:
         info = session.client.get_collection(name)
         if session.json:
@@ -29,8 +30,18 @@ def status(session: Session, name: str | None) -> None:
     state = session.client.status()
     if session.json:
         print_json(state)
-        return
-    click.echo(f"shoal {state.version} at {session.client.address}, coordinator epoch {state.coordinator_epoch}\n")
+    else:
+        _print_cluster(state, session.client.address)
+    if state.problems:
+        raise SystemExit(FAILED)
+
+
+def _print_cluster(state: ClusterStatus, address: str) -> None:
+    click.echo(f"shoal {state.version} at {address}, coordinator epoch {state.coordinator_epoch}\n")
+    for problem in state.problems:
+        click.echo(f"problem: {problem.part}: {cell(problem.message)}, since {cell(problem.since)}")
+    if state.problems:
+        click.echo()
     print_table(
         ["process", "kind", "state", "address", "pid", "detail"],
         [

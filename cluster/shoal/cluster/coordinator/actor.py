@@ -14,6 +14,7 @@ from shoal.cluster.coordinator.core import Coordinator
 from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
 from shoal.cluster.coordinator.service import CoordinatorService
 from shoal.cluster.coordinator.settings import CoordinatorSettings
+from shoal.cluster.decisions.problems import Problem
 from shoal.cluster.ray_runtime.restarts import retried_at_restart
 from shoal.workers.runtime import InternalServer, freeze_live_objects
 
@@ -49,6 +50,11 @@ class CoordinatorActor:
     def pid(self) -> int:
         """Process id of the actor."""
         return os.getpid()
+
+    @ray.method
+    def problems(self) -> list[Problem]:
+        """What is wrong with ledger and storage; empty when all is well."""
+        return list(self._coordinator.parts.problems.problems)
 
     @ray.method
     def stop(self) -> None:

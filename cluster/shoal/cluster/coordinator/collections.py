@@ -41,10 +41,19 @@ class Collections:
         """Held while the generations in the ledger and those that are open may differ."""
 
     async def open_all(self) -> None:
-        """Opens every generation that the ledger knows."""
+        """Opens the generations that the ledger knows, and closes those that it does not know.
+
+        They differ from those that are open at the start, and after a commit whose success the ledger could not report.
+        """
         async with self._changing:
-            for generation in await self._ledger.threads.read(self._ledger.progress.generations):
-                await self._generations.open(generation)
+            known = {one.id: one for one in await self._ledger.threads.read(self._ledger.progress.generations)}
+            opened = self._generations.opened()
+            for generation in known.values():
+                if generation.id not in opened:
+                    await self._generations.open(generation)
+            ending = {one: self._generations.retire(one) for one in opened.difference(known)}
+        for gone, embedder in ending.items():
+            await self._generations.close(gone, embedder)
 
     async def create(self, name: str, settings: CollectionSettings) -> None:
         """Loads the model, creates the collection and waits for its shards.

@@ -23,6 +23,7 @@ from shoal.cluster.coordinator.group_commit import GroupCommit
 from shoal.cluster.coordinator.lease_keeper import LeaseKeeper
 from shoal.cluster.coordinator.ledger_access import LedgerAccess
 from shoal.cluster.coordinator.ledger_threads import LedgerThreads
+from shoal.cluster.coordinator.problem_watch import ProblemWatch
 from shoal.cluster.coordinator.routing_board import RoutingBoard, RoutingPublisher, coordinator_process
 from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.coordinator.shards.placement_loop import PlacementLoop
@@ -114,14 +115,22 @@ class CoordinatorParts:
         self._embedders = Embedders(self._keeper, ledger, encoders, _embedding_policy(serve))
         self.pools = EncoderPools(serve.encoder, self._supervisor, fleet, self._embedders)
         self._routing = RoutingPublisher(
-            board, coordinator_process(address), lease.epoch, self._supervisor, self._keeper, self.pools
+            board,
+            coordinator_process(address),
+            lease.epoch,
+            self._supervisor,
+            self._keeper,
+            self.pools,
+            lambda: self.problems.problems,
         )
-        self._garbage = GarbageCollector(
-            Storage(settings.storage_root), ledger, self._keeper, self._embedders.is_live, serve.index.file_grace_s
-        )
+        storage = Storage(settings.storage_root)
+        self._garbage = GarbageCollector(storage, ledger, self._keeper, self._embedders.is_live, serve.index.file_grace_s)
         generations = Generations(self._keeper, self._embedders, self._garbage, self._supervisor.changes)
         self._tasks = BackgroundTasks()
         self.collections = Collections(ledger, self.pools, generations, self._routing, self._tasks)
+        self.problems = ProblemWatch(
+            ledger, replicas, storage.folder, lease.renew, self._routing.publish, self.collections.open_all
+        )
         self.writes = GroupCommit(ledger, self._embedders)
         self._placement = PlacementLoop(self._keeper, shard_ledger, self._supervisor)
         self._pool_loop = PoolLoop(self.pools, self._supervisor, channels, self._routing.publish)
@@ -144,6 +153,7 @@ class CoordinatorParts:
             self._pool_loop.run(),
             self._garbage.find_leftovers(),
             clean_write_sets(self._ledger),
+            self.problems.run(),
         ):
             self._tasks.spawn(loop)
         self._routing.publish()

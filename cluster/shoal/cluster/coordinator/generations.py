@@ -26,6 +26,10 @@ class Generations:
         await self._keeper.open(generation)
         self._embedders.start(generation)
 
+    def opened(self) -> frozenset[int]:
+        """Ids of the generations that are served and embedded."""
+        return self._embedders.generations()
+
     def retire(self, generation: int) -> asyncio.Task[None] | None:
         """The ledger no longer knows the generation; returns the embedder that is ending, for `close`."""
         return self._embedders.cancel(generation)

@@ -44,12 +44,16 @@ class LeaseKeeper:
         """Renews the lease until cancelled."""
         while True:
             await asyncio.sleep(self._lease_s / RENEWALS_PER_LEASE)
-            try:
-                await self._threads.write(renew_lease, self._engine, self.epoch, int(self._lease_s * 1000), wall_clock_ms())
-            except LedgerError as error:
-                # If the coordinator is deposed, `threads` has already reported it. Any other error may pass, and the
-                # epoch protects the ledger in any case.
-                log.warning("the lease could not be renewed: %s", error)
+            await self.renew()
+
+    async def renew(self) -> None:
+        """Keeps the lease for its whole time from now on, if the ledger can be written."""
+        try:
+            await self._threads.write(renew_lease, self._engine, self.epoch, int(self._lease_s * 1000), wall_clock_ms())
+        except LedgerError as error:
+            # If the coordinator is deposed, `threads` has already reported it. Any other error may pass, and the epoch
+            # protects the ledger in any case.
+            log.warning("the lease could not be renewed: %s", error)
 
     async def release(self) -> None:
         """Lets another coordinator acquire the lease at once. Without a ledger it expires by itself."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from shoal.cluster.ledger.errors import Deposed
+from shoal.cluster.ledger.errors import Deposed, LedgerUnreadable
 
 P = ParamSpec("P")
 Answer = TypeVar("Answer")
@@ -16,6 +16,10 @@ class LedgerThreads:
 
     def __init__(self, deposed: Callable[[], None]) -> None:
         self._deposed = deposed
+        self.failed_write = ""
+        """Why the newest write could not be made, because of the ledger itself; empty if it was made."""
+        self.uncertain = False
+        """Set by each such failure: the ledger may have committed the write."""
         self._writing = ThreadPoolExecutor(max_workers=1, thread_name_prefix="shoal-ledger-write")
         self._reading = ThreadPoolExecutor(max_workers=2, thread_name_prefix="shoal-ledger-read")
 
@@ -23,10 +27,16 @@ class LedgerThreads:
         """Runs a writing call. It goes on when the caller is cancelled: what is committed is then known here as well."""
         future = self._writing.submit(call, *args, **kwargs)
         try:
-            return await asyncio.shield(asyncio.wrap_future(future))
+            answer = await asyncio.shield(asyncio.wrap_future(future))
         except Deposed:
             self._deposed()
             raise
+        except LedgerUnreadable as error:
+            self.failed_write = error.place_and_reason
+            self.uncertain = True
+            raise
+        self.failed_write = ""
+        return answer
 
     async def read(self, call: Callable[P, Answer], *args: P.args, **kwargs: P.kwargs) -> Answer:
         """Runs a reading call."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from shoal.cluster.coordinator.concurrency.changes import Changes
 from shoal.cluster.coordinator.fleet.pools import EncoderPools
@@ -11,6 +11,7 @@ from shoal.cluster.coordinator.fleet.supervision import Supervisor
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import process_message
 from shoal.cluster.decisions.liveness_events import LivenessState
+from shoal.cluster.decisions.problems import Problem
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import status_pb2
 
@@ -50,14 +51,16 @@ class RoutingPublisher:
         supervisor: Supervisor,
         keeper: ShardKeeper,
         pools: EncoderPools,
+        problems: Callable[[], Sequence[Problem]],
     ) -> None:
-        """`myself` is the coordinator's own process."""
+        """`myself` is the coordinator's own process. `problems` are those to show."""
         self._board = board
         self._myself = myself
         self._epoch = epoch
         self._supervisor = supervisor
         self._keeper = keeper
         self._pools = pools
+        self._problems = problems
 
     def publish(self) -> None:
         """Publishes what has changed, and makes everything that waits for a change check again."""
@@ -73,6 +76,8 @@ class RoutingPublisher:
                 )
             message.processes.append(process_message(one))
         message.pools.extend(self._pools.shown())
+        for problem in self._problems():
+            message.problems.add(part=problem.part, message=problem.message, since_ms=problem.since_ms)
         self._board.publish(message)
         self._supervisor.changes.announce()
 

@@ -63,7 +63,7 @@ class GatewayCore:
         self.writing = WritePath(reads, self._link, visibility, limits)
         self.search = SearchPath(reads, visibility, index_shards, encoders, limits, now_ms)
         self.embedding = EmbedPath(self._models, encoders, self.view, limits, self.counts)
-        self.status = StatusPath(views, self.view, self.cache, limits, settings.name)
+        self.status = StatusPath(reads, views, self.view, self.cache, limits, settings.name, now_ms)
         self._on_routed: Callable[[], Awaitable[None]] | None = None
         self._following: asyncio.Task[None] | None = None
 

@@ -65,6 +65,11 @@ def open_engine(url: str, read_only: bool, create: bool = True) -> Engine:
     return engine
 
 
+def ledger_folder(engine: Engine) -> str:
+    """The folder of a ledger in a SQLite file; empty for a database server."""
+    return str(Path(engine.url.database or "").parent) if engine.dialect.name == "sqlite" else ""
+
+
 def migrate(engine: Engine) -> None:
     """Brings the schema to SCHEMA_REVISION, in one transaction. Raises LedgerUnreadable when a newer Shoal made it."""
     # Alembic takes a quarter of a second to import, and only a new or older ledger needs it.

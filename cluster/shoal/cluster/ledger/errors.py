@@ -92,3 +92,8 @@ class LedgerUnreadable(LedgerError):
         super().__init__(f"ledger {display_url}: {reason}")
         self.display_url = display_url
         self.reason = reason
+
+    @property
+    def place_and_reason(self) -> str:
+        """The message without the word "ledger"."""
+        return f"{self.display_url}: {self.reason}"

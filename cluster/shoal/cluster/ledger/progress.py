@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import Engine
 
 from shoal.cluster.ledger import catalog, failures, files, pending, write_sets
-from shoal.cluster.ledger.connection import reading
+from shoal.cluster.ledger.connection import check_readable, ledger_folder, reading
 from shoal.cluster.ledger.lease import writing
 from shoal.cluster.ledger.pending import Divide
 from shoal.cluster.ledger.records import FailedAttempt, GenerationRecord, PendingDocument, SegmentCommit
@@ -21,6 +21,15 @@ class LedgerProgress:
     def __init__(self, engine: Engine, epoch: int) -> None:
         self._engine = engine
         self._epoch = epoch
+
+    def check(self) -> None:
+        """Raises LedgerUnreadable when the ledger is no longer there."""
+        check_readable(self._engine)
+
+    @property
+    def folder(self) -> str:
+        """The folder of a ledger in a SQLite file; empty for a database server."""
+        return ledger_folder(self._engine)
 
     def generations(self) -> list[GenerationRecord]:
         """Generations that follow every write, of all collections, in order of id."""

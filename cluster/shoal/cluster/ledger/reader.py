@@ -45,6 +45,11 @@ class LedgerReader:
         with reading(self._engine) as connection:
             return cuts.read_cut(connection, name, awaited)
 
+    def cuts(self) -> list[Cut]:
+        """The state of every collection, by name; the number of queries does not depend on how many there are."""
+        with reading(self._engine) as connection:
+            return cuts.read_cuts(connection)
+
     def writes_pending(self, generation_id: int, awaited: AwaitedWrites) -> bool:
         """True while one of these writes is not committed in the generation; brings `awaited` up to date.
 

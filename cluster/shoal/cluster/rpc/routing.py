@@ -51,6 +51,7 @@ class RoutingTable:
     """Addresses of encoders that finish their current requests and get no new ones."""
     processes: tuple[status_pb2.Process, ...] = ()
     pools: tuple[status_pb2.Pool, ...] = ()
+    problems: tuple[status_pb2.Problem, ...] = ()
 
     @classmethod
     def from_message(cls, message: coordinator_pb2.WatchRoutingResponse) -> "RoutingTable":
@@ -75,6 +76,7 @@ class RoutingTable:
             draining=frozenset(route.address for route in message.encoders if route.draining),
             processes=tuple(message.processes),
             pools=tuple(message.pools),
+            problems=tuple(message.problems),
         )
 
     @property

@@ -1,10 +1,13 @@
 """`shoal serve`: reads the command line and runs a LocalCluster until it is stopped."""
 
+from __future__ import annotations
+
 import logging
 import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from rich.console import Console
@@ -14,10 +17,14 @@ from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
 from shoal.cluster.serve.data_folder import DataFolderError
 from shoal.cluster.settings import ServeSettings, SettingsError, read_settings
-from shoal.console import HELP_SETTINGS, Failure, FilePath, print_json
+from shoal.console import HELP_SETTINGS, Failure, FilePath, print_error, print_json
+
+if TYPE_CHECKING:
+    from shoal.cluster.serve.local_cluster import LocalCluster
 
 SIGNAL_POLL_S = 0.2
 RESET_S = 0.005
+PROBLEMS_EVERY_S = 1.0
 
 
 @click.command(
@@ -115,11 +122,28 @@ class _ClusterThread:
         try:
             event = {"event": "ready", "address": cluster.address, "data": str(cluster.folder.path)}
             _print_event(event | ({"metrics": cluster.metrics} if cluster.metrics else {}), self._as_json)
-            self._stopped.wait()
+            self._report_problems(cluster)
         finally:
             with self._messages.status("Stopping after the calls in flight ..."):
                 cluster.stop()
         _print_event({"event": "stopped"}, self._as_json)
+
+    def _report_problems(self, cluster: LocalCluster) -> None:
+        """Prints what goes wrong and what is solved again, until the cluster is to stop."""
+        shown: list[str] = []
+        while not self._stopped.wait(PROBLEMS_EVERY_S):
+            found = cluster.problems()
+            if found != shown:
+                if self._as_json:
+                    print_json({"event": "problems", "problems": found})
+                else:
+                    for problem in found:
+                        if problem not in shown:
+                            print_error(problem)
+                    for problem in shown:
+                        if problem not in found:
+                            self._messages.print(f"Solved: {problem}", markup=False)
+            shown = found
 
     def _report(self, stage: str) -> None:
         """Prints a stage of the start, unless the reader is a script."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import ray
 from ray.exceptions import ActorDiedError, RayError
@@ -35,6 +36,7 @@ END_S = 10.0
 """How long Ray may take to end actors, and their processes to release their ports."""
 PORT_RETRY_S = 0.02
 CANCEL_POLL_S = 0.2
+PROBLEMS_TIMEOUT_S = 5.0
 RETAIN_EVERY_S = 10.0
 """How often the gateway reports to the coordinator that a model is in use."""
 
@@ -82,6 +84,7 @@ class LocalCluster:
                     retry_s = END_S
             self.listen = self._reserve(settings.listen, retry_s)
             self.metrics = self._reserve(settings.metrics, retry_s) if settings.metrics else ""
+            _create_storage(self._storage_root)
             # Opened here first, so that errors of the ledger are reported in one line, and before Ray starts.
             engine = open_engine(self._ledger_url, read_only=False)
             migrate(engine)
@@ -123,6 +126,20 @@ class LocalCluster:
     def _ledger_url(self) -> str:
         return self.settings.ledger or self.folder.ledger_url
 
+    @property
+    def _storage_root(self) -> str:
+        return self.settings.storage or self.folder.storage_root
+
+    def problems(self) -> list[str]:
+        """What is wrong with the cluster now, each in one line."""
+        try:
+            return [
+                f"{one.part}: {one.message}"
+                for one in ray.get(self._coordinator.problems.remote(), timeout=PROBLEMS_TIMEOUT_S)
+            ]
+        except RayError as error:
+            return [f"{COORDINATOR}: does not answer ({first_error_line(error)})"]
+
     def _reserve(self, listen: str, retry_s: float) -> str:
         """Reserves a port until the cluster stops; retries for `retry_s` while the port is in use."""
         deadline = time.monotonic() + retry_s
@@ -154,7 +171,7 @@ class LocalCluster:
         self._stage("Starting the coordinator and the gateway ...")
         settings = CoordinatorSettings(
             ledger_url=self._ledger_url,
-            storage_root=self.settings.storage or self.folder.storage_root,
+            storage_root=self._storage_root,
             credentials=InternalCredentials(self.folder.secret),
             holder=self.folder.name,
             serve=self.settings,
@@ -208,6 +225,16 @@ def _end_actors(chosen: Callable[[str], bool]) -> bool:
         return end_actors(chosen, END_S)
     except StillRunning as error:
         raise ServeError(f"{error}: still running {END_S:g} s after Ray was told to stop it") from error
+
+
+def _create_storage(root: str) -> None:
+    """Creates a storage root on this machine; processes that start later find one, or something is wrong."""
+    folder = unquote(urlsplit(root).path) if root.startswith("file://") else root
+    if "://" not in folder:
+        try:
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ServeError(f"storage {root}: {error_line(error)}") from error
 
 
 class _ReservedPort:

@@ -212,6 +212,7 @@ class WatchRoutingResponse(google.protobuf.message.Message):
     ENCODERS_FIELD_NUMBER: builtins.int
     PROCESSES_FIELD_NUMBER: builtins.int
     POOLS_FIELD_NUMBER: builtins.int
+    PROBLEMS_FIELD_NUMBER: builtins.int
     epoch: builtins.int
     revision: builtins.int
     """Grows with each change within an epoch."""
@@ -223,6 +224,8 @@ class WatchRoutingResponse(google.protobuf.message.Message):
     def processes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.status_pb2.Process]: ...
     @property
     def pools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.status_pb2.Pool]: ...
+    @property
+    def problems(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.status_pb2.Problem]: ...
     def __init__(
         self,
         *,
@@ -232,8 +235,9 @@ class WatchRoutingResponse(google.protobuf.message.Message):
         encoders: collections.abc.Iterable[Global___EncoderRoute] | None = ...,
         processes: collections.abc.Iterable[shoal.v1.status_pb2.Process] | None = ...,
         pools: collections.abc.Iterable[shoal.v1.status_pb2.Pool] | None = ...,
+        problems: collections.abc.Iterable[shoal.v1.status_pb2.Problem] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "epoch", b"epoch", "pools", b"pools", "processes", b"processes", "revision", b"revision", "shards", b"shards"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "epoch", b"epoch", "pools", b"pools", "problems", b"problems", "processes", b"processes", "revision", b"revision", "shards", b"shards"]) -> None: ...
 
 Global___WatchRoutingResponse: typing_extensions.TypeAlias = WatchRoutingResponse
 

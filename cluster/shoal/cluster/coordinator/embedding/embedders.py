@@ -48,6 +48,10 @@ class Embedders:
         tasks = [self.cancel(generation) for generation in list(self._running)]
         await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
 
+    def generations(self) -> frozenset[int]:
+        """Ids of the generations that are being embedded."""
+        return frozenset(self._running)
+
     def is_live(self, generation: int) -> bool:
         """Whether the generation is being embedded, which it is from its creation until it is dropped."""
         return generation in self._running

@@ -15,6 +15,8 @@ from shoal.workers.indexing import ManifestInfo, SegmentInfo, manifest_message, 
 SYNC_TIMEOUT_S = 300.0
 STAGE_TIMEOUT_S = 60.0
 RELEASE_TIMEOUT_S = 10.0
+STORAGE_FAILED = "storage: "
+"""How an index worker's refusal begins when its storage failed."""
 
 
 class ReplicaCalls:
@@ -24,6 +26,8 @@ class ReplicaCalls:
         self._supervisor = supervisor
         self._calls = calls
         self._epoch = epoch
+        self.failed_storage = ""
+        """Why the newest segment could not be stored; empty if it was, or if its worker could not be reached."""
 
     def up(self, shard: ServedShard) -> list[ShardReplica]:
         """The replicas whose worker is ready, synced or not."""
@@ -55,7 +59,10 @@ class ReplicaCalls:
         try:
             reply = await self._calls.call(self._calls.index(process.address).Stage, request, STAGE_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
+            details = error.details() or ""
+            self.failed_storage = details if details.startswith(STORAGE_FAILED) else ""
             raise self._unreachable(shard, replica, error) from error
+        self.failed_storage = ""
         return segment_of(reply.segment)
 
     async def sync(self, shard: ServedShard, replica: ShardReplica, manifest: ManifestInfo) -> index_pb2.SyncResponse:

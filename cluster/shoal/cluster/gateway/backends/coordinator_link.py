@@ -125,6 +125,7 @@ class CoordinatorLink:
         finally:
             reading.cancel()
             checking.cancel()
+            self._view.following = False
             await asyncio.gather(reading, checking, return_exceptions=True)
             stream.cancel()
 
@@ -133,6 +134,7 @@ class CoordinatorLink:
         stream: grpc.aio.UnaryStreamCall[coordinator_pb2.WatchRoutingRequest, coordinator_pb2.WatchRoutingResponse],
     ) -> None:
         async for message in stream:
+            self._view.following = True
             if self._view.offer(RoutingTable.from_message(message)):
                 await self._routed()
 

@@ -11,6 +11,7 @@ from typing import ParamSpec, TypeVar
 from sqlalchemy.engine import Engine
 
 from shoal.cluster.decisions.awaited_writes import AwaitedWrites
+from shoal.cluster.ledger.connection import check_readable
 from shoal.cluster.ledger.lease import read_lease
 from shoal.cluster.ledger.reader import LedgerReader
 from shoal.cluster.ledger.records import (
@@ -45,9 +46,9 @@ class LedgerReads:
         """The lease of the coordinator, with its address; None before any coordinator has started."""
         return await self.run(read_lease, self._engine)
 
-    async def collections(self) -> list[CollectionRecord]:
-        """All collections, by name."""
-        return sorted(await self.run(self._reader.collections), key=lambda record: record.name)
+    async def check(self) -> None:
+        """Raises LedgerUnreadable when the ledger is no longer there."""
+        await self.run(check_readable, self._engine)
 
     async def collection(self, name: str) -> CollectionRecord:
         """One collection; raises CollectionNotFound."""
@@ -56,6 +57,10 @@ class LedgerReads:
     async def cut(self, name: str, awaited: AwaitedWrites | None = None) -> Cut:
         """The state that a search is based on; raises CollectionNotFound. Brings `awaited` up to date."""
         return await self.run(self._reader.cut, name, awaited)
+
+    async def cuts(self) -> list[Cut]:
+        """The state of every collection, by name."""
+        return sorted(await self.run(self._reader.cuts), key=lambda cut: cut.collection.name)
 
     async def writes_pending(self, generation_id: int, awaited: AwaitedWrites) -> bool:
         """True while one of these writes is pending; brings `awaited` up to date."""

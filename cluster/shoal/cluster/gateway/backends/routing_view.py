@@ -10,6 +10,8 @@ class RoutingView:
 
     def __init__(self) -> None:
         self.table = RoutingTable()
+        self.following = False
+        """True while a coordinator sends its routing table."""
         self._changed = asyncio.Event()
 
     @property

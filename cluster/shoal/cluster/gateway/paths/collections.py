@@ -9,7 +9,6 @@ from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.collection_messages import collection_message
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_settings
-from shoal.cluster.ledger.errors import CollectionNotFound
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.internal.v1 import coordinator_pb2
@@ -30,13 +29,8 @@ class CollectionViews:
 
     async def show_all(self) -> list[collections_pb2.Collection]:
         """All collections, by name."""
-        shown: list[collections_pb2.Collection] = []
-        for record in await self._reads.collections():
-            try:
-                shown.append(await self.show(record.name))
-            except CollectionNotFound:
-                continue  # Dropped since the list was read.
-        return shown
+        now_ms = self._now_ms()
+        return [collection_message(cut, self._view.table, now_ms) for cut in await self._reads.cuts()]
 
 
 class CollectionPath:

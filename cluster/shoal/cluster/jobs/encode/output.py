@@ -182,12 +182,11 @@ class OutputFolder:
                 self._delete(file.path)
 
     def _take_lock(self) -> None:
-        """Locks the folder until this process ends. Object stores have no locks, so no lock is taken there."""
-        if "://" in self.root:
-            return
+        """Creates the folder and locks it until this process ends. A URI may be an object store, which has no locks."""
         try:
-            os.makedirs(self.root, exist_ok=True)
-            self._lock = lock_file(Path(self.root) / LOCK)
+            self._storage.create_root()
+            if "://" not in self.root:
+                self._lock = lock_file(Path(self.root) / LOCK)
         except LockHeld:
             raise JobError(f"{self.root}: another shoal encode is writing to it") from None
         except OSError as error:

@@ -58,10 +58,23 @@ class Storage:
         self._local = isinstance(self._fs, fs.LocalFileSystem)
         self._objects = self._fs.type_name in ("s3", "gcs", "abfs")
 
+    @property
+    def folder(self) -> str:
+        """The root as a folder of this machine; empty if it is not one."""
+        return self._base if self._local else ""
+
+    def create_root(self) -> None:
+        """Creates a root on this machine if it does not exist."""
+        if self._local:
+            os.makedirs(self._base, exist_ok=True)
+
     def write(self, path: str, data: pa.Buffer | bytes) -> str:
-        """Writes a file atomically and durably; returns its checksum."""
+        """Writes a file atomically and durably; returns its checksum. Does not create a root on this machine."""
         absolute = self._absolute(path)
         if self._local:
+            # The root may be a disk that is not mounted, or a folder that was moved away and will be moved back.
+            if not os.path.isdir(self._base):
+                raise OSError(f"storage root {self.root} does not exist")
             _write_local(absolute, data)
             return checksum_of(data)
         self._fs.create_dir(absolute.rpartition("/")[0], recursive=True)
