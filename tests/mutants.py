@@ -29,6 +29,7 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = ("protos", "workers", "cluster", "client", "tests")
 MODULES = (
     "cluster/shoal/cluster/decisions/*.py",
+    "cluster/shoal/cluster/decisions/health/*.py",
     "cluster/shoal/cluster/gateway/paths/coverage.py",
     "workers/shoal/workers/indexing/shard/*.py",
     "workers/shoal/workers/encoding/engine/scheduler.py",

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from shoal.cluster.coordinator import garbage
-from shoal.cluster.coordinator.shards import replicas
+from shoal.cluster.coordinator.shards import garbage, replicas
 from shoal.cluster.decisions.garbage import Sweep
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.workers.indexing.files import sealing

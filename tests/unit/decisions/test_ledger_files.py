@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.decisions.ledger_files import FileIdentity, LedgerFiles, difference
+from shoal.cluster.decisions.health.ledger_files import FileIdentity, LedgerFiles, difference
 
 FILE, LOG, OTHER = FileIdentity(1, 10), FileIdentity(1, 11), FileIdentity(1, 12)
 OPENED = LedgerFiles(FILE, LOG)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.decisions.problems import (
+from shoal.cluster.decisions.health.problems import (
     LEAST_FREE_BYTES,
     LEDGER,
     STORAGE,

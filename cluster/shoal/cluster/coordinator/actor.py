@@ -14,7 +14,7 @@ from shoal.cluster.coordinator.core import Coordinator
 from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
 from shoal.cluster.coordinator.service import CoordinatorService
 from shoal.cluster.coordinator.settings import CoordinatorSettings
-from shoal.cluster.decisions.problems import Problem
+from shoal.cluster.decisions.health.problems import Problem
 from shoal.cluster.ray_runtime.restarts import retried_at_restart
 from shoal.workers.runtime import InternalServer, freeze_live_objects
 

@@ -17,7 +17,6 @@ from shoal.cluster.coordinator.fleet.pool_loop import PoolLoop
 from shoal.cluster.coordinator.fleet.pools import EncoderPools
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
 from shoal.cluster.coordinator.fleet.supervision import Supervisor
-from shoal.cluster.coordinator.garbage import GarbageCollector
 from shoal.cluster.coordinator.generations import Generations
 from shoal.cluster.coordinator.group_commit import GroupCommit
 from shoal.cluster.coordinator.lease_keeper import LeaseKeeper
@@ -26,6 +25,7 @@ from shoal.cluster.coordinator.ledger_threads import LedgerThreads
 from shoal.cluster.coordinator.problem_watch import ProblemWatch
 from shoal.cluster.coordinator.routing_board import RoutingBoard, RoutingPublisher, coordinator_process
 from shoal.cluster.coordinator.settings import CoordinatorSettings
+from shoal.cluster.coordinator.shards.garbage import GarbageCollector
 from shoal.cluster.coordinator.shards.placement_loop import PlacementLoop
 from shoal.cluster.coordinator.shards.replicas import ReplicaCalls
 from shoal.cluster.coordinator.shards.served_shard import ShardSignals

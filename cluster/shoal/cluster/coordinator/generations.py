@@ -6,7 +6,7 @@ import asyncio
 
 from shoal.cluster.coordinator.concurrency.changes import Changes
 from shoal.cluster.coordinator.embedding.embedders import Embedders
-from shoal.cluster.coordinator.garbage import GarbageCollector
+from shoal.cluster.coordinator.shards.garbage import GarbageCollector
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.ledger.records import GenerationRecord
 

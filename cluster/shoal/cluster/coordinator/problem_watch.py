@@ -11,7 +11,7 @@ from dataclasses import replace
 from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.ledger_access import LedgerAccess
 from shoal.cluster.coordinator.shards.replicas import ReplicaCalls
-from shoal.cluster.decisions.problems import Observation, Problem, Volume, find_problems
+from shoal.cluster.decisions.health.problems import Observation, Problem, Volume, find_problems
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.workers.runtime import error_line
 

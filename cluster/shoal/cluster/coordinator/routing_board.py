@@ -10,8 +10,8 @@ from shoal.cluster.coordinator.fleet.pools import EncoderPools
 from shoal.cluster.coordinator.fleet.supervision import Supervisor
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import process_message
+from shoal.cluster.decisions.health.problems import Problem
 from shoal.cluster.decisions.liveness_events import LivenessState
-from shoal.cluster.decisions.problems import Problem
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import status_pb2
 

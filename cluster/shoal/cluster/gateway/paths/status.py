@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 
-from shoal.cluster.decisions.problems import COORDINATOR, LEDGER
+from shoal.cluster.decisions.health.problems import COORDINATOR, LEDGER
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.query_cache import QueryCache
 from shoal.cluster.gateway.backends.routing_view import RoutingView

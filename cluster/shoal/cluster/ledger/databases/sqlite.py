@@ -9,7 +9,7 @@ from urllib.parse import quote
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
-from shoal.cluster.decisions.ledger_files import FileIdentity, LedgerFiles, difference
+from shoal.cluster.decisions.health.ledger_files import FileIdentity, LedgerFiles, difference
 from shoal.cluster.ledger.errors import LedgerUnreadable
 
 BUSY_TIMEOUT_S = 15.0

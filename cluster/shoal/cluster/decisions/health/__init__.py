@@ -1,0 +1,1 @@
+"""Whether ledger, storage and their disks are as they should be."""
