@@ -13,8 +13,16 @@ VECTORS = np.array([[3, 4], [0, 2], [1, 0], [0, 0], [-1, 1], [5, 5]], dtype=np.f
 
 def test_words_are_found_with_their_case_and_index():
     candidates = WordCandidates(WORDS, VECTORS)
-    assert candidates.find(["PARIS", "rome", "oslo"], ignore_case=True) == {"paris": [1, 2], "rome": [4]}
+    assert candidates.find(["PARIS", "rome", "oslo"], ignore_case=True) == {"PARIS": [1, 2], "rome": [4]}
     assert candidates.find(["Paris", "PARIS", "the"], ignore_case=False) == {"Paris": [1], "the": [0, 5]}
+
+
+def test_words_are_found_in_any_unicode_form_and_exactly_first():
+    composed, decomposed = "\u00e9t\u00e9", "e\u0301te\u0301"
+    candidates = WordCandidates([decomposed, "sea", composed, "\u00c9t\u00e9"], np.ones((4, 2)))
+    assert candidates.find([composed, decomposed], ignore_case=False) == {composed: [2, 0], decomposed: [0, 2]}
+    assert candidates.find([composed], ignore_case=True) == {composed: [0, 2, 3]}
+    assert WordCandidates([decomposed], np.ones((1, 2))).find([composed], ignore_case=False) == {composed: [0]}
 
 
 def test_a_vector_of_zeros_has_no_direction():

@@ -131,6 +131,14 @@ def test_a_word_of_enormous_length_is_cut_off(tmp_path: Path) -> None:
     assert part.sections[0].distinct == 3
 
 
+@pytest.mark.parametrize("tokenizer", ["whitespace", "unicode"])
+def test_a_word_in_several_unicode_forms_is_one_word(tmp_path: Path, tokenizer: str) -> None:
+    text = "Vi\u1ec7t Vie\u0323\u0302t\nVi\u00ea\u0323t \u1e96 H\u0331"
+    (part,) = scan(write_corpus(tmp_path, text), CorpusSettings(tokenizer=tokenizer, lowercase=True))
+    assert words_of_all([part]) == ["vi\u1ec7t"] * 3 + ["\u1e96"] * 2
+    assert part.replaced == 0
+
+
 def test_a_file_with_pieces_is_read_by_a_reader_and_what_it_cannot_read_is_kept(tmp_path: Path) -> None:
     write_corpus(tmp_path, "x" * 30)
     whole = utf8_file(tmp_path / "corpus.txt")

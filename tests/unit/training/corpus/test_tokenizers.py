@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shoal.workers.encoding.model import Truncation
-from shoal.workers.encoding.word_vectors.word_splitting import WordLookup
+from shoal.workers.encoding.word_vectors.word_lookup import WordLookup
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.tokenizers import tokenizer_of
 from shoal.workers.training.word2vec.corpus.vocabulary import merge_counts

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shoal.workers.encoding import LONGEST_WORD
 from shoal.workers.training.word2vec.corpus import whitespace_indexer
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.whitespace_indexer import WhitespaceIndexer
-from shoal.workers.training.word2vec.corpus.word_indexer import MAX_WORD, TokenizerIndexer, WordIndexer
+from shoal.workers.training.word2vec.corpus.word_indexer import TokenizerIndexer, WordIndexer
 from shoal.workers.training.word2vec.learner import SENTENCE_END
 
 # All white space of Unicode, what resembles it in UTF-8, and letters of one to four bytes.
@@ -67,9 +68,9 @@ def test_buffers_grow_with_the_words() -> None:
 
 @pytest.mark.parametrize("indexer", [WhitespaceIndexer(CorpusSettings()), TokenizerIndexer(CorpusSettings())])
 def test_the_rest_of_a_word_that_is_too_long_is_cut_off_between_characters(indexer: WordIndexer) -> None:
-    just, long, longer = "x" * MAX_WORD, "y" * (MAX_WORD + 1), "z" + "語" * MAX_WORD
+    just, long, longer = "x" * LONGEST_WORD, "y" * (LONGEST_WORD + 1), "z" + "語" * LONGEST_WORD
     text = f"{just} {long} {longer} {long}z {longer}".encode()
     assert indexer.ids(text).tolist() == [0, 1, 2, 1, 2]
-    assert indexer.words() == [just, "y" * MAX_WORD, "z" + "語" * 85]
+    assert indexer.words() == [just, "y" * LONGEST_WORD, "z" + "語" * 85]
     # The truncated word is the same word when it occurs by itself.
-    assert indexer.ids(b"y" * MAX_WORD).tolist() == [1]
+    assert indexer.ids(b"y" * LONGEST_WORD).tolist() == [1]

@@ -22,6 +22,13 @@ from .networks.precision import Precision as Precision
 from .networks.pretrained import load_pretrained as load_pretrained
 from .replica.actor import EncoderActor as EncoderActor
 from .replica.process_end import end_process as end_process
+from .words import LONGEST_WORD as LONGEST_WORD
+from .words import WORD_RULE as WORD_RULE
+from .words import composed as composed
+from .words import cut_word as cut_word
+from .words import lowered as lowered
+from .words import normal_form as normal_form
+from .words import raw_words_of as raw_words_of
 
 __all__ = [
     "AS_DOCUMENT",
@@ -36,16 +43,23 @@ __all__ = [
     "EngineState",
     "InferenceThreads",
     "Isolated",
+    "LONGEST_WORD",
     "ModelError",
     "Precision",
     "Role",
     "Tokenized",
     "Truncation",
+    "WORD_RULE",
+    "composed",
+    "cut_word",
     "end_process",
     "load_model",
     "load_pretrained",
+    "lowered",
+    "normal_form",
     "packaged_folder",
     "parse_spec",
     "plan_batches",
+    "raw_words_of",
     "split_precision",
 ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shoal.workers.evaluation.analogy_questions import Question, QuestionSection, words_of
-from shoal.workers.evaluation.candidates import Floats, RowIds, WordCandidates, folded
+from shoal.workers.evaluation.candidates import Floats, RowIds, WordCandidates
 
 BATCH_QUESTIONS = 1024
 
@@ -75,7 +75,7 @@ def score_analogies(
     With `ignore_case`, words that differ only in case are the same word, and the first of them provides the vector.
     """
     rows = candidates.find(words_of(sections), ignore_case)
-    known = [[rows.get(folded(word, ignore_case)) for word in _words(question)] for question in _questions(sections)]
+    known = [[rows.get(word) for word in _words(question)] for question in _questions(sections)]
     answerable = [rows_of_words for rows_of_words in known if all(rows_of_words)]
     answers = iter(_answers(candidates, answerable))
     remaining = iter(known)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from shoal.workers.encoding import normal_form
 from shoal.workers.evaluation.errors import EvaluationError
 
 Floats = npt.NDArray[np.float32]
@@ -19,8 +20,8 @@ BLOCK_ROWS = 4096
 
 
 def folded(word: str, ignore_case: bool) -> str:
-    """The form of a word that is used for comparison."""
-    return word.casefold() if ignore_case else word
+    """The form of a word that is used for comparison: its normal form, which models look up in their tables too."""
+    return normal_form(normal_form(word).casefold()) if ignore_case else normal_form(word)
 
 
 class WordCandidates:
@@ -48,15 +49,19 @@ class WordCandidates:
         return len(self._norms)
 
     def find(self, words: Iterable[str], ignore_case: bool) -> dict[str, list[int]]:
-        """The rows of `words`, by their folded form. There are several rows if the table has a word in several cases or
-        twice; the first one represents the word. Unknown words and words with a zero vector are left out."""
-        wanted = {folded(word, ignore_case) for word in words}
-        found: dict[str, list[int]] = {}
+        """The rows of each of `words`, unless it is unknown or its vector is zero. There are several if the table has a word
+        twice, in several Unicode forms or in several cases. The first one represents the word; if case matters, rows of
+        exactly this word come first."""
+        asked = list(dict.fromkeys(words))
+        rows: dict[str, list[int]] = {folded(word, ignore_case): [] for word in asked}
         for row, word in enumerate(self.words):
-            key = folded(word, ignore_case)
-            if key in wanted and self._norms[row] > 0:
-                found.setdefault(key, []).append(row)
-        return found
+            of_word = rows.get(folded(word, ignore_case))
+            if of_word is not None and self._norms[row] > 0:
+                of_word.append(row)
+        found = {word: some for word in asked if (some := rows[folded(word, ignore_case)])}
+        if ignore_case:
+            return found
+        return {word: sorted(some, key=lambda row: self.words[row] != word) for word, some in found.items()}
 
     def directions(self, rows: RowIds | slice) -> Floats:
         """The vectors (n, dimension) float32 of n rows, scaled to unit length. Zero vectors stay zero."""

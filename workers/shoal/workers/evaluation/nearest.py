@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shoal.workers.evaluation.candidates import Floats, WordCandidates, folded
+from shoal.workers.evaluation.candidates import Floats, WordCandidates
 from shoal.workers.evaluation.errors import EvaluationError
 
 
@@ -53,6 +53,6 @@ def nearest_words(
 
 
 def _unknown(candidates: WordCandidates, word: str) -> str:
-    rows = candidates.find([word], ignore_case=True).get(folded(word, True))
+    rows = candidates.find([word], ignore_case=True).get(word)
     hint = f"; it has {candidates.words[rows[0]]!r}" if rows else ""
     return f"the model has no vector for {word!r} among {len(candidates)} words{hint}"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from shoal.workers.evaluation.candidates import WordCandidates, folded
+from shoal.workers.evaluation.candidates import WordCandidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def score_similarity(candidates: WordCandidates, pairs: Sequence[WordPair], igno
     known = [
         (first[0], second[0], pair.score)
         for pair in pairs
-        if (first := found.get(folded(pair.first, ignore_case))) and (second := found.get(folded(pair.second, ignore_case)))
+        if (first := found.get(pair.first)) and (second := found.get(pair.second))
     ]
     rows = np.array([(first, second) for first, second, _ in known], dtype=np.int64).reshape(-1, 2)
     one, other = candidates.directions(rows[:, 0]), candidates.directions(rows[:, 1])

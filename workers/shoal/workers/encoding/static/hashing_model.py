@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import re
-import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -28,6 +26,7 @@ from shoal.workers.encoding.model import (
     shortened,
     too_long,
 )
+from shoal.workers.encoding.words import lowered, normal_form, pieces_of
 
 DEFAULT_DIMENSION = 256
 MIN_DIMENSION = 8
@@ -35,9 +34,7 @@ MAX_DIMENSION = 4096
 MAX_WORDS = 512
 
 # Part of the fingerprint: increase it with every change that changes a vector.
-_REVISION = 1
-# Runs of letters and digits, or one other visible character. The length limit bounds the cost of one word.
-_WORD = re.compile(r"\w{1,32}|[^\w\s]")
+_REVISION = 2
 _WORD_WEIGHT, _PAIR_WEIGHT, _TRIPLE_WEIGHT = 1024, 512, 256
 
 
@@ -77,7 +74,8 @@ class HashingModel(EmbeddingModel):
         self.fingerprint = hashlib.blake2b(f"shoal hashing {_REVISION} {dimension}".encode(), digest_size=16).hexdigest()
 
     def tokenize(self, texts: Sequence[str], options: EncodeOptions) -> list[Tokenized]:
-        """See `EmbeddingModel.tokenize`. A token is a word; the roles have no prompts."""
+        """See `EmbeddingModel.tokenize`. A token is a part of a word, at most 32 characters long so that its
+        cost is bounded, or another visible character; the roles have no prompts."""
         return [self._tokenized(text, options) for text in texts]
 
     def forward(self, batch: Sequence[Tokenized]) -> Vectors:
@@ -91,12 +89,12 @@ class HashingModel(EmbeddingModel):
     def _tokenized(self, text: str, options: EncodeOptions) -> Tokenized:
         if not text.strip():
             return Tokenized(0, error=EMPTY_TEXT)
-        found = _WORD.finditer(unicodedata.normalize("NFC", (options.prompt or "") + text).lower())
+        found = pieces_of(lowered(normal_form((options.prompt or "") + text)))
         if options.truncation is Truncation.START:
-            words = [match.group() for match in deque(found, MAX_WORDS + 1)]
+            words = list(deque(found, MAX_WORDS + 1))
         else:
             # One word more than the limit shows whether the text is truncated, without scanning a huge text to its end.
-            words = [match.group() for match in islice(found, MAX_WORDS + 1)]
+            words = list(islice(found, MAX_WORDS + 1))
         if not words:
             return Tokenized(0, error=EMPTY_TEXT)
         truncated = len(words) > MAX_WORDS

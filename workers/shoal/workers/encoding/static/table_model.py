@@ -26,7 +26,8 @@ from shoal.workers.encoding.transformer.tokenization import PromptTooLong, Token
 from shoal.workers.encoding.word_vectors.file_reading import read_word_vectors
 from shoal.workers.encoding.word_vectors.vector_table import ArrayRows, Ids, VectorTable
 from shoal.workers.encoding.word_vectors.word_folder import CONFIG_FILE, VECTORS_FILE, VOCABULARY_FILE, read_word_folder
-from shoal.workers.encoding.word_vectors.word_splitting import AS_WRITTEN, RULE, UNICODE, WHITESPACE, WordLookup, WordRule
+from shoal.workers.encoding.word_vectors.word_lookup import AS_WRITTEN, UNICODE, WHITESPACE, WordLookup, WordRule
+from shoal.workers.encoding.words import WORD_RULE
 from shoal.workers.runtime import typed_error_line
 
 # For models whose files set no limit.
@@ -164,13 +165,13 @@ def word_model(file: Path, name: str) -> TableModel:
     """
     vectors = read_word_vectors(file, name)
     tokenizer = _WordTokenizer(vectors.ids)
-    settings = {"words": RULE, "max_tokens": tokenizer.max_tokens, "normalize": True}
+    settings = {"words": WORD_RULE, "max_tokens": tokenizer.max_tokens, "normalize": True}
     fingerprint = file_fingerprint(file, settings, vectors.other_files)
     return TableModel(name, VectorTable(vectors.rows), tokenizer, fingerprint, normalize=True)
 
 
 def word_folder_model(folder: Path, name: str) -> TableModel:
-    """The model of a folder that a training wrote (see `word_folder`); texts are split into words like its corpus.
+    """The model of a folder that a training wrote (see `word_folder`); words are found by `WordLookup`.
 
     Raises ModelError when files are malformed, or the corpus was split by a custom function.
     """
@@ -183,7 +184,7 @@ def word_folder_model(folder: Path, name: str) -> TableModel:
             f"replace it by {UNICODE} or {WHITESPACE}, which split most texts alike",
         )
     tokenizer = _WordTokenizer({word: word_id for word_id, word in enumerate(read.words)}, config.rule)
-    settings = {"words": RULE, "max_tokens": tokenizer.max_tokens, **config.decisive()}
+    settings = {"words": WORD_RULE, "max_tokens": tokenizer.max_tokens, **config.decisive()}
     files = [folder / VECTORS_FILE, folder / VOCABULARY_FILE]
     try:
         fingerprint = file_fingerprint(files[0], settings, files[1:])

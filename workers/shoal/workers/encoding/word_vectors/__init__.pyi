@@ -6,7 +6,6 @@ from .saving import save_table as save_table
 from .word_folder import Pooling as Pooling
 from .word_folder import WordFolderConfig as WordFolderConfig
 from .word_folder import is_word_folder as is_word_folder
-from .word_splitting import words_of as words_of
 from .word_table import WordTable as WordTable
 from .word_table import read_word_table as read_word_table
 from .word_vector_error import WordVectorError as WordVectorError
@@ -23,5 +22,4 @@ __all__ = [
     "read_word_table",
     "save_table",
     "to_keyed_vectors",
-    "words_of",
 ]

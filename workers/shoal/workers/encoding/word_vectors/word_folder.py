@@ -17,7 +17,7 @@ from shoal.workers.encoding.json_files import read_json
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.word_vectors.tensor_file import TensorFile
 from shoal.workers.encoding.word_vectors.vocabulary_file import read_vocabulary
-from shoal.workers.encoding.word_vectors.word_splitting import UNICODE, WHITESPACE, WordRule
+from shoal.workers.encoding.word_vectors.word_lookup import UNICODE, WHITESPACE, WordRule
 
 CONFIG_FILE, VECTORS_FILE, OUTPUT_FILE, VOCABULARY_FILE = (
     *("config.json", "model.safetensors", "output.safetensors"),
@@ -57,8 +57,8 @@ class WordFolderConfig:
 
     @property
     def rule(self) -> WordRule:
-        """How texts are split into words."""
-        return WordRule(self.tokenizer, self.lowercase, self.phrases)
+        """How the words of texts are found."""
+        return WordRule(self.lowercase, self.phrases)
 
     def decisive(self) -> dict[str, Any]:
         """The settings that decide the vectors of texts, as JSON values."""
@@ -66,7 +66,6 @@ class WordFolderConfig:
             "pooling": self.pooling.value,
             "sif_a": self.sif_a if self.pooling is Pooling.SIF else None,
             "normalize": self.normalize,
-            "tokenizer": self.tokenizer,
             "lowercase": self.lowercase,
             "phrases": self.phrases,
         }
@@ -74,7 +73,13 @@ class WordFolderConfig:
     def to_json(self, words: int, dim: int) -> bytes:
         """The content of config.json for a table of this size."""
         size = {"format": FORMAT, "format_version": FORMAT_VERSION, "words": words, "dim": dim}
-        values = {**size, **self.decisive(), "sif_a": self.sif_a, "training": dict(self.training)}
+        values = {
+            **size,
+            **self.decisive(),
+            "sif_a": self.sif_a,
+            "tokenizer": self.tokenizer,
+            "training": dict(self.training),
+        }
         return (json.dumps(values, indent=2) + "\n").encode()
 
 

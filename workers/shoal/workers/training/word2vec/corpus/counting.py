@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from shoal.workers.encoding import composed, lowered, normal_form
 from shoal.workers.runtime import error_line, whole_file
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.text_blocks import UnitReader, read_blocks
-from shoal.workers.training.word2vec.corpus.tokenizers import WHITESPACE
+from shoal.workers.training.word2vec.corpus.tokenizers import UNICODE, WHITESPACE
 from shoal.workers.training.word2vec.corpus.units import CorpusUnit
 from shoal.workers.training.word2vec.corpus.unread_rows import UnreadRow, UnreadRows
 from shoal.workers.training.word2vec.corpus.whitespace_indexer import WhitespaceIndexer
@@ -162,6 +163,8 @@ def _scan_section(blocks: _Blocks, corpus_settings: CorpusSettings, path: Path) 
             if len(indexer) > MAX_DISTINCT:
                 break
         file.write(indexer.end().tobytes())
-    words = indexer.words()
-    # Several ids may then have the same word. This is harmless: readers look up the word of each id.
-    return count_section(path, [word.lower() for word in words] if corpus_settings.lowercase else words)
+    # Only distinct words are normalised, not the whole text. Several ids may then have the same word. This is harmless:
+    # readers look up the word of each id.
+    normalised = normal_form if corpus_settings.tokenizer == UNICODE else composed
+    words = [word if word.isascii() else normalised(word) for word in indexer.words()]
+    return count_section(path, list(map(lowered, words)) if corpus_settings.lowercase else words)

@@ -7,27 +7,27 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from shoal.workers.encoding.word_vectors import words_of
+from shoal.workers.encoding import raw_words_of
 from shoal.workers.runtime import error_line
 from shoal.workers.training.word2vec.errors import TrainingError
 
 Tokenizer = Callable[[str], Iterable[str]]
-"""Takes a line and returns its words in order. Words are not empty and contain no white space."""
+"""Takes a line and returns its words in order, as they are written. Words are not empty and contain no white space."""
 
 WHITESPACE, UNICODE = "whitespace", "unicode"
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def tokenizer_of(name: str) -> Tokenizer:
-    """The tokenizer with a name: "whitespace" splits at white space, "unicode" splits as a word-vector model does with texts
-    to encode, and "package.module:function" is imported.
+    """The tokenizer with a name: "whitespace" splits at white space, "unicode" finds words as word-vector models do in
+    texts to encode, and "package.module:function" is imported.
 
     Raises TrainingError when there is no such tokenizer.
     """
     if name == WHITESPACE:
         return str.split
     if name == UNICODE:
-        return words_of
+        return raw_words_of
     check_name(name)
     module, _, attribute = name.partition(":")
     try:

@@ -10,6 +10,7 @@ from hashlib import blake2b
 from itertools import pairwise
 from typing import Any
 
+from shoal.workers.encoding import WORD_RULE
 from shoal.workers.runtime import error_line
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.tokenizers import tokenizer_of
@@ -77,12 +78,15 @@ def plan_units(files: Sequence[CorpusFile], corpus_settings: CorpusSettings) -> 
 
 
 def corpus_digest(units: Sequence[CorpusUnit], corpus_settings: CorpusSettings, vocabulary: Mapping[str, Any]) -> str:
-    """Hex blake2b-128 of everything that decides an encoded corpus: the state of the files, the settings for reading them,
-    and those of the vocabulary (JSON values)."""
+    """Hex blake2b-128 of everything that decides an encoded corpus: the state of the files, what a word is, the settings
+    for reading them, and those of the vocabulary (JSON values)."""
     files = [
         [unit.path, unit.file.pieces is None, unit.begin, unit.end, unit.file.size, unit.file.modified_ns] for unit in units
     ]
-    text = json.dumps({"files": files, "reading": corpus_settings.to_json(), "vocabulary": dict(vocabulary)}, sort_keys=True)
+    text = json.dumps(
+        {"files": files, "words": WORD_RULE, "reading": corpus_settings.to_json(), "vocabulary": dict(vocabulary)},
+        sort_keys=True,
+    )
     return blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from shoal.workers.encoding import LONGEST_WORD
 from shoal.workers.runtime import compiled
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
-from shoal.workers.training.word2vec.corpus.word_indexer import MAX_WORD
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
 
 _SLOTS, _LETTERS = 1 << 16, 1 << 20
@@ -129,8 +129,8 @@ def _assign_ids(data: Any, state: Any, slots: Any, ends: Any, letters: Any, ids:
             value = (value ^ np.uint64(data[at])) * _PRIME
             at += 1
         end = at
-        if end - begin > MAX_WORD:
-            end = begin + MAX_WORD
+        if end - begin > LONGEST_WORD:
+            end = begin + LONGEST_WORD
             while data[end] & 0xC0 == 0x80:
                 end -= 1
             value = _hash(data, begin, end)

@@ -9,14 +9,12 @@ from typing import Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from shoal.workers.encoding import LONGEST_WORD, cut_word
 from shoal.workers.runtime import typed_error_line
 from shoal.workers.training.word2vec.corpus.corpus_settings import CorpusSettings
 from shoal.workers.training.word2vec.corpus.tokenizers import UNICODE, WHITESPACE, tokenizer_of
 from shoal.workers.training.word2vec.errors import TrainingError
 from shoal.workers.training.word2vec.learner import SENTENCE_END, Ids
-
-MAX_WORD = 256
-"""Longest word in bytes of UTF-8. Longer ones are truncated, as the original program does at 100."""
 
 
 class WordIndexer(Protocol):
@@ -87,9 +85,9 @@ class _WordIds(dict[str, int]):
         return np.fromiter(map(self.__getitem__, words), dtype=np.int32, count=count)
 
     def __missing__(self, word: str) -> int:
-        if len(word) * 4 > MAX_WORD and len(encoded := word.encode()) > MAX_WORD:
+        if len(word) * 4 > LONGEST_WORD and (cut := cut_word(word)) != word:
             # Not cached: a long word would cost its own length in memory.
-            return self.setdefault(encoded[:MAX_WORD].decode(errors="ignore"), len(self))
+            return self.setdefault(cut, len(self))
         id = self[word] = len(self)
         return id
 

@@ -1,9 +1,8 @@
-"""Splits texts into the words of a table of word vectors. Changed rules change vectors, so they need a new `RULE`."""
+"""Finds the words of texts in a table of word vectors."""
 
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +12,12 @@ import numpy as np
 
 from shoal.workers.encoding.model import Truncation
 from shoal.workers.encoding.word_vectors.vector_table import Ids
+from shoal.workers.encoding.words import cut_word, lowered, normal_form, parts_of, raw_words_of
 
-RULE = 1
-# Letters, digits and underscores, with single apostrophes, periods and hyphens between them. Longer runs are split.
-_WORD = re.compile(r"\w{1,256}(?:['.-]\w{1,256}){0,16}")
-_APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
-_PART = re.compile(r"\w+")
 _RUN = re.compile(r"\S+")
 
 UNICODE, WHITESPACE = "unicode", "whitespace"
-"""How a text is split: into words by the rules of `WordLookup`, or only at white space."""
+"""How the text of a training is split: into words (see `words`), or only at white space."""
 PHRASE_JOINT = "_"
 """Joins the words of a phrase that has a vector of its own."""
 _LONGEST_PHRASE = 8
@@ -30,23 +25,12 @@ _LONGEST_PHRASE = 8
 
 @dataclass(frozen=True, slots=True)
 class WordRule:
-    """How the training corpus of a table was split into words. The defaults are for tables whose rule is unknown."""
+    """What the training of a table did to words. The defaults are for tables of which it is unknown."""
 
-    tokenizer: str = UNICODE
-    """UNICODE or WHITESPACE."""
     lowercase: bool = False
     """Whether words were lowercased."""
     phrases: bool = False
     """Whether words that often follow each other were joined."""
-
-
-def words_of(text: str) -> list[str]:
-    """All words of a text, in order, by the rules of `WordLookup` without a table."""
-    return _WORD.findall(_normal(text))
-
-
-def _normal(text: str) -> str:
-    return unicodedata.normalize("NFC", text).replace(_APOSTROPHE, "'")
 
 
 AS_WRITTEN = WordRule()
@@ -55,18 +39,18 @@ AS_WRITTEN = WordRule()
 class WordLookup:
     """Finds the words of a text in a table.
 
-    A word is a run of letters, digits and underscores, with single apostrophes, periods and hyphens inside ("don't",
-    "well-known"). It is looked up as written, then in lower case, then its parts are. Words that the table does not have
-    are skipped. Before that, text is brought to Unicode form NFC, and all apostrophes to one form.
+    What stands between white space is looked up first; if the table does not have it, its words (see `words`) are; and if
+    it does not have one of these, the parts of it. Each is looked up as it is written, then in its normal form, then both in
+    lower case. What the table does not have is skipped. If several words of the table have the normal form, the first one is
+    found, which usually is the most frequent.
 
-    With the rule WHITESPACE, runs between white space are looked up first, and split as above only if the table does not
-    have them: this finds the words of the corpus, and the last word of a question too. With phrases, words that the table
-    has joined are looked up as one, the longest run from the left.
+    With phrases, words that the table has joined are looked up as one, the longest run from the left.
     """
 
     def __init__(self, ids: Mapping[str, int], max_words: int, rule: WordRule = AS_WRITTEN) -> None:
         """`ids` has the id of each word; `max_words` limits the words of a text, known or not."""
         self._ids = ids
+        self._normal_ids = _normal_ids(ids)
         self._max_words = max_words
         self._rule = rule
         joints = max((word.count(PHRASE_JOINT) for word in ids), default=0) if rule.phrases else 0
@@ -80,7 +64,7 @@ class WordLookup:
         words = self._words(text)
         if self._rule.lowercase:
             # Word by word like the corpus, because some words have more characters in lower case.
-            words = (word.lower() for word in words)
+            words = (lowered(cut_word(normal_form(word))) for word in words)
         if truncation is Truncation.START:
             found = list(deque(words, self._max_words + 1))
             kept = found[-self._max_words :]
@@ -95,15 +79,12 @@ class WordLookup:
         return np.array(ids, dtype=np.int32), truncated
 
     def _words(self, text: str) -> Iterator[str]:
-        if self._rule.tokenizer == UNICODE:
-            yield from _unicode_words(text)
-            return
         for match in _RUN.finditer(text):
             run = match.group()
             if self._id(run) is not None:
                 yield run
             else:
-                yield from _unicode_words(run)
+                yield from raw_words_of(run)
 
     def _joined(self, words: Sequence[str]) -> Iterator[str]:
         at = 0
@@ -120,14 +101,22 @@ class WordLookup:
         if word_id is not None:
             yield word_id
             return
-        parts = _PART.findall(word)
-        if len(parts) > 1:
-            yield from (word_id for part in parts if (word_id := self._id(part)) is not None)
+        yield from (word_id for part in parts_of(word) if part != word and (word_id := self._id(part)) is not None)
 
     def _id(self, word: str) -> int | None:
-        word_id = self._ids.get(word)
-        return word_id if word_id is not None else self._ids.get(word.lower())
+        for form in (word, word.lower()):
+            if (word_id := self._ids.get(form)) is not None:
+                return word_id
+            normal = cut_word(normal_form(form))
+            if (word_id := self._normal_ids.get(normal, self._ids.get(normal))) is not None:
+                return word_id
+        return None
 
 
-def _unicode_words(text: str) -> Iterator[str]:
-    return (match.group() for match in _WORD.finditer(_normal(text)))
+def _normal_ids(ids: Mapping[str, int]) -> dict[str, int]:
+    """The first id by normal form, of the words that are not all in this form."""
+    found: dict[str, int] = {}
+    for word, word_id in ids.items():
+        if (form := normal_form(word)) != word:
+            found[form] = min(word_id, found.get(form, word_id), ids.get(form, word_id))
+    return found
