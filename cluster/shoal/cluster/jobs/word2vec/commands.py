@@ -83,7 +83,7 @@ def _setting(name: str, text: str, **attributes: Any) -> Any:
     default="whitespace",
     show_default=True,
     metavar="NAME",
-    help="whitespace, unicode (words as a word-vector model splits a text), or package.module:function, called with a line.",
+    help="whitespace, unicode (words by Unicode's rules, in any language), or package.module:function, called with a line.",
 )
 @click.option("--lowercase", is_flag=True, help="Convert words to lower case.")
 @click.option(
