@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.ledger.records import Cut
 from shoal.v1 import documents_pb2, errors_pb2, search_pb2

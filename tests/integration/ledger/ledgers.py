@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from shoal.cluster.decisions.admission import Incoming
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites
-from shoal.cluster.decisions.tokens import WriteToken
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens.write_token import WriteToken
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ledger.lease import acquire_lease
 from shoal.cluster.ledger.progress import LedgerProgress

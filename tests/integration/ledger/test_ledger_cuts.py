@@ -8,9 +8,9 @@ from ledgers import NOW_MS, SETTINGS, Ledger
 from sqlalchemy import select
 
 from shoal.cluster.decisions.admission import Incoming
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites
 from shoal.cluster.decisions.placement import shard_of
-from shoal.cluster.decisions.tokens import WriteToken
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens.write_token import WriteToken
 from shoal.cluster.ledger import schema
 from shoal.cluster.ledger.records import FailedAttempt, PendingDocument, WriteBatch, WriteOutcome
 from shoal.workers.indexing.manifest import SealedInfo

@@ -9,8 +9,8 @@ from ledgers import open_ledger
 from sqlalchemy import event
 
 from shoal.cluster.decisions.admission import Incoming
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites
-from shoal.cluster.decisions.tokens import WriteToken
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens.write_token import WriteToken
 from shoal.cluster.ledger.connection import sqlite_url
 
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from ledgers import NOW_MS, Ledger, open_ledger
 
 from shoal.cluster.decisions.admission import Incoming
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites
-from shoal.cluster.decisions.tokens import WriteToken
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens.write_token import WriteToken
 from shoal.cluster.ledger.connection import migrate, open_engine
 from shoal.cluster.ledger.errors import LeaseHeld
 from shoal.cluster.ledger.lease import acquire_lease

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.decisions.awaited_writes import HELD_DOCUMENTS, AwaitedWrites, ShownState, WriteSet
-from shoal.cluster.decisions.tokens import WriteToken
+from shoal.cluster.decisions.tokens.awaited_writes import HELD_DOCUMENTS, AwaitedWrites, ShownState, WriteSet
+from shoal.cluster.decisions.tokens.write_token import WriteToken
 
 IDS = ("a", "b", "c", "d")
 SHARDS = {name: number % 2 for number, name in enumerate(IDS)}

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.decisions.tokens import MAX_RANGES, WriteToken
+from shoal.cluster.decisions.tokens.write_token import MAX_RANGES, WriteToken
 
 NUMBERS = st.integers(0, 10**18 - 1)
 FEW = st.integers(1, 40)

@@ -10,8 +10,8 @@ from typing import Any, cast
 
 import pytest
 
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites
 from shoal.cluster.decisions.merging import Candidate, ShardAnswer
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.errors import InvalidRequest, Unavailable
 from shoal.cluster.gateway.backends.encoders import Encoders
 from shoal.cluster.gateway.backends.index_shards import IndexShards

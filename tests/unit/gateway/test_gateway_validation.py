@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.decisions.tokens import WriteToken
+from shoal.cluster.decisions.tokens.write_token import WriteToken
 from shoal.cluster.errors import InvalidModel, InvalidRequest
 from shoal.cluster.gateway.paths import validation
 from shoal.cluster.limits import RequestLimits

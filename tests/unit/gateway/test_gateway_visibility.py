@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites, ShownState, WriteSet
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites, ShownState, WriteSet
 from shoal.cluster.errors import DeadlineExceeded
 from shoal.cluster.gateway.backends.index_shards import IndexShards, Shown
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads

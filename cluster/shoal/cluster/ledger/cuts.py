@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Column, ColumnElement, Connection, func, select
 
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.connection import chunks
 from shoal.cluster.ledger.records import CollectionRecord, Cut, ShardCut

@@ -17,8 +17,8 @@ from shoal.cluster.decisions.admission import (
     admit_upsert,
     content_hash,
 )
-from shoal.cluster.decisions.awaited_writes import WriteSet
 from shoal.cluster.decisions.placement import shard_of
+from shoal.cluster.decisions.tokens.awaited_writes import WriteSet
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.connection import chunks
 from shoal.cluster.ledger.errors import CollectionNotFound, LedgerError, MalformedId

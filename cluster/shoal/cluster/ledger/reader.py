@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Engine, and_, select
 
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger import catalog, cuts, failures, schema, write_sets
 from shoal.cluster.ledger.connection import chunks, reading
 from shoal.cluster.ledger.errors import DocumentNotFound

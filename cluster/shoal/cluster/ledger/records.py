@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from sys import getsizeof
 
 from shoal.cluster.decisions.admission import Incoming
-from shoal.cluster.decisions.tokens import WriteToken
+from shoal.cluster.decisions.tokens.write_token import WriteToken
 from shoal.workers.indexing import IndexSpec, SegmentInfo
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, or_, select
 
-from shoal.cluster.decisions.awaited_writes import HELD_DOCUMENTS, AwaitedWrites, ShownState, WriteSet
+from shoal.cluster.decisions.tokens.awaited_writes import HELD_DOCUMENTS, AwaitedWrites, ShownState, WriteSet
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.connection import chunks
 

@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from sqlalchemy.engine import Engine
 
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger.connection import check_readable
 from shoal.cluster.ledger.lease import read_lease
 from shoal.cluster.ledger.reader import LedgerReader

@@ -6,7 +6,7 @@ Every error names the field's path, the shortened value and the limit.
 import re
 from collections.abc import Sequence
 
-from shoal.cluster.decisions.tokens import WriteToken
+from shoal.cluster.decisions.tokens.write_token import WriteToken
 from shoal.cluster.errors import InvalidModel, InvalidRequest, MessageTooLarge, quoted, shortened
 from shoal.cluster.limits import RequestLimits
 from shoal.v1 import collections_pb2

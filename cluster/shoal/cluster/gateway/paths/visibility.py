@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from shoal.cluster.decisions.awaited_writes import AwaitedWrites
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.errors import DeadlineExceeded, Overloaded, Unavailable
 from shoal.cluster.gateway.backends.index_shards import IndexShards, Shown
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
@@ -25,7 +25,7 @@ _NOTHING = Shown(0, 0)
 
 class WriteVisibility:
     """Waits for the writes of tokens, and for nothing else that is pending. What to wait for is decided in
-    `decisions/awaited_writes.py`."""
+    `decisions/tokens/awaited_writes.py`."""
 
     def __init__(self, reads: LedgerReads, index_shards: IndexShards, view: RoutingView) -> None:
         self._reads = reads

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from shoal.cluster.decisions.tokens import WriteToken
+from shoal.cluster.decisions.tokens.write_token import WriteToken
 from shoal.cluster.errors import (
     ClusterError,
     CollectionMissing,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from shoal.cluster.decisions.tokens import WriteToken
+from shoal.cluster.decisions.tokens.write_token import WriteToken
 
 HELD_DOCUMENTS = 4096
 """Documents that are waited for at a time; a write is read as a whole, so there may be one write more."""

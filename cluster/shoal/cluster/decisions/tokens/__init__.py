@@ -1,0 +1,1 @@
+"""Tokens, and when searches show the writes that they name."""
