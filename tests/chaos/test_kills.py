@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from chaos.everyday_calls import EverydayCalls
 from chaos.upload import DOCUMENTS, Acknowledged, Upload, text_of
-from shoal.client import Client, Hit
+from shoal.client import Client, Document, Hit
 from support.cluster_process import ClusterProcess, eventually
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
@@ -83,4 +84,23 @@ def test_kill_during_upload(cluster: ClusterProcess, client: Client, victim: str
     check_stored(client, collection, upload.acknowledged)
     check_searchable(client, collection, upload.acknowledged)
     assert client.failed(collection) == []
+    client.drop_collection(collection)
+
+
+@pytest.mark.parametrize("victim", ["gateway", "coordinator"])
+def test_callers_with_default_settings_do_not_notice_a_kill(cluster: ClusterProcess, client: Client, victim: str) -> None:
+    collection, model = f"unnoticed-{victim}", f"hashing:{DIMENSION}"
+    client.create_collection(collection, model=model)
+    client.upsert(collection, [Document(f"kept{number}", f"text {number}") for number in range(10)], wait=True)
+    with EverydayCalls(cluster.address, collection, model) as calls:
+        eventually(lambda: len(calls.answered) == calls.kinds or bool(calls.seen), "every kind of call is answered")
+        for _ in range(2):
+            killed = cluster.kill9(victim)
+            eventually(lambda killed=killed: cluster.pids().get(victim, [killed]) != [killed], f"another {victim} is ready")
+            before = calls.answered.copy()
+            eventually(
+                lambda before=before: len(calls.answered - before) == calls.kinds or bool(calls.seen),
+                "every kind of call is answered again",
+            )
+    assert calls.seen == []
     client.drop_collection(collection)

@@ -11,6 +11,7 @@ ClusterError
 ├── Overloaded              a queue or the memory is full
 ├── MessageTooLarge         a message above the server's size
 ├── Unavailable             a shard, an encoder, the ledger or the coordinator cannot be reached now
+│   ├── Unreachable         a call inside the cluster got no reply
 │   └── CoverageTooLow      fewer documents can be reached than the request asks for
 ├── DeadlineExceeded        the caller's time is up
 ├── Unauthenticated         no credentials, or wrong ones
@@ -128,6 +129,10 @@ class Unavailable(ClusterError):
     reason = errors_pb2.ERROR_REASON_UNAVAILABLE
 
 
+class Unreachable(Unavailable):
+    """A call to a process of the cluster got no reply: it may not have arrived."""
+
+
 class CoverageTooLow(Unavailable):
     """Fewer documents can be reached than the request's minimum coverage asks for."""
 
@@ -212,7 +217,7 @@ CLASSES: dict[Reason, type[ClusterError]] = {
 _BARE: dict[grpc.StatusCode, type[ClusterError]] = {
     grpc.StatusCode.INVALID_ARGUMENT: InvalidRequest,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Overloaded,
-    grpc.StatusCode.UNAVAILABLE: Unavailable,
+    grpc.StatusCode.UNAVAILABLE: Unreachable,
     grpc.StatusCode.DEADLINE_EXCEEDED: DeadlineExceeded,
     grpc.StatusCode.CANCELLED: Unavailable,
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shoal.cluster.gateway.backends import coordinator_link
 from shoal.cluster.rpc import deadlines
 from support.gateway.small_cluster import SmallCluster
 
@@ -19,6 +20,12 @@ def cluster(tmp_path: Path) -> Iterator[SmallCluster]:
         yield cluster
     finally:
         cluster.close()
+
+
+@pytest.fixture
+def impatient_gateway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway that hardly waits for a coordinator that is away."""
+    monkeypatch.setattr(coordinator_link, "BRIDGE_S", 0.1)
 
 
 @pytest.fixture

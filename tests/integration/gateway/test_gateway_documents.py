@@ -218,6 +218,7 @@ def test_a_full_coordinator_slows_a_stream_down_and_does_not_break_it(cluster: S
     assert [len(reply.results) for reply in replies] == [1, 1] and not refusals
 
 
+@pytest.mark.usefixtures("impatient_gateway")
 def test_a_lost_coordinator_ends_a_stream(cluster: SmallCluster) -> None:
     cluster.create("papers")
     cluster.coordinator.stop()

@@ -257,6 +257,7 @@ def test_a_search_survives_the_move_of_a_shard(cluster: SmallCluster) -> None:
     assert sorted(found[0]) == sorted(ANIMALS)
 
 
+@pytest.mark.usefixtures("impatient_gateway")
 def test_searches_continue_while_the_coordinator_is_away_and_writes_resume(cluster: SmallCluster) -> None:
     cluster.create("papers")
     cluster.upsert_texts("papers", ANIMALS)

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
+from random import Random
 from typing import TypeVar
 
 import grpc.aio
 from google.protobuf.message import Message
 
-from shoal.cluster.errors import ClusterError, Unavailable
+from shoal.cluster.errors import ClusterError, Unavailable, Unreachable
 from shoal.cluster.gateway.backends.internal_calls import call
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
@@ -31,6 +32,10 @@ FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
 LEASE_CHECK_S = 2.0
 RETRY_AFTER_MS = 500
+BRIDGE_S = 4.0
+"""How long a call is retried, within its deadline, while the coordinator restarts; callers notice only the wait."""
+FIRST_RETRY_S = 0.05
+LONGEST_RETRY_S = 0.4
 PEER = "the coordinator"
 _WRITE = f"/{coordinator_pb2.DESCRIPTOR.services_by_name['CoordinatorService'].full_name}/Write"
 
@@ -54,6 +59,8 @@ class CoordinatorLink:
         self._channels = Channels(credentials)
         self._metadata = self._channels.metadata
         self._address = ""
+        # Jitter needs no seed: it exists to differ between gateways.
+        self._rng = Random()
 
     async def run(self) -> None:
         """Follows the routing table until cancelled, across coordinator restarts and failovers."""
@@ -73,8 +80,11 @@ class CoordinatorLink:
         """Closes the channel."""
         await self._channels.close_all()
 
-    async def write(self, wire: bytes, deadline: Deadline) -> coordinator_pb2.WriteResponse:
-        """Commits a batch, a serialized WriteRequest; the write is durable when this returns."""
+    async def write(self, wire: bytes, deadline: Deadline, repeatable: bool) -> coordinator_pb2.WriteResponse:
+        """Commits a batch, a serialized WriteRequest; the write is durable when this returns.
+
+        `repeatable`: a second attempt after one whose reply was lost changes nothing.
+        """
 
         async def send(address: str) -> coordinator_pb2.WriteResponse:
             # Bytes, because a call keeps its request until it ends: a message would be there beside its bytes.
@@ -83,24 +93,24 @@ class CoordinatorLink:
             ).unary_unary(_WRITE, response_deserializer=coordinator_pb2.WriteResponse.FromString)
             return await call(write, wire, deadline, self._metadata, PEER)
 
-        return await self._forward(send)
+        return await self._forward(send, deadline, repeatable)
 
     async def create_collection(self, request: coordinator_pb2.CreateCollectionRequest, deadline: Deadline) -> None:
         """Creates a collection; returns when it accepts writes."""
-        await self._forward(self._sender(lambda stub: stub.CreateCollection, request, deadline))
+        await self._forward(self._sender(lambda stub: stub.CreateCollection, request, deadline), deadline)
 
     async def drop_collection(self, request: coordinator_pb2.DropCollectionRequest, deadline: Deadline) -> int:
         """Drops a collection; returns how many documents it had."""
-        return (await self._forward(self._sender(lambda stub: stub.DropCollection, request, deadline))).documents
+        return (await self._forward(self._sender(lambda stub: stub.DropCollection, request, deadline), deadline)).documents
 
     async def retry_failed(self, request: coordinator_pb2.RetryFailedRequest, deadline: Deadline) -> int:
         """Retries failed documents; returns how many."""
-        return (await self._forward(self._sender(lambda stub: stub.RetryFailed, request, deadline))).retried
+        return (await self._forward(self._sender(lambda stub: stub.RetryFailed, request, deadline), deadline)).retried
 
     async def retain_model(self, model: str, deadline: Deadline) -> None:
         """Marks a model as in use; returns when an encoder of it is ready."""
         request = coordinator_pb2.RetainModelRequest(model=model)
-        await self._forward(self._sender(lambda stub: stub.RetainModel, request, deadline))
+        await self._forward(self._sender(lambda stub: stub.RetainModel, request, deadline), deadline)
 
     async def _locate(self) -> str:
         lease = await self._reads.lease()
@@ -146,15 +156,30 @@ class CoordinatorLink:
                 if await self._locate() != address:
                     return
 
-    async def _forward(self, send: Callable[[str], Awaitable[Response]]) -> Response:
-        """Makes one call with `send(address)`, and a second one only if the lease has moved to another address."""
+    async def _forward(
+        self, send: Callable[[str], Awaitable[Response]], deadline: Deadline, repeatable: bool = True
+    ) -> Response:
+        """Makes a call with `send(address)`, and again while the coordinator cannot be reached, for at most BRIDGE_S.
+
+        A call that is not repeatable is made again only if the lease names another address.
+        """
+        until = min(deadline.with_margin(), Deadline.within(BRIDGE_S), key=lambda one: one.at)
+        pause = FIRST_RETRY_S
         address = self._address or await self._locate()
-        try:
-            return await send(address)
-        except Unavailable as error:
-            if await self._locate() == address:
-                raise Unavailable(error.message, retry_after_ms=error.retry_after_ms or RETRY_AFTER_MS) from error
-        return await send(self._address)
+        while True:
+            try:
+                return await send(address)
+            except Unavailable as error:
+                failure = error
+            before, address = address, await self._locate()
+            patient = repeatable and isinstance(failure, Unreachable)
+            if until.remaining_s <= pause or not (patient or address != before):
+                raise Unavailable(failure.message, retry_after_ms=failure.retry_after_ms or RETRY_AFTER_MS) from failure
+            if address == before:
+                # Callers that were cut off together do not come back together.
+                await asyncio.sleep(self._rng.uniform(pause / 2, pause))
+                pause = min(2 * pause, LONGEST_RETRY_S)
+                address = await self._locate()
 
     def _sender(
         self,

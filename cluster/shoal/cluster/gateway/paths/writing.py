@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
@@ -19,6 +20,16 @@ from shoal.v1 import documents_pb2
 
 _SMALL_DOCUMENTS = 64
 _SMALL_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedWrite:
+    """A write that may be forwarded."""
+
+    wire: bytes
+    """The serialized WriteRequest."""
+    repeatable: bool
+    """False if it has an expected version: it would conflict with its own first attempt."""
 
 
 class WritePath:
@@ -39,8 +50,8 @@ class WritePath:
         for threads in (self._small_batches, self._large_batches):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def checked(self, collection: str, documents: Sequence[documents_pb2.Document]) -> bytes:
-        """The serialized WriteRequest for an upsert, with canonical payloads; raises InvalidRequest.
+    async def checked(self, collection: str, documents: Sequence[documents_pb2.Document]) -> CheckedWrite:
+        """The WriteRequest for an upsert, with canonical payloads; raises InvalidRequest.
 
         Changes the payloads of `documents`.
         """
@@ -53,20 +64,20 @@ class WritePath:
         rules = WriteRules.of(record)
         return await asyncio.get_running_loop().run_in_executor(threads, _write_request, documents, rules, self._limits)
 
-    async def commit(self, wire: bytes, deadline: Deadline) -> coordinator_pb2.WriteResponse:
+    async def commit(self, write: CheckedWrite, deadline: Deadline) -> coordinator_pb2.WriteResponse:
         """Forwards a checked request."""
-        return await self._link.write(wire, deadline)
+        return await self._link.write(write.wire, deadline, write.repeatable)
 
     async def upsert(
         self, request: documents_pb2.UpsertRequest, deadline: Deadline, room: Room
     ) -> documents_pb2.UpsertResponse:
         """Commits documents; with `wait`, returns when a search finds them. Frees the room of the request when committed."""
         collection, wait = request.collection, request.wait
-        wire = await self.checked(collection, request.documents)
+        write = await self.checked(collection, request.documents)
         # From here on the batch is there once.
         del request
-        written = await self.commit(wire, deadline)
-        del wire
+        written = await self.commit(write, deadline)
+        del write
         room.free_request()
         if wait:
             await self._until_shown(collection, written.token, deadline)
@@ -77,7 +88,7 @@ class WritePath:
         check_collection_name(request.collection, self._limits)
         check_ids(request.ids, self._limits)
         deletes = coordinator_pb2.WriteRequest(collection=request.collection, deletes=request.ids)
-        written = await self.commit(deletes.SerializeToString(), deadline)
+        written = await self.commit(CheckedWrite(deletes.SerializeToString(), True), deadline)
         if request.wait:
             await self._until_shown(request.collection, written.token, deadline)
         return documents_pb2.DeleteResponse(results=written.results, token=written.token)
@@ -95,8 +106,11 @@ class WritePath:
         await self._visibility.until_shown(collection, token, deadline.with_margin())
 
 
-def _write_request(documents: Sequence[documents_pb2.Document], rules: WriteRules, limits: RequestLimits) -> bytes:
+def _write_request(documents: Sequence[documents_pb2.Document], rules: WriteRules, limits: RequestLimits) -> CheckedWrite:
     payloads = check_documents(documents, rules, limits)
     for document, payload in zip(documents, payloads, strict=True):
         document.payload = payload
-    return coordinator_pb2.WriteRequest(collection=rules.name, upserts=documents).SerializeToString()
+    repeatable = not any(document.HasField("expected_version") for document in documents)
+    return CheckedWrite(
+        coordinator_pb2.WriteRequest(collection=rules.name, upserts=documents).SerializeToString(), repeatable
+    )

@@ -106,13 +106,13 @@ class UpsertStream:
             deadline = min(deadline, self._end, key=lambda one: one.at)
         sequence = request.sequence
         try:
-            wire = await self._path.checked(request.collection, request.documents)
+            write = await self._path.checked(request.collection, request.documents)
             # From here on the batch is there once.
             del request
             for earlier in before:
                 # Its failure ends the stream, so this batch must not be written.
                 await asyncio.shield(earlier)
-            response = await retry_while_overloaded(lambda: self._path.commit(wire, deadline), deadline)
+            response = await retry_while_overloaded(lambda: self._path.commit(write, deadline), deadline)
         except LedgerError as error:
             return _refusal(sequence, from_ledger(error))
         except ClusterError as error:
