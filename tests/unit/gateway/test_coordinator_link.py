@@ -17,7 +17,6 @@ from shoal.cluster.rpc.deadlines import Deadline
 from shoal.internal.v1 import coordinator_pb2
 from shoal.workers.runtime import InternalCredentials
 
-
 ANSWER = coordinator_pb2.CreateCollectionResponse()
 
 
