@@ -30,6 +30,7 @@ FOLDERS = ("protos", "workers", "cluster", "client", "tests")
 MODULES = (
     "cluster/shoal/cluster/decisions/*.py",
     "cluster/shoal/cluster/decisions/health/*.py",
+    "cluster/shoal/cluster/decisions/processes/*.py",
     "cluster/shoal/cluster/gateway/paths/coverage.py",
     "workers/shoal/workers/indexing/shard/*.py",
     "workers/shoal/workers/encoding/engine/scheduler.py",
@@ -43,6 +44,7 @@ COVERED_BY: dict[str, tuple[str, ...]] = {
     "coverage.py": ("test_gateway_coverage",),
     "delta.py": ("test_shard",),
     "draft.py": ("test_shard",),
+    "liveness.py": ("test_liveness*",),
     "liveness_events.py": ("test_liveness*",),
     "schedule.py": ("test_schedule",),
     "sealed_part.py": ("test_shard", "test_index_files"),

@@ -10,7 +10,7 @@ import pytest
 from chaos.faults import NAME, Cluster
 from shoal.cluster.coordinator.fleet import supervision
 from shoal.cluster.decisions import sealing
-from shoal.cluster.decisions.liveness import LivenessPolicy
+from shoal.cluster.decisions.processes.liveness import LivenessPolicy
 from support.coordinator.world import World
 from support.postgresql import postgresql_server, postgresql_url
 

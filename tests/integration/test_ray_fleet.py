@@ -21,7 +21,7 @@ from shoal.cluster.coordinator.fleet.fleet import FleetError, Member, NoRoom
 from shoal.cluster.coordinator.fleet.models import encoder_member
 from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
 from shoal.cluster.coordinator.settings import CoordinatorSettings
-from shoal.cluster.decisions.liveness_events import Location
+from shoal.cluster.decisions.processes.liveness_events import Location
 from shoal.cluster.settings import EncoderSettings, ServeSettings
 from shoal.workers.runtime import InternalCredentials
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from shoal.cluster import settings as settings_module
-from shoal.cluster.decisions.scaling import PoolBounds
+from shoal.cluster.decisions.processes.scaling import PoolBounds
 from shoal.cluster.settings import EncoderSettings, ServeSettings, SettingsError, read_settings, split_listen
 
 UNCOMMENTED = {"encoder", "index", "retry", "query_cache", "longest_pause_s"}

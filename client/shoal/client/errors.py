@@ -11,6 +11,7 @@ ShoalError
 │   ├── CollectionNotFound
 │   └── DocumentNotFound
 ├── CollectionExists
+├── ModelNotServed
 ├── VersionConflict
 ├── Overloaded
 ├── Unavailable
@@ -153,6 +154,10 @@ class Overloaded(ShoalError):
     """A queue or the memory is full; `retry_after_s` says how long to wait. Deletes are still accepted."""
 
 
+class ModelNotServed(ShoalError):
+    """No encoder can serve the model now: it cannot be loaded, its files have changed, or nothing is free for it."""
+
+
 class Unavailable(ShoalError):
     """The server, or a part of it that the call needs, cannot be reached now."""
 
@@ -193,6 +198,7 @@ BY_REASON: dict[int, type[ShoalError]] = {
     errors_pb2.ERROR_REASON_DOCUMENT_NOT_FOUND: DocumentNotFound,
     errors_pb2.ERROR_REASON_COLLECTION_EXISTS: CollectionExists,
     errors_pb2.ERROR_REASON_VERSION_CONFLICT: VersionConflict,
+    errors_pb2.ERROR_REASON_MODEL_NOT_SERVED: ModelNotServed,
     errors_pb2.ERROR_REASON_OVERLOADED: Overloaded,
     errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE: MessageTooLarge,
     errors_pb2.ERROR_REASON_UNAVAILABLE: Unavailable,

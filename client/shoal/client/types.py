@@ -173,6 +173,8 @@ class GenerationState:
     last_error: str
     next_attempt_at: datetime | None
     failed: bool
+    problem: str = ""
+    """Why the model of this generation cannot embed texts now; empty while it is served or loading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,8 @@ class CollectionInfo:
     """Age of the oldest change that searches do not show yet; 0 if nothing is pending."""
     created_at: datetime
     shards: tuple[ShardInfo, ...]
+    problem: str = ""
+    """Why its model cannot embed texts now; empty while it is served or loading."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,6 +281,8 @@ class PoolInfo:
     wanted: int
     """How many replicas the work needs now."""
     ready: int
+    problem: str = ""
+    """Why calls to the model are refused now; empty while it is served or loading."""
 
 
 @dataclass(frozen=True, slots=True)

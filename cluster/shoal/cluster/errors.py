@@ -7,6 +7,7 @@ ClusterError
 ├── CollectionMissing       no collection of that name
 ├── DocumentMissing         no document of that id
 ├── CollectionTaken         the name is in use
+├── ModelNotServed          no encoder can serve the model now, and waiting does not help
 ├── VersionConflict         the stored version is not the expected one
 ├── Overloaded              a queue or the memory is full
 ├── MessageTooLarge         a message above the server's size
@@ -111,6 +112,12 @@ class VersionConflict(ClusterError):
     reason = errors_pb2.ERROR_REASON_VERSION_CONFLICT
 
 
+class ModelNotServed(ClusterError):
+    """No encoder can serve a model now: it cannot be loaded, its files have changed, or nothing is free for it."""
+
+    reason = errors_pb2.ERROR_REASON_MODEL_NOT_SERVED
+
+
 class Overloaded(ClusterError):
     """A queue or the memory is full."""
 
@@ -180,6 +187,7 @@ STATUS: dict[Reason, grpc.StatusCode] = {
     errors_pb2.ERROR_REASON_DOCUMENT_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     errors_pb2.ERROR_REASON_COLLECTION_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
     errors_pb2.ERROR_REASON_VERSION_CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
+    errors_pb2.ERROR_REASON_MODEL_NOT_SERVED: grpc.StatusCode.FAILED_PRECONDITION,
     errors_pb2.ERROR_REASON_OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors_pb2.ERROR_REASON_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
@@ -201,6 +209,7 @@ CLASSES: dict[Reason, type[ClusterError]] = {
         DocumentMissing,
         CollectionTaken,
         VersionConflict,
+        ModelNotServed,
         Overloaded,
         MessageTooLarge,
         Unavailable,

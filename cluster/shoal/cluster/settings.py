@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from shoal.cluster.decisions.scaling import PoolBounds
+from shoal.cluster.decisions.processes.scaling import PoolBounds
 from shoal.cluster.limits import RequestLimits
 from shoal.workers.runtime import error_line
 

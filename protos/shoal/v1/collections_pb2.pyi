@@ -135,6 +135,7 @@ class Collection(google.protobuf.message.Message):
     LAG_MS_FIELD_NUMBER: builtins.int
     CREATED_AT_MS_FIELD_NUMBER: builtins.int
     SHARDS_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
     name: builtins.str
     generation: builtins.int
     """Number of the active generation: the one that answers searches."""
@@ -149,6 +150,8 @@ class Collection(google.protobuf.message.Message):
     lag_ms: builtins.int
     """Age of the oldest change that search does not show yet; 0 when nothing is pending."""
     created_at_ms: builtins.int
+    problem: builtins.str
+    """Why its model cannot embed texts now; empty while it is served or being loaded."""
     @property
     def settings(self) -> Global___CollectionSettings: ...
     @property
@@ -166,9 +169,10 @@ class Collection(google.protobuf.message.Message):
         lag_ms: builtins.int = ...,
         created_at_ms: builtins.int = ...,
         shards: collections.abc.Iterable[Global___Shard] | None = ...,
+        problem: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["settings", b"settings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["created_at_ms", b"created_at_ms", "documents", b"documents", "failed", b"failed", "fingerprint", b"fingerprint", "generation", b"generation", "lag_ms", b"lag_ms", "name", b"name", "pending", b"pending", "settings", b"settings", "shards", b"shards"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["created_at_ms", b"created_at_ms", "documents", b"documents", "failed", b"failed", "fingerprint", b"fingerprint", "generation", b"generation", "lag_ms", b"lag_ms", "name", b"name", "pending", b"pending", "problem", b"problem", "settings", b"settings", "shards", b"shards"]) -> None: ...
 
 Global___Collection: typing_extensions.TypeAlias = Collection
 

@@ -389,6 +389,7 @@ class GenerationState(google.protobuf.message.Message):
     LAST_ERROR_FIELD_NUMBER: builtins.int
     NEXT_ATTEMPT_AT_MS_FIELD_NUMBER: builtins.int
     FAILED_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
     generation: builtins.int
     active: builtins.bool
     fingerprint: builtins.str
@@ -405,6 +406,8 @@ class GenerationState(google.protobuf.message.Message):
     next_attempt_at_ms: builtins.int
     """0 when no attempt is planned."""
     failed: builtins.bool
+    problem: builtins.str
+    """Why the model of this generation cannot embed texts now; empty while it is served or being loaded."""
     def __init__(
         self,
         *,
@@ -420,9 +423,10 @@ class GenerationState(google.protobuf.message.Message):
         last_error: builtins.str = ...,
         next_attempt_at_ms: builtins.int = ...,
         failed: builtins.bool = ...,
+        problem: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_served_version", b"_served_version", "served_version", b"served_version"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_served_version", b"_served_version", "active", b"active", "attempts", b"attempts", "embedded_version", b"embedded_version", "failed", b"failed", "fingerprint", b"fingerprint", "generation", b"generation", "last_error", b"last_error", "next_attempt_at_ms", b"next_attempt_at_ms", "served_version", b"served_version", "shard", b"shard", "truncated", b"truncated", "worker", b"worker"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_served_version", b"_served_version", "active", b"active", "attempts", b"attempts", "embedded_version", b"embedded_version", "failed", b"failed", "fingerprint", b"fingerprint", "generation", b"generation", "last_error", b"last_error", "next_attempt_at_ms", b"next_attempt_at_ms", "problem", b"problem", "served_version", b"served_version", "shard", b"shard", "truncated", b"truncated", "worker", b"worker"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_served_version", b"_served_version"]) -> typing.Literal["served_version"] | None: ...
 
 Global___GenerationState: typing_extensions.TypeAlias = GenerationState

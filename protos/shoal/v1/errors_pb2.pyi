@@ -49,6 +49,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 15
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 16
     """A bug in Shoal."""
+    ERROR_REASON_MODEL_NOT_SERVED: _ErrorReason.ValueType  # 17
+    """No encoder can serve the model now: it cannot be loaded, its files have changed, or nothing is free for it."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call, or one item of a call, was refused. The client raises one exception class per reason."""
@@ -79,6 +81,8 @@ ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 14
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 15
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 16
 """A bug in Shoal."""
+ERROR_REASON_MODEL_NOT_SERVED: ErrorReason.ValueType  # 17
+"""No encoder can serve the model now: it cannot be loaded, its files have changed, or nothing is free for it."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason
 
 @typing.final

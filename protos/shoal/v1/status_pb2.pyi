@@ -281,12 +281,15 @@ class Pool(google.protobuf.message.Message):
     MAX_REPLICAS_FIELD_NUMBER: builtins.int
     WANTED_FIELD_NUMBER: builtins.int
     READY_FIELD_NUMBER: builtins.int
+    PROBLEM_FIELD_NUMBER: builtins.int
     model: builtins.str
     min_replicas: builtins.int
     max_replicas: builtins.int
     wanted: builtins.int
     """Target number of replicas."""
     ready: builtins.int
+    problem: builtins.str
+    """Why calls to the model are refused now; empty while it is served or being loaded."""
     def __init__(
         self,
         *,
@@ -295,8 +298,9 @@ class Pool(google.protobuf.message.Message):
         max_replicas: builtins.int = ...,
         wanted: builtins.int = ...,
         ready: builtins.int = ...,
+        problem: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "model", b"model", "ready", b"ready", "wanted", b"wanted"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_replicas", b"max_replicas", "min_replicas", b"min_replicas", "model", b"model", "problem", b"problem", "ready", b"ready", "wanted", b"wanted"]) -> None: ...
 
 Global___Pool: typing_extensions.TypeAlias = Pool
 

@@ -23,16 +23,11 @@ from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.settings import ServeSettings
 from shoal.internal.v1 import encoder_pb2, encoder_pb2_grpc
 from shoal.v1 import errors_pb2, status_pb2
-from support.coordinator.world import MODEL, NAME, SETTINGS, Gate, World
+from support.coordinator.world import MODEL, NAME, SETTINGS, Gate, World, set_liveness
 from support.gateway.small_cluster import CREDENTIALS, eventually, refused
 
 DOCUMENT = encoder_pb2.ENCODE_ROLE_DOCUMENT
 LIVE, BACKFILL = encoder_pb2.ENCODE_PRIORITY_LIVE, encoder_pb2.ENCODE_PRIORITY_BACKFILL
-
-
-def set_liveness(monkeypatch: pytest.MonkeyPatch, **times: float) -> None:
-    """Changes some time limits of supervision."""
-    monkeypatch.setattr(supervision, "LIVENESS", replace(supervision.LIVENESS, **times))
 
 
 @pytest.fixture(autouse=True)
@@ -170,7 +165,7 @@ def test_a_model_without_any_room_is_reported_with_the_reason(world: World) -> N
     world.fleet.no_room.add(name_of(0))
     world.start()
     code, detail = refused(world.create)
-    assert (code, detail.reason) == (grpc.StatusCode.UNAVAILABLE, errors_pb2.ERROR_REASON_UNAVAILABLE)
+    assert (code, detail.reason) == (grpc.StatusCode.FAILED_PRECONDITION, errors_pb2.ERROR_REASON_MODEL_NOT_SERVED)
     assert detail.message == f"model {MODEL!r} waits for 1 GPU: 0 of 0 are free"
     assert detail.retry_after_ms > 0
     # It stays queued, so that an autoscaler sees what is needed.

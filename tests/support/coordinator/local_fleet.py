@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 
 from shoal.cluster.coordinator.fleet.fleet import FleetError, Member, NoRoom
-from shoal.cluster.decisions.liveness_events import Location
+from shoal.cluster.decisions.processes.liveness_events import Location
 from shoal.internal.v1 import encoder_pb2
 from shoal.workers.encoding.engine.engine import EncoderEngine
 from shoal.workers.encoding.model import ModelError, Tokenized, Vectors
@@ -103,6 +103,12 @@ class LocalFleet:
         self.defects: list[Exception] = []
         self.late: dict[str, int] = {}
         """Words, and how many calls that contain them are not answered in time."""
+        self.failures: dict[str, BaseException] = {}
+        """What loading a model raises."""
+        self.fingerprints: dict[str, str] = {}
+        """Of models whose files have changed."""
+        self.loads: Counter[str] = Counter()
+        """How often each model was loaded, or could not be."""
         self.pace_s = 0.0
         """How long models compute for each text."""
         self.encoded: list[list[str]] = []
@@ -214,7 +220,12 @@ class PacedModel(HashingModel):
 
 
 def _load(model: str, fleet: LocalFleet) -> HashingModel:
+    fleet.loads[model] += 1
+    if model in fleet.failures:
+        raise fleet.failures[model]
     kind, _, dimension = model.partition(":")
     if kind != "hashing":
         raise ModelError(model, "there is no such folder")
-    return PacedModel(int(dimension), model, fleet)
+    loaded = PacedModel(int(dimension), model, fleet)
+    loaded.fingerprint = fleet.fingerprints.get(model, loaded.fingerprint)
+    return loaded

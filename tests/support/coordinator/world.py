@@ -13,6 +13,7 @@ import grpc
 import pytest
 
 from shoal.cluster.coordinator.core import Coordinator
+from shoal.cluster.coordinator.fleet import supervision
 from shoal.cluster.coordinator.service import CoordinatorService
 from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.decisions.placement import shard_of
@@ -38,6 +39,11 @@ SETTINGS = ServeSettings(
     index=IndexSettings(file_grace_s=2.0),
     retry=RetrySettings(attempts=2, first_pause_s=0.05, longest_pause_s=0.05),
 )
+
+
+def set_liveness(monkeypatch: pytest.MonkeyPatch, **times: float) -> None:
+    """Changes some time limits of supervision."""
+    monkeypatch.setattr(supervision, "LIVENESS", replace(supervision.LIVENESS, **times))
 
 
 class RunningCoordinator:

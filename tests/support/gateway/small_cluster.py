@@ -106,6 +106,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         migrate(self.engine)
         self.workers = workers
         self.encoders = [encoder]
+        self.outages: list[coordinator_pb2.ModelOutage] = []
         self.model = HashingModel(DIMENSION, name=MODEL)
         self.revision = 0
         self.lock = threading.RLock()
@@ -256,6 +257,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
                     route.stats.CopyFrom(stats_message(key, states[key]))
         for address in self.encoders:
             message.encoders.add(model=MODEL, fingerprint=self.model.fingerprint, address=address)
+        message.outages.extend(self.outages)
         return message
 
     def commit(self, *only: str) -> list[tuple[GenerationRecord, int]]:

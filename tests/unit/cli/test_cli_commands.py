@@ -92,7 +92,8 @@ def test_explain_status_describe(shoal: Callable[..., Result], shoal_json: Calla
     status = shoal_json("status")
     assert (status["processes"][0]["kind"], status["processes"][0]["state"]) == ("encoder", "ready")
     assert status["processes"][0]["load"]["oldest_s"] == 1.5
-    assert status["pools"] == [{"model": "hashing", "min_replicas": 1, "max_replicas": 4, "wanted": 2, "ready": 1}]
+    size = {"min_replicas": 1, "max_replicas": 4, "wanted": 2, "ready": 1}
+    assert status["pools"] == [{"model": "hashing", **size, "problem": ""}]
     assert shoal_json("status", "c")["documents"] == 1
     assert (status["problems"], "problem" in shown) == ([], False)
     assert "documents per write" in shoal("describe").stdout

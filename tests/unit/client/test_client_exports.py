@@ -10,12 +10,12 @@ import shoal.client
 from shoal.client import Token, WriteResult, embeddings, errors, processes, types
 
 NAMES = """
-AsyncClient Cancelled Client ClusterStatus CollectionExists CollectionInfo CollectionNotFound Coverage CoverageTooLow
-DeadlineExceeded DimensionMismatch Document DocumentNotFound EmbedProgress EmbedTiming Embedding Embeddings Explanation
-FailedDocument GenerationState Hit InternalError InvalidArgument InvalidModel Limits LoadInfo MessageTooLarge NotFound
-Overloaded PermissionDenied PoolInfo ProblemInfo ProcessInfo ProcessKind ProcessState QueryCacheInfo Refusal RetryPolicy
-SearchResult ServerInfo ShardInfo ShoalError StoredDocument Timings Token Unauthenticated Unavailable Unsupported
-UploadProgress UpsertSummary VersionConflict WorkerInfo WriteResult
+AsyncClient Cancelled Client ClusterStatus CollectionExists CollectionInfo CollectionNotFound Coverage
+CoverageTooLow DeadlineExceeded DimensionMismatch Document DocumentNotFound EmbedProgress EmbedTiming Embedding
+Embeddings Explanation FailedDocument GenerationState Hit InternalError InvalidArgument InvalidModel Limits LoadInfo
+MessageTooLarge ModelNotServed NotFound Overloaded PermissionDenied PoolInfo ProblemInfo ProcessInfo ProcessKind
+ProcessState QueryCacheInfo Refusal RetryPolicy SearchResult ServerInfo ShardInfo ShoalError StoredDocument Timings
+Token Unauthenticated Unavailable Unsupported UploadProgress UpsertSummary VersionConflict WorkerInfo WriteResult
 """
 PUBLIC = NAMES.split()
 

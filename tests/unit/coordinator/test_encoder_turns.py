@@ -12,7 +12,7 @@ from shoal.cluster.coordinator.concurrency.changes import Changes
 from shoal.cluster.coordinator.embedding.turns import EncoderTurns
 from shoal.cluster.coordinator.fleet.fleet import Member
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
-from shoal.cluster.decisions.liveness import begin
+from shoal.cluster.decisions.processes.liveness import begin
 
 WITHIN_S = 5.0
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from shoal.cluster.coordinator.fleet.fleet import FleetError, Member
 from shoal.cluster.coordinator.fleet.supervision import Supervisor
 from shoal.cluster.coordinator.worker_calls import WorkerCalls
-from shoal.cluster.decisions.liveness_events import Location
+from shoal.cluster.decisions.processes.liveness_events import Location
 from shoal.cluster.rpc.channels import Channels
 from shoal.workers.indexing.manifest import ManifestInfo, SealedInfo
 from shoal.workers.runtime import InternalCredentials

@@ -78,6 +78,7 @@ def read_collection(reply: collections_pb2.Collection) -> types.CollectionInfo:
         failed=reply.failed,
         lag_s=reply.lag_ms / 1000,
         created_at=_time(reply.created_at_ms),
+        problem=reply.problem,
         shards=tuple(
             types.ShardInfo(
                 number=shard.number,
@@ -155,6 +156,7 @@ def read_explanation(reply: documents_pb2.ExplainResponse) -> types.Explanation:
                 last_error=state.last_error,
                 next_attempt_at=_time(state.next_attempt_at_ms) if state.next_attempt_at_ms else None,
                 failed=state.failed,
+                problem=state.problem,
             )
             for state in explanation.generations
         ),
@@ -273,7 +275,8 @@ def read_status(reply: status_pb2.StatusResponse) -> types.ClusterStatus:
         ),
         problems=tuple(types.ProblemInfo(one.part, one.message, _time(one.since_ms)) for one in reply.problems),
         pools=tuple(
-            types.PoolInfo(pool.model, pool.min_replicas, pool.max_replicas, pool.wanted, pool.ready) for pool in reply.pools
+            types.PoolInfo(pool.model, pool.min_replicas, pool.max_replicas, pool.wanted, pool.ready, pool.problem)
+            for pool in reply.pools
         ),
     )
 

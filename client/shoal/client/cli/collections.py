@@ -138,6 +138,7 @@ def print_collection(info: types.CollectionInfo) -> None:
             "documents": info.documents,
             "pending": f"{info.pending}, for up to {info.lag_s:g} s" if info.pending else 0,
             "failed": info.failed,
+            **({"problem": info.problem} if info.problem else {}),
         }
     )
     click.echo()

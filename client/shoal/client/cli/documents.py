@@ -58,6 +58,8 @@ def explain(session: Session, name: str, id: str) -> None:
             for state in explanation.generations
         ],
     )
+    for problem in sorted({state.problem for state in explanation.generations if state.problem}):
+        click.echo(f"\nproblem: {problem}")
 
 
 @click.command(

@@ -56,6 +56,11 @@ def _print_cluster(state: ClusterStatus, address: str) -> None:
             [[pool.model, pool.ready, pool.wanted, pool.min_replicas, pool.max_replicas] for pool in state.pools],
         )
         click.echo()
+    problems = {one.problem for one in (*state.pools, *state.collections) if one.problem}
+    for problem in sorted(problems):
+        click.echo(f"problem: {problem}")
+    if problems:
+        click.echo()
     cache = state.query_cache
     if cache.limit_bytes:
         click.echo(

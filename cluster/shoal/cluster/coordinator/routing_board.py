@@ -11,7 +11,7 @@ from shoal.cluster.coordinator.fleet.supervision import Supervisor
 from shoal.cluster.coordinator.shards.shards import ShardKeeper
 from shoal.cluster.coordinator.wire import process_message
 from shoal.cluster.decisions.health.problems import Problem
-from shoal.cluster.decisions.liveness_events import LivenessState
+from shoal.cluster.decisions.processes.liveness_events import LivenessState
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import status_pb2
 
@@ -78,6 +78,10 @@ class RoutingPublisher:
         message.pools.extend(self._pools.shown())
         for problem in self._problems():
             message.problems.add(part=problem.part, message=problem.message, since_ms=problem.since_ms)
+        for (model, fingerprint), found in sorted(self._pools.outages().items()):
+            message.outages.add(
+                model=model, fingerprint=fingerprint, reason=found.reason, retry_after_ms=found.retry_after_ms
+            )
         self._board.publish(message)
         self._supervisor.changes.announce()
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
-from shoal.cluster.decisions.liveness_events import LivenessState
+from shoal.cluster.decisions.processes.liveness_events import LivenessState
 from shoal.cluster.decisions.sealing import SealingStats
 from shoal.cluster.ledger.records import PendingDocument
 from shoal.internal.v1 import index_pb2

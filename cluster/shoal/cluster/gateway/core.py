@@ -59,7 +59,7 @@ class GatewayCore:
         self.draining = asyncio.Event()
         """Set when streams must end at their next request."""
         self.collections = CollectionPath(views, self._link, limits)
-        self.reading = ReadPath(reads, index_shards, limits)
+        self.reading = ReadPath(reads, index_shards, self.view, limits)
         self.writing = WritePath(reads, self._link, visibility, limits)
         self.search = SearchPath(reads, visibility, index_shards, encoders, limits, now_ms)
         self.embedding = EmbedPath(self._models, encoders, self.view, limits, self.counts)

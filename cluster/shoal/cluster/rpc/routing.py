@@ -31,6 +31,16 @@ class ModelId(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class ModelOutage:
+    """Why calls to a model are refused now."""
+
+    reason: str
+    """One line that names the model."""
+    retry_after_ms: int
+    """When a retry may succeed; 0 when something must be changed first."""
+
+
+@dataclass(frozen=True, slots=True)
 class ShardLocation:
     """The worker that serves a shard."""
 
@@ -52,6 +62,8 @@ class RoutingTable:
     processes: tuple[status_pb2.Process, ...] = ()
     pools: tuple[status_pb2.Pool, ...] = ()
     problems: tuple[status_pb2.Problem, ...] = ()
+    outages: Mapping[ModelId, ModelOutage] = field(default_factory=lambda: MappingProxyType({}))
+    """By model and wanted fingerprint; "" stands for any."""
 
     @classmethod
     def from_message(cls, message: coordinator_pb2.WatchRoutingResponse) -> "RoutingTable":
@@ -77,6 +89,9 @@ class RoutingTable:
             processes=tuple(message.processes),
             pools=tuple(message.pools),
             problems=tuple(message.problems),
+            outages=MappingProxyType(
+                {ModelId(one.model, one.fingerprint): ModelOutage(one.reason, one.retry_after_ms) for one in message.outages}
+            ),
         )
 
     @property
@@ -94,6 +109,12 @@ class RoutingTable:
         for replicas in self.encoders.values():
             found.update(replicas)
         return frozenset(found)
+
+    def outage(self, model: ModelId) -> ModelOutage | None:
+        """Why the model cannot be served now; None if it is served or may be soon."""
+        if model in self.encoders:
+            return None
+        return self.outages.get(model) or self.outages.get(ModelId(model.model, ""))
 
     def encoders_named(self, model: str) -> Mapping[ModelId, tuple[str, ...]]:
         """The encoders of a model by name, with any fingerprint."""

@@ -213,6 +213,7 @@ class WatchRoutingResponse(google.protobuf.message.Message):
     PROCESSES_FIELD_NUMBER: builtins.int
     POOLS_FIELD_NUMBER: builtins.int
     PROBLEMS_FIELD_NUMBER: builtins.int
+    OUTAGES_FIELD_NUMBER: builtins.int
     epoch: builtins.int
     revision: builtins.int
     """Grows with each change within an epoch."""
@@ -226,6 +227,8 @@ class WatchRoutingResponse(google.protobuf.message.Message):
     def pools(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.status_pb2.Pool]: ...
     @property
     def problems(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.status_pb2.Problem]: ...
+    @property
+    def outages(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ModelOutage]: ...
     def __init__(
         self,
         *,
@@ -236,10 +239,40 @@ class WatchRoutingResponse(google.protobuf.message.Message):
         processes: collections.abc.Iterable[shoal.v1.status_pb2.Process] | None = ...,
         pools: collections.abc.Iterable[shoal.v1.status_pb2.Pool] | None = ...,
         problems: collections.abc.Iterable[shoal.v1.status_pb2.Problem] | None = ...,
+        outages: collections.abc.Iterable[Global___ModelOutage] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "epoch", b"epoch", "pools", b"pools", "problems", b"problems", "processes", b"processes", "revision", b"revision", "shards", b"shards"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "epoch", b"epoch", "outages", b"outages", "pools", b"pools", "problems", b"problems", "processes", b"processes", "revision", b"revision", "shards", b"shards"]) -> None: ...
 
 Global___WatchRoutingResponse: typing_extensions.TypeAlias = WatchRoutingResponse
+
+@typing.final
+class ModelOutage(google.protobuf.message.Message):
+    """A model that cannot be served now, so calls to it are refused at once."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: builtins.int
+    FINGERPRINT_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
+    RETRY_AFTER_MS_FIELD_NUMBER: builtins.int
+    model: builtins.str
+    fingerprint: builtins.str
+    """Of the generation that needs it; empty for calls that take any fingerprint."""
+    reason: builtins.str
+    """One line for people."""
+    retry_after_ms: builtins.int
+    """When a retry may succeed; 0 when something must be changed first."""
+    def __init__(
+        self,
+        *,
+        model: builtins.str = ...,
+        fingerprint: builtins.str = ...,
+        reason: builtins.str = ...,
+        retry_after_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["fingerprint", b"fingerprint", "model", b"model", "reason", b"reason", "retry_after_ms", b"retry_after_ms"]) -> None: ...
+
+Global___ModelOutage: typing_extensions.TypeAlias = ModelOutage
 
 @typing.final
 class ShardRoute(google.protobuf.message.Message):

@@ -243,6 +243,7 @@ class DescribeModelResponse(google.protobuf.message.Message):
     PROGRESS_FIELD_NUMBER: builtins.int
     DEVICE_FIELD_NUMBER: builtins.int
     LOAD_FIELD_NUMBER: builtins.int
+    ERROR_MAY_PASS_FIELD_NUMBER: builtins.int
     state: Global___EncoderState.ValueType
     model: builtins.str
     fingerprint: builtins.str
@@ -255,6 +256,8 @@ class DescribeModelResponse(google.protobuf.message.Message):
     """While it loads: what it is at, in a few words for people to read ("reading weights", "warming up")."""
     device: builtins.str
     """Device and precision, for people to read ("cpu bfloat16, 2 inference threads")."""
+    error_may_pass: builtins.bool
+    """The failure to load may pass by itself, as a lack of memory does."""
     @property
     def load(self) -> Global___EncoderLoad: ...
     def __init__(
@@ -270,9 +273,10 @@ class DescribeModelResponse(google.protobuf.message.Message):
         progress: builtins.str = ...,
         device: builtins.str = ...,
         load: Global___EncoderLoad | None = ...,
+        error_may_pass: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["load", b"load"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "dimension", b"dimension", "error", b"error", "fingerprint", b"fingerprint", "load", b"load", "max_tokens", b"max_tokens", "model", b"model", "pid", b"pid", "progress", b"progress", "state", b"state"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "dimension", b"dimension", "error", b"error", "error_may_pass", b"error_may_pass", "fingerprint", b"fingerprint", "load", b"load", "max_tokens", b"max_tokens", "model", b"model", "pid", b"pid", "progress", b"progress", "state", b"state"]) -> None: ...
 
 Global___DescribeModelResponse: typing_extensions.TypeAlias = DescribeModelResponse
 

@@ -84,6 +84,11 @@ class Embedders:
         """The models of live generations; "" for a generation without one."""
         return [embedder.generation.model for embedder in self._embedders()]
 
+    def fingerprints(self) -> set[tuple[str, str]]:
+        """Model and fingerprint of each live generation that has a model."""
+        generations = [embedder.generation for embedder in self._embedders()]
+        return {(one.model, one.fingerprint) for one in generations if one.model}
+
     async def backlog(self, model: str, limit: int) -> int:
         """How many documents wait to be embedded by a model, counted in each generation up to a limit."""
         generations = [embedder.generation.id for embedder in self._embedders() if embedder.generation.model == model]

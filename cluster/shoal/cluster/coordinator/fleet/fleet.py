@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from shoal.cluster.decisions.liveness_events import Location
+from shoal.cluster.decisions.processes.liveness_events import Location
 from shoal.workers.indexing import ManifestInfo, SealedInfo
 
 

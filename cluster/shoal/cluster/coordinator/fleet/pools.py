@@ -1,6 +1,6 @@
 """The encoder replicas of each model: started, scaled to the load, and drained before they end.
 
-Whether a replica is up is decided in `decisions/liveness.py`, how many there should be in `decisions/scaling.py`.
+Whether a replica is up, how many there should be, and why none can serve is decided in `decisions/processes/`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from shoal.cluster.coordinator.fleet.models import (
 )
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
 from shoal.cluster.coordinator.fleet.supervision import Supervisor
-from shoal.cluster.decisions.liveness_events import LivenessState
-from shoal.cluster.decisions.scaling import PoolLoad, PoolState, Replica, ScalingPolicy, resize, scale
-from shoal.cluster.errors import InvalidModel, Unavailable
+from shoal.cluster.decisions.processes.liveness_events import LivenessState
+from shoal.cluster.decisions.processes.outages import Outage, OutageKind, outage
+from shoal.cluster.decisions.processes.scaling import PoolLoad, PoolState, Replica, ScalingPolicy, resize, scale
+from shoal.cluster.errors import InvalidModel, ModelNotServed, Unavailable
 from shoal.cluster.settings import EncoderSettings
 from shoal.v1 import status_pb2
 
@@ -43,7 +44,8 @@ TOKENS_PER_TEXT = 100.0
 """Assumed until a replica has measured its own mean."""
 MAX_BACKLOG_COUNTED = 1_000_000
 ADOPTION_TRIES = 10
-NO_ROOM_RETRY_MS = 1000
+OUTAGE_KEPT_S = 30.0
+"""How long an outage is known after its replicas were given up: calls to a model that was served may still wait for it."""
 
 
 class ModelDemand(Protocol):
@@ -51,6 +53,10 @@ class ModelDemand(Protocol):
 
     def models(self) -> Iterable[str]:
         """The models of live generations; "" for a generation without one."""
+        ...
+
+    def fingerprints(self) -> Iterable[tuple[str, str]]:
+        """Model and fingerprint of each live generation that has a model."""
         ...
 
     async def backlog(self, model: str, limit: int) -> int:
@@ -72,6 +78,9 @@ class EncoderPools:
         self._held: Counter[str] = Counter()
         self._states: dict[str, PoolState] = {}
         self._refusals: Counter[str] = Counter()
+        self._given_up: dict[str, tuple[Outage, float]] = {}
+        """Outages of models without replicas, and when they became known."""
+        self._ending: set[asyncio.Task[None]] = set()
         self._drains: dict[str, asyncio.Task[None]] = {}
         self._adoptions: set[asyncio.Task[None]] = set()
 
@@ -96,31 +105,31 @@ class EncoderPools:
     async def ready(self, model: str) -> SupervisedProcess:
         """A ready replica of the model, started if necessary.
 
-        Raises InvalidModel when it cannot be loaded, Unavailable while there are no resources for any replica.
+        Raises InvalidModel when it cannot be loaded, and ModelNotServed when it may be loaded later: its process died,
+        memory was missing, or there are no resources for any replica.
         """
         self._requested[model] += 1
+        self._given_up.pop(model, None)
         try:
             await self._fill(model)
             await self._supervisor.changes.wait_until(lambda: self._outcome_known(model))
         finally:
             self._requested[model] -= 1
-        replicas = self._replicas(model)
-        for one in replicas:
+        for one in self._replicas(model):
             if one.ready:
                 return one
-        failed = [one for one in replicas if one.state is LivenessState.FAILED]
-        if not failed:
+        found = self._outage(model)
+        if found is None:
+            # Its replicas ended in this very moment.
+            raise Unavailable(f"no encoder of model {model!r} is ready now", retry_after_ms=200)
+        if found.kind is OutageKind.NO_ROOM:
             # It keeps waiting for resources, so that an autoscaler sees the request.
             self._retained.use(model, time.monotonic())
-            raise Unavailable(f"model {model!r} waits {replicas[0].detail}", retry_after_ms=NO_ROOM_RETRY_MS)
-        # If nothing else uses it, the failed replicas end, and the next request loads the model again.
-        if model not in set(self._demand.models()) and self._requested[model] <= 0:
-            # Forgotten first: the next resize would start a replica in place of the one that is being ended.
-            self._retained.forget(model)
-            self._states.pop(model, None)
-            for one in self._supervisor.encoders(model):
-                await self._supervisor.remove(one.member.name)
-        raise InvalidModel(f"model {model!r}: {failed[0].detail}", field="model", value=model)
+        elif self._requested[model] <= 0:
+            self._give_up_unneeded(model, found)
+        if found.kind is OutageKind.BROKEN:
+            raise InvalidModel(found.reason, field="model", value=model)
+        raise ModelNotServed(found.reason, field="model", value=model, retry_after_ms=found.retry_after_ms)
 
     async def retain(self, model: str) -> None:
         """Makes sure that a model is loaded, and keeps it loaded for a while; raises as `ready` does."""
@@ -131,6 +140,11 @@ class EncoderPools:
             self._retained.use(model, time.monotonic())
         except InvalidModel:
             self._retained.forget(model)
+            raise
+        except ModelNotServed:
+            # Given up, unless a collection needs it.
+            if model in self._given_up:
+                self._retained.forget(model)
             raise
 
     @contextlib.contextmanager
@@ -148,6 +162,12 @@ class EncoderPools:
 
     async def resize(self) -> None:
         """Scales every pool to its load, and drains the replicas of models that are no longer needed."""
+        now_s = time.monotonic()
+        self._given_up = {one: kept for one, kept in self._given_up.items() if now_s - kept[1] < OUTAGE_KEPT_S}
+        for model in self._wanted_models():
+            failed = self._outage(model)
+            if failed is not None and failed.kind in (OutageKind.BROKEN, OutageKind.PASSING) and self._requested[model] <= 0:
+                self._give_up_unneeded(model, failed)
         models = self._wanted_models()
         for model in sorted(models):
             load = await self._load(model)
@@ -158,8 +178,18 @@ class EncoderPools:
             for one in self._replicas(model):
                 self._drain(one)
 
+    def outages(self) -> dict[tuple[str, str], Outage]:
+        """Why models cannot be served now, by model and fingerprint; "" stands for any fingerprint."""
+        found = {(model, ""): kept for model, (kept, _) in self._given_up.items()}
+        for model, wanted in {*((model, "") for model in self._states), *self._demand.fingerprints()}:
+            now = outage(model, wanted, self._replicas(model))
+            if now is not None:
+                found[model, wanted] = now
+        return found
+
     def shown(self) -> list[status_pb2.Pool]:
         """The pools as `shoal status` shows them."""
+        problems = {model: found.reason for (model, _), found in sorted(self.outages().items(), reverse=True)}
         return [
             status_pb2.Pool(
                 model=model,
@@ -167,13 +197,14 @@ class EncoderPools:
                 max_replicas=self._bounds.most,
                 wanted=state.wanted,
                 ready=sum(one.ready for one in self._replicas(model)),
+                problem=problems.get(model, ""),
             )
             for model, state in sorted(self._states.items())
         ]
 
     async def close(self) -> None:
         """Stops resizing; the next coordinator adopts replicas that are being drained."""
-        tasks = [*self._drains.values(), *self._adoptions]
+        tasks = [*self._drains.values(), *self._adoptions, *self._ending]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -195,11 +226,25 @@ class EncoderPools:
         return [one for one in self._supervisor.encoders(model) if not one.draining]
 
     def _outcome_known(self, model: str) -> bool:
-        """Whether a replica is ready or has failed, or all of them wait for resources."""
-        replicas = self._replicas(model)
-        if any(one.ready or one.state is LivenessState.FAILED for one in replicas):
-            return True
-        return bool(replicas) and all(one.state is LivenessState.WAITING for one in replicas)
+        """Whether a replica is ready, or it is known why none will be soon."""
+        return any(one.ready for one in self._replicas(model)) or self._outage(model) is not None
+
+    def _outage(self, model: str) -> Outage | None:
+        return outage(model, "", self._replicas(model))
+
+    def _give_up_unneeded(self, model: str, found: Outage) -> None:
+        """Ends the replicas of a model that cannot be loaded, unless a collection needs it. The next request tries again."""
+        if model in set(self._demand.models()) or self._held[model] > 0:
+            return
+        # Forgotten first: the next resize would start a replica in place of the one that is being ended.
+        self._retained.forget(model)
+        self._states.pop(model, None)
+        self._given_up[model] = (found, time.monotonic())
+        for one in self._supervisor.encoders(model):
+            # Callers need not wait until it is gone.
+            task = asyncio.create_task(self._supervisor.remove(one.member.name), name=f"end {one.member.name}")
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
 
     async def _fill(self, model: str) -> None:
         """Starts, revives and drains replicas until there are as many as wanted."""

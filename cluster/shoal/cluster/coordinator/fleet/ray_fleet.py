@@ -13,7 +13,7 @@ from ray.util import list_named_actors
 
 from shoal.cluster.coordinator.fleet.fleet import FleetError, Member, NoRoom
 from shoal.cluster.coordinator.settings import CoordinatorSettings
-from shoal.cluster.decisions.liveness_events import Location
+from shoal.cluster.decisions.processes.liveness_events import Location
 from shoal.cluster.ray_runtime.named_actors import StillRunning, end_actors
 from shoal.workers.encoding import EncoderActor
 from shoal.workers.indexing import DamagedFile, IndexWorkerActor, ManifestInfo, SealedInfo, seal

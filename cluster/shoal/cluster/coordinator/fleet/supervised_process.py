@@ -6,9 +6,9 @@ import asyncio
 from dataclasses import dataclass, field
 
 from shoal.cluster.coordinator.fleet.fleet import Member
-from shoal.cluster.decisions.liveness import Liveness, shown_state
-from shoal.cluster.decisions.liveness_events import LivenessState
-from shoal.cluster.decisions.load import LoadMeter, ReplicaLoad
+from shoal.cluster.decisions.processes.liveness import Liveness, shown_state
+from shoal.cluster.decisions.processes.liveness_events import LivenessState, LoadFailure
+from shoal.cluster.decisions.processes.load import LoadMeter, ReplicaLoad
 
 
 @dataclass(slots=True)
@@ -47,6 +47,11 @@ class SupervisedProcess:
     def detail(self) -> str:
         """Why it is not ready, or how far its model has loaded; only displayed."""
         return self.liveness.detail
+
+    @property
+    def failure(self) -> LoadFailure | None:
+        """Why its model could not be loaded at the last attempt; None once it is ready."""
+        return self.liveness.failure
 
     @property
     def address(self) -> str:

@@ -1,7 +1,7 @@
 """Keeps every worker process running: starts, locates and probes it, and replaces it when it hangs.
 
 Ray restarts processes that die; this module detects that and notifies its listener. What to do is decided in
-`decisions/liveness.py` and carried out here.
+`decisions/processes/liveness.py` and carried out here.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from shoal.cluster.coordinator.concurrency.changes import Changes
 from shoal.cluster.coordinator.fleet.fleet import Fleet, FleetError, Member, NoRoom
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
 from shoal.cluster.coordinator.worker_calls import WorkerCalls
-from shoal.cluster.decisions.liveness import LivenessPolicy, Transition, advance, begin
-from shoal.cluster.decisions.liveness_events import (
+from shoal.cluster.decisions.processes.liveness import LivenessPolicy, Transition, advance, begin
+from shoal.cluster.decisions.processes.liveness_events import (
     Announce,
     Crashed,
     Disconnect,
@@ -49,7 +49,7 @@ from shoal.cluster.decisions.liveness_events import (
     Started,
     Suspected,
 )
-from shoal.cluster.decisions.load import ReplicaLoad
+from shoal.cluster.decisions.processes.load import ReplicaLoad
 from shoal.internal.v1 import encoder_pb2, index_pb2
 
 log = logging.getLogger(__name__)
@@ -221,6 +221,9 @@ class Supervisor:
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
                 return ProbeSilent()
+            if error.code() is grpc.StatusCode.UNKNOWN:
+                # It is there, but its answer cannot be made: as unusable as a model that cannot be loaded.
+                return ProbeAnswered(LivenessState.FAILED, f"it cannot describe itself: {error.details()}")
             return ProbeRefused(error.details() or error.code().name)
 
     def _store_report(self, process: SupervisedProcess, reply: encoder_pb2.DescribeModelResponse) -> ProbeAnswered:
@@ -232,7 +235,7 @@ class Supervisor:
             return ProbeAnswered(LivenessState.READY)
         process.load = ReplicaLoad()
         if reply.state == encoder_pb2.ENCODER_STATE_FAILED:
-            return ProbeAnswered(LivenessState.FAILED, reply.error)
+            return ProbeAnswered(LivenessState.FAILED, reply.error, reply.error_may_pass)
         return ProbeAnswered(LivenessState.LOADING, reply.progress)
 
     async def _describe_shards(self, address: str) -> None:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import grpc
 
-from shoal.cluster.errors import Overloaded, Unavailable
+from shoal.cluster.errors import ClusterError, ModelNotServed, Overloaded, Unavailable
 from shoal.cluster.gateway.backends.counts import GatewayCounts
 from shoal.cluster.gateway.backends.encoder_messages import Priority, QueryAnswer, check_reply, encode_request, query_answers
 from shoal.cluster.gateway.backends.internal_calls import call
@@ -37,7 +37,10 @@ class _EncodeGroup(NamedTuple):
 
 
 class Encoders:
-    """Unavailable replicas are retried until the deadline, since routes may change. Belongs to one event loop."""
+    """Unavailable replicas are retried until the deadline, since routes may change. Belongs to one event loop.
+
+    If the coordinator knows that the model cannot be served, calls raise ModelNotServed at once.
+    """
 
     def __init__(
         self,
@@ -169,7 +172,7 @@ class Encoders:
         raise failure or self._absent(model)
 
     async def _describe(self, model: ModelId, deadline: Deadline) -> int:
-        failure = self._absent(model)
+        failure: ClusterError = self._absent(model)
         peer = f"encoder of model {model.model!r}"
         for address in self._view.table.encoders.get(model, ()):
             stub = encoder_pb2_grpc.EncoderServiceStub(self._channels.get(address))
@@ -189,5 +192,8 @@ class Encoders:
                 return reply.dimension
         raise failure
 
-    def _absent(self, model: ModelId) -> Unavailable:
+    def _absent(self, model: ModelId) -> ClusterError:
+        outage = self._view.table.outage(model)
+        if outage is not None:
+            return ModelNotServed(outage.reason, field="model", value=model.model, retry_after_ms=outage.retry_after_ms)
         return Unavailable(f"no encoder of model {model.model!r} is ready now", retry_after_ms=RETRY_AFTER_MS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shoal.cluster.gateway.paths.coverage import Freshness
 from shoal.cluster.ledger.records import CollectionSettings, Cut
-from shoal.cluster.rpc.routing import RoutingTable, ShardId
+from shoal.cluster.rpc.routing import ModelId, RoutingTable, ShardId
 from shoal.v1 import collections_pb2
 
 _INDEXES = {
@@ -35,6 +35,7 @@ def settings_message(settings: CollectionSettings, dimension: int) -> collection
 def collection_message(cut: Cut, table: RoutingTable, now_ms: int) -> collections_pb2.Collection:
     """A collection with its counts from the ledger and its shards from the routing table."""
     freshness = Freshness.of(cut, now_ms)
+    outage = table.outage(ModelId(cut.generation.model, cut.generation.fingerprint))
     message = collections_pb2.Collection(
         name=cut.collection.name,
         settings=settings_message(cut.collection.settings, cut.generation.dimension),
@@ -45,6 +46,7 @@ def collection_message(cut: Cut, table: RoutingTable, now_ms: int) -> collection
         failed=cut.failed,
         lag_ms=freshness.lag_ms,
         created_at_ms=cut.collection.created_at_ms,
+        problem=outage.reason if outage is not None else "",
     )
     for shard in cut.shards:
         location = table.shards.get(ShardId(cut.generation.id, shard.number))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from shoal.cluster.ledger.records import DocumentRecord, ExplainRecord, FailedDocuments
+from shoal.cluster.rpc.routing import ModelId, RoutingTable
 from shoal.v1 import documents_pb2
 
 
@@ -23,13 +24,16 @@ def get_response(documents: Sequence[DocumentRecord]) -> documents_pb2.GetRespon
     return response
 
 
-def explain_response(record: ExplainRecord, served_versions: Sequence[int | None]) -> documents_pb2.ExplainResponse:
+def explain_response(
+    record: ExplainRecord, served_versions: Sequence[int | None], table: RoutingTable
+) -> documents_pb2.ExplainResponse:
     """One document's state. `served_versions` has one entry for each of the record's generations: the version that the
     shard's worker serves, None where it did not answer."""
     explanation = documents_pb2.Explanation(
         id=record.id, version=record.version, wanted_version=record.wanted_version, deleted=record.deleted
     )
     for state, served_version in zip(record.generations, served_versions, strict=True):
+        outage = table.outage(ModelId(state.generation.model, state.generation.fingerprint))
         explanation.generations.add(
             generation=state.generation.number,
             active=state.generation.state == "active",
@@ -43,6 +47,7 @@ def explain_response(record: ExplainRecord, served_versions: Sequence[int | None
             last_error=state.error,
             next_attempt_at_ms=state.next_attempt_at_ms,
             failed=state.failed,
+            problem=outage.reason if outage is not None else "",
         )
     return documents_pb2.ExplainResponse(explanation=explanation)
 

@@ -7,6 +7,7 @@ import asyncio
 from shoal.cluster.errors import ClusterError
 from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
+from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.document_messages import explain_response, failed_response, get_response
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_id, check_ids, list_limit
 from shoal.cluster.ledger.records import GenerationExplanation
@@ -22,8 +23,9 @@ _LOOKUP_S = 2.0
 class ReadPath:
     """All methods raise ClusterError or LedgerError and change nothing."""
 
-    def __init__(self, reads: LedgerReads, shards: IndexShards, limits: RequestLimits) -> None:
+    def __init__(self, reads: LedgerReads, shards: IndexShards, view: RoutingView, limits: RequestLimits) -> None:
         self._reads = reads
+        self._view = view
         self._shards = shards
         self._limits = limits
 
@@ -40,7 +42,7 @@ class ReadPath:
         check_id(request.id, self._limits, "id")
         record = await self._reads.explain(request.collection, request.id)
         served = await asyncio.gather(*(self._served(state, record.id, deadline) for state in record.generations))
-        return explain_response(record, served)
+        return explain_response(record, served, self._view.table)
 
     async def list_failed(self, request: documents_pb2.ListFailedRequest) -> documents_pb2.ListFailedResponse:
         """Some of the documents that could not be embedded, and how many there are."""

@@ -6,19 +6,22 @@ import asyncio
 from collections.abc import Collection
 
 from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
-from shoal.cluster.errors import DeadlineExceeded, Overloaded, Unavailable
+from shoal.cluster.errors import DeadlineExceeded, ModelNotServed, Overloaded, Unavailable
 from shoal.cluster.gateway.backends.index_shards import IndexShards, Shown
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.validation import check_token, parse_token
-from shoal.cluster.ledger.records import Cut
+from shoal.cluster.ledger.records import Cut, GenerationRecord
 from shoal.cluster.rpc.deadlines import Deadline
-from shoal.cluster.rpc.routing import ShardId
+from shoal.cluster.rpc.routing import ModelId, ShardId
 
 FIRST_POLL_S = 0.005
 LONGEST_POLL_S = 0.05
 # A wait is at most about a quarter longer than it had to be.
 _POLL_GROWTH = 1.25
+UNSERVED_S = 0.5
+"""A write that is still pending after this long, and whose model cannot be served, needs that model. Removals, and documents
+that came with a vector, do not."""
 _ASK_S = 2.0
 _NOTHING = Shown(0, 0)
 
@@ -35,7 +38,8 @@ class WriteVisibility:
     async def cut(self, collection: str, token: str, deadline: Deadline) -> Cut:
         """A cut taken after the writes of the token, if any, have been committed to the shards or have failed for good.
 
-        Raises InvalidRequest for a token that is not of this collection, DeadlineExceeded when a write is still pending.
+        Raises InvalidRequest for a token that is not of this collection, DeadlineExceeded when a write is still pending, and
+        ModelNotServed when one stays pending because the collection's model cannot be served.
         """
         if not token:
             return await self._reads.cut(collection)
@@ -44,8 +48,9 @@ class WriteVisibility:
     async def until_shown(self, collection: str, token: str, deadline: Deadline) -> AwaitedWrites:
         """Returns when searches show the writes of the token, except the documents that have failed for good.
 
-        Raises DeadlineExceeded, whose message says that the write is committed.
+        Raises DeadlineExceeded and ModelNotServed, whose messages say that the write is committed.
         """
+        committed = f"the write is committed (token {token}), but search does not show it yet"
         try:
             async with asyncio.timeout_at(deadline.at):
                 while True:
@@ -54,8 +59,9 @@ class WriteVisibility:
                     if await self._shows(cut, awaited):
                         return awaited
         except (DeadlineExceeded, TimeoutError):
-            message = f"the write is committed (token {token}), but search does not show it yet"
-            raise DeadlineExceeded(message) from None
+            raise DeadlineExceeded(committed) from None
+        except ModelNotServed as error:
+            raise ModelNotServed(f"{committed}: {error.message}", retry_after_ms=error.retry_after_ms) from None
 
     async def _committed(self, collection: str, token: str, deadline: Deadline) -> tuple[Cut, AwaitedWrites]:
         awaited = AwaitedWrites(parse_token(token))
@@ -68,22 +74,30 @@ class WriteVisibility:
                 awaited, before = AwaitedWrites(awaited.token), None
             elif cut.token_pending:
                 before = before or cut
-                await self._until_committed(cut.generation.id, awaited, deadline)
+                await self._until_committed(cut.generation, awaited, deadline)
             else:
                 return cut, awaited
 
-    async def _until_committed(self, generation: int, awaited: AwaitedWrites, deadline: Deadline) -> None:
+    async def _until_committed(self, generation: GenerationRecord, awaited: AwaitedWrites, deadline: Deadline) -> None:
         pause = FIRST_POLL_S
+        patience = Deadline.within(UNSERVED_S)
         pending = True
         while pending:
             if deadline.remaining_s <= pause:
                 token = str(awaited.token)
                 raise DeadlineExceeded(f"token {token}: search does not show this write yet", field="token", value=token)
+            if patience.remaining_s <= 0:
+                self._check_served(generation)
             # Otherwise the token has too many writes to be read at once, and there are more to read now.
             if not awaited.wants_sets:
                 await self._view.change(pause)
                 pause = min(_POLL_GROWTH * pause, LONGEST_POLL_S)
-            pending = await self._reads.writes_pending(generation, awaited)
+            pending = await self._reads.writes_pending(generation.id, awaited)
+
+    def _check_served(self, generation: GenerationRecord) -> None:
+        outage = self._view.table.outage(ModelId(generation.model, generation.fingerprint))
+        if outage is not None:
+            raise ModelNotServed(outage.reason, field="token", retry_after_ms=outage.retry_after_ms)
 
     async def _shows(self, cut: Cut, awaited: AwaitedWrites) -> bool:
         """True once the shards of the awaited documents show them; False as soon as one has lost files since the cut."""

@@ -5,6 +5,7 @@ The work queue and its scheduler decide what they do next. The service decides h
 
 from __future__ import annotations
 
+import errno
 import math
 import threading
 import time
@@ -58,6 +59,8 @@ class Description:
     dimension: int = 0
     max_tokens: int = 0
     error: str = ""
+    error_may_pass: bool = False
+    """Whether the error may pass by itself, as a lack of memory does."""
     progress: str = ""
     """The current step of loading."""
     device: str = ""
@@ -166,8 +169,9 @@ class EncoderEngine:
         except DeviceLost as error:
             self._lose(error.reason)
             return
-        except Exception as error:
-            self._fail(error.reason if isinstance(error, ModelError) else typed_error_line(error))
+        except BaseException as error:
+            # A panic in a Rust library (tokenizers, safetensors) is no Exception.
+            self._fail(error.reason if isinstance(error, ModelError) else typed_error_line(error), may_pass(error))
             return
         threads = model.inference_threads
         with self._state:
@@ -249,14 +253,20 @@ class EncoderEngine:
         except ModelError as error:
             self._fail(error.reason)
 
-    def _fail(self, reason: str) -> None:
-        self._break(reason, lambda: ModelError(self._name, reason))
+    def _fail(self, reason: str, may_pass: bool = False) -> None:
+        self._break(reason, lambda: ModelError(self._name, reason), may_pass=may_pass)
 
     def _lose(self, reason: str) -> None:
         self._break(reason, lambda: EngineUnavailable(f"model {self._name!r}: {reason}"), self._on_lost)
 
-    def _break(self, reason: str, failure: Callable[[], Exception], on_lost: Callable[[str], None] | None = None) -> None:
-        self._description = Description(EngineState.FAILED, self._name, error=reason)
+    def _break(
+        self,
+        reason: str,
+        failure: Callable[[], Exception],
+        on_lost: Callable[[str], None] | None = None,
+        may_pass: bool = False,
+    ) -> None:
+        self._description = Description(EngineState.FAILED, self._name, error=reason, error_may_pass=may_pass)
         self._end(failure)
         if on_lost is not None:
             # Before any call fails: callers of a process that is gone try another replica.
@@ -269,3 +279,18 @@ class EncoderEngine:
         while not self._ended.wait(checks.interval_s):
             if checks.due(self._clock()) and (reason := work_queue.stalled()):
                 self._lose(reason)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether a failure to load comes from a lack of memory, and so may pass by itself."""
+    cause: BaseException | None = error
+    while cause is not None:
+        # torch and its OutOfMemoryError need not be installed. On a CPU torch raises a RuntimeError.
+        if isinstance(cause, MemoryError) or type(cause).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(cause, OSError) and cause.errno == errno.ENOMEM:
+            return True
+        if isinstance(cause, RuntimeError) and "DefaultCPUAllocator" in str(cause):
+            return True
+        cause = cause.__cause__
+    return False

@@ -65,6 +65,7 @@ class EncoderService(encoder_pb2_grpc.EncoderServiceServicer):
             dimension=description.dimension,
             max_tokens=description.max_tokens,
             error=description.error,
+            error_may_pass=description.error_may_pass,
             pid=os.getpid(),
             progress=description.progress,
             device=description.device,

@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from shoal.cluster.decisions.liveness_events import (
+from shoal.cluster.decisions.processes.liveness_events import (
     Announce,
     Crashed,
     Disconnect,
@@ -18,6 +18,7 @@ from shoal.cluster.decisions.liveness_events import (
     EndPause,
     Event,
     LivenessState,
+    LoadFailure,
     Locate,
     Located,
     Location,
@@ -51,7 +52,14 @@ class LivenessPolicy:
     locates_per_start: int = 50
     """A process that is not found is started again after this many attempts. Starting keeps one that exists."""
     failed_pause_s: float = 15.0
-    """Pause before a process whose model failed to load is ended and started again: its folder may be mounted by then."""
+    """Pause before a model that could not be loaded is loaded again: its files may be repaired by then. It doubles."""
+    passing_pause_s: float = 1.0
+    """The same pause when the reason may pass by itself."""
+    longest_pause_s: float = 120.0
+    """The longest such pause."""
+    lost_loads: int = 2
+    """A model that has been served counts as failed once this many processes in a row died while they loaded it: one death
+    may have come from outside. A model that never was served counts as failed at the first death."""
     hung_s: float = 30.0
     """An encoder that was ready and then stays silent this long is replaced.
 
@@ -66,6 +74,11 @@ class LivenessPolicy:
         """How many silent probes in a row replace an encoder, and how many seconds that is."""
         limit_s = self.hung_s if was_ready else self.hung_loading_s
         return math.ceil(limit_s / self.probe_timeout_s), limit_s
+
+    def load_pause_s(self, failure: LoadFailure) -> float:
+        """The pause after a failed attempt to load."""
+        first_s = self.passing_pause_s if failure.may_pass else self.failed_pause_s
+        return min(self.longest_pause_s, first_s * 2.0 ** min(failure.count - 1, 60))
 
 
 class LivenessStep(Enum):
@@ -82,6 +95,8 @@ class LivenessStep(Enum):
     REPLACE_HUNG = "replace hung"
     PAUSE_BEFORE_END = "pause before end"
     END = "end"
+    PAUSE_BEFORE_START = "pause before start"
+    """The model could not be loaded, and the process has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +125,16 @@ class Liveness:
     """Since when it could not be located."""
     locates_left: int = 0
     """Attempts to locate it until it is started again."""
+    served: bool = False
+    """It has been ready, in this process or an earlier one."""
+    loading: bool = False
+    """The process at `probed` has not been ready yet."""
+    broken: bool = False
+    """It is no longer where it was probed."""
+    lost_loads: int = 0
+    """How many processes in a row died while they loaded the model, without counting as a failure."""
+    failure: LoadFailure | None = None
+    """Why the model could not be loaded at the last attempt; kept during the next ones, until it is ready."""
     suspected: bool = False
     """A call has failed since the last probe began: probe again at once."""
 
@@ -136,17 +161,21 @@ def advance(liveness: Liveness, event: Event, now_s: float, policy: LivenessPoli
             return _suspected(liveness, step)
         case LivenessStep.START, Started():
             return _locate(replace(liveness, locates_left=policy.locates_per_start))
+        case LivenessStep.LOCATE, (Located() | Missing() | NoRoomFound()) as event if _died_loading(liveness, event):
+            return _load_lost(liveness, event, now_s, policy)
         case LivenessStep.LOCATE, Located(location):
             left = liveness.locates_left - 1
-            return _probe(replace(liveness, locates_left=left, missing_since_s=None, probed=location, silent_probes=0))
+            loading = liveness.must_answer and (liveness.loading or location != liveness.probed)
+            liveness = replace(liveness, locates_left=left, missing_since_s=None, probed=location, silent_probes=0)
+            return _probe(replace(liveness, loading=loading, broken=False))
         case (LivenessStep.START | LivenessStep.LOCATE) as step, (NoRoomFound() | Missing()) as event:
             tried = 1 if step is LivenessStep.LOCATE else 0
             liveness = replace(liveness, locates_left=liveness.locates_left - tried)
             return _not_found(liveness, event, now_s, policy)
         case LivenessStep.PAUSE_BEFORE_LOCATE, Paused():
             return _locate(liveness)
-        case LivenessStep.PROBE, ProbeAnswered(state, detail):
-            return _answered(liveness, state, detail, now_s, policy)
+        case LivenessStep.PROBE, ProbeAnswered() as answer:
+            return _answered(liveness, answer, now_s, policy)
         case LivenessStep.PROBE, (ProbeSilent() | ProbeRefused()) as event:
             return _unanswered(liveness, event, now_s, policy)
         case LivenessStep.PAUSE_BEFORE_PROBE, Paused():
@@ -162,6 +191,10 @@ def advance(liveness: Liveness, event: Event, now_s: float, policy: LivenessPoli
         case LivenessStep.PAUSE_BEFORE_END, Paused():
             return Transition(replace(liveness, step=LivenessStep.END), End())
         case LivenessStep.END, Ended():
+            assert liveness.failure is not None
+            pause = Pause(policy.load_pause_s(liveness.failure))
+            return Transition(replace(liveness, step=LivenessStep.PAUSE_BEFORE_START), pause)
+        case LivenessStep.PAUSE_BEFORE_START, Paused():
             return _locate(replace(liveness, locates_left=0))
         case LivenessStep.END, Crashed():
             # Its name is not free: it must be ended before another is started.
@@ -200,7 +233,38 @@ def _not_found(liveness: Liveness, event: NoRoomFound | Missing, now_s: float, p
     return _replace(replace(liveness, missing_since_s=None), LivenessStep.REPLACE_LOST, why, now_s, effects)
 
 
-def _answered(liveness: Liveness, state: LivenessState, detail: str, now_s: float, policy: LivenessPolicy) -> Transition:
+def _died_loading(liveness: Liveness, event: Located | Missing | NoRoomFound) -> bool:
+    """Whether the process that was loading the model is gone."""
+    return liveness.loading and liveness.broken and not (isinstance(event, Located) and event.location == liveness.probed)
+
+
+def _load_lost(
+    liveness: Liveness, event: Located | Missing | NoRoomFound, now_s: float, policy: LivenessPolicy
+) -> Transition:
+    liveness = replace(liveness, loading=False, lost_loads=liveness.lost_loads + 1)
+    if liveness.served and liveness.lost_loads < policy.lost_loads:
+        return advance(liveness, event, now_s, policy)
+    # It is ended, although Ray would start another: that one may die as well, and would hold its place meanwhile.
+    return _failed(liveness, "its process died while it loaded the model", True, now_s, policy)
+
+
+def _failed(
+    liveness: Liveness,
+    reason: str,
+    may_pass: bool,
+    now_s: float,
+    policy: LivenessPolicy,
+) -> Transition:
+    """The process is ended at once, so that its place is free, and another is started after a pause."""
+    failure = LoadFailure(reason, may_pass, 1 if liveness.failure is None else liveness.failure.count + 1)
+    detail = f"{reason}; next attempt after {policy.load_pause_s(failure):g} s"
+    liveness, effects = _seen(liveness, LivenessState.FAILED, detail, now_s)
+    liveness = replace(liveness, step=LivenessStep.END, failure=failure, loading=False, probed=None)
+    return Transition(liveness, End(), effects)
+
+
+def _answered(liveness: Liveness, answer: ProbeAnswered, now_s: float, policy: LivenessPolicy) -> Transition:
+    state = answer.state
     before, here = liveness.confirmed, liveness.probed
     moved = before is None or here is None or (before.address, before.pid) != (here.address, here.pid)
     liveness = replace(
@@ -210,9 +274,11 @@ def _answered(liveness: Liveness, state: LivenessState, detail: str, now_s: floa
         was_ready=state is LivenessState.READY or (liveness.was_ready and not moved),
         silent_probes=0,
     )
-    liveness, effects = _seen(liveness, state, detail, now_s, moved)
     if state is LivenessState.FAILED:
-        return Transition(replace(liveness, step=LivenessStep.PAUSE_BEFORE_END), Pause(policy.failed_pause_s), effects)
+        return _failed(liveness, answer.detail, answer.may_pass, now_s, policy)
+    if state is LivenessState.READY:
+        liveness = replace(liveness, served=True, loading=False, lost_loads=0, failure=None)
+    liveness, effects = _seen(liveness, state, answer.detail, now_s, moved)
     if liveness.suspected:
         return _probe(liveness, effects)
     pause_s = policy.probe_s if state is LivenessState.READY else policy.locate_pause_s
@@ -266,11 +332,12 @@ def _probe(liveness: Liveness, effects: tuple[Effect, ...] = ()) -> Transition:
 def _lost(liveness: Liveness, policy: LivenessPolicy, effects: tuple[Effect, ...] = ()) -> Transition:
     """The process is no longer where it was: it is located again."""
     gone = () if liveness.probed is None else (Disconnect(liveness.probed.address),)
-    return _locate(replace(liveness, locates_left=policy.locates_per_start - 1), (*effects, *gone))
+    return _locate(replace(liveness, locates_left=policy.locates_per_start - 1, broken=True), (*effects, *gone))
 
 
 def _replace(
     liveness: Liveness, step: LivenessStep, reason: str, now_s: float, effects: tuple[Effect, ...] = ()
 ) -> Transition:
     liveness, announced = _seen(liveness, LivenessState.UNREACHABLE, f"its process was ended: {reason}", now_s)
-    return Transition(replace(liveness, step=step), Replace(reason), (*effects, *announced))
+    liveness = replace(liveness, step=step, loading=False)
+    return Transition(liveness, Replace(reason), (*effects, *announced))

@@ -19,6 +19,18 @@ class LivenessState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class LoadFailure:
+    """Why a model could not be loaded."""
+
+    reason: str
+    """One line."""
+    may_pass: bool
+    """It may pass by itself, as a lack of memory or the death of a process does. A broken file stays broken."""
+    count: int = 1
+    """How many attempts in a row have failed."""
+
+
+@dataclass(frozen=True, slots=True)
 class Location:
     """Where a process runs."""
 
@@ -62,6 +74,8 @@ class ProbeAnswered:
 
     state: LivenessState
     detail: str = ""
+    may_pass: bool = False
+    """Whether the reason of a failed state may pass by itself."""
 
 
 @dataclass(frozen=True, slots=True)

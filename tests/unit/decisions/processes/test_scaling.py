@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.cluster.decisions.scaling import PoolBounds, PoolLoad, PoolState, Replica, Resize, ScalingPolicy, resize, scale
+from shoal.cluster.decisions.processes.scaling import (
+    PoolBounds,
+    PoolLoad,
+    PoolState,
+    Replica,
+    Resize,
+    ScalingPolicy,
+    resize,
+    scale,
+)
 
 POLICY = ScalingPolicy(queue_s=5.0, idle_s=60.0)
 BOUNDS = PoolBounds(1, 8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shoal.cluster.decisions.load import WINDOW_S, LoadMeter, ReplicaLoad
+from shoal.cluster.decisions.processes.load import WINDOW_S, LoadMeter, ReplicaLoad
 from shoal.internal.v1.encoder_pb2 import EncoderLoad
 
 

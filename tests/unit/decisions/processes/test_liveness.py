@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.cluster.decisions.liveness import Liveness, LivenessPolicy, LivenessStep, Transition, advance, begin, shown_state
-from shoal.cluster.decisions.liveness_events import (
+from shoal.cluster.decisions.processes.liveness import Liveness, LivenessStep, Transition, advance, begin, shown_state
+from shoal.cluster.decisions.processes.liveness_events import (
     Announce,
     Crashed,
     Disconnect,
@@ -39,78 +39,7 @@ from shoal.cluster.decisions.liveness_events import (
     Suspected,
 )
 from support.scenarios import Command
-
-POLICY = LivenessPolicy()
-HERE, THERE = Location("a:1", 1, "a"), Location("b:2", 2, "b")
-READY, LOADING, FAILED = (
-    ProbeAnswered(state) for state in (LivenessState.READY, LivenessState.LOADING, LivenessState.FAILED)
-)
-
-ANSWERS: dict[type[Request], list[Event]] = {
-    Start: [Started(), Started(), Missing("down"), NoRoomFound("for 1 GPU"), Crashed()],
-    Locate: [Located(HERE), Located(HERE), Located(THERE), Missing("down"), NoRoomFound("for 1 GPU"), Crashed()],
-    Probe: [READY, READY, LOADING, FAILED, ProbeSilent(), ProbeSilent(), ProbeRefused("refused"), Crashed()],
-    Pause: [Paused()],
-    Replace: [Replaced(), Crashed()],
-    End: [Ended(), Crashed()],
-}
-
-
-class Process:
-    """Runs the protocol of requests and answers, and checks what must hold at every step."""
-
-    def __init__(self, must_answer: bool = True) -> None:
-        self.now_s = 0.0
-        self.replaced: list[str] = []
-        self.effects: list[object] = []
-        self.request: Request = Start()
-        self.liveness: Liveness = begin(must_answer, 0.0).liveness
-        self._take(begin(must_answer, 0.0))
-
-    def answer(self, event: Event) -> Request:
-        """The request that follows the answer to the one before."""
-        if isinstance(self.request, Pause):
-            self.now_s += self.request.seconds
-        transition = advance(self.liveness, event, self.now_s, POLICY)
-        # No state is a dead end.
-        assert transition.request is not None
-        self._take(transition)
-        return self.request
-
-    def suspect(self) -> Transition:
-        transition = advance(self.liveness, Suspected(), self.now_s, POLICY)
-        assert transition.request is None
-        self._take(transition)
-        return transition
-
-    def _take(self, transition: Transition) -> None:
-        self.liveness = transition.liveness
-        self.effects += transition.effects
-        if transition.request is not None:
-            self.request = transition.request
-            assert not isinstance(self.request, Pause) or self.request.seconds > 0
-            if isinstance(self.request, Replace):
-                self.replaced.append(self.request.reason)
-
-    def up(self, state: ProbeAnswered = READY, where: Location = HERE) -> Process:
-        """Started, located and probed once."""
-        for event in (Started(), Located(where), state):
-            self.answer(event)
-        return self
-
-
-picks = st.lists(st.tuples(st.integers(0, 1_000_000), st.booleans()), max_size=120)
-
-
-def lived(must_answer: bool, history: list[tuple[int, bool]]) -> Process:
-    """A process after drawn answers, with drawn suspicions between them."""
-    process = Process(must_answer)
-    for pick, suspected in history:
-        possible = ANSWERS[type(process.request)]
-        process.answer(possible[pick % len(possible)])
-        if suspected:
-            process.suspect()
-    return process
+from unit.decisions.processes.liveness_process import ANSWERS, HERE, LOADING, POLICY, READY, THERE, Process, lived, picks
 
 
 @settings(max_examples=1000, deadline=None)
@@ -265,16 +194,6 @@ def test_a_suspicion_takes_it_out_of_service_until_a_probe_answers() -> None:
     process.suspect()
     assert process.answer(READY) == Probe(HERE)
     assert process.answer(READY) == Pause(POLICY.probe_s)
-
-
-def test_a_failed_model_is_ended_after_a_pause_and_started_again() -> None:
-    process = Process().up(ProbeAnswered(LivenessState.FAILED, "no such folder"))
-    assert (process.liveness.state, process.liveness.detail) == (LivenessState.FAILED, "no such folder")
-    assert process.request == Pause(POLICY.failed_pause_s)
-    assert process.answer(Paused()) == End()
-    assert process.answer(Crashed()) == Pause(POLICY.locate_pause_s)
-    assert process.answer(Paused()) == End()
-    assert process.answer(Ended()) == Start()
 
 
 def test_an_answer_to_another_request_is_refused() -> None:
