@@ -105,7 +105,7 @@ def test_a_tampered_row_is_refused_alone(cluster: ClusterProcess, client: Client
     assert lines[0].startswith(
         f"{path}:4: embedding.content_hash refused: document 'd13': does not match the document's text"
     )
-    assert lines[-1] == "shoal: 1 rows were not imported to tampered: 1 embedding.content_hash refused"
+    assert lines[-1] == "shoal: 1 row was not imported to tampered: 1 embedding.content_hash refused"
 
 
 def test_output_that_is_not_finished_is_refused(cluster: ClusterProcess, client: Client, tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_output_that_is_not_finished_is_refused(cluster: ClusterProcess, client:
     (output / "part-000000-000000.parquet").write_bytes(b"PAR1 nonsense")
     code, result, lines = imported(cluster, "strict", output)
     assert (code, result["written"]) == (1, 0)
-    assert lines[0].startswith(f"{output}/part-000000-000000.parquet:1: rows cannot be read: rows 1 to 20: ")
-    assert lines[1:] == ["shoal: 1 rows were not imported to strict: 1 rows cannot be read"]
+    assert lines[0].startswith(f"{output}/part-000000-000000.parquet:1: not Parquet: rows 1 to 20: ")
+    assert lines[1:] == ["shoal: 1 row was not imported to strict: 1 not Parquet"]
     (output / "summary.json").unlink()
     result = imported(cluster, "strict", output)[2]
     assert result == [f"shoal: {output}: the job has not finished: run the same shoal encode again"]

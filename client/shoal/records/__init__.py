@@ -23,8 +23,8 @@ from shoal.records.reading import (
     read_table,
     text_chunks,
 )
-from shoal.records.rejects import RejectedRow, RejectsInOrder, null_messages, reasons_in_words
-from shoal.records.repeated_ids import RepeatedIds
+from shoal.records.rejects import RejectedRow, RejectsInOrder, null_messages, reasons_in_words, rows_were
+from shoal.records.repeated_ids import RepeatedIdNotes, RepeatedIds
 from shoal.records.rows import BadRow, BareRow, Row, row_message
 from shoal.records.tables import header_fault
 
@@ -40,6 +40,7 @@ __all__ = [
     "RecordLimits",
     "RejectedRow",
     "RejectsInOrder",
+    "RepeatedIdNotes",
     "RepeatedIds",
     "Row",
     "TextFields",
@@ -65,6 +66,7 @@ __all__ = [
     "read_table",
     "reasons_in_words",
     "row_message",
+    "rows_were",
     "shown_path",
     "suffix_of",
     "text_chunks",

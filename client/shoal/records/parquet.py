@@ -98,4 +98,4 @@ def _damage(error: Exception) -> str:
 
 
 def _lost(first: int, last: int, reason: str) -> str:
-    return f"rows cannot be read as Parquet: rows {first} to {last}: {reason}"
+    return f"not Parquet: rows {first} to {last}: {reason}"

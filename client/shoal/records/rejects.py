@@ -40,6 +40,11 @@ class RejectedRow:
         return json.dumps({"source": self.source, "line": self.line, "id": self.id, "reason": self.reason})
 
 
+def rows_were(count: int) -> str:
+    """The beginning of a sentence about this many rows."""
+    return "1 row was" if count == 1 else f"{count} rows were"
+
+
 def reasons_in_words(kinds: Mapping[str, int]) -> str:
     """How many rows were refused for which reason, the commonest first; empty for none."""
     common = sorted(kinds.items(), key=lambda one: -one[1])

@@ -141,7 +141,7 @@ def test_folders_and_patterns_are_read_without_hidden_files(
     result = shoal("add", "c", "notes", "x?.jsonl")
     assert sorted(gateway.world.collections["c"].documents) == ["a.md", "x1"]
     note, bad, _ = result.stderr.splitlines()
-    assert note.startswith("shoal: 1 hidden file was left out, such as ") and bad == "notes/bad.md:1: not UTF-8 at byte 0"
+    assert note.startswith("note: 1 hidden file was left out, such as ") and bad == "notes/bad.md:1: not UTF-8 at byte 0"
 
 
 def test_bad_rows_come_in_order_whoever_refuses_them_and_are_kept(
@@ -175,8 +175,8 @@ def test_the_same_id_twice_in_one_run_is_said(shoal: Callable[..., Result], gate
     result = shoal("add", "c", path)
     assert result.exit_code == 0
     assert result.stderr.splitlines() == [
-        f"{path}:3: id 'x' replaces the row at {path}:1",
-        "shoal: 1 row had the id of an earlier row and replaced it",
+        f"note: {path}:3: id 'x' replaces the row at {path}:1",
+        "note: 1 row had the id of an earlier row and replaced it",
     ]
     assert gateway.world.collections["c"].documents["x"].text == "new"
 

@@ -15,6 +15,7 @@ import pyarrow.parquet
 import pytest
 from click.testing import Result
 
+from shoal.records import rows_were
 from support.encoded_output import Taken, taken_by_encode
 from support.gateway.client_server import FakeGateway
 
@@ -27,9 +28,9 @@ def taken(shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path) ->
         result = shoal("add", "c", *inputs)
         lines = result.stderr.splitlines()
         last = lines.pop() if result.exit_code else ""
-        assert last.startswith(f"shoal: {len(lines)} rows were not added to c: ") or not last
+        assert last.startswith(f"shoal: {rows_were(len(lines) - len(notes))} not added to c: ") or not last
         rejected = []
-        assert [line for line in lines if line.startswith("shoal: ")] == list(notes)
+        assert [line for line in lines if line.startswith(("note: ", "shoal: "))] == list(notes)
         for line in lines[: len(lines) - len(notes)]:
             path, number, reason = line.split(":", 2)
             rejected.append((path, int(number), reason.strip()))
@@ -108,7 +109,7 @@ def test_adding_parquet_with_columns_that_json_lacks(taken: Callable[..., Taken]
         "at": pa.array([3_723_000_000_005], pa.int64()).cast(pa.time64("ns")),
     }
     pyarrow.parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
-    notes = ["shoal: NaN or infinity became null in field 'score' of 1 row"]
+    notes = ["note: NaN or infinity became null in field 'score' of 1 row"]
     assert taken(tmp_path / "a.parquet", notes=notes).ids == ["a"]
     assert json.loads(gateway.world.collections["c"].documents["a"].payload) == {
         "price": 12.5,
@@ -150,7 +151,7 @@ def test_adding_a_folder_with_hidden_files_in_it(
         path.write_text("some text")
     result = shoal("add", "c", tmp_path / "notes")
     left_out = f"3 hidden files were left out, such as {tmp_path}/notes/._x.md"
-    assert (result.exit_code, result.stderr) == (0, f"shoal: {left_out}; --hidden reads them too\n")
+    assert (result.exit_code, result.stderr) == (0, f"note: {left_out}; --hidden reads them too\n")
     assert sorted(gateway.world.collections["c"].documents) == ["a.md", "sub/b.md"]
     result = shoal("add", "c", tmp_path / "notes", "--hidden")
     assert (result.exit_code, result.stderr) == (0, "")

@@ -66,7 +66,7 @@ def test_a_damaged_group_of_rows_does_not_take_the_next_one_with_it(tmp_path: Pa
     [[file]] = find_inputs([str(path)])
     found = list(read_file(file))
     [bad] = [row for row in found if isinstance(row, BadRow)]
-    assert bad.line == 1001 and bad.reason.startswith("rows cannot be read as Parquet: rows 1001 to 2000: ")
+    assert bad.line == 1001 and bad.reason.startswith("not Parquet: rows 1001 to 2000: ")
     assert [row.line for row in found if isinstance(row, Row)] == [*range(1, 1001), *range(2001, 3001)]
     assert found[-1] == Row(3000, {"id": "002999"})
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.records import RejectedRow, RejectsInOrder, RepeatedIds, null_messages, reasons_in_words
+from shoal.records import RejectedRow, RejectsInOrder, RepeatedIdNotes, RepeatedIds, null_messages, reasons_in_words
 
 
 def row(line: int) -> RejectedRow:
@@ -70,6 +70,27 @@ def test_an_id_that_came_before_is_known_by_where(ids: list[str]):
     for position, id in enumerate(ids):
         assert repeated.earlier(id, position) == latest.get(id)
         latest[id] = position
+
+
+def test_after_the_first_ids_no_others_are_remembered_and_that_is_said():
+    notes = RepeatedIdNotes(lambda position: f"f:{position}", "replaces", " and replaced it", most=2)
+    for position, id in enumerate(["a", "b", "c", "a", "c", "a"]):
+        notes.add(id, position)
+    assert notes.count == 2
+    assert notes.lines() == [
+        "f:3: id 'a' replaces f:0",
+        "f:5: id 'a' replaces f:3",
+        "2 rows had the id of an earlier row and replaced it",
+        "only the first 2 different ids were compared with later ones",
+    ]
+
+
+def test_the_first_repeated_ids_are_shown_and_all_are_counted():
+    notes = RepeatedIdNotes(str, "replaces", "")
+    for position in range(100):
+        notes.add("same", position)
+    assert (notes.count, len(notes.lines())) == (99, 6)
+    assert RepeatedIdNotes(str, "replaces", "").lines() == []
 
 
 def test_many_ids_are_remembered():

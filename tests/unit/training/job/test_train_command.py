@@ -228,7 +228,8 @@ def test_too_many_workers_are_reported(capsys: pytest.CaptureFixture[str]):
         TrainingReport("v", as_json=False).too_few_words(31_000_000, worthwhile)
         message = capsys.readouterr()
         assert (
-            message.err == f"31,000,000 words in all epochs are too few for this many workers: {kept} the quality of one\n"
+            message.err
+            == f"note: 31,000,000 words in all epochs are too few for this many workers: {kept} the quality of one\n"
         )
     TrainingReport("v", as_json=True).too_few_words(31_000_000, 3)
     event = json.loads(capsys.readouterr().out)

@@ -102,7 +102,7 @@ def test_training_goes_on_after_bad_rows_and_damage(tmp_path: Path):
     *lines, replaced, count = told(done)
     assert lines == [f"{row['source']}:{row['line']}: {row['reason']}" for row in kept]
     assert replaced == f"note: 1 byte sequence that is not UTF-8 became U+FFFD, in {folder}/c.txt"
-    assert count.startswith(f"note: 9 rows of the corpus were not read: 4 {DAMAGED}; ")
+    assert count.startswith(f"note: 9 rows were not read: 4 {DAMAGED}; ")
     found = counts(tmp_path / "v")
     numbered = [word for word in found if word.startswith("word")]
     # Of the word that the damage cuts, nothing is left.
@@ -178,6 +178,6 @@ def test_bad_rows_are_named_again_when_a_training_is_resumed(tmp_path: Path, mon
     assert done.exit_code == 0 and "resuming: " in done.stderr and "of the corpus is read" not in done.stderr
     assert told(done) == [
         f"{tmp_path}/a.jsonl:2: not a JSON object",
-        "note: 1 row of the corpus was not read: 1 not a JSON object",
+        "note: 1 row was not read: 1 not a JSON object",
     ]
     assert rejects.read_bytes() == before and before.count(b"\n") == 1

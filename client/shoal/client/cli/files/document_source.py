@@ -18,7 +18,7 @@ from shoal.records import (
     RecordLimits,
     RejectedRow,
     RejectsInOrder,
-    RepeatedIds,
+    RepeatedIdNotes,
     as_given,
     check_record,
     find_inputs,
@@ -26,6 +26,7 @@ from shoal.records import (
     read_file,
 )
 
+_OTHER_PLACE = re.compile(r"documents\[\d+\]\.?(\w*)")
 _PLACE = re.compile(r"documents\[\d+\]\.?([\w.]*)(\[\d+\])?:? ?")
 
 
@@ -55,14 +56,11 @@ class DocumentSource:
             raise Failure(str(error)) from error
         self.note = found.note
         """What is to be said of the files; may be empty."""
-        self.repeated: list[str] = []
-        """Messages about the first ids that came before."""
-        self.repeated_ids = 0
+        self.repeated = RepeatedIdNotes(self._location, "replaces the row at", " and replaced it")
         self.nulls: Counter[str] = Counter()
         """Rows by the field of their payload in which NaN or an infinity became null."""
         self._file_of = array("L")
         self._line_of = array("Q")
-        self._ids = RepeatedIds()
         self._rejects = RejectsInOrder()
 
     def __iter__(self) -> Iterator[types.Document]:
@@ -103,24 +101,21 @@ class DocumentSource:
         self._file_of.append(index)
         self._line_of.append(line)
         self._rejects.document()
-        earlier = self._ids.earlier(id, position)
-        if earlier is not None:
-            self.repeated_ids += 1
-            if self.repeated_ids <= _SHOWN_REPEATS:
-                before = f"{self._shown[self._file_of[earlier]]}:{self._line_of[earlier]}"
-                self.repeated.append(f"{self._shown[index]}:{line}: id {id!r} replaces the row at {before}")
+        self.repeated.add(id, position)
+
+    def _location(self, position: int) -> str:
+        return f"{self._shown[self._file_of[position]]}:{self._line_of[position]}"
 
     def _rejected(self, index: int, line: int, reason: str, id: str = "") -> RejectedRow:
         return RejectedRow(self._files[index].path, line, reason, id, self._shown[index])
 
 
-_SHOWN_REPEATS = 5
-
-
 def refusal_reason(refusal: types.Refusal) -> str:
     """Why a document was refused: in the server's words, with its id in place of its position in a message."""
-    place = _PLACE.match(str(refusal.error))
-    if place is None:
-        return f"refused: document {refusal.id!r}: {refusal.error}"
-    at = f"at {place[2]}: " if place[2] else ""
-    return f"{place[1] or 'document'} refused: document {refusal.id!r}: {at}{str(refusal.error)[place.end() :]}"
+    message = str(refusal.error)
+    field = at = ""
+    if place := _PLACE.match(message):
+        message = message[place.end() :]
+        field, at = f"{place[1] or 'document'} ", f"at {place[2]}: " if place[2] else ""
+    message = _OTHER_PLACE.sub(lambda other: f"another document's {other[1]}" if other[1] else "another document", message)
+    return f"{field}refused: document {refusal.id!r}: {at}{message}"

@@ -34,6 +34,8 @@ class EncodedFolder:
     _rows_of: list[int] = field(init=False, default_factory=list, repr=False)
     _starts: list[int] = field(init=False, default_factory=list, repr=False)
     """Index of the first document of each file that was read."""
+    _lost: list[list[int]] = field(init=False, default_factory=list, repr=False)
+    """For each row of these files that is lost, the index of the next document."""
 
     def __post_init__(self) -> None:
         try:
@@ -78,8 +80,8 @@ class EncodedFolder:
     def documents(self, lost: Callable[[str, int, str], None]) -> Iterator[Document]:
         """All rows in order; reads a thousand at a time.
 
-        Where a file is damaged or gone, its other rows are left out and `lost` is called with the file, the first of them
-        and the reason.
+        A row that cannot be read is left out, and so are the others of a file that is damaged or gone: `lost` is called with
+        the file, the row or the first of them, and the reason.
         """
         import pyarrow
         import pyarrow.parquet
@@ -87,20 +89,32 @@ class EncodedFolder:
         total = 0
         for name, rows in zip(self._names, self._rows_of, strict=True):
             self._starts.append(total)
+            self._lost.append([])
             row = 0
             try:
                 with self._system.open_input_file(f"{self._base}/{name}") as file:
                     for batch in pyarrow.parquet.ParquetFile(file).iter_batches(batch_size=ROWS_AT_ONCE):
-                        yield from _documents(batch)
-                        row += batch.num_rows
-            except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
-                lost(f"{self.root}/{name}", row + 1, f"rows cannot be read: rows {row + 1} to {rows}: {_reason(error)}")
-            total += row
+                        for document in _documents_or_errors(batch):
+                            row += 1
+                            if isinstance(document, Document):
+                                total += 1
+                                yield document
+                            else:
+                                self._lost[-1].append(total)
+                                lost(f"{self.root}/{name}", row, f"not a document: {_reason(document)}")
+            except (OSError, KeyError, pyarrow.ArrowException) as error:
+                lost(f"{self.root}/{name}", row + 1, f"not Parquet: rows {row + 1} to {rows}: {_reason(error)}")
 
     def location(self, index: int) -> tuple[str, int]:
         """File and row, from 1, of a document that `documents` gave, by its index among those."""
         part = bisect_right(self._starts, index) - 1
-        return f"{self.root}/{self._names[part]}", index - self._starts[part] + 1
+        row = index - self._starts[part] + bisect_right(self._lost[part], index) + 1
+        return f"{self.root}/{self._names[part]}", row
+
+    def shown_location(self, index: int) -> str:
+        """The location of a document as FILE:ROW."""
+        file, row = self.location(index)
+        return f"{file}:{row}"
 
     def _json(self, name: str) -> dict[str, Any]:
         try:
@@ -108,6 +122,18 @@ class EncodedFolder:
                 return json.loads(stream.read())
         except (OSError, ValueError) as error:
             raise Failure(f"{self.root}/{name}: cannot be read: {_reason(error)}") from error
+
+
+def _documents_or_errors(batch: Any) -> Iterator[Document | ValueError]:
+    """The row of each document, or why it is none, which is looked for only if there is such a row."""
+    try:
+        yield from list(_documents(batch))
+    except ValueError as error:
+        if batch.num_rows == 1:
+            yield error
+            return
+        for row in range(batch.num_rows):
+            yield from _documents_or_errors(batch.slice(row, 1))
 
 
 def _documents(batch: Any) -> Iterator[Document]:

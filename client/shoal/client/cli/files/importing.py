@@ -14,8 +14,8 @@ from shoal.client.cli.files.document_source import refusal_reason
 from shoal.client.cli.files.encoded import EncodedFolder
 from shoal.client.cli.files.uploading import upload
 from shoal.client.cli.session import Session, remote
-from shoal.console import BadRowReport, Failure, FilePath, print_json
-from shoal.records import RejectedRow, RejectsInOrder, reasons_in_words
+from shoal.console import BadRowReport, Failure, FilePath, print_json, print_note
+from shoal.records import RejectedRow, RejectsInOrder, RepeatedIdNotes, reasons_in_words, rows_were
 
 
 @click.command(
@@ -40,14 +40,16 @@ def import_(session: Session, name: str, directory: str, rejects: Path | None, b
     folder.check_model(session.client.get_collection(name))
     started_at_s = time.monotonic()
     rejects_in_order = RejectsInOrder()
+    repeated = RepeatedIdNotes(folder.shown_location, "replaces the row at", " and replaced it")
     with BadRowReport(rejects=rejects) as bad_rows, bar(f"importing to {name}", folder.rows) as advance:
 
         def lost(file: str, row: int, reason: str) -> None:
             rejects_in_order.read(RejectedRow(file, row, reason))
 
         def documents() -> Iterator[types.Document]:
-            for document in folder.documents(lost):
+            for position, document in enumerate(folder.documents(lost)):
                 rejects_in_order.document()
+                repeated.add(document.id, position)
                 yield document
 
         def report(progress: types.UploadProgress) -> None:
@@ -65,6 +67,8 @@ def import_(session: Session, name: str, directory: str, rejects: Path | None, b
             for row in rejects_in_order.settled():
                 bad_rows.add(row)
     seconds = time.monotonic() - started_at_s
+    for message in repeated.lines():
+        print_note(message)
     written = summary.documents - summary.refused
     if session.json:
         print_json(
@@ -74,6 +78,7 @@ def import_(session: Session, name: str, directory: str, rejects: Path | None, b
                 "changed": summary.changed,
                 "bad_rows": bad_rows.count,
                 "reasons": bad_rows.kinds,
+                "repeated_ids": repeated.count,
                 "token": summary.token,
                 "seconds": round(seconds, 3),
             }
@@ -82,4 +87,4 @@ def import_(session: Session, name: str, directory: str, rejects: Path | None, b
         pace = f"{written / seconds:.0f} rows/s" if seconds else ""
         click.echo(f"{written} documents in {name}, {summary.changed} of them new or changed; {seconds:.1f} s, {pace}")
     if bad_rows.count:
-        raise Failure(f"{bad_rows.count} rows were not imported to {name}: {reasons_in_words(bad_rows.kinds)}")
+        raise Failure(f"{rows_were(bad_rows.count)} not imported to {name}: {reasons_in_words(bad_rows.kinds)}")

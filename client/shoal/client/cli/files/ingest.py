@@ -12,8 +12,8 @@ from shoal.client._transport.progress import bar
 from shoal.client.cli.files.document_source import DocumentSource
 from shoal.client.cli.files.uploading import upload
 from shoal.client.cli.session import Session, remote
-from shoal.console import BadRowReport, Failure, FilePath, print_error, print_json
-from shoal.records import Fields, RecordLimits, null_messages, reasons_in_words
+from shoal.console import BadRowReport, Failure, FilePath, print_json, print_note
+from shoal.records import Fields, RecordLimits, null_messages, reasons_in_words, rows_were
 
 STDIN_FORMATS = ("jsonl", "csv", "tsv")
 
@@ -76,7 +76,7 @@ def add(
     fields = Fields(id_field, text_fields, () if no_payload else kept or None, vector_field)
     source = DocumentSource(files, fields, _limits(session, name), hidden, f".{stdin_format}")
     if source.note:
-        print_error(source.note)
+        print_note(source.note)
     started_at_s = time.monotonic()
     with BadRowReport(rejects=rejects) as bad_rows, bar(f"adding to {name}", None) as advance:
 
@@ -93,7 +93,9 @@ def add(
             for row in source.settled():
                 bad_rows.add(row)
     seconds = time.monotonic() - started_at_s
-    _print_notes(source)
+    # What was odd about rows that were added.
+    for message in (*source.repeated.lines(), *null_messages(source.nulls)):
+        print_note(message)
     written = summary.documents - summary.refused
     if session.json:
         print_json(
@@ -103,7 +105,7 @@ def add(
                 "changed": summary.changed,
                 "bad_rows": bad_rows.count,
                 "reasons": bad_rows.kinds,
-                "repeated_ids": source.repeated_ids,
+                "repeated_ids": source.repeated.count,
                 "token": summary.token,
                 "seconds": round(seconds, 3),
             }
@@ -111,21 +113,10 @@ def add(
     else:
         click.echo(f"{written} documents in {name}, {summary.changed} of them new or changed; {seconds:.1f} s")
     if bad_rows.count:
-        raise Failure(f"{bad_rows.count} rows were not added to {name}: {reasons_in_words(bad_rows.kinds)}")
+        raise Failure(f"{rows_were(bad_rows.count)} not added to {name}: {reasons_in_words(bad_rows.kinds)}")
 
 
 def _limits(session: Session, name: str) -> RecordLimits:
     limits = session.client.describe().limits
     stores_empty = session.client.get_collection(name).empty_text != "reject"
     return RecordLimits(limits.id_bytes, limits.text_bytes, limits.payload_bytes, stores_empty)
-
-
-def _print_notes(source: DocumentSource) -> None:
-    """What was odd about rows that were added."""
-    for message in source.repeated:
-        click.echo(message, err=True)
-    if source.repeated_ids:
-        rows = "1 row" if source.repeated_ids == 1 else f"{source.repeated_ids} rows"
-        print_error(f"{rows} had the id of an earlier row and replaced it")
-    for message in null_messages(source.nulls):
-        print_error(message)

@@ -10,7 +10,7 @@ import click
 from shoal.cluster.jobs.encode.encode_report import EncodeReport
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
-from shoal.console import HELP_SETTINGS, Failure, FilePath, print_error
+from shoal.console import HELP_SETTINGS, Failure, FilePath
 
 
 @click.command(
@@ -96,7 +96,7 @@ def encode(
     from shoal.cluster.jobs.encode.output import OutputFolder
     from shoal.cluster.jobs.encode.pipeline import Replicas
     from shoal.cluster.jobs.encode.running import JobListeners, run_job
-    from shoal.records import Fields, reasons_in_words
+    from shoal.records import Fields, reasons_in_words, rows_were
 
     signal.signal(signal.SIGTERM, lambda _number, _frame: _interrupt())
     settings = JobSettings(
@@ -107,7 +107,7 @@ def encode(
         part_rows=part_rows,
     )
     report = EncodeReport(output, as_json)
-    listeners = JobListeners(print_error, report.phase, report.started, report.advanced, report.reported)
+    listeners = JobListeners(report.note, report.phase, report.started, report.advanced, report.reported)
     pool = Replicas(replicas or 0, threads or 0, gpus)
     try:
         with report:
@@ -122,7 +122,7 @@ def encode(
         rejects.write_text("".join(f"{row}\n" for row in OutputFolder(output).bad_rows()), encoding="utf-8")
     if summary.bad_rows:
         reasons = reasons_in_words(summary.reasons)
-        raise Failure(f"{summary.bad_rows} rows were not encoded: {reasons}; see {output}/*.errors.jsonl")
+        raise Failure(f"{rows_were(summary.bad_rows)} not encoded: {reasons}; see {output}/*.errors.jsonl")
 
 
 def _interrupt() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from shoal.console import BadRowReport, ProgressReporter, duration, print_error, print_event
+from shoal.console import BadRowReport, ProgressReporter, duration, note_line, print_event
 from shoal.records import null_messages
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ class EncodeReport:
 
     def __exit__(self, *_: object) -> None:
         self._reporter.__exit__()
+
+    def note(self, message: str) -> None:
+        """Something about the input or the output that is no error."""
+        self._reporter.message(note_line(message))
 
     def phase(self, description: str) -> None:
         """What the job does before the first part."""
@@ -57,7 +61,7 @@ class EncodeReport:
     def finished(self, summary: JobSummary) -> None:
         """The whole job is finished."""
         for message in null_messages(self._nulls):
-            print_error(message)
+            self.note(message)
         if self._reporter.as_json:
             print_event("finished", {**dataclasses.asdict(summary), "output": self._output})
             return

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 import pyarrow as pa
+import pyarrow.parquet
 
 from shoal.cluster.jobs.encode.errors import JobError
 from shoal.cluster.jobs.encode.job import Job, difference
@@ -163,6 +164,17 @@ class OutputFolder:
         for manifest in self.finished():
             if manifest.errors is not None:
                 yield from (self._read(manifest.errors.path) or b"").decode().splitlines()
+
+    def ids(self) -> Iterator[tuple[str, list[str]]]:
+        """The name of each finished part's file, and the ids of its rows, in order; reads nothing else. Raises JobError."""
+        for manifest in self.finished():
+            if manifest.data is None:
+                continue
+            try:
+                with self._storage.open(manifest.data.path) as file:
+                    yield manifest.data.path, pyarrow.parquet.read_table(file, columns=["id"]).column("id").to_pylist()
+            except (OSError, pa.ArrowException) as error:
+                raise JobError(f"{self.root}/{manifest.data.path}: cannot be read: {error_line(error)}") from error
 
     def conclude(self, summary: bytes) -> None:
         """Marks the job as finished, and removes partial files of processes that died."""

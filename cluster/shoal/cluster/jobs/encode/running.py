@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import time
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from shoal.cluster.jobs.encode.progress import JobStats, Progress
 from shoal.cluster.jobs.encode.reading import check_first_row
 from shoal.cluster.ray_runtime.session import RayUnavailable, joined_ray
 from shoal.console import absolute_model_name
-from shoal.records import InputError, RejectedRow, find_inputs
+from shoal.records import InputError, RejectedRow, RepeatedIdNotes, find_inputs
 from shoal.workers.encoding import ModelError, parse_spec, split_precision
 
 _OF_THIS_RUN = ("rows_here", "seconds")
@@ -38,6 +39,8 @@ class JobSummary:
     """Bad rows by their reason, without its particulars."""
     tokens: int
     truncated: int
+    repeated_ids: int
+    """Rows with the id of an earlier row."""
     rows_here: int
     """Rows that this run encoded; earlier runs encoded the others."""
     seconds: float
@@ -127,6 +130,7 @@ def run_job(
                 reasons=_reasons(folder) if done.bad_rows else {},
                 tokens=done.tokens,
                 truncated=done.truncated,
+                repeated_ids=_note_repeated_ids(folder, listeners),
                 rows_here=done.rows - before.rows,
                 seconds=time.monotonic() - started_at_s,
             )
@@ -137,6 +141,28 @@ def run_job(
         raise JobError(str(error)) from error
     finally:
         folder.close()
+
+
+def _note_repeated_ids(folder: OutputFolder, listeners: JobListeners) -> int:
+    """Notes ids that several rows of the output have; returns how many rows have the id of an earlier one."""
+    starts: list[int] = []
+    names: list[str] = []
+
+    def location(position: int) -> str:
+        part = bisect_right(starts, position) - 1
+        return f"{folder.root}/{names[part]}:{position - starts[part] + 1}"
+
+    repeated = RepeatedIdNotes(location, "is also that of", "; an import keeps the last one")
+    position = 0
+    for name, ids in folder.ids():
+        starts.append(position)
+        names.append(name)
+        for id in ids:
+            repeated.add(id, position)
+            position += 1
+    for line in repeated.lines():
+        listeners.note(line)
+    return repeated.count
 
 
 def _reasons(folder: OutputFolder) -> dict[str, int]:

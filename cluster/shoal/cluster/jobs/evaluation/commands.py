@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal.console import HELP_SETTINGS, BadRowReport, Failure, FilePath, print_json, print_note, print_table
-from shoal.records import reasons_in_words
+from shoal.records import reasons_in_words, rows_were
 from shoal.workers.runtime import available_cores
 
 if TYPE_CHECKING:
@@ -238,8 +238,7 @@ def _loaded(model: str) -> Any:
 def _fail_for(bad_rows: BadRowReport) -> None:
     """Ends a command that has printed its result with exit code 1 if it could not use some rows."""
     if bad_rows.count:
-        rows = "1 row was" if bad_rows.count == 1 else f"{bad_rows.count} rows were"
-        raise Failure(f"{rows} not read: {reasons_in_words(bad_rows.kinds)}")
+        raise Failure(f"{rows_were(bad_rows.count)} not read: {reasons_in_words(bad_rows.kinds)}")
 
 
 @contextmanager

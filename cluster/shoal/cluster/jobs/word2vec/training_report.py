@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from shoal.console import BadRowReport, ProgressReporter, duration, note_line, print_event
-from shoal.records import RejectedRow, reasons_in_words
+from shoal.records import RejectedRow, reasons_in_words, rows_were
 
 if TYPE_CHECKING:
     from shoal.workers.training.word2vec import CorpusStats, EncodedCorpus, TrainingStats, TrainingSummary, UnreadRow
@@ -62,9 +62,7 @@ class TrainingReport:
             print_event("crowded", {"words": words, "worthwhile_workers": worthwhile})
         else:
             keeps = "1 worker keeps" if worthwhile == 1 else f"up to {worthwhile} workers keep"
-            self._reporter.message(
-                f"{words:,} words in all epochs are too few for this many workers: {keeps} the quality of one"
-            )
+            self.note(f"{words:,} words in all epochs are too few for this many workers: {keeps} the quality of one")
 
     def started(self, corpus: EncodedCorpus, trained_before: int) -> None:
         """The text is read, and training starts or resumes."""
@@ -96,12 +94,9 @@ class TrainingReport:
         if summary.corpus is not None and summary.corpus.replaced:
             self.note(_replaced(summary.corpus))
         if self._bad_rows.count:
-            rows = (
-                "1 row of the corpus was" if self._bad_rows.count == 1 else f"{self._bad_rows.count} rows of the corpus were"
-            )
-            self.note(f"{rows} not read: {reasons_in_words(self._bad_rows.kinds)}")
+            self.note(f"{rows_were(self._bad_rows.count)} not read: {reasons_in_words(self._bad_rows.kinds)}")
         if summary.lost:
-            self._reporter.message(f"{summary.lost} workers were lost and replaced")
+            self.note(f"{summary.lost} workers were lost and replaced")
         if totals.merges:
             self._reporter.message(
                 f"merging took {totals.merge_share:.1%} of the time, {totals.bytes_per_merge / (1 << 20):.1f} MiB per merge;"

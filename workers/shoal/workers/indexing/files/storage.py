@@ -101,6 +101,10 @@ class Storage:
             raise DamagedFile(path, "checksum")
         return data
 
+    def open(self, path: str) -> pa.NativeFile:
+        """A file to read parts of."""
+        return self._fs.open_input_file(self._absolute(path))
+
     def delete(self, path: str) -> None:
         """Deletes a file, if it exists."""
         try:
