@@ -16,7 +16,7 @@ from shoal.cluster.coordinator.service import CoordinatorService
 from shoal.cluster.coordinator.settings import CoordinatorSettings
 from shoal.cluster.decisions.health.problems import Problem
 from shoal.cluster.ray_runtime.restarts import retried_at_restart
-from shoal.workers.runtime import InternalServer, freeze_live_objects
+from shoal.workers.runtime import InternalServer, freeze_live_objects, return_large_buffers
 
 DEPOSED_EXIT_CODE = 3
 
@@ -33,6 +33,7 @@ class CoordinatorActor:
 
     def __init__(self, settings: CoordinatorSettings, namespace: str) -> None:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+        return_large_buffers()
         with retried_at_restart():
             self._coordinator = Coordinator(settings, RayFleet(settings, namespace), _leave)
             service = CoordinatorService(self._coordinator, settings.serve.index.shards)

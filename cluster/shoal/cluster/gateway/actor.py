@@ -9,7 +9,7 @@ import ray
 from shoal.cluster.gateway.server import GatewayServer
 from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ray_runtime.restarts import retried_at_restart
-from shoal.workers.runtime import freeze_live_objects
+from shoal.workers.runtime import freeze_live_objects, return_large_buffers
 
 
 @ray.remote
@@ -17,6 +17,7 @@ class GatewayActor:
     """Serves from its constructor on; a port that cannot be bound fails the constructor."""
 
     def __init__(self, settings: GatewaySettings) -> None:
+        return_large_buffers()
         with retried_at_restart():
             self._server = GatewayServer(settings)
             self._server.start()

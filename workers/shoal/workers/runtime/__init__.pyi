@@ -19,12 +19,14 @@ from .error_lines import typed_error_line as typed_error_line
 from .file_locks import LockHeld as LockHeld
 from .file_locks import lock_file as lock_file
 from .file_locks import locked_folder as locked_folder
+from .freed_memory import return_large_buffers as return_large_buffers
 from .loop_thread import LoopThread as LoopThread
 from .receiving import MalformedMessage as MalformedMessage
 from .receiving import MessageParser as MessageParser
 from .receiving import receive as receive
 from .serving import INTERNAL_MESSAGE_BYTES as INTERNAL_MESSAGE_BYTES
 from .serving import InternalServer as InternalServer
+from .serving import flow_control_options as flow_control_options
 from .serving import freeze_live_objects as freeze_live_objects
 from .serving import internal_options as internal_options
 
@@ -42,6 +44,7 @@ __all__ = [
     "compiled",
     "error_line",
     "first_error_line",
+    "flow_control_options",
     "freeze_live_objects",
     "group_folders",
     "inlined",
@@ -54,6 +57,7 @@ __all__ = [
     "partial_name",
     "partial_siblings",
     "receive",
+    "return_large_buffers",
     "sync_folder",
     "threads_of",
     "typed_error_line",

@@ -32,7 +32,7 @@ from shoal.v1 import (
     status_pb2,
     status_pb2_grpc,
 )
-from shoal.workers.runtime import open_public_port
+from shoal.workers.runtime import flow_control_options, open_public_port
 
 SERVICES = tuple(
     service.full_name
@@ -54,6 +54,7 @@ class PublicServer:
             ("grpc.max_send_message_length", settings.limits.message_bytes),
             # A port in use must be an error, not a port shared with another process.
             ("grpc.so_reuseport", 0),
+            *flow_control_options(),
         ]
         interceptor = PublicCallsInterceptor(core.calls, core.memory, core.parser)
         self._server = grpc.aio.server(interceptors=[interceptor], options=options)
