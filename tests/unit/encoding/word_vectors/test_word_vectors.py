@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.word_vectors.file_reading import WordVectors, read_word_vectors
@@ -80,20 +82,86 @@ def test_vectors_of_a_binary_file_stay_in_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "warning"),
+    [
+        (b"2 3\na 1 2 3\nb 4 5 6\n\n \r\n", "skipped 2 blank lines; the first is line 4"),
+        (b"2 3\na 1 2 3\n\nb 4 5 6", "skipped 1 blank lines; the first is line 3"),
+        (b"3 3\n\na 1 2 3\n 7 8 9\nb 4 5 6\n", "skipped 1 blank lines and 1 rows without a word; the first is line 2"),
+        (b"2 3\na 1 2 3\n 7 8 9\nb 4 5 6\n", "skipped 1 rows without a word; the first is line 3"),
+        (b"\xef\xbb\xbf2 3\na 1 2 3\nb 4 5 6\n", ""),
+        (b"\xef\xbb\xbfa 1 2 3\r\nb 4 5 6\r\n\r\n", "skipped 1 blank lines; the first is line 3"),
+        (b"2 3\na " + struct.pack("<3f", 1, 2, 3) + b"\nb " + struct.pack("<3f", 4, 5, 6) + b"\n\n", ""),
+        (
+            b"\xef\xbb\xbf3 3\n"
+            + b"".join(
+                word + struct.pack("<3f", *row) for word, row in ((b"a ", (1, 2, 3)), (b" ", (7, 8, 9)), (b"b ", (4, 5, 6)))
+            ),
+            "skipped 1 rows without a word; the first is word 2",
+        ),
+    ],
+)
+def test_blank_lines_rows_without_a_word_and_a_byte_order_mark_do_no_harm(
+    content: bytes, warning: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    found = read(tmp_path, content)
+    assert list(found.ids) == ["a", "b"]
+    assert found.rows.take(np.array(list(found.ids.values()))).tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert [record.message for record in caplog.records] == ([f"model 'w': {warning}"] if warning else [])
+
+
+ROWS = st.tuples(
+    st.text("ab.\u00e9\u0939\u093f#", max_size=3),
+    st.lists(st.floats(-9, 9, width=32), min_size=2, max_size=2),
+    st.sampled_from(["\n", "\r\n", " \n"]),
+)
+
+
+# gensim leaves files without a header open.
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=8), st.booleans(), st.sampled_from(["", "\n", "\n\r\n"]))
+def test_a_text_file_is_read_as_gensim_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[tuple[str, list[float], str]], has_header: bool, end: str
+) -> None:
+    from gensim.models import KeyedVectors
+
+    lines = [f"{word} {first!r} {second!r}{line_end}" for word, (first, second), line_end in rows]
+    file = tmp_path_factory.mktemp("vectors") / "words.vec"
+    # Without a header gensim takes each blank line for a row.
+    content = f"{len(rows)} 2\n{''.join(lines)}{end}" if has_header else "".join(lines)
+    file.write_bytes(content.encode())
+    theirs = KeyedVectors.load_word2vec_format(str(file), no_header=not has_header)
+    words = [word for word in theirs.index_to_key if word]
+    if not words:
+        with pytest.raises(ModelError, match="the table is empty"):
+            read_word_vectors(file, "w")
+        return
+    ours = read_word_vectors(file, "w")
+    assert list(ours.ids) == words
+    np.testing.assert_array_equal(ours.rows.take(np.array(list(ours.ids.values()))), theirs.vectors_for_all(words).vectors)
+
+
+@pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "not word vectors: line 1 is neither a word count and dimension nor a word and its numbers"),
+        (b"", "the table is empty"),
+        (b"\xef\xbb\xbf\n\r\n", "the table is empty"),
+        (b"\ntwo words\n", "not word vectors: line 2 is neither a word count and dimension nor a word and its numbers"),
         (b"two words\n", "not word vectors: line 1 is neither a word count and dimension nor a word and its numbers"),
         (b"2 3\na 1 2 3\nb 1 2\n", "line 3 has 2 numbers, expected 3"),
         (b"2 3\na 1 2\n", "line 2 has 2 numbers, expected 3"),
         (b"2 3\na 1 2 3\nb 1 x 3\n", "line 3 has 'x', expected a number"),
         (b"2 3\na 1 2 3\nb 1 2 nan\n", "line 3 has 'nan', expected a number"),
         (b"2 3\na 1 2 3\nb 1 2 1e39\n", "line 3 has '1e39', expected a number"),
-        (b"2 3\na 1 2 3\n\nb 1 2 3\n", "line 3 has 0 numbers, expected 3"),
         (b"3 3\na 1 2 3\nb 1 2 3\n", "line 1 states 3 words, the file has 2"),
         (b"1 3\na 1 2 3\nb 1 2 3\n", "line 1 states 1 words, the file has 2"),
         (b"a 1 2 3\nb 1 2\n", "line 2 has 2 numbers, expected 3"),
-        (b"0 3\n", "line 1 states 0 words of dimension 3, allowed are 1 to 65536 dimensions"),
+        (b"0 3\n", "the table is empty: line 1 states 0 words"),
+        (b"2 3\n\n", "the table is empty: line 1 states 2 words, and no line follows"),
+        (b"1 3\n 1 2 3\n", "the table is empty: no row has a word"),
+        (b"1 3\n" + struct.pack("<x3f", 1, 2, 3).replace(b"\0", b" ", 1), "the table is empty: no row has a word"),
+        (b"\n3 3\na 1 2 3\nb 1 2 3\n", "line 2 states 3 words, the file has 2"),
+        ("2 3\na 1 2 3\n".encode("utf-16"), "the file is UTF-16 or UTF-32; convert it to UTF-8 first"),
         (b"5 70000\n", "line 1 states 5 words of dimension 70000, allowed are 1 to 65536 dimensions"),
         (HEADER + packed(BINARY_WORDS, b"")[:-1], "word 7 of 7 (dimension 3) is missing or cut short"),
         (b"8 3\n" + packed(BINARY_WORDS, b"\n"), "word 8 of 8 (dimension 3) is missing or cut short"),
@@ -133,7 +201,7 @@ ARRAY = np.arange(6, dtype=np.float32).reshape(3, 2)
 
 @pytest.mark.parametrize("kind", ["float16", "float32", "float64", ">f4"])
 def test_an_array_has_its_words_in_another_file(kind: str, tmp_path: Path) -> None:
-    found = read_word_vectors(write_array(tmp_path, ARRAY.astype(kind), b"the 9\nnew york 3\r\n7 1\n"), "w")
+    found = read_word_vectors(write_array(tmp_path, ARRAY.astype(kind), b"\xef\xbb\xbfthe 9\nnew york 3\r\n7 1\n\n"), "w")
     assert found.ids == {"the": 0, "new york": 1, "7": 2}
     assert found.counts is not None and found.counts.tolist() == [9, 3, 1]
     taken = found.rows.take(np.array([2, 0]))

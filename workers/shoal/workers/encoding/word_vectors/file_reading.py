@@ -1,14 +1,17 @@
 """Reads files of word vectors: word2vec text and binary, fastText's .vec, GloVe, and numpy arrays with a vocabulary file.
 
-The format is recognised by the content.
+The format is recognised by the content. As with gensim, blank lines after the last row do no harm, and a row without a word
+is no error; Shoal also reads blank lines elsewhere and a byte order mark. A warning in the log says what was skipped.
 """
 
 from __future__ import annotations
 
+import codecs
+import logging
 import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,15 +24,20 @@ from shoal.workers.encoding.model import ModelError
 from shoal.workers.encoding.word_vectors.vector_table import ArrayRows, ScatteredRows, VectorRows
 from shoal.workers.encoding.word_vectors.vocabulary_file import read_vocabulary
 
+log = logging.getLogger(__name__)
+
 MAX_DIMENSION = 65_536
 _LONGEST_WORD = 8192
 _LONGEST_LINE = _LONGEST_WORD + 32 * MAX_DIMENSION
 _LINES_AT_ONCE = 4096
+_LINE_ENDS = b" \r\n"
 _FASTTEXT_MAGIC = (793712314).to_bytes(4, "little")
 _GZIP_MAGIC = b"\x1f\x8b"
 _NUMPY_MAGIC = b"\x93NUMPY"
+_OTHER_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # No UTF-8 text begins with these bytes.
 _PICKLE_MAGICS = tuple(bytes([128, protocol]) for protocol in range(2, 6))
+_EMPTY = "the table is empty"
 VOCABULARY_SUFFIX = ".vocab"
 """Replaces ".npy" in the name of an array's vocabulary file."""
 
@@ -62,7 +70,7 @@ def read_word_vectors(file: Path, name: str) -> WordVectors:
 
 
 def _read(file: BinaryIO, name: str) -> WordVectors:
-    first = file.readline(_LONGEST_LINE)
+    first, line = _first_line(file)
     if first.startswith(_FASTTEXT_MAGIC):
         raise ModelError(name, "this is a fastText model with its training state; use its .vec file")
     if first.startswith(_GZIP_MAGIC):
@@ -73,26 +81,44 @@ def _read(file: BinaryIO, name: str) -> WordVectors:
             "this is a Python pickle, as written by gensim's save(), and loading a pickle can run any code; "
             "write the vectors with gensim's save_word2vec_format() instead",
         )
+    if first.startswith(_OTHER_MARKS):
+        raise ModelError(name, "the file is UTF-16 or UTF-32; convert it to UTF-8 first")
+    if not first:
+        raise ModelError(name, _EMPTY)
     header = _header(first)
     if header is None:
         dimension = len(_fields(first)) - 1
         if dimension < 1 or not _is_numbers(_fields(first)[1:]):
             raise ModelError(
-                name, "not word vectors: line 1 is neither a word count and dimension nor a word and its numbers"
+                name, f"not word vectors: line {line} is neither a word count and dimension nor a word and its numbers"
             )
-        file.seek(0)
-        return _text(file, dimension, None, 1, name)
+        return _text(file, [first], dimension, None, line, name)
     count, dimension = header
-    if count < 1 or not 1 <= dimension <= MAX_DIMENSION:
+    if not count:
+        raise ModelError(name, f"{_EMPTY}: line {line} states 0 words")
+    if not 1 <= dimension <= MAX_DIMENSION:
         raise ModelError(
-            name, f"line 1 states {count} words of dimension {dimension}, allowed are 1 to {MAX_DIMENSION} dimensions"
+            name, f"line {line} states {count} words of dimension {dimension}, allowed are 1 to {MAX_DIMENSION} dimensions"
         )
     start = file.tell()
-    second = file.readline(_LONGEST_LINE)
+    second, _ = _first_line(file)
+    if not second:
+        raise ModelError(name, f"{_EMPTY}: line {line} states {count} words, and no line follows")
     file.seek(start)
     if _is_text(second):
-        return _text(file, dimension, count, 2, name)
+        return _text(file, [], dimension, count, line + 1, name)
     return _binary(file, count, dimension, start, name)
+
+
+def _first_line(file: BinaryIO) -> tuple[bytes, int]:
+    """The next line that is not blank, without a byte order mark, and its number from here; empty at the end of the file."""
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        line = line.removeprefix(codecs.BOM_UTF8)
+        if line.rstrip(_LINE_ENDS):
+            return line, number
+    return b"", number
 
 
 def vocabulary_path(array: Path) -> Path:
@@ -136,7 +162,7 @@ def _is_text(line: bytes) -> bool:
 
 def _fields(line: bytes) -> list[bytes]:
     # Only at spaces: words may contain other white space.
-    return line.rstrip(b" \r\n").split(b" ")
+    return line.rstrip(_LINE_ENDS).split(b" ")
 
 
 def _is_numbers(fields: list[bytes]) -> bool:
@@ -146,31 +172,57 @@ def _is_numbers(fields: list[bytes]) -> bool:
         return False
 
 
-def _text(file: BinaryIO, dimension: int, count: int | None, line: int, name: str) -> WordVectors:
-    """Reads from line number `line` on."""
+class _SkippedRows:
+    """What was read past, and where that began."""
+
+    def __init__(self) -> None:
+        self.blank = self.wordless = 0
+        self._first = ""
+
+    def add(self, place: str, blank: bool) -> None:
+        self.blank += blank
+        self.wordless += not blank
+        self._first = self._first or place
+
+    def report(self, name: str) -> None:
+        """Warns once, in the log."""
+        counts = ((self.blank, "blank lines"), (self.wordless, "rows without a word"))
+        if said := " and ".join(f"{count} {what}" for count, what in counts if count):
+            log.warning("model %r: skipped %s; the first is %s", name, said, self._first)
+
+
+def _text(file: BinaryIO, begun: list[bytes], dimension: int, count: int | None, line: int, name: str) -> WordVectors:
+    """Reads the lines that have `begun`, the first of which has number `line`, and the rest of the file."""
     ids: dict[str, int] = {}
     parts: list[np.ndarray] = []
-    found = 0
-    for lines in _line_blocks(file):
-        words, vectors = _parsed(lines, dimension, line, name)
+    skipped = _SkippedRows()
+    found, header = 0, line - 1
+    for lines in _line_blocks(file, begun):
+        words, vectors = _parsed(lines, dimension, line, skipped, name)
         for word_id, word in enumerate(words, start=found):
             ids.setdefault(word.decode("utf-8", "replace"), word_id)
         parts.append(vectors)
         found += len(words)
         line += len(lines)
-    if count is not None and found != count:
-        raise ModelError(name, f"line 1 states {count} words, the file has {found}")
+    if count is not None and not found <= count <= found + skipped.wordless:
+        raise ModelError(name, f"line {header} states {count} words, the file has {found}")
+    if not found:
+        raise ModelError(name, f"{_EMPTY}: no row has a word")
+    skipped.report(name)
     return WordVectors(ids, ArrayRows(np.concatenate(parts)))
 
 
-def _line_blocks(file: BinaryIO) -> Iterator[list[bytes]]:
-    while lines := list(islice(file, _LINES_AT_ONCE)):
-        yield lines
+def _line_blocks(file: BinaryIO, begun: list[bytes]) -> Iterator[list[bytes]]:
+    lines = chain(begun, file)
+    while block := list(islice(lines, _LINES_AT_ONCE)):
+        yield block
 
 
-def _parsed(lines: list[bytes], dimension: int, first: int, name: str) -> tuple[list[bytes], np.ndarray]:
-    """The words, and the vectors (lines, dimension) float32."""
-    return _parsed_at_once(lines, dimension) or _parsed_by_line(lines, dimension, first, name)
+def _parsed(
+    lines: list[bytes], dimension: int, first: int, skipped: _SkippedRows, name: str
+) -> tuple[list[bytes], np.ndarray]:
+    """The words, and the vectors (words, dimension) float32."""
+    return _parsed_at_once(lines, dimension) or _parsed_by_line(lines, dimension, first, skipped, name)
 
 
 def _parsed_at_once(lines: list[bytes], dimension: int) -> tuple[list[bytes], np.ndarray] | None:
@@ -179,7 +231,7 @@ def _parsed_at_once(lines: list[bytes], dimension: int) -> tuple[list[bytes], np
     types: dict[str, pyarrow.DataType] = dict.fromkeys(columns[1:], pyarrow.float32())
     try:
         table = csv.read_csv(
-            pyarrow.BufferReader(b"".join(line.rstrip(b" \r\n") + b"\n" for line in lines)),
+            pyarrow.BufferReader(b"".join(line.rstrip(_LINE_ENDS) + b"\n" for line in lines)),
             csv.ReadOptions(column_names=columns, use_threads=False, block_size=1 << 30),
             csv.ParseOptions(delimiter=" ", quote_char=False, ignore_empty_lines=False),
             csv.ConvertOptions(column_types={**types, columns[0]: pyarrow.binary()}, null_values=[]),
@@ -191,21 +243,28 @@ def _parsed_at_once(lines: list[bytes], dimension: int) -> tuple[list[bytes], np
     return (words, vectors) if all(words) and np.isfinite(vectors).all() else None
 
 
-def _parsed_by_line(lines: list[bytes], dimension: int, first: int, name: str) -> tuple[list[bytes], np.ndarray]:
-    # Some words contain spaces, so numbers are counted from the end.
-    split = [line.rstrip(b" \r\n").rsplit(b" ", dimension) for line in lines]
-    for number, fields in enumerate(split, start=first):
-        if len(fields) != dimension + 1 or not fields[0]:
+def _parsed_by_line(
+    lines: list[bytes], dimension: int, first: int, skipped: _SkippedRows, name: str
+) -> tuple[list[bytes], np.ndarray]:
+    kept: list[tuple[int, list[bytes]]] = []
+    for number, line in enumerate(lines, start=first):
+        # Some words contain spaces, so numbers are counted from the end.
+        fields = line.rstrip(_LINE_ENDS).rsplit(b" ", dimension)
+        if fields == [b""] or (not fields[0] and len(fields) == dimension + 1):
+            skipped.add(f"line {number}", blank=fields == [b""])
+        elif len(fields) != dimension + 1 or not fields[0]:
             raise ModelError(name, f"line {number} has {len(fields) - 1} numbers, expected {dimension}")
+        else:
+            kept.append((number, fields))
     try:
         with np.errstate(over="ignore"):
-            vectors = np.array([list(map(float, fields[1:])) for fields in split], dtype=np.float32)
+            vectors = np.array([list(map(float, fields[1:])) for _, fields in kept], dtype=np.float32)
     except ValueError:
-        vectors = np.full((len(lines), dimension), np.nan, dtype=np.float32)
+        vectors = np.full((len(kept), dimension), np.nan, dtype=np.float32)
     if not np.isfinite(vectors).all():
-        for number, fields in enumerate(split, start=first):
+        for number, fields in kept:
             _check_numbers(fields[1:], number, name)
-    return [fields[0] for fields in split], vectors
+    return [fields[0] for _, fields in kept], vectors.reshape(-1, dimension)
 
 
 def _check_numbers(fields: list[bytes], line: int, name: str) -> None:
@@ -223,6 +282,7 @@ def _binary(file: BinaryIO, count: int, dimension: int, start: int, name: str) -
     size, width = len(mapped), 4 * dimension
     ids: dict[str, int] = {}
     starts = np.empty(min(count, size // (width + 1) + 1), dtype=np.int64)
+    skipped = _SkippedRows()
     at = start
     for word_id in range(count):
         # The original word2vec ends each vector with a line feed, other programs do not.
@@ -231,9 +291,15 @@ def _binary(file: BinaryIO, count: int, dimension: int, start: int, name: str) -
         space = mapped.find(b" ", at, at + _LONGEST_WORD)
         if space < 0 or space + 1 + width > size:
             raise ModelError(name, f"word {word_id + 1} of {count} (dimension {dimension}) is missing or cut short")
-        ids.setdefault(mapped[at:space].decode("utf-8", "replace"), word_id)
+        if space == at:
+            skipped.add(f"word {word_id + 1}", blank=False)
+        else:
+            ids.setdefault(mapped[at:space].decode("utf-8", "replace"), word_id)
         starts[word_id] = space + 1
         at = space + 1 + width
-    if size - at > 1:
+    if size - at > _LONGEST_WORD or mapped[at:].strip(_LINE_ENDS):
         raise ModelError(name, f"line 1 states {count} words of dimension {dimension}, {size - at} more bytes follow them")
+    if not ids:
+        raise ModelError(name, f"{_EMPTY}: no row has a word")
+    skipped.report(name)
     return WordVectors(ids, ScatteredRows(np.frombuffer(mapped, dtype=np.uint8), starts, dimension))

@@ -27,14 +27,14 @@ def read_vocabulary(file: Path, name: str) -> CountedWords:
     """
     try:
         # Only at line feeds: a word may contain other line end characters.
-        lines = file.read_bytes().decode().split("\n")
+        lines = file.read_bytes().decode("utf-8-sig").split("\n")
     except OSError as error:
         raise ModelError(name, f"{file.name} cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise ModelError(name, f"{file.name} is not UTF-8 at byte {error.start}") from None
-    if not lines[-1]:
-        lines.pop()
     lines = [line.removesuffix("\r") for line in lines]
+    while lines and not lines[-1]:
+        lines.pop()
     if lines and not _counted(lines[0]):
         return CountedWords(_checked(lines, file, name), None)
     split = [line.rpartition(" ") for line in lines]
