@@ -31,6 +31,7 @@ MODULES = (
     "cluster/shoal/cluster/decisions/*.py",
     "cluster/shoal/cluster/decisions/health/*.py",
     "cluster/shoal/cluster/decisions/processes/*.py",
+    "cluster/shoal/cluster/decisions/memory/*.py",
     "cluster/shoal/cluster/gateway/paths/coverage.py",
     "workers/shoal/workers/indexing/shard/*.py",
     "workers/shoal/workers/encoding/engine/scheduler.py",

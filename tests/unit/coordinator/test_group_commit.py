@@ -10,7 +10,7 @@ import pytest
 
 from shoal.cluster.coordinator.group_commit import BYTES_PER_COMMIT, GroupCommit
 from shoal.cluster.decisions.admission import Incoming
-from shoal.cluster.decisions.byte_budget import BudgetLimits
+from shoal.cluster.decisions.memory.byte_budget import BudgetLimits
 from shoal.cluster.errors import Overloaded
 from shoal.cluster.ledger.records import WriteBatch, WriteOutcome
 

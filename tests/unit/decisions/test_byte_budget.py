@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shoal.cluster.decisions.byte_budget import BudgetLimits, ByteBudget, Verdict
+from shoal.cluster.decisions.memory.byte_budget import BudgetLimits, ByteBudget, Verdict
 
 ADMITTED, WAITING, REFUSED = Verdict.ADMITTED, Verdict.WAITING, Verdict.REFUSED
 LIMITS = BudgetLimits(total=100, small=5, small_share=20, waiting=60)

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from shoal.cluster.decisions.byte_budget import BudgetLimits
+from shoal.cluster.decisions.memory.byte_budget import BudgetLimits
 from shoal.cluster.errors import Overloaded
 from shoal.cluster.rpc.byte_gate import ByteGate
 

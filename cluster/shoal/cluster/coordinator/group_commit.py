@@ -9,7 +9,7 @@ from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.embedding.embedders import Embedders
 from shoal.cluster.coordinator.embedding.precomputed import Kept, PrecomputedVectors
 from shoal.cluster.coordinator.ledger_access import LedgerAccess
-from shoal.cluster.decisions.byte_budget import MIB, BudgetLimits
+from shoal.cluster.decisions.memory.byte_budget import MIB, BudgetLimits
 from shoal.cluster.errors import Overloaded
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ledger.records import WriteBatch, WriteOutcome

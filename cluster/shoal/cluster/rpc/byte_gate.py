@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-from shoal.cluster.decisions.byte_budget import BudgetLimits, ByteBudget, Verdict
+from shoal.cluster.decisions.memory.byte_budget import BudgetLimits, ByteBudget, Verdict
 from shoal.cluster.errors import Overloaded
 
 RETRY_AFTER_MS = 500

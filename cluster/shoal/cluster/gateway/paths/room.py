@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from shoal.cluster.decisions.byte_budget import MIB, BudgetLimits
+from shoal.cluster.decisions.memory.byte_budget import MIB, BudgetLimits
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.byte_gate import ByteGate, Reservation
 

@@ -1,0 +1,1 @@
+"""Which messages a process keeps in memory."""
