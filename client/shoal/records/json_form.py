@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,7 +13,7 @@ import pyarrow as pa
 from pyarrow import types as arrow
 
 EXACT_DIGITS = 15
-"""A decimal of more digits may not survive as a number of JSON, which most programs read as a double."""
+"""A number of more digits may not survive as a number of JSON, which most programs read as a double."""
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EPOCH = datetime(1970, 1, 1)
 
@@ -111,9 +112,12 @@ def _time(cell: Any) -> str:
     return _with_nanoseconds(when.removeprefix("1970-01-01T"), nanoseconds)
 
 
-def _duration(cell: Any) -> int | float:
-    per_second = _PER_SECOND[cell.type.unit]
-    return cell.value // per_second if cell.value % per_second == 0 else cell.value / per_second
+def _duration(cell: Any) -> int | float | str:
+    seconds, parts = divmod(cell.value, _PER_SECOND[cell.type.unit])
+    if not parts:
+        return seconds
+    exact = Decimal(cell.value) / _PER_SECOND[cell.type.unit]
+    return format(exact, "f") if len(exact.as_tuple().digits) > EXACT_DIGITS else float(exact)
 
 
 def _moment(of: Callable[[], date]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import decimal
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -178,6 +180,47 @@ def test_a_time_keeps_its_nanoseconds(nanoseconds: int):
     hours, minutes, seconds = (int(part[:2]) for part in value.split(":"))
     fraction = value.partition(".")[2].ljust(9, "0")
     assert ((hours * 60 + minutes) * 60 + seconds) * 10**9 + int(fraction) == nanoseconds
+
+
+@given(st.integers(0, 86_400 * 10**3 - 1), st.sampled_from(["s", "ms"]))
+def test_a_time_of_32_bits_is_the_iso_form_of_python(milliseconds: int, unit: str):
+    count = milliseconds // (1000 if unit == "s" else 1)
+    [value] = column_values(pa.array([count], pa.int32()).cast(pa.time32(unit)))
+    since = datetime.timedelta(**{"seconds" if unit == "s" else "milliseconds": count})
+    assert value == (datetime.datetime.min + since).time().isoformat()
+
+
+@given(st.integers(-(2**63), 2**63 - 1), st.sampled_from(["s", "ms", "us", "ns"]))
+def test_any_duration_keeps_its_digits(count: int, unit: str):
+    [value] = column_values(pa.array([count], pa.int64()).cast(pa.duration(unit)))
+    exact = Fraction(count, {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit])
+    # As a program reads it that takes the shortest digits of a double, as JSON writers do.
+    assert Fraction(value if isinstance(value, str) else repr(value)) == exact
+    assert isinstance(value, str) <= (exact.denominator > 1 and len(str(abs(count))) > 15)
+
+
+STRUCTS = st.fixed_dictionaries({"n": st.none() | st.integers(-(2**31), 2**31 - 1), "s": st.none() | st.text(max_size=5)})
+
+
+@given(st.lists(STRUCTS))
+def test_lists_of_structs_are_arrays_of_objects(values: list[dict[str, Any]]):
+    kind = pa.list_(pa.struct([("n", pa.int32()), ("s", pa.string())]))
+    assert column_values(pa.array([values, None], kind)) == [values, None]
+
+
+@given(st.lists(st.tuples(st.text(max_size=3), st.integers(-5, 5)), max_size=5))
+def test_a_map_is_an_object_unless_a_value_would_be_lost(pairs: list[tuple[str, int]]):
+    [value] = column_values(pa.array([pairs], pa.map_(pa.string(), pa.int32())))
+    if len(dict(pairs)) == len(pairs):
+        assert value == dict(pairs)
+    else:
+        assert isinstance(value, NoJsonForm) and str(value) == "a map with a key twice"
+
+
+@given(st.binary(max_size=20), st.sampled_from([pa.binary(), pa.large_binary()]))
+def test_any_binary_is_base64_in_a_payload(data: bytes, kind: pa.DataType):
+    [value] = column_values(pa.array([data], kind))
+    assert base64.b64decode(Fields().record({"id": 1, "text": "x", "raw": value}).payload["raw"]) == data
 
 
 @given(st.integers(1, 38), st.integers(0, 38), st.integers())
