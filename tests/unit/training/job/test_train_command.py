@@ -237,15 +237,17 @@ def test_too_many_workers_are_reported(capsys: pytest.CaptureFixture[str]):
 
 
 def test_failures_are_one_line(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    empty, rare, inside = tmp_path / "empty.txt", tmp_path / "rare.txt", tmp_path / "folder"
+    empty, rare, short, inside = (tmp_path / name for name in ("empty.txt", "rare.txt", "short.txt", "folder"))
     empty.touch()
     rare.write_text("once upon a time\n")
+    short.write_text("once\n" * 5)
     inside.mkdir()
     (inside / "notes.txt").write_text("mine")
     output = tmp_path / "v"
     assert f"{tmp_path}/no.txt: no such file or folder" in failed(train(tmp_path / "no.txt", output))
     assert "the corpus is empty" in failed(train(empty, output))
     assert "no word of the corpus occurs 5 times (min_count)" in failed(train(rare, output))
+    assert "no sentence has two words of the vocabulary" in failed(train(short, output))
     assert "it has files that are not trained word vectors" in failed(train(corpus, inside))
     assert (inside / "notes.txt").read_text() == "mine"
     assert "tokenizer no.such:thing: cannot be imported" in failed(train(corpus, output, "--tokenizer", "no.such:thing"))

@@ -60,14 +60,14 @@ def test_training_on_a_folder_with_hidden_files_in_it(tmp_path: Path, given: str
     for name in ("a.txt", ".git/config", "._x.txt", "_SUCCESS"):
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{name}\n")
+        path.write_text(f"in {name}\n")
     corpus = given.format(tmp_path / "in")
     done = train(tmp_path / "v", corpus)
     first = f"{tmp_path}/in/._x.txt"
     assert told(done) == [f"note: 3 hidden files were left out, such as {first}; --hidden reads them too"]
-    assert counts(tmp_path / "v") == {"a.txt": 1}
+    assert counts(tmp_path / "v") == {"in": 1, "a.txt": 1}
     done = train(tmp_path / "w", corpus, "--hidden")
-    assert told(done) == [] and len(counts(tmp_path / "w")) == 4
+    assert told(done) == [] and len(counts(tmp_path / "w")) == 5
 
 
 def test_training_goes_on_after_bad_rows_and_damage(tmp_path: Path):
@@ -112,7 +112,7 @@ def test_training_goes_on_after_bad_rows_and_damage(tmp_path: Path):
 
 
 def test_counts_of_bad_rows_are_among_the_events(tmp_path: Path):
-    (tmp_path / "a.jsonl").write_text('{"text": "good"}\n[]\n{\n')
+    (tmp_path / "a.jsonl").write_text('{"text": "good text"}\n[]\n{\n')
     done = train(tmp_path / "v", tmp_path / "a.jsonl", "--json")
     assert done.exit_code == 0, done.output
     finished = json.loads(done.stdout.splitlines()[-1])

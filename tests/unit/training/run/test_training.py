@@ -17,6 +17,7 @@ from shoal.workers.training.word2vec.run.learner_pool import MachineMemory
 from shoal.workers.training.word2vec.run.local_pool import LocalLearnerPool
 from shoal.workers.training.word2vec.run.training_run import check_memory, table_bytes
 from shoal.workers.training.word2vec.run.work_folder import WorkFolder
+from shoal.workers.training.word2vec.settings import Word2VecSettings
 from shoal.workers.training.word2vec.tables import Tables
 from support.training.scripted_pool import ScriptedPool
 from support.training_run import CORPUS_SETTINGS, Run, equal, small_settings
@@ -170,6 +171,37 @@ def test_bad_input_leaves_nothing_behind(run: Run) -> None:
     with pytest.raises(TrainingError, match="No such file"):
         run.train()
     assert not run.work.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "reason"),
+    [
+        ("", small_settings(), "the corpus is empty: "),
+        (" \n\n", small_settings(), "the corpus has no words"),
+        ("a b c", small_settings(), "no word of the corpus occurs 2 times (min_count)"),
+        (
+            "a\na\nb\nb\nc d\n",
+            small_settings(),
+            "nothing was trained: words are learned from their neighbours, and no sentence has two words of the vocabulary "
+            "(sentences: 4, min_count: 2, max_sentence: 1000)",
+        ),
+        (
+            "a b " * 50,
+            small_settings(sample=1e-12),
+            "nothing was trained: subsampling dropped the neighbours of all 100 words in each epoch (sample is 1e-12); "
+            "use sample 0 for a small text",
+        ),
+    ],
+)
+@pytest.mark.parametrize("learners", [1, 2])
+def test_a_training_that_trains_nothing_is_an_error_that_says_why(
+    run: Run, text: str, settings: Word2VecSettings, reason: str, learners: int
+) -> None:
+    run.text.write_text(text)
+    with pytest.raises(TrainingError) as raised:
+        run.train(settings, pool=ScriptedPool(learners), corpus_settings=CorpusSettings())
+    assert str(raised.value).startswith(reason)
+    assert not run.saved and not run.work.exists()
 
 
 def test_too_large_a_vocabulary_is_refused_before_training(run: Run) -> None:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float32]
 
+_CHECKED_ROWS = 10_000
 LANE = 16
 """Rows are padded and aligned to whole vectors of the CPU (16 float32)."""
 
@@ -34,6 +35,10 @@ class Tables:
     def vectors(self) -> Floats:
         """The words' vectors (words, dim) float32, not copied."""
         return self.input[:, : self.dim]
+
+    def trained(self) -> bool:
+        """Whether any pair of words was trained: the output vectors of an initial table are zero."""
+        return any(self.output[begin : begin + _CHECKED_ROWS].any() for begin in range(0, self.count, _CHECKED_ROWS))
 
     @staticmethod
     def empty(count: int, dim: int) -> Tables:

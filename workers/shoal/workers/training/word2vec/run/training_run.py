@@ -115,7 +115,8 @@ def train_word2vec(
 
     Until then the folder `<output>.training` has the state of the training: called again with the same arguments after any
     interruption, this resumes from it. `overwrite` starts over. After SIGINT or SIGTERM the current round is finished and a
-    checkpoint written before the signal has its usual effect. Always closes the pool. Raises TrainingError.
+    checkpoint written before the signal has its usual effect. Always closes the pool. Raises TrainingError, also when
+    nothing was trained.
     """
     started_s = time.monotonic()
     corpus_settings = corpus_settings or CorpusSettings()
@@ -143,9 +144,14 @@ def train_word2vec(
             plan = _plan(encoded, settings, averaging, work.checkpoint, checkpoint_every_s)
             rounds = Rounds(plan, pool)
             progress = _train(rounds, encoded, pool, settings.epochs * encoded.words, listeners)
+            tables = rounds.tables()
+            if not tables.trained():
+                # There is nothing to resume from.
+                work.remove()
+                raise TrainingError(nothing_trained(encoded.words, encoded.sentences, settings, corpus_settings))
             listeners.phase("saving")
             try:
-                save(encoded.vocabulary, rounds.tables())
+                save(encoded.vocabulary, tables)
             except BaseException:
                 # The training is not lost when the disk is full.
                 with suppress(TrainingError):
@@ -167,6 +173,19 @@ def train_word2vec(
         )
     finally:
         pool.close()
+
+
+def nothing_trained(words: int, sentences: int, settings: Word2VecSettings, corpus_settings: CorpusSettings) -> str:
+    """Why the tables are as at the start, after training on some words of the vocabulary in some sentences."""
+    if words == sentences:
+        return (
+            "nothing was trained: words are learned from their neighbours, and no sentence has two words of the vocabulary "
+            f"(sentences: {sentences}, min_count: {settings.min_count}, max_sentence: {corpus_settings.max_sentence})"
+        )
+    return (
+        f"nothing was trained: subsampling dropped the neighbours of all {words} words in each epoch "
+        f"(sample is {settings.sample}); use sample 0 for a small text"
+    )
 
 
 def table_bytes(words: int, dim: int, alone: bool = False) -> int:
