@@ -95,6 +95,8 @@ class LocalFleet:
         self.deaths = 0
         self.held_down: set[str] = set()
         self.no_room: set[str] = set()
+        self.places: int | None = None
+        """How many encoders there is room for; None for any number."""
         self.still: set[str] = set()
         """Encoders that do not answer."""
         self.restarted: list[str] = []
@@ -133,6 +135,10 @@ class LocalFleet:
             if member.name in self.held_down or member.name not in self._wanted:
                 raise FleetError(f"{member.name} is down")
             running = self._running.get(member.name)
+            if running is None and member.kind == "encoder" and self.places is not None:
+                taken = sum(name in self._running for name, one in self._wanted.items() if one.kind == "encoder")
+                if taken >= self.places:
+                    raise NoRoom(f"for 0.5 CPU: 0 of {self.places / 2:g} are free")
             if running is None:
                 running = self._running[member.name] = self._launch(member)
             return Location(running.address, running.pid, "here")

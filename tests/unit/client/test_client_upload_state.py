@@ -8,6 +8,7 @@ from shoal.client import (
     Document,
     InvalidArgument,
     MessageTooLarge,
+    ModelNotServed,
     Overloaded,
     Unavailable,
     VersionConflict,
@@ -150,14 +151,25 @@ def test_a_condition_makes_an_upload_unrepeatable_while_it_is_unanswered():
     assert state.repeatable
 
 
-def info(pending: int, lag_s: float):
-    return read_collection(collections_pb2.Collection(name="c", pending=pending, lag_ms=int(lag_s * 1000)))
+def info(pending: int, lag_s: float, problem: str = ""):
+    message = collections_pb2.Collection(name="c", pending=pending, lag_ms=int(lag_s * 1000), problem=problem)
+    return read_collection(message)
 
 
 def test_visible_when_nothing_is_pending_or_all_that_is_pending_is_younger():
     assert Visibility("c", 100.0, 30.0).pause_s(info(0, 0.0), 100.1, 100.2) is None
     assert Visibility("c", 100.0, 30.0).pause_s(info(5, 1.5), 102.0, 102.1) is None
     assert Visibility("c", 100.0, 30.0).pause_s(info(5, 2.0), 102.0, 102.1) is not None
+
+
+def test_visibility_does_not_wait_for_a_model_that_cannot_be_served():
+    visibility = Visibility("c", 100.0, 30.0)
+    assert visibility.pause_s(info(2, 999.0, "the model is gone"), 100.1, 100.1) is not None
+    # Documents that came with vectors go on.
+    assert visibility.pause_s(info(1, 999.0, "the model is gone"), 100.6, 100.6) is not None
+    assert visibility.pause_s(info(1, 999.0, "the model is gone"), 101.0, 101.0) is not None
+    with pytest.raises(ModelNotServed, match="1 documents of c are still not searchable: the model is gone"):
+        visibility.pause_s(info(1, 999.0, "the model is gone"), 101.2, 101.2)
 
 
 def test_visibility_gives_up_after_no_progress_only():

@@ -16,6 +16,7 @@ from shoal.client.errors import (
     DeadlineExceeded,
     InvalidArgument,
     MessageTooLarge,
+    ModelNotServed,
     Overloaded,
     ShoalError,
     Unavailable,
@@ -228,6 +229,10 @@ def is_transient(error: ShoalError) -> bool:
     return isinstance(error, Unavailable | Overloaded)
 
 
+UNSERVED_S = 0.5
+"""Documents that come with a vector become searchable within this time, though the model is not served."""
+
+
 class Visibility:
     """Decides whether searches show every write acknowledged before `acknowledged_at_s`, on the caller's clock."""
 
@@ -240,14 +245,17 @@ class Visibility:
         self._pause_s = 0.02
 
     def pause_s(self, info: types.CollectionInfo, asked_at_s: float, now_s: float) -> float | None:
-        """Seconds until the next check, or None if they do; raises DeadlineExceeded if nothing more becomes visible."""
+        """Seconds until the next check, or None if they do; raises DeadlineExceeded if nothing more becomes visible, and
+        ModelNotServed if that is because the collection's model cannot be served."""
         # With a smaller lag, all pending changes are newer than ours: others write to this collection too.
         if info.pending == 0 or info.lag_s < asked_at_s - self._acknowledged_at_s:
             return None
         if self._fewest_pending is None or info.pending < self._fewest_pending:
             self._fewest_pending, self._progress_at_s = info.pending, now_s
+        stuck = f"{info.pending} documents of {self._collection} are still not searchable"
+        if info.problem and now_s - self._progress_at_s >= UNSERVED_S:
+            raise ModelNotServed(f"{stuck}: {info.problem}")
         if now_s - self._progress_at_s >= self._timeout_s:
-            stuck = f"{info.pending} documents of {self._collection} are still not searchable"
             raise DeadlineExceeded(f"{stuck} after {self._timeout_s:g} s without progress")
         pause_s, self._pause_s = self._pause_s, min(0.5, self._pause_s * 1.5)
         return pause_s

@@ -42,6 +42,10 @@ class RetainedModels:
         """Records that the model was used."""
         self._used[model] = now
 
+    def used_s(self, model: str) -> float:
+        """When the model was last used; 0 if it never was, or too long ago."""
+        return self._used.get(model, 0.0)
+
     def forget(self, model: str) -> None:
         """Drops a model at once: it cannot be loaded."""
         self._used.pop(model, None)

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Protocol
 
 import grpc.aio
@@ -23,6 +24,7 @@ from shoal.cluster.coordinator.fleet.models import (
     is_replica_of,
     replica_index,
 )
+from shoal.cluster.coordinator.fleet.places import Places, tenant
 from shoal.cluster.coordinator.fleet.supervised_process import SupervisedProcess
 from shoal.cluster.coordinator.fleet.supervision import Supervisor
 from shoal.cluster.decisions.processes.liveness_events import LivenessState
@@ -78,6 +80,7 @@ class EncoderPools:
         self._held: Counter[str] = Counter()
         self._states: dict[str, PoolState] = {}
         self._refusals: Counter[str] = Counter()
+        self._places = Places()
         self._given_up: dict[str, tuple[Outage, float]] = {}
         """Outages of models without replicas, and when they became known."""
         self._ending: set[asyncio.Task[None]] = set()
@@ -118,7 +121,7 @@ class EncoderPools:
         for one in self._replicas(model):
             if one.ready:
                 return one
-        found = self._outage(model)
+        found = self._outage(model, "")
         if found is None:
             # Its replicas ended in this very moment.
             raise Unavailable(f"no encoder of model {model!r} is ready now", retry_after_ms=200)
@@ -165,7 +168,7 @@ class EncoderPools:
         now_s = time.monotonic()
         self._given_up = {one: kept for one, kept in self._given_up.items() if now_s - kept[1] < OUTAGE_KEPT_S}
         for model in self._wanted_models():
-            failed = self._outage(model)
+            failed = self._outage(model, "")
             if failed is not None and failed.kind in (OutageKind.BROKEN, OutageKind.PASSING) and self._requested[model] <= 0:
                 self._give_up_unneeded(model, failed)
         models = self._wanted_models()
@@ -173,6 +176,9 @@ class EncoderPools:
             load = await self._load(model)
             self._states[model] = scale(self._state(model), load, self._bounds, self._policy, time.monotonic())
             await self._fill(model)
+        finished = ((model, sum(one.load.texts for one in self._replicas(model))) for model in models)
+        self._places.note_work(finished, time.monotonic())
+        self._make_room()
         for model in {one.member.model for one in self._supervisor.processes if one.member.kind == "encoder"} - models:
             self._states.pop(model, None)
             for one in self._replicas(model):
@@ -182,7 +188,7 @@ class EncoderPools:
         """Why models cannot be served now, by model and fingerprint; "" stands for any fingerprint."""
         found = {(model, ""): kept for model, (kept, _) in self._given_up.items()}
         for model, wanted in {*((model, "") for model in self._states), *self._demand.fingerprints()}:
-            now = outage(model, wanted, self._replicas(model))
+            now = self._outage(model, wanted)
             if now is not None:
                 found[model, wanted] = now
         return found
@@ -227,10 +233,37 @@ class EncoderPools:
 
     def _outcome_known(self, model: str) -> bool:
         """Whether a replica is ready, or it is known why none will be soon."""
-        return any(one.ready for one in self._replicas(model)) or self._outage(model) is not None
+        self._make_room()
+        return any(one.ready for one in self._replicas(model)) or self._outage(model, "") is not None
 
-    def _outage(self, model: str) -> Outage | None:
-        return outage(model, "", self._replicas(model))
+    def _outage(self, model: str, wanted: str) -> Outage | None:
+        found = outage(model, wanted, self._replicas(model))
+        if found is None or found.kind is not OutageKind.NO_ROOM:
+            return found
+        held = self._places.refused.get(model)
+        return None if held is None else Outage(found.kind, "; ".join(filter(None, (found.reason, held))))
+
+    def _make_room(self) -> None:
+        """Ends replicas of models that are not needed now, for models without a place."""
+        needed = set(self._demand.models())
+        tenants = [
+            replace(
+                tenant(model, self._supervisor.encoders(model)),
+                collection=model in needed,
+                callers=self._requested[model] + self._held[model],
+                used_s=max(self._retained.used_s(model), self._places.worked_s(model)),
+            )
+            for model in sorted(self._states)
+        ]
+        moves = self._places.decide(tenants, len(self._drains) + len(self._ending), time.monotonic())
+        for claim, gives in moves.evict:
+            log.info("model %r gives its place to %r", gives, claim)
+        for model in (*(gives for _, gives in moves.evict), *moves.withdraw):
+            # Forgotten first: the next resize would start another replica.
+            self._retained.forget(model)
+            self._states.pop(model, None)
+            for one in self._replicas(model):
+                self._drain(one)
 
     def _give_up_unneeded(self, model: str, found: Outage) -> None:
         """Ends the replicas of a model that cannot be loaded, unless a collection needs it. The next request tries again."""
