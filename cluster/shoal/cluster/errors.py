@@ -280,6 +280,8 @@ def from_ledger(error: ledger_errors.LedgerError) -> ClusterError:
         return DocumentMissing(message)
     if isinstance(error, ledger_errors.CollectionExists):
         return CollectionTaken(message)
+    if isinstance(error, ledger_errors.ResultTooLarge):
+        return MessageTooLarge(message, limit=error.limit)
     if isinstance(error, ledger_errors.MalformedId):
         return InvalidRequest(message, field="id", value=quoted(error.document_id))
     if isinstance(error, (ledger_errors.Deposed, ledger_errors.LeaseHeld, ledger_errors.LedgerUnreadable)):

@@ -20,6 +20,7 @@ from shoal.cluster.gateway.backends.like import check_vector_of
 from shoal.cluster.gateway.backends.query_cache import EncodedText
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.embed_messages import QueryAnswer
+from shoal.cluster.gateway.paths.room import GatewayMemory
 from shoal.cluster.gateway.paths.search import SearchPath
 from shoal.cluster.gateway.paths.visibility import WriteVisibility
 from shoal.cluster.ledger.records import (
@@ -41,6 +42,9 @@ from shoal.workers.encoding.model import AS_QUERY, EncodeOptions
 GENERATION = GenerationRecord(11, 1, "papers", 3, "active", "m", "f", 1, "flat", "dot", 1)
 COLLECTION = CollectionRecord(1, "papers", CollectionSettings("m", 1, "flat", "dot", 1), 9, 0, GENERATION)
 CUT = Cut(COLLECTION, GENERATION, [ShardCut(0, "w", 3, 5, 0, 0, 0)], 0, 0, None, False)
+
+
+MEMORY = GatewayMemory(RequestLimits())
 
 
 class Ledger:
@@ -115,8 +119,8 @@ def searched(ledger: Ledger, shards: Shards, k: int, times: int = 1, like: str =
         else:
             request.text = "words"
         for _ in range(times - 1):
-            await searcher.search(request, Deadline.within(5))
-        return await searcher.search(request, Deadline.within(5))
+            await searcher.search(request, Deadline.within(5), await MEMORY.admit("a caller", 1))
+        return await searcher.search(request, Deadline.within(5), await MEMORY.admit("a caller", 1))
 
     return asyncio.run(scenario())
 

@@ -123,10 +123,10 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Splits values into runs that fit into one statement."""
-    for start in range(0, len(values), IDS_PER_QUERY):
-        yield values[start : start + IDS_PER_QUERY]
+def chunks(values: Sequence[T], most: int = IDS_PER_QUERY) -> Iterator[Sequence[T]]:
+    """Splits values into runs of at most `most`, by default as many as fit into one statement."""
+    for start in range(0, len(values), most):
+        yield values[start : start + most]
 
 
 def _display_url(url: URL) -> str:

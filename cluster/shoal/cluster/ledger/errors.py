@@ -6,6 +6,7 @@ LedgerError
 ├── DocumentNotFound
 ├── MalformedId
 ├── OrdinalTaken
+├── ResultTooLarge
 ├── ShardNotFound
 ├── Deposed
 ├── LeaseHeld
@@ -57,6 +58,14 @@ class OrdinalTaken(LedgerError):
         super().__init__(
             f"generation {generation_id} shard {shard}: segment ordinal {ordinal} is taken, the next is {next_ordinal}"
         )
+
+
+class ResultTooLarge(LedgerError):
+    """The documents that were asked for are larger than the caller takes."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the documents have more than {limit} bytes, the limit is {limit}; request less at a time")
+        self.limit = limit
 
 
 class ShardNotFound(LedgerError):

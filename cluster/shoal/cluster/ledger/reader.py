@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Engine, and_, select
 from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger import catalog, cuts, failures, schema, write_sets
 from shoal.cluster.ledger.connection import chunks, reading
-from shoal.cluster.ledger.errors import DocumentNotFound
+from shoal.cluster.ledger.errors import DocumentNotFound, ResultTooLarge
 from shoal.cluster.ledger.records import (
     CollectionRecord,
     Cut,
@@ -19,6 +19,8 @@ from shoal.cluster.ledger.records import (
 )
 
 _document, _entry = schema.document, schema.entry
+# With texts and payloads; each may have tens of kilobytes.
+_DOCUMENTS_PER_READ = 32
 
 
 class LedgerReader:
@@ -82,9 +84,13 @@ class LedgerReader:
                     )
         return found
 
-    def get(self, collection: str, ids: Sequence[str]) -> list[DocumentRecord]:
-        """The documents that exist, in the order of `ids`. Raises CollectionNotFound."""
+    def get(self, collection: str, ids: Sequence[str], max_bytes: int | None = None) -> list[DocumentRecord]:
+        """The documents that exist, in the order of `ids`. Raises CollectionNotFound.
+
+        Raises ResultTooLarge as soon as their ids, texts and payloads have more than `max_bytes`, before more are read.
+        """
         found: dict[str, DocumentRecord] = {}
+        size = 0
         with reading(self._engine) as connection:
             record = catalog.find_collection(connection, collection)
             statement = (
@@ -92,8 +98,11 @@ class LedgerReader:
                 .join_from(_document, _entry, _same_document(record.generation.id), isouter=True)
                 .where(_document.c.collection_id == record.id, _document.c.deleted.is_(False))
             )
-            for some in chunks(ids):
+            for some in chunks(ids, _DOCUMENTS_PER_READ):
                 for row in connection.execute(statement.where(_document.c.id.in_(some))):
+                    size += sum(len(value.encode()) for value in (row.id, row.text, row.payload))
+                    if max_bytes is not None and size > max_bytes:
+                        raise ResultTooLarge(max_bytes)
                     found[row.id] = DocumentRecord(
                         row.id,
                         row.text,

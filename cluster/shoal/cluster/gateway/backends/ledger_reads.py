@@ -72,9 +72,9 @@ class LedgerReads:
         """The live documents against which hits are validated."""
         return await self.run(self._reader.hydrate, collection_id, generation_id, ids, include_text)
 
-    async def get(self, collection: str, ids: Sequence[str]) -> Sequence[DocumentRecord]:
-        """The documents that exist among `ids`."""
-        return await self.run(self._reader.get, collection, ids)
+    async def get(self, collection: str, ids: Sequence[str], max_bytes: int) -> Sequence[DocumentRecord]:
+        """The documents that exist among `ids`; raises ResultTooLarge above `max_bytes`."""
+        return await self.run(self._reader.get, collection, ids, max_bytes)
 
     async def explain(self, collection: str, document_id: str) -> ExplainRecord:
         """Everything known about one document; raises DocumentNotFound."""

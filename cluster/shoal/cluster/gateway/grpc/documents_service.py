@@ -57,7 +57,7 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     async def Get(
         self, request: documents_pb2.GetRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.GetResponse:
-        return await self._reading.get(request)
+        return await self._reading.get(request, room_of_call())
 
     async def Explain(
         self, request: documents_pb2.ExplainRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -9,6 +9,7 @@ from shoal.cluster.gateway.backends.index_shards import IndexShards
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.document_messages import explain_response, failed_response, get_response
+from shoal.cluster.gateway.paths.room import Room
 from shoal.cluster.gateway.paths.validation import check_collection_name, check_id, check_ids, list_limit
 from shoal.cluster.ledger.records import GenerationExplanation
 from shoal.cluster.limits import RequestLimits
@@ -29,11 +30,16 @@ class ReadPath:
         self._shards = shards
         self._limits = limits
 
-    async def get(self, request: documents_pb2.GetRequest) -> documents_pb2.GetResponse:
+    async def get(self, request: documents_pb2.GetRequest, room: Room) -> documents_pb2.GetResponse:
         """The requested documents that exist."""
         check_collection_name(request.collection, self._limits)
         check_ids(request.ids, self._limits)
-        return get_response(await self._reads.get(request.collection, list(request.ids)))
+        limits = self._limits
+        most = len(request.ids) * (limits.id_bytes + limits.text_bytes + limits.payload_bytes)
+        await room.reserve_reply(min(limits.message_bytes, most))
+        response = get_response(await self._reads.get(request.collection, list(request.ids), limits.message_bytes))
+        room.shrink_reply(response.ByteSize())
+        return response
 
     async def explain(self, request: documents_pb2.ExplainRequest, deadline: Deadline) -> documents_pb2.ExplainResponse:
         """One document's state in the ledger, and the version that each shard serves."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shoal.cluster.decisions.memory.byte_budget import MIB
 from shoal.cluster.decisions.merging import Candidate, ShardAnswer, settled
 from shoal.cluster.errors import ClusterError, CoverageTooLow, DeadlineExceeded, InvalidRequest, Overloaded, Unavailable
 from shoal.cluster.gateway.backends.encoders import Encoders
@@ -16,12 +17,14 @@ from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.like import QueryVector, vector_like
 from shoal.cluster.gateway.paths.coverage import Freshness, coverage_of, shortfall
 from shoal.cluster.gateway.paths.documents_validation import WriteRules, check_vector
+from shoal.cluster.gateway.paths.room import Room
 from shoal.cluster.gateway.paths.validation import (
     check_collection_name,
     check_id,
     check_k,
     check_min_coverage,
     check_query_text,
+    check_reply_part,
     parse_token,
 )
 from shoal.cluster.gateway.paths.visibility import WriteVisibility
@@ -36,6 +39,10 @@ from shoal.workers.encoding import AS_QUERY
 PARTIAL_PATIENCE_S = 1.0
 """How long a search that accepts partial results waits for a shard that no worker serves."""
 _HYDRATE_LEAST = 16
+_HYDRATE_BYTES = 4 * MIB
+"""Documents that are read at once; above it they are read in parts, as a reply may turn out to be too large."""
+_FIELD_BYTES = 64
+"""Numbers, tags and lengths of a hit."""
 # Errors that count a shard as not reached, in a search that accepts partial results.
 _NOT_REACHED = (Unavailable, DeadlineExceeded, Overloaded)
 
@@ -50,6 +57,7 @@ class _Run:
     deadline: Deadline
     patience: Deadline | None
     """Set when the request accepts partial results."""
+    room: Room
     answers: dict[int, ShardAnswer] = field(default_factory=dict)
     lost: dict[int, ClusterError] = field(default_factory=dict)
 
@@ -62,7 +70,10 @@ class _Run:
 
 @dataclass(slots=True)
 class _Validated:
-    hits: list[tuple[Candidate, LiveDocument]] = field(default_factory=list)
+    reply: search_pb2.SearchResponse = field(default_factory=search_pb2.SearchResponse)
+    """The hits."""
+    bytes: int = 0
+    """Size of the hits."""
     stale: int = 0
     """Candidates whose content has changed since."""
     like_is_stale: bool = False
@@ -91,7 +102,7 @@ class SearchPath:
         self._now_ms = now_ms
         self._models: dict[str, ModelId] = {}
 
-    async def search(self, request: search_pb2.SearchRequest, deadline: Deadline) -> search_pb2.SearchResponse:
+    async def search(self, request: search_pb2.SearchRequest, deadline: Deadline, room: Room) -> search_pb2.SearchResponse:
         """The k nearest live documents, none matched by a stale vector; raises ClusterError."""
         clock = time.monotonic
         began, began_ms = clock(), self._now_ms()
@@ -101,7 +112,7 @@ class SearchPath:
         encode_s = shards_s = 0.0
         while True:
             cut, query = await self._cut_and_vector(request, deadline, patience)
-            run = _Run(request, cut, query, deadline, patience)
+            run = _Run(request, cut, query, deadline, patience, room)
             asked = clock()
             found = await self._until_full(run)
             encode_s, shards_s = encode_s + query.encode_s, shards_s + clock() - asked
@@ -120,16 +131,8 @@ class SearchPath:
             lacking = shortfall(coverage, request.min_coverage)
             if lacking:
                 raise CoverageTooLow(lacking, field="min_coverage", value=f"{request.min_coverage:g}", retry_after_ms=200)
-        response = search_pb2.SearchResponse(coverage=coverage)
-        for candidate, document in found.hits:
-            response.hits.add(
-                id=candidate.id,
-                score=candidate.score,
-                version=document.version,
-                payload=document.payload,
-                text=(document.text or "")[: request.text_characters or None],
-                truncated=document.truncated,
-            )
+        response = found.reply
+        response.coverage.CopyFrom(coverage)
         response.timings.total_us = round(1e6 * (clock() - began))
         response.timings.encode_us = round(1e6 * encode_s)
         response.timings.shards_us = round(1e6 * shards_s)
@@ -205,9 +208,12 @@ class SearchPath:
         asked = [shard for shard in run.cut.shards if shard.through]
         while True:
             await self._ask(run, asked, wanted)
+            # Only now: a search that waits for a shard keeps no room.
+            await run.room.reserve_reply(self._most_bytes(run.request))
             found = await self._validate(run, settled(run.answers.values()))
             asked = [shard for shard in asked if shard.number not in run.lost and not run.answers[shard.number].exhausted]
-            if len(found.hits) >= k or not asked:
+            if len(found.reply.hits) >= k or not asked:
+                run.room.shrink_reply(found.bytes)
                 if run.query.document:
                     found.like_is_stale = await self._has_changed(run)
                 return found
@@ -263,8 +269,9 @@ class SearchPath:
         if run.query.document:
             candidates = [candidate for candidate in candidates if candidate.id != run.query.document]
         start = 0
-        while start < len(candidates) and len(found.hits) < k:
-            chunk = candidates[start : start + max(k - len(found.hits), _HYDRATE_LEAST)]
+        most = max(1, _HYDRATE_BYTES // self._hit_bytes(run.request))
+        while start < len(candidates) and len(found.reply.hits) < k:
+            chunk = candidates[start : start + min(most, max(k - len(found.reply.hits), _HYDRATE_LEAST))]
             start += len(chunk)
             documents = await self._reads.hydrate(
                 run.cut.collection.id,
@@ -278,9 +285,32 @@ class SearchPath:
                     found.hidden += 1
                 elif document.content_version != candidate.version:
                     found.stale += 1
-                elif len(found.hits) < k:
-                    found.hits.append((candidate, document))
+                elif len(found.reply.hits) < k:
+                    self._add_hit(run.request, found, candidate, document)
         return found
+
+    def _add_hit(
+        self, request: search_pb2.SearchRequest, found: _Validated, candidate: Candidate, document: LiveDocument
+    ) -> None:
+        """Raises MessageTooLarge as soon as the reply is too large, before more documents are read."""
+        hit = found.reply.hits.add(
+            id=candidate.id,
+            score=candidate.score,
+            version=document.version,
+            payload=document.payload,
+            text=(document.text or "")[: request.text_characters or None],
+            truncated=document.truncated,
+        )
+        found.bytes += hit.ByteSize() + _FIELD_BYTES
+        check_reply_part(found.bytes, self._limits.message_bytes, f"{len(found.reply.hits)} of {request.k} hits")
+
+    def _hit_bytes(self, request: search_pb2.SearchRequest) -> int:
+        """What a hit may take while it is read."""
+        limits = self._limits
+        return limits.id_bytes + limits.payload_bytes + (limits.text_bytes if request.include_text else 0) + _FIELD_BYTES
+
+    def _most_bytes(self, request: search_pb2.SearchRequest) -> int:
+        return min(self._limits.message_bytes, request.k * self._hit_bytes(request))
 
 
 def _task(work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

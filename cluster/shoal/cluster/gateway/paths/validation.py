@@ -29,6 +29,14 @@ def check_reply_size(size: int, limit: int, advice: str, field: str = "") -> Non
         )
 
 
+def check_reply_part(size: int, limit: int, part: str) -> None:
+    """As `check_reply_size`, for a reply that is being built and has `part` so far."""
+    if size > limit:
+        raise MessageTooLarge(
+            f"the reply has more than {limit} bytes with {part}, the limit is {limit}; request less at a time", limit=limit
+        )
+
+
 def check_collection_name(name: str, limits: RequestLimits, field: str = "collection") -> None:
     """A letter or digit, then letters, digits, '_', '.' and '-'."""
     if len(name) > limits.collection_name_bytes:
