@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Iterator
@@ -142,6 +143,82 @@ def test_an_embedding_reply_that_would_be_too_large_is_refused_before_any_text_i
     assert (code, detail.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE)
     assert detail.message == "the reply has 2816 bytes, the limit is 2560; send fewer texts at a time"
     assert cluster.engine.load().texts == encoded
+
+
+class Readings:
+    """The documents that the gateway reads from its ledger, while the test holds it."""
+
+    def __init__(self, cluster: SmallCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.read = self.at_once = self.most_at_once = 0
+        self.gate = threading.Event()
+        core = cluster.gateway._core
+        assert core is not None
+        hydrate = core._reads.hydrate
+
+        async def watched(*given: Any) -> Any:
+            self.read += len(given[2])
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            try:
+                await asyncio.to_thread(self.gate.wait, 20)
+                return await hydrate(*given)
+            finally:
+                self.at_once -= 1
+
+        monkeypatch.setattr(core._reads, "hydrate", watched)
+
+
+@pytest.fixture(scope="module")
+def long_texts(served: SmallCluster) -> str:
+    """A collection of 100 documents with 10,000 characters each."""
+    served.create("long")
+    for batch in range(5):
+        ids = [f"{batch}-{n}" for n in range(20)]
+        served.upsert_texts("long", {one: f"{one} ".ljust(10_000, "x") for one in ids})
+    served.coordinator.reconcile()
+    return "long"
+
+
+def test_a_search_reads_no_further_when_its_reply_is_too_large(
+    cluster: SmallCluster, long_texts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = Readings(cluster, monkeypatch)
+    readings.gate.set()
+    request = search_pb2.SearchRequest(collection=long_texts, text="x", k=100, include_text=True)
+    code, detail = refused(lambda: cluster.searches.Search(request, timeout=10))
+    assert (code, detail.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE)
+    assert "the reply has more than 300000 bytes with 30 of 100 hits" in detail.message and detail.limit == 300_000
+    # One part of at most 4 MiB at the largest size of a document.
+    assert readings.read < 50
+    request.k = 25
+    assert len(cluster.searches.Search(request, timeout=10).hits) == 25
+    request.k, request.include_text = 100, False
+    assert len(cluster.searches.Search(request, timeout=10).hits) == 100
+
+
+def test_large_replies_are_read_only_when_there_is_room_for_them(
+    cluster: SmallCluster, long_texts: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = Readings(cluster, monkeypatch)
+    budget = cluster.memory.replies.budget
+    request = search_pb2.SearchRequest(collection=long_texts, text="x", k=25, include_text=True)
+    calls = [cluster.searches.Search.future(request, timeout=30) for _ in range(12)]
+    # Room for one reply of the largest size.
+    eventually(lambda: budget.waiting == 11 * 300_000)
+    assert readings.at_once == 1 and budget.held == 300_000
+    readings.gate.set()
+    assert [len(call.result().hits) for call in calls] == [25] * 12
+    assert readings.most_at_once == 1
+
+
+def test_documents_that_are_too_large_together_are_not_read_to_the_end(cluster: SmallCluster, long_texts: str) -> None:
+    ids = [f"{batch}-{n}" for batch in range(5) for n in range(20)]
+    request = documents_pb2.GetRequest(collection=long_texts, ids=ids)
+    code, detail = refused(lambda: cluster.documents.Get(request, timeout=10))
+    assert (code, detail.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, errors_pb2.ERROR_REASON_MESSAGE_TOO_LARGE)
+    assert detail.message == "the documents have more than 300000 bytes, the limit is 300000; request less at a time"
+    request = documents_pb2.GetRequest(collection=long_texts, ids=ids[:29])
+    assert len(cluster.documents.Get(request, timeout=10).documents) == 29
 
 
 @pytest.mark.parametrize(("path", "method"), METHODS, ids=[path for path, _ in METHODS])

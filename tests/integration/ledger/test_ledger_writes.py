@@ -4,7 +4,7 @@ from sqlalchemy import event, func, select
 
 from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.ledger import schema
-from shoal.cluster.ledger.errors import CollectionExists, CollectionNotFound, DocumentNotFound, MalformedId
+from shoal.cluster.ledger.errors import CollectionExists, CollectionNotFound, DocumentNotFound, MalformedId, ResultTooLarge
 from shoal.cluster.ledger.lease import acquire_lease
 from shoal.cluster.ledger.records import WriteBatch, WriteOutcome
 
@@ -191,3 +191,13 @@ def test_a_write_is_all_or_nothing(ledger: Ledger) -> None:
     assert ledger.reader.get("papers", ["a"]) == []
     assert ledger.reader.collection("papers").sequence == 0
     assert acquire_lease(ledger.engine, "coordinator", "", 1, NOW_MS) == ledger.epoch + 1
+
+
+def test_documents_are_read_until_they_are_too_large_together(ledger: Ledger) -> None:
+    ledger.create()
+    ids = [f"{n:03}" for n in range(100)]
+    ledger.upsert(*(Incoming(one, "é" * 10) for one in ids))
+    # An id of 3 bytes, a text of 20, and the payload {}.
+    assert len(ledger.reader.get("papers", ids, 2500)) == 100
+    with pytest.raises(ResultTooLarge, match="more than 2499 bytes, the limit is 2499"):
+        ledger.reader.get("papers", ids, 2499)

@@ -11,6 +11,9 @@ from shoal.cluster.rpc.byte_gate import ByteGate, Reservation
 
 Request = TypeVar("Request")
 
+_UNREAD_REPLIES = 64
+"""Replies of the largest size that may wait."""
+
 
 class GatewayMemory:
     """Bounds what all calls together hold: requests by one budget, replies by another.
@@ -22,7 +25,9 @@ class GatewayMemory:
     def __init__(self, limits: RequestLimits) -> None:
         waiting = max(limits.waiting_bytes, limits.message_bytes)
         self.requests = ByteGate(_budget(limits.requests_bytes, waiting), "requests to this gateway")
-        self.replies = ByteGate(_budget(limits.replies_bytes, waiting), "replies of this gateway")
+        # A reply that waits for room is not in memory yet.
+        unread = _UNREAD_REPLIES * limits.message_bytes
+        self.replies = ByteGate(_budget(limits.replies_bytes, unread), "replies of this gateway")
 
     async def admit(self, caller: str, size: int) -> Room:
         """Room for a request of `size` bytes; waits for it, and raises Overloaded when too many bytes wait already."""
