@@ -160,6 +160,51 @@ def test_bad_settings(values: dict[str, Any], field: str) -> None:
     assert refusal(validation.check_settings, settings(**values), LIMITS).field == field
 
 
-@pytest.mark.parametrize("model", [" ", "a\nb", "x" * 1025])
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(
+            " ",
+            "a\nb",
+            "x" * 1025,
+            "two words",
+            "org/na me",
+            "hashing:",
+            "hashing:many",
+            "hashing:-1",
+        ),
+        *("x" * 97, "org/", "a?b", "org/name@", "модель", "name@INT8", "org\\name"),
+    ],
+)
 def test_bad_models(model: str) -> None:
     assert isinstance(refusal(validation.check_settings, settings(model=model), LIMITS), InvalidModel)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("all-MiniLM-L6-v2", "org/name", "org/name-v1.5_x@int8", "MiniLM@float32", "hashing", "hashing:64"),
+        *(
+            "/a folder/with ä",
+            "./модель",
+            "../up",
+            "~/models/m",
+            "a/b/c",
+            "/x@int8",
+            "hashing-like",
+            "hashing:64@int8",
+            "x" * 96,
+        ),
+    ],
+)
+def test_names_that_may_be_models(model: str) -> None:
+    validation.check_settings(settings(model=model), LIMITS)
+    validation.check_model(model, "model")
+
+
+@given(st.text(max_size=40))
+def test_a_name_is_accepted_or_refused_with_its_value(model: str) -> None:
+    try:
+        validation.check_model(model, "model")
+    except InvalidModel as error:
+        assert error.field == "model" and error.message.startswith("model: ") and "\n" not in error.message

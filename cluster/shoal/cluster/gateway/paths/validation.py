@@ -13,6 +13,9 @@ from shoal.v1 import collections_pb2
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MODEL_NAME = re.compile(
+    r"hashing(:[0-9]{1,9})?(@[a-z0-9]+)?|(?!hashing:)[\w.-]{1,96}(/[\w.-]{1,96})?(@[a-z0-9]+)?", re.ASCII
+)
 _MODEL_BYTES = 1024
 
 
@@ -173,7 +176,7 @@ def check_token(text: str, collection: str, collection_id: int, newest: int) -> 
 
 
 def check_model(model: str, field: str) -> None:
-    """A model's name or path, on one line; whether it exists is checked when it is loaded."""
+    """A model's name or path, on one line; whether it exists is found out when it is loaded."""
     if not model.strip():
         raise InvalidModel(f"{field}: {quoted(model)} is not the name of a model", field=field, value=quoted(model))
     size = len(model.encode())
@@ -184,6 +187,12 @@ def check_model(model: str, field: str) -> None:
     if _CONTROL.search(model):
         value = quoted(model)
         raise InvalidModel(f"{field}: {value} contains control characters", field=field, value=value)
+    is_path = model.startswith(("/", "./", "../", "~")) or model.count("/") > 1
+    if not is_path and not _MODEL_NAME.fullmatch(model):
+        # Refused here, a name that can be no model takes no encoder's place.
+        value = quoted(model)
+        known = "a hub name such as organisation/name, a path (./name), or hashing[:DIMENSION]"
+        raise InvalidModel(f"{field}: {value} is not {known}", field=field, value=value)
 
 
 def check_settings(settings: collections_pb2.CollectionSettings, limits: RequestLimits) -> None:
