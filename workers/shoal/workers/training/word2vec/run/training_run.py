@@ -6,8 +6,8 @@ The caller provides the learners (a `LearnerPool`), a function that saves the ve
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -146,17 +146,11 @@ def train_word2vec(
             progress = _train(rounds, encoded, pool, settings.epochs * encoded.words, listeners)
             tables = rounds.tables()
             if not tables.trained():
-                # There is nothing to resume from.
                 work.remove()
                 raise TrainingError(nothing_trained(encoded.words, encoded.sentences, settings, corpus_settings))
             listeners.phase("saving")
-            try:
+            with _kept_if_it_fails(rounds):
                 save(encoded.vocabulary, tables)
-            except BaseException:
-                # The training is not lost when the disk is full.
-                with suppress(TrainingError):
-                    rounds.save()
-                raise
             work.remove()
         finally:
             work.close()
@@ -173,6 +167,17 @@ def train_word2vec(
         )
     finally:
         pool.close()
+
+
+@contextmanager
+def _kept_if_it_fails(rounds: Rounds) -> Iterator[None]:
+    """Writes a checkpoint when the block raises: the training is not lost when the disk is full."""
+    try:
+        yield
+    except BaseException:
+        with suppress(TrainingError):
+            rounds.save()
+        raise
 
 
 def nothing_trained(words: int, sentences: int, settings: Word2VecSettings, corpus_settings: CorpusSettings) -> str:
