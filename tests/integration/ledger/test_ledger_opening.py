@@ -14,7 +14,7 @@ from sqlalchemy.exc import InternalError, OperationalError, ProgrammingError
 
 import shoal.cluster.ledger
 from shoal.cluster.decisions.admission import Incoming
-from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
+from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url, upgrade
 from shoal.cluster.ledger.errors import LedgerUnreadable
 from shoal.cluster.ledger.schema import SCHEMA_REVISION, metadata
 from support.postgresql import free_port
@@ -30,6 +30,44 @@ def refused(url: str, read_only: bool) -> str:
 def test_the_migrations_create_the_tables_that_the_code_uses(ledger: Ledger) -> None:
     with ledger.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+
+
+def test_a_new_ledger_is_the_same_as_one_made_by_all_migrations(ledger_url: str, tmp_path: Path) -> None:
+    """New ones are created without Alembic."""
+    engine = open_engine(ledger_url, read_only=False)
+    upgrade(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    migrate(engine)
+    engine.dispose()
+    if not ledger_url.startswith("sqlite"):
+        return
+    with open_ledger(sqlite_url(tmp_path / "new.sqlite")) as new:
+        assert _definitions(new.url) == _definitions(ledger_url)
+
+
+def _definitions(url: str) -> dict[str, object]:
+    """Tables, whatever the order of their columns, and indexes."""
+    engine = open_engine(url, read_only=True)
+    found: dict[str, object] = {}
+    with engine.connect() as connection:
+        for kind, name, sql in connection.execute(text("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")):
+            words = " ".join(sql.replace('"', "").split())
+            if kind == "table":
+                columns = connection.execute(
+                    text(f"SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info('{name}')")
+                )
+                keys = connection.execute(text(f"SELECT * FROM pragma_foreign_key_list('{name}')"))
+                found[name] = (
+                    sorted(map(tuple, columns)),
+                    sorted(map(tuple, keys)),
+                    words.rpartition(")")[2],
+                    "AUTOINCREMENT" in words,
+                )
+            else:
+                found[name] = words
+    engine.dispose()
+    return found
 
 
 def test_the_newest_revision_is_the_one_that_readers_ask_for() -> None:

@@ -1,4 +1,7 @@
-"""The coordinator as a Ray actor: hosts the coordinator, its gRPC service and the Ray fleet."""
+"""The coordinator as a Ray actor: hosts the coordinator, its gRPC service and the Ray fleet.
+
+The constructor imports them: `shoal serve` needs only the class, and starts sooner.
+"""
 
 from __future__ import annotations
 
@@ -6,17 +9,16 @@ import asyncio
 import logging
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import ray
 import ray.util
 
-from shoal.cluster.coordinator.core import Coordinator
-from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
-from shoal.cluster.coordinator.service import CoordinatorService
 from shoal.cluster.coordinator.settings import CoordinatorSettings
-from shoal.cluster.decisions.health.problems import Problem
 from shoal.cluster.ray_runtime.restarts import retried_at_restart
-from shoal.workers.runtime import InternalServer, freeze_live_objects, return_large_buffers
+
+if TYPE_CHECKING:
+    from shoal.cluster.decisions.health.problems import Problem
 
 DEPOSED_EXIT_CODE = 3
 
@@ -33,6 +35,11 @@ class CoordinatorActor:
 
     def __init__(self, settings: CoordinatorSettings, namespace: str) -> None:
         logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(name)s %(message)s")
+        from shoal.cluster.coordinator.core import Coordinator
+        from shoal.cluster.coordinator.fleet.ray_fleet import RayFleet
+        from shoal.cluster.coordinator.service import CoordinatorService
+        from shoal.workers.runtime import InternalServer, freeze_live_objects, return_large_buffers
+
         return_large_buffers()
         with retried_at_restart():
             self._coordinator = Coordinator(settings, RayFleet(settings, namespace), _leave)

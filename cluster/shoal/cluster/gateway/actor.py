@@ -1,4 +1,7 @@
-"""The gateway as a Ray actor: a thin shell that hosts a GatewayServer."""
+"""The gateway as a Ray actor: a thin shell that hosts a GatewayServer.
+
+The constructor imports it: `shoal serve` needs only the class, and starts sooner.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,11 @@ import os
 
 import ray
 
-from shoal.cluster.gateway.server import GatewayServer
 from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ray_runtime.restarts import retried_at_restart
-from shoal.workers.runtime import freeze_live_objects, return_large_buffers
+
+ROUTED_S = 60.0
+"""How long the gateway may take to reach the coordinator."""
 
 
 @ray.remote
@@ -17,6 +21,9 @@ class GatewayActor:
     """Serves from its constructor on; a port that cannot be bound fails the constructor."""
 
     def __init__(self, settings: GatewaySettings) -> None:
+        from shoal.cluster.gateway.server import GatewayServer
+        from shoal.workers.runtime import freeze_live_objects, return_large_buffers
+
         return_large_buffers()
         with retried_at_restart():
             self._server = GatewayServer(settings)
@@ -27,6 +34,11 @@ class GatewayActor:
     def address(self) -> str:
         """Where clients connect, host:port."""
         return self._server.address
+
+    @ray.method
+    def ready(self) -> bool:
+        """Returns when calls can be answered: True once the coordinator has been reached, False if that takes too long."""
+        return self._server.wait_routed(ROUTED_S)
 
     @ray.method
     def pid(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class GatewayServer:
         self._core: GatewayCore | None = None
         self._public: PublicServer | None = None
         self._metrics: MetricsServer | None = None
+        self._routed = threading.Event()
         self.address = ""
 
     def start(self) -> str:
@@ -64,6 +66,10 @@ class GatewayServer:
         """Where metrics are served; empty when they are not."""
         return self._metrics.address if self._metrics is not None else ""
 
+    def wait_routed(self, within_s: float) -> bool:
+        """Returns when the gateway knows where the coordinator is, or False after `within_s`."""
+        return self._routed.wait(within_s)
+
     def drain(self, grace_s: float) -> None:
         """Stops accepting, lets calls in flight end within `grace_s`, then closes everything. A second call does nothing."""
         core, public = self._core, self._public
@@ -79,7 +85,12 @@ class GatewayServer:
         core = GatewayCore(self._settings, reads, self._now_ms)
         public = PublicServer(core, self._settings)
         address = await public.start()
-        core.follow_coordinator(public.set_healthy)
+
+        async def routed() -> None:
+            await public.set_healthy()
+            self._routed.set()
+
+        core.follow_coordinator(routed)
         return core, public, address
 
     def _serve_metrics(self, core: GatewayCore) -> MetricsServer:

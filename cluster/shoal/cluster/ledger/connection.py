@@ -18,6 +18,9 @@ from shoal.cluster.ledger.schema import SCHEMA_REVISION, lease, metadata
 IDS_PER_QUERY = 4096
 """PostgreSQL takes at most 65,535 parameters in a statement, SQLite 32,766."""
 # An arbitrary key, the same in every version of Shoal.
+_VERSION_TABLE = """
+    CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num))
+"""
 _MIGRATION_LOCK = 0x53686F616C
 
 T = TypeVar("T")
@@ -72,10 +75,21 @@ def ledger_folder(engine: Engine) -> str:
 
 def migrate(engine: Engine) -> None:
     """Brings the schema to SCHEMA_REVISION, in one transaction. Raises LedgerUnreadable when a newer Shoal made it."""
-    # Alembic takes a quarter of a second to import, and only a new or older ledger needs it.
-    with reading(engine) as connection:
-        if _revision(connection) == SCHEMA_REVISION:
-            return
+    with engine.begin() as connection:
+        _lock_migration(connection)
+        revision = _revision(connection)
+        if revision is None:
+            # The same tables as after all revisions, without importing Alembic, which takes long.
+            metadata.create_all(connection)
+            connection.execute(text(_VERSION_TABLE))
+            connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": SCHEMA_REVISION})
+    if revision in (None, SCHEMA_REVISION):
+        return
+    upgrade(engine)
+
+
+def upgrade(engine: Engine) -> None:
+    """Runs the revisions in `migrations` that the ledger lacks; on an empty database all of them."""
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
@@ -84,13 +98,17 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        _lock_migration(connection)
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, "head")
         except CommandError as error:
             raise LedgerUnreadable(_display_url(engine.url), f"made by another version of Shoal ({error})") from error
+
+
+def _lock_migration(connection: Connection) -> None:
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
 
 
 @contextmanager

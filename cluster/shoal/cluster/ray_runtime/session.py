@@ -67,12 +67,36 @@ def _start(**options: Any) -> None:
 
     In a process that uses gRPC in other threads, gRPC's fork handlers now and then abort the process that Ray forks.
     """
+    with _without_unused_processes():
+        try:
+            ray.init(address="local", **options)
+        except Exception as error:
+            if "timed out during startup" not in str(error):
+                raise
+            ray.init(address="local", **options)
+
+
+@contextlib.contextmanager
+def _without_unused_processes() -> Iterator[None]:
+    """Keeps Ray from starting processes that a Ray on one machine without its dashboard does not use.
+
+    The dashboard's server, the autoscaler and the log monitor take 1.6 s of CPU time, and `ray.init` waits for the first.
+    Ray has no setting for this. The methods are private, so a version of Ray without them starts the processes.
+    """
     try:
-        ray.init(address="local", **options)
-    except Exception as error:
-        if "timed out during startup" not in str(error):
-            raise
-        ray.init(address="local", **options)
+        from ray._private import node
+    except ImportError:
+        yield
+        return
+    names = [name for name in ("start_api_server", "start_monitor", "start_log_monitor") if hasattr(node.Node, name)]
+    starts = {name: getattr(node.Node, name) for name in names}
+    for name in names:
+        setattr(node.Node, name, lambda *_args, **_options: None)
+    try:
+        yield
+    finally:
+        for name, start in starts.items():
+            setattr(node.Node, name, start)
 
 
 def _silence_worker_deaths() -> None:

@@ -137,8 +137,9 @@ class LocalCluster:
                 f"{one.part}: {one.message}"
                 for one in ray.get(self._coordinator.problems.remote(), timeout=PROBLEMS_TIMEOUT_S)
             ]
-        except RayError as error:
-            return [f"{COORDINATOR}: does not answer ({first_error_line(error)})"]
+        except RayError:
+            # It restarts, or it waits for its lease.
+            return [f"{COORDINATOR}: cannot be reached"]
 
     def _reserve(self, listen: str, retry_s: float) -> str:
         """Reserves a port until the cluster stops; retries for `retry_s` while the port is in use."""
@@ -199,12 +200,11 @@ class LocalCluster:
                 metrics_listen=self.metrics,
             )
         )
-        self._await(self._coordinator, "the coordinator")
-        self._await(self._gateway, "the gateway")
+        self._await(self._coordinator.address.remote(), "the coordinator")
+        self._await(self._gateway.ready.remote(), "the gateway")
 
-    def _await(self, actor: Any, name: str) -> None:
-        """Returns once the actor answers. Raises StartCancelled, or ServeError when it fails or takes too long."""
-        answer = actor.address.remote()
+    def _await(self, answer: Any, name: str) -> None:
+        """Returns once an actor answers. Raises StartCancelled, or ServeError when it fails or takes too long."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while not ray.wait([answer], timeout=CANCEL_POLL_S)[0]:
             if self._cancelled():

@@ -30,6 +30,8 @@ Response = TypeVar("Response", bound=Message)
 
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 1.0
+LONGEST_FIRST_PAUSE_S = 0.1
+"""Until the first coordinator has been reached."""
 LEASE_CHECK_S = 2.0
 RETRY_AFTER_MS = 500
 BRIDGE_S = 4.0
@@ -74,7 +76,8 @@ class CoordinatorLink:
             if self._view.table.age != age:
                 pause = FIRST_PAUSE_S
             await asyncio.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_S)
+            # At the start of a cluster both come up at the same time.
+            pause = min(2 * pause, LONGEST_PAUSE_S if self._view.known else LONGEST_FIRST_PAUSE_S)
 
     async def close(self) -> None:
         """Closes the channel."""

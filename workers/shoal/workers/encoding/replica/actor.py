@@ -1,18 +1,17 @@
-"""The Ray actor of one encoder replica: it starts the engine and its gRPC server, and returns their address."""
+"""The Ray actor of one encoder replica: it starts the engine and its gRPC server, and returns their address.
+
+The constructor imports them: the coordinator needs only the class, and starts sooner.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import ray
 import ray.util
 
-from shoal.workers.encoding.engine.engine import EncoderEngine, Progress
-from shoal.workers.encoding.loading.loading import load_model
-from shoal.workers.encoding.model import EmbeddingModel
-from shoal.workers.encoding.replica.process_end import end_process
-from shoal.workers.encoding.replica.service import EncoderService
 from shoal.workers.runtime import (
     InternalCredentials,
     InternalServer,
@@ -20,6 +19,10 @@ from shoal.workers.runtime import (
     limit_tokenizer_threads,
     threads_of,
 )
+
+if TYPE_CHECKING:
+    from shoal.workers.encoding.engine.engine import Progress
+    from shoal.workers.encoding.model import EmbeddingModel
 
 
 def granted_device(accelerators: Mapping[str, Sequence[str]]) -> str | None:
@@ -42,6 +45,11 @@ class EncoderActor:
 
         `threads` 0 means the cores of the machine, divided by `sharers`, the number of replicas on it.
         """
+        from shoal.workers.encoding.engine.engine import EncoderEngine
+        from shoal.workers.encoding.loading.loading import load_model
+        from shoal.workers.encoding.replica.process_end import end_process
+        from shoal.workers.encoding.replica.service import EncoderService
+
         threads = threads_of(threads, sharers)
         limit_tokenizer_threads(threads)
         device = granted_device(ray.get_runtime_context().get_accelerator_ids())
