@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 import ray
 
+from shoal.cluster.clock import wall_clock_ms
+from shoal.cluster.decisions.access import AccessLevel, ApiKey, digest_of
 from shoal.cluster.gateway.server import GatewayServer
 from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine, sqlite_url
+from shoal.cluster.ledger.lease import acquire_lease
+from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.cluster.ray_runtime import named_actors
 from shoal.cluster.serve import local_cluster
 from shoal.cluster.serve.local_cluster import LocalCluster, ServeError
@@ -55,6 +59,27 @@ def test_ports_are_held_from_when_they_are_chosen(tmp_path: Path, monkeypatch: p
     with pytest.raises(ServeError, match="seen enough"):
         LocalCluster(settings)
     assert len(set(seen)) == 2
+
+
+def test_a_server_that_needs_keys_does_not_start_without_an_administrator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    settings = ServeSettings(data=str(tmp_path / "data"), listen="127.0.0.1:0", access="keys")
+    with pytest.raises(ServeError, match="no valid API key of an administrator: first run 'shoal serve --access open'"):
+        LocalCluster(settings)
+
+    def started(cluster: LocalCluster) -> None:
+        raise ServeError("it starts Ray")
+
+    monkeypatch.setattr(LocalCluster, "_start_ray", started)
+    engine = open_engine(sqlite_url(tmp_path / "data" / "ledger.sqlite"), read_only=False)
+    epoch = acquire_lease(engine, "tests", "", 1000, wall_clock_ms())
+    made = ApiKey("0a", "admin", digest_of("secret"), AccessLevel.ADMIN, ("*",), wall_clock_ms())
+    LedgerWriter(engine, epoch).create_key(made)
+    engine.dispose()
+    with pytest.raises(ServeError, match="it starts Ray"):
+        LocalCluster(settings)
 
 
 def test_actors_have_ended_when_ray_has_forgotten_their_names(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -101,6 +101,10 @@ def embeds(client: shoal.Client) -> None:
 
 
 def status(client: shoal.Client) -> None:
+    assert_type(client.create_key("reader", role="read", collections=["papers"]), shoal.NewApiKey)
+    client.create_key("admin", role=shoal.AccessRole.ADMIN, lifetime_s=3600, timeout=5)
+    assert_type(client.list_keys(), list[shoal.ApiKeyInfo])
+    assert_type(client.revoke_key("0a").valid, bool)
     assert_type(client.describe().limits.documents_per_write, int)
     for process in client.status().processes:
         assert_type(process.kind, shoal.ProcessKind)
@@ -142,6 +146,9 @@ async def the_async_client_returns_the_same(names: AsyncIterator[str]) -> None:
             assert_type(block, shoal.Embeddings)
         async for block in client.embed_many("m", ["a"], progress=True):
             assert_type(block.timing, shoal.EmbedTiming)
+        assert_type(await client.create_key("reader", role="read"), shoal.NewApiKey)
+        assert_type(await client.list_keys(), list[shoal.ApiKeyInfo])
+        assert_type(await client.revoke_key("0a"), shoal.ApiKeyInfo)
         assert_type(await client.describe(), shoal.ServerInfo)
         assert_type((await client.status()).pools, tuple[shoal.PoolInfo, ...])
 

@@ -102,6 +102,9 @@ def embeds(client: shoal.Client) -> None:
 
 def status(client: shoal.Client, process: shoal.ProcessInfo, error: shoal.ShoalError) -> None:
     client.status(5.0)  # pyright: ignore[reportCallIssue]
+    client.create_key("reader")  # pyright: ignore[reportCallIssue]
+    client.list_keys("papers")  # pyright: ignore[reportCallIssue]
+    client.revoke_key(7)  # pyright: ignore[reportArgumentType]
     client.describe(timeout="5")  # pyright: ignore[reportArgumentType]
     client.list_collections("papers")  # pyright: ignore[reportCallIssue]
     _ = process.load.busy  # pyright: ignore[reportOptionalMemberAccess]
@@ -128,6 +131,9 @@ async def the_async_client_refuses_the_same(client: shoal.AsyncClient) -> None:
     await client.retry_failed("papers", ids=None)  # pyright: ignore[reportArgumentType]
     await client.search("papers", "query", 10)  # pyright: ignore[reportCallIssue]
     await client.embed("m", ["a"], role="title")  # pyright: ignore[reportArgumentType]
+    await client.create_key("reader")  # pyright: ignore[reportCallIssue]
+    await client.list_keys("papers")  # pyright: ignore[reportCallIssue]
+    await client.revoke_key(7)  # pyright: ignore[reportArgumentType]
     await client.describe(timeout="5")  # pyright: ignore[reportArgumentType]
     await client.status(5.0)  # pyright: ignore[reportCallIssue]
     await client.embed_many("m", ["a"])  # pyright: ignore[reportGeneralTypeIssues]

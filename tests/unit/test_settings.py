@@ -46,7 +46,7 @@ def test_file_then_overrides(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
-        ("dat = 1", "dat: there is no such setting; there are data, drain_s, encoder, index, "),
+        ("dat = 1", "dat: there is no such setting; there are access, data, drain_s, encoder, "),
         ("[encoder]\nreplica = 1", "encoder.replica: there is no such setting; there are batch_bytes, "),
         ("[query_cache]\nbytes = 1", "query_cache.bytes: there is no such setting; there are limit_bytes, limit_entries"),
         ("data = 7", "data = 7: must be of type str"),
@@ -166,3 +166,7 @@ def test_every_setting_is_documented() -> None:
             if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
                 documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
                 assert documented or field.target.id in UNCOMMENTED, f"{part.name}.{field.target.id}"
+
+
+def test_who_may_call_is_open_or_needs_keys(tmp_path: Path) -> None:
+    assert wrong(tmp_path, 'access = "public"') == "access = 'public': must be one of open, keys"

@@ -15,6 +15,7 @@ from shoal.client.errors import (
     InternalError,
     InvalidArgument,
     InvalidModel,
+    KeyNotFound,
     MessageTooLarge,
     ModelNotServed,
     NotFound,
@@ -26,6 +27,7 @@ from shoal.client.errors import (
     Unsupported,
     VersionConflict,
 )
+from shoal.client.keys import AccessRole, ApiKeyInfo, NewApiKey
 from shoal.client.processes import LoadInfo, ProcessInfo, ProcessKind, ProcessState, WorkerInfo
 from shoal.client.types import (
     ClusterStatus,
@@ -54,6 +56,8 @@ from shoal.client.types import (
 )
 
 __all__ = [
+    "AccessRole",
+    "ApiKeyInfo",
     "AsyncClient",
     "Cancelled",
     "Client",
@@ -78,10 +82,12 @@ __all__ = [
     "InternalError",
     "InvalidArgument",
     "InvalidModel",
+    "KeyNotFound",
     "Limits",
     "LoadInfo",
     "MessageTooLarge",
     "ModelNotServed",
+    "NewApiKey",
     "NotFound",
     "Overloaded",
     "PermissionDenied",

@@ -13,7 +13,7 @@ from typing import TypeVar
 import grpc
 import grpc.aio
 
-from shoal.client import embeddings, types
+from shoal.client import embeddings, keys, types
 from shoal.client._transport import requests as _requests
 from shoal.client._transport.async_embedding import run_embedding
 from shoal.client._transport.async_upload import run_upload
@@ -24,7 +24,7 @@ from shoal.client._transport.channel import (
     parse_target,
     timeout_s,
 )
-from shoal.client._transport.credentials import open_async_channel
+from shoal.client._transport.credentials import AuthorizedChannel, check_api_key, open_async_channel
 from shoal.client._transport.embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
 from shoal.client._transport.embedding import EmbedRun
 from shoal.client._transport.progress import EmbedReport, Progress, reporter
@@ -40,8 +40,15 @@ class AsyncClient:
     """A connection to a Shoal server, for one event loop. It is a context manager. See Client for its guarantees."""
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_TIMEOUT_S, retry: RetryPolicy | None = None
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = None,
+        api_key: str | None = None,
     ) -> None:
+        """See Client."""
+        self._api_key = check_api_key(api_key)
         self.address = address
         self._target = parse_target(address)
         self._timeout_s = timeout_s(timeout, DEFAULT_TIMEOUT_S)
@@ -210,6 +217,26 @@ class AsyncClient:
         bound_s = timeout_s(timeout, DEFAULT_EMBED_S)
         return self._embed_many(template, texts, batch_size, window, progress, bound_s)
 
+    async def create_key(
+        self,
+        name: str,
+        *,
+        role: keys.AccessRole | str,
+        collections: Sequence[str] = ("*",),
+        lifetime_s: float | None = None,
+        timeout: float | None = None,
+    ) -> keys.NewApiKey:
+        """See Client.create_key."""
+        return await self._run(_requests.create_key(name, role, collections, lifetime_s), timeout)
+
+    async def list_keys(self, *, timeout: float | None = None) -> list[keys.ApiKeyInfo]:
+        """See Client.list_keys."""
+        return await self._run(_requests.list_keys(), timeout)
+
+    async def revoke_key(self, id: str, *, timeout: float | None = None) -> keys.ApiKeyInfo:
+        """See Client.revoke_key."""
+        return await self._run(_requests.revoke_key(id), timeout)
+
     async def describe(self, *, timeout: float | None = None) -> types.ServerInfo:
         """See Client.describe."""
         self._server = await self._run(_requests.describe(), timeout)
@@ -255,7 +282,8 @@ class AsyncClient:
             raise RuntimeError("the client is closed")
         if self._stubs is None:
             self._channel = open_async_channel(self._target)
-            self._stubs = Stubs(self._channel)
+            channel = self._channel
+            self._stubs = Stubs(channel if self._api_key is None else AuthorizedChannel(channel, self._api_key))
         return self._stubs
 
     async def _run(self, call: _requests.Call[T], timeout: float | None) -> T:

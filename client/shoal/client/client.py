@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import grpc
 
-from shoal.client import embeddings, types
+from shoal.client import embeddings, keys, types
 from shoal.client._transport import requests as _requests
 from shoal.client._transport.channel import (
     DEFAULT_ADDRESS,
@@ -19,7 +19,7 @@ from shoal.client._transport.channel import (
     parse_target,
     timeout_s,
 )
-from shoal.client._transport.credentials import open_channel
+from shoal.client._transport.credentials import AuthorizedChannel, check_api_key, open_channel
 from shoal.client._transport.embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
 from shoal.client._transport.embedding import EmbedRun
 from shoal.client._transport.progress import EmbedReport, Progress, reporter
@@ -42,8 +42,14 @@ class Client:
     """
 
     def __init__(
-        self, address: str = DEFAULT_ADDRESS, *, timeout: float = DEFAULT_TIMEOUT_S, retry: RetryPolicy | None = None
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = None,
+        api_key: str | None = None,
     ) -> None:
+        """`api_key` is sent with every call, to a server that needs keys."""
         self.address = address
         self._target = parse_target(address)
         self._timeout_s = timeout_s(timeout, DEFAULT_TIMEOUT_S)
@@ -51,8 +57,9 @@ class Client:
         # Jitter needs no seed: it exists to differ between clients.
         self._rng = Random()
         self._server: types.ServerInfo | None = None
+        key = check_api_key(api_key)
         self._channel = open_channel(self._target)
-        self._stubs = Stubs(self._channel)
+        self._stubs = Stubs(self._channel if key is None else AuthorizedChannel(self._channel, key))
         self._closed = False
 
     def __enter__(self) -> Client:
@@ -248,6 +255,30 @@ class Client:
         template = _requests.embed_template(model, role, prompt, dimensions, normalize, truncation, vector_type)
         bound_s = timeout_s(timeout, DEFAULT_EMBED_S)
         return self._embed_many(template, texts, batch_size, window, progress, bound_s)
+
+    def create_key(
+        self,
+        name: str,
+        *,
+        role: keys.AccessRole | str,
+        collections: Sequence[str] = ("*",),
+        lifetime_s: float | None = None,
+        timeout: float | None = None,
+    ) -> keys.NewApiKey:
+        """Creates an API key. `name` says what it is for. `collections` are names, or beginnings of names with "*" behind.
+
+        It expires after `lifetime_s` seconds, by default never. Raises PermissionDenied unless the caller's own key is an
+        administrator's for every collection. The text of the key is in the answer alone.
+        """
+        return self._run(_requests.create_key(name, role, collections, lifetime_s), timeout)
+
+    def list_keys(self, *, timeout: float | None = None) -> list[keys.ApiKeyInfo]:
+        """Every API key, oldest first; revoked and expired ones too."""
+        return self._run(_requests.list_keys(), timeout)
+
+    def revoke_key(self, id: str, *, timeout: float | None = None) -> keys.ApiKeyInfo:
+        """Revokes an API key for good. Calls that begin after this has returned are refused. Raises KeyNotFound."""
+        return self._run(_requests.revoke_key(id), timeout)
 
     def describe(self, *, timeout: float | None = None) -> types.ServerInfo:
         """The server's version and its limits on input."""

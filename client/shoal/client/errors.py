@@ -9,7 +9,8 @@ ShoalError
 │   └── MessageTooLarge
 ├── NotFound
 │   ├── CollectionNotFound
-│   └── DocumentNotFound
+│   ├── DocumentNotFound
+│   └── KeyNotFound
 ├── CollectionExists
 ├── ModelNotServed
 ├── VersionConflict
@@ -142,6 +143,10 @@ class DocumentNotFound(NotFound):
     """The collection has no document with this id."""
 
 
+class KeyNotFound(NotFound):
+    """No API key has this id."""
+
+
 class CollectionExists(ShoalError):
     """The name is taken."""
 
@@ -196,6 +201,7 @@ BY_REASON: dict[int, type[ShoalError]] = {
     errors_pb2.ERROR_REASON_INVALID_MODEL: InvalidModel,
     errors_pb2.ERROR_REASON_COLLECTION_NOT_FOUND: CollectionNotFound,
     errors_pb2.ERROR_REASON_DOCUMENT_NOT_FOUND: DocumentNotFound,
+    errors_pb2.ERROR_REASON_KEY_NOT_FOUND: KeyNotFound,
     errors_pb2.ERROR_REASON_COLLECTION_EXISTS: CollectionExists,
     errors_pb2.ERROR_REASON_VERSION_CONFLICT: VersionConflict,
     errors_pb2.ERROR_REASON_MODEL_NOT_SERVED: ModelNotServed,

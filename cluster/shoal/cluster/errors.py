@@ -6,6 +6,7 @@ ClusterError
 │   └── InvalidModel        a model that cannot be found, read or run
 ├── CollectionMissing       no collection of that name
 ├── DocumentMissing         no document of that id
+├── KeyMissing              no API key of that id
 ├── CollectionTaken         the name is in use
 ├── ModelNotServed          no encoder can serve the model now, and waiting does not help
 ├── VersionConflict         the stored version is not the expected one
@@ -100,6 +101,12 @@ class DocumentMissing(ClusterError):
     reason = errors_pb2.ERROR_REASON_DOCUMENT_NOT_FOUND
 
 
+class KeyMissing(ClusterError):
+    """No API key of that id."""
+
+    reason = errors_pb2.ERROR_REASON_KEY_NOT_FOUND
+
+
 class CollectionTaken(ClusterError):
     """The collection's name is in use."""
 
@@ -185,6 +192,7 @@ STATUS: dict[Reason, grpc.StatusCode] = {
     errors_pb2.ERROR_REASON_INVALID_MODEL: grpc.StatusCode.INVALID_ARGUMENT,
     errors_pb2.ERROR_REASON_COLLECTION_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     errors_pb2.ERROR_REASON_DOCUMENT_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    errors_pb2.ERROR_REASON_KEY_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     errors_pb2.ERROR_REASON_COLLECTION_EXISTS: grpc.StatusCode.ALREADY_EXISTS,
     errors_pb2.ERROR_REASON_VERSION_CONFLICT: grpc.StatusCode.FAILED_PRECONDITION,
     errors_pb2.ERROR_REASON_MODEL_NOT_SERVED: grpc.StatusCode.FAILED_PRECONDITION,
@@ -207,6 +215,7 @@ CLASSES: dict[Reason, type[ClusterError]] = {
         InvalidModel,
         CollectionMissing,
         DocumentMissing,
+        KeyMissing,
         CollectionTaken,
         VersionConflict,
         ModelNotServed,
@@ -278,6 +287,8 @@ def from_ledger(error: ledger_errors.LedgerError) -> ClusterError:
         return CollectionMissing(message)
     if isinstance(error, ledger_errors.DocumentNotFound):
         return DocumentMissing(message)
+    if isinstance(error, ledger_errors.KeyNotFound):
+        return KeyMissing(message)
     if isinstance(error, ledger_errors.CollectionExists):
         return CollectionTaken(message)
     if isinstance(error, ledger_errors.ResultTooLarge):

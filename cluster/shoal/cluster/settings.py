@@ -13,6 +13,8 @@ from shoal.cluster.decisions.processes.scaling import PoolBounds
 from shoal.cluster.limits import RequestLimits
 from shoal.workers.runtime import error_line
 
+ACCESS = ("open", "keys")
+
 
 class SettingsError(Exception):
     """A setting is unknown, of the wrong type or out of range; the message is one line and names it."""
@@ -117,6 +119,8 @@ class ServeSettings:
     """How long the coordinator's lease lasts without renewal."""
     drain_s: float = 10.0
     """How long calls in flight may take to end when the server stops."""
+    access: str = "open"
+    """Who may call: "open" is everybody who reaches `listen`, "keys" is whoever sends an API key."""
     metrics: str = ""
     """HOST:PORT where the gateway serves figures for Prometheus, without any authentication; empty serves none."""
     encoder: EncoderSettings = field(default_factory=EncoderSettings)
@@ -162,6 +166,8 @@ class ServeSettings:
                 f"encoder.replicas = {self.encoder.replicas}: is a fixed number; "
                 "leave it out with encoder.min_replicas and encoder.max_replicas"
             )
+        if self.access not in ACCESS:
+            raise SettingsError(f"access = {self.access!r}: must be one of {', '.join(ACCESS)}")
         split_listen(self.listen)
         if self.metrics:
             split_listen(self.metrics, "metrics")

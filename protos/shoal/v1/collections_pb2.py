@@ -22,43 +22,52 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from shoal.v1 import permissions_pb2 as shoal_dot_v1_dot_permissions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashoal/v1/collections.proto\x12\x08shoal.v1\"\xb5\x01\n\x12\x43ollectionSettings\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12\"\n\x05index\x18\x03 \x01(\x0e\x32\x13.shoal.v1.IndexKind\x12 \n\x06metric\x18\x04 \x01(\x0e\x32\x10.shoal.v1.Metric\x12\x0e\n\x06shards\x18\x05 \x01(\x05\x12\'\n\nempty_text\x18\x06 \x01(\x0e\x32\x13.shoal.v1.EmptyText\"\x80\x02\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.shoal.v1.CollectionSettings\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x11\n\tdocuments\x18\x05 \x01(\x03\x12\x0f\n\x07pending\x18\x06 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x03\x12\x0e\n\x06lag_ms\x18\x08 \x01(\x03\x12\x15\n\rcreated_at_ms\x18\t \x01(\x03\x12\x1f\n\x06shards\x18\n \x03(\x0b\x32\x0f.shoal.v1.Shard\x12\x0f\n\x07problem\x18\x0b \x01(\t\"\x95\x01\n\x05Shard\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x11\n\tdocuments\x18\x05 \x01(\x03\x12\x13\n\x0bsealed_rows\x18\x06 \x01(\x03\x12\x12\n\ndelta_rows\x18\x07 \x01(\x03\x12\x10\n\x08segments\x18\x08 \x01(\x03\"W\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.shoal.v1.CollectionSettings\"D\n\x18\x43reateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.shoal.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x15GetCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.shoal.v1.Collection\"\x18\n\x16ListCollectionsRequest\"D\n\x17ListCollectionsResponse\x12)\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.shoal.v1.Collection\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x16\x44ropCollectionResponse\x12\x11\n\tdocuments\x18\x01 \x01(\x03*R\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\x11\n\rMETRIC_COSINE\x10\x01\x12\x0e\n\nMETRIC_DOT\x10\x02\x12\r\n\tMETRIC_L2\x10\x03*e\n\tIndexKind\x12\x1a\n\x16INDEX_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fINDEX_KIND_FLAT\x10\x01\x12\x13\n\x0fINDEX_KIND_HNSW\x10\x02\x12\x12\n\x0eINDEX_KIND_IVF\x10\x03*T\n\tEmptyText\x12\x1a\n\x16\x45MPTY_TEXT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45MPTY_TEXT_REJECT\x10\x01\x12\x14\n\x10\x45MPTY_TEXT_STORE\x10\x02\x32\xed\x02\n\x11\x43ollectionService\x12Y\n\x10\x43reateCollection\x12!.shoal.v1.CreateCollectionRequest\x1a\".shoal.v1.CreateCollectionResponse\x12P\n\rGetCollection\x12\x1e.shoal.v1.GetCollectionRequest\x1a\x1f.shoal.v1.GetCollectionResponse\x12V\n\x0fListCollections\x12 .shoal.v1.ListCollectionsRequest\x1a!.shoal.v1.ListCollectionsResponse\x12S\n\x0e\x44ropCollection\x12\x1f.shoal.v1.DropCollectionRequest\x1a .shoal.v1.DropCollectionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ashoal/v1/collections.proto\x12\x08shoal.v1\x1a\x1ashoal/v1/permissions.proto\"\xb5\x01\n\x12\x43ollectionSettings\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12\"\n\x05index\x18\x03 \x01(\x0e\x32\x13.shoal.v1.IndexKind\x12 \n\x06metric\x18\x04 \x01(\x0e\x32\x10.shoal.v1.Metric\x12\x0e\n\x06shards\x18\x05 \x01(\x05\x12\'\n\nempty_text\x18\x06 \x01(\x0e\x32\x13.shoal.v1.EmptyText\"\x80\x02\n\nCollection\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.shoal.v1.CollectionSettings\x12\x12\n\ngeneration\x18\x03 \x01(\x03\x12\x13\n\x0b\x66ingerprint\x18\x04 \x01(\t\x12\x11\n\tdocuments\x18\x05 \x01(\x03\x12\x0f\n\x07pending\x18\x06 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x07 \x01(\x03\x12\x0e\n\x06lag_ms\x18\x08 \x01(\x03\x12\x15\n\rcreated_at_ms\x18\t \x01(\x03\x12\x1f\n\x06shards\x18\n \x03(\x0b\x32\x0f.shoal.v1.Shard\x12\x0f\n\x07problem\x18\x0b \x01(\t\"\x95\x01\n\x05Shard\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12\x0e\n\x06worker\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05ready\x18\x04 \x01(\x08\x12\x11\n\tdocuments\x18\x05 \x01(\x03\x12\x13\n\x0bsealed_rows\x18\x06 \x01(\x03\x12\x12\n\ndelta_rows\x18\x07 \x01(\x03\x12\x10\n\x08segments\x18\x08 \x01(\x03\"W\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.shoal.v1.CollectionSettings\"D\n\x18\x43reateCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.shoal.v1.Collection\"$\n\x14GetCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"A\n\x15GetCollectionResponse\x12(\n\ncollection\x18\x01 \x01(\x0b\x32\x14.shoal.v1.Collection\"\x18\n\x16ListCollectionsRequest\"D\n\x17ListCollectionsResponse\x12)\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.shoal.v1.Collection\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x16\x44ropCollectionResponse\x12\x11\n\tdocuments\x18\x01 \x01(\x03*R\n\x06Metric\x12\x16\n\x12METRIC_UNSPECIFIED\x10\x00\x12\x11\n\rMETRIC_COSINE\x10\x01\x12\x0e\n\nMETRIC_DOT\x10\x02\x12\r\n\tMETRIC_L2\x10\x03*e\n\tIndexKind\x12\x1a\n\x16INDEX_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0fINDEX_KIND_FLAT\x10\x01\x12\x13\n\x0fINDEX_KIND_HNSW\x10\x02\x12\x12\n\x0eINDEX_KIND_IVF\x10\x03*T\n\tEmptyText\x12\x1a\n\x16\x45MPTY_TEXT_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45MPTY_TEXT_REJECT\x10\x01\x12\x14\n\x10\x45MPTY_TEXT_STORE\x10\x02\x32\x85\x03\n\x11\x43ollectionService\x12_\n\x10\x43reateCollection\x12!.shoal.v1.CreateCollectionRequest\x1a\".shoal.v1.CreateCollectionResponse\"\x04\xa0\xbb\x18\x03\x12V\n\rGetCollection\x12\x1e.shoal.v1.GetCollectionRequest\x1a\x1f.shoal.v1.GetCollectionResponse\"\x04\xa0\xbb\x18\x01\x12\\\n\x0fListCollections\x12 .shoal.v1.ListCollectionsRequest\x1a!.shoal.v1.ListCollectionsResponse\"\x04\xa0\xbb\x18\x01\x12Y\n\x0e\x44ropCollection\x12\x1f.shoal.v1.DropCollectionRequest\x1a .shoal.v1.DropCollectionResponse\"\x04\xa0\xbb\x18\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.v1.collections_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_METRIC']._serialized_start=1079
-  _globals['_METRIC']._serialized_end=1161
-  _globals['_INDEXKIND']._serialized_start=1163
-  _globals['_INDEXKIND']._serialized_end=1264
-  _globals['_EMPTYTEXT']._serialized_start=1266
-  _globals['_EMPTYTEXT']._serialized_end=1350
-  _globals['_COLLECTIONSETTINGS']._serialized_start=41
-  _globals['_COLLECTIONSETTINGS']._serialized_end=222
-  _globals['_COLLECTION']._serialized_start=225
-  _globals['_COLLECTION']._serialized_end=481
-  _globals['_SHARD']._serialized_start=484
-  _globals['_SHARD']._serialized_end=633
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=635
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=722
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=724
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=792
-  _globals['_GETCOLLECTIONREQUEST']._serialized_start=794
-  _globals['_GETCOLLECTIONREQUEST']._serialized_end=830
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=832
-  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=897
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=899
-  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=923
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=925
-  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=993
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=995
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=1032
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=1034
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=1077
-  _globals['_COLLECTIONSERVICE']._serialized_start=1353
-  _globals['_COLLECTIONSERVICE']._serialized_end=1718
+  _globals['_COLLECTIONSERVICE'].methods_by_name['CreateCollection']._loaded_options = None
+  _globals['_COLLECTIONSERVICE'].methods_by_name['CreateCollection']._serialized_options = b'\240\273\030\003'
+  _globals['_COLLECTIONSERVICE'].methods_by_name['GetCollection']._loaded_options = None
+  _globals['_COLLECTIONSERVICE'].methods_by_name['GetCollection']._serialized_options = b'\240\273\030\001'
+  _globals['_COLLECTIONSERVICE'].methods_by_name['ListCollections']._loaded_options = None
+  _globals['_COLLECTIONSERVICE'].methods_by_name['ListCollections']._serialized_options = b'\240\273\030\001'
+  _globals['_COLLECTIONSERVICE'].methods_by_name['DropCollection']._loaded_options = None
+  _globals['_COLLECTIONSERVICE'].methods_by_name['DropCollection']._serialized_options = b'\240\273\030\003'
+  _globals['_METRIC']._serialized_start=1107
+  _globals['_METRIC']._serialized_end=1189
+  _globals['_INDEXKIND']._serialized_start=1191
+  _globals['_INDEXKIND']._serialized_end=1292
+  _globals['_EMPTYTEXT']._serialized_start=1294
+  _globals['_EMPTYTEXT']._serialized_end=1378
+  _globals['_COLLECTIONSETTINGS']._serialized_start=69
+  _globals['_COLLECTIONSETTINGS']._serialized_end=250
+  _globals['_COLLECTION']._serialized_start=253
+  _globals['_COLLECTION']._serialized_end=509
+  _globals['_SHARD']._serialized_start=512
+  _globals['_SHARD']._serialized_end=661
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=663
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=750
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=752
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=820
+  _globals['_GETCOLLECTIONREQUEST']._serialized_start=822
+  _globals['_GETCOLLECTIONREQUEST']._serialized_end=858
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_start=860
+  _globals['_GETCOLLECTIONRESPONSE']._serialized_end=925
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_start=927
+  _globals['_LISTCOLLECTIONSREQUEST']._serialized_end=951
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_start=953
+  _globals['_LISTCOLLECTIONSRESPONSE']._serialized_end=1021
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=1023
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=1060
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=1062
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=1105
+  _globals['_COLLECTIONSERVICE']._serialized_start=1381
+  _globals['_COLLECTIONSERVICE']._serialized_end=1770
 # @@protoc_insertion_point(module_scope)

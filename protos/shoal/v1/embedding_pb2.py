@@ -23,33 +23,38 @@ _sym_db = _symbol_database.Default()
 
 
 from shoal.v1 import errors_pb2 as shoal_dot_v1_dot_errors__pb2
+from shoal.v1 import permissions_pb2 as shoal_dot_v1_dot_permissions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18shoal/v1/embedding.proto\x12\x08shoal.v1\x1a\x15shoal/v1/errors.proto\"\xf9\x01\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12\x1c\n\x04role\x18\x03 \x01(\x0e\x32\x0e.shoal.v1.Role\x12\x13\n\x06prompt\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x12\n\ndimensions\x18\x05 \x01(\x05\x12\x16\n\tnormalize\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12(\n\ntruncation\x18\x07 \x01(\x0e\x32\x14.shoal.v1.Truncation\x12)\n\x0bvector_type\x18\x08 \x01(\x0e\x32\x14.shoal.v1.VectorTypeB\t\n\x07_promptB\x0c\n\n_normalize\"D\n\nEmbedError\x12\x10\n\x08position\x18\x01 \x01(\x05\x12$\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.shoal.v1.ErrorDetail\"X\n\x0b\x45mbedTiming\x12\x10\n\x08total_us\x18\x01 \x01(\x03\x12\x13\n\x0btokenize_us\x18\x02 \x01(\x03\x12\x10\n\x08queue_us\x18\x03 \x01(\x03\x12\x10\n\x08infer_us\x18\x04 \x01(\x03\"\xe3\x01\n\rEmbedResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12\x0f\n\x07vectors\x18\x03 \x01(\x0c\x12)\n\x0bvector_type\x18\x04 \x01(\x0e\x32\x14.shoal.v1.VectorType\x12\x0e\n\x06tokens\x18\x05 \x03(\x05\x12\x11\n\ttruncated\x18\x06 \x03(\x05\x12$\n\x06\x65rrors\x18\x07 \x03(\x0b\x32\x14.shoal.v1.EmbedError\x12%\n\x06timing\x18\x08 \x01(\x0b\x32\x15.shoal.v1.EmbedTiming\"G\n\x12\x45mbedStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x03\x12%\n\x05\x65mbed\x18\x02 \x01(\x0b\x32\x16.shoal.v1.EmbedRequest\"~\n\x13\x45mbedStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x03\x12(\n\x05\x65mbed\x18\x02 \x01(\x0b\x32\x17.shoal.v1.EmbedResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.shoal.v1.ErrorDetailH\x00\x42\t\n\x07outcome*?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rROLE_DOCUMENT\x10\x01\x12\x0e\n\nROLE_QUERY\x10\x02*i\n\nTruncation\x12\x1a\n\x16TRUNCATION_UNSPECIFIED\x10\x00\x12\x12\n\x0eTRUNCATION_END\x10\x01\x12\x14\n\x10TRUNCATION_START\x10\x02\x12\x15\n\x11TRUNCATION_REFUSE\x10\x03*[\n\nVectorType\x12\x1b\n\x17VECTOR_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13VECTOR_TYPE_FLOAT32\x10\x01\x12\x17\n\x13VECTOR_TYPE_FLOAT16\x10\x02\x32\x9c\x01\n\x10\x45mbeddingService\x12\x38\n\x05\x45mbed\x12\x16.shoal.v1.EmbedRequest\x1a\x17.shoal.v1.EmbedResponse\x12N\n\x0b\x45mbedStream\x12\x1c.shoal.v1.EmbedStreamRequest\x1a\x1d.shoal.v1.EmbedStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18shoal/v1/embedding.proto\x12\x08shoal.v1\x1a\x15shoal/v1/errors.proto\x1a\x1ashoal/v1/permissions.proto\"\xf9\x01\n\x0c\x45mbedRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05texts\x18\x02 \x03(\t\x12\x1c\n\x04role\x18\x03 \x01(\x0e\x32\x0e.shoal.v1.Role\x12\x13\n\x06prompt\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x12\n\ndimensions\x18\x05 \x01(\x05\x12\x16\n\tnormalize\x18\x06 \x01(\x08H\x01\x88\x01\x01\x12(\n\ntruncation\x18\x07 \x01(\x0e\x32\x14.shoal.v1.Truncation\x12)\n\x0bvector_type\x18\x08 \x01(\x0e\x32\x14.shoal.v1.VectorTypeB\t\n\x07_promptB\x0c\n\n_normalize\"D\n\nEmbedError\x12\x10\n\x08position\x18\x01 \x01(\x05\x12$\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x15.shoal.v1.ErrorDetail\"X\n\x0b\x45mbedTiming\x12\x10\n\x08total_us\x18\x01 \x01(\x03\x12\x13\n\x0btokenize_us\x18\x02 \x01(\x03\x12\x10\n\x08queue_us\x18\x03 \x01(\x03\x12\x10\n\x08infer_us\x18\x04 \x01(\x03\"\xe3\x01\n\rEmbedResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12\x0f\n\x07vectors\x18\x03 \x01(\x0c\x12)\n\x0bvector_type\x18\x04 \x01(\x0e\x32\x14.shoal.v1.VectorType\x12\x0e\n\x06tokens\x18\x05 \x03(\x05\x12\x11\n\ttruncated\x18\x06 \x03(\x05\x12$\n\x06\x65rrors\x18\x07 \x03(\x0b\x32\x14.shoal.v1.EmbedError\x12%\n\x06timing\x18\x08 \x01(\x0b\x32\x15.shoal.v1.EmbedTiming\"G\n\x12\x45mbedStreamRequest\x12\n\n\x02id\x18\x01 \x01(\x03\x12%\n\x05\x65mbed\x18\x02 \x01(\x0b\x32\x16.shoal.v1.EmbedRequest\"~\n\x13\x45mbedStreamResponse\x12\n\n\x02id\x18\x01 \x01(\x03\x12(\n\x05\x65mbed\x18\x02 \x01(\x0b\x32\x17.shoal.v1.EmbedResponseH\x00\x12&\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x15.shoal.v1.ErrorDetailH\x00\x42\t\n\x07outcome*?\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x11\n\rROLE_DOCUMENT\x10\x01\x12\x0e\n\nROLE_QUERY\x10\x02*i\n\nTruncation\x12\x1a\n\x16TRUNCATION_UNSPECIFIED\x10\x00\x12\x12\n\x0eTRUNCATION_END\x10\x01\x12\x14\n\x10TRUNCATION_START\x10\x02\x12\x15\n\x11TRUNCATION_REFUSE\x10\x03*[\n\nVectorType\x12\x1b\n\x17VECTOR_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13VECTOR_TYPE_FLOAT32\x10\x01\x12\x17\n\x13VECTOR_TYPE_FLOAT16\x10\x02\x32\xa8\x01\n\x10\x45mbeddingService\x12>\n\x05\x45mbed\x12\x16.shoal.v1.EmbedRequest\x1a\x17.shoal.v1.EmbedResponse\"\x04\xa0\xbb\x18\x01\x12T\n\x0b\x45mbedStream\x12\x1c.shoal.v1.EmbedStreamRequest\x1a\x1d.shoal.v1.EmbedStreamResponse\"\x04\xa0\xbb\x18\x01(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.v1.embedding_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROLE']._serialized_start=904
-  _globals['_ROLE']._serialized_end=967
-  _globals['_TRUNCATION']._serialized_start=969
-  _globals['_TRUNCATION']._serialized_end=1074
-  _globals['_VECTORTYPE']._serialized_start=1076
-  _globals['_VECTORTYPE']._serialized_end=1167
-  _globals['_EMBEDREQUEST']._serialized_start=62
-  _globals['_EMBEDREQUEST']._serialized_end=311
-  _globals['_EMBEDERROR']._serialized_start=313
-  _globals['_EMBEDERROR']._serialized_end=381
-  _globals['_EMBEDTIMING']._serialized_start=383
-  _globals['_EMBEDTIMING']._serialized_end=471
-  _globals['_EMBEDRESPONSE']._serialized_start=474
-  _globals['_EMBEDRESPONSE']._serialized_end=701
-  _globals['_EMBEDSTREAMREQUEST']._serialized_start=703
-  _globals['_EMBEDSTREAMREQUEST']._serialized_end=774
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=776
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=902
-  _globals['_EMBEDDINGSERVICE']._serialized_start=1170
-  _globals['_EMBEDDINGSERVICE']._serialized_end=1326
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._loaded_options = None
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['Embed']._serialized_options = b'\240\273\030\001'
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['EmbedStream']._loaded_options = None
+  _globals['_EMBEDDINGSERVICE'].methods_by_name['EmbedStream']._serialized_options = b'\240\273\030\001'
+  _globals['_ROLE']._serialized_start=932
+  _globals['_ROLE']._serialized_end=995
+  _globals['_TRUNCATION']._serialized_start=997
+  _globals['_TRUNCATION']._serialized_end=1102
+  _globals['_VECTORTYPE']._serialized_start=1104
+  _globals['_VECTORTYPE']._serialized_end=1195
+  _globals['_EMBEDREQUEST']._serialized_start=90
+  _globals['_EMBEDREQUEST']._serialized_end=339
+  _globals['_EMBEDERROR']._serialized_start=341
+  _globals['_EMBEDERROR']._serialized_end=409
+  _globals['_EMBEDTIMING']._serialized_start=411
+  _globals['_EMBEDTIMING']._serialized_end=499
+  _globals['_EMBEDRESPONSE']._serialized_start=502
+  _globals['_EMBEDRESPONSE']._serialized_end=729
+  _globals['_EMBEDSTREAMREQUEST']._serialized_start=731
+  _globals['_EMBEDSTREAMREQUEST']._serialized_end=802
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=804
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=930
+  _globals['_EMBEDDINGSERVICE']._serialized_start=1198
+  _globals['_EMBEDDINGSERVICE']._serialized_end=1366
 # @@protoc_insertion_point(module_scope)

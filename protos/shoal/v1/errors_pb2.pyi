@@ -51,6 +51,7 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """A bug in Shoal."""
     ERROR_REASON_MODEL_NOT_SERVED: _ErrorReason.ValueType  # 17
     """No encoder can serve the model now: it cannot be loaded, its files have changed, or nothing is free for it."""
+    ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 18
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call, or one item of a call, was refused. The client raises one exception class per reason."""
@@ -83,6 +84,7 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 16
 """A bug in Shoal."""
 ERROR_REASON_MODEL_NOT_SERVED: ErrorReason.ValueType  # 17
 """No encoder can serve the model now: it cannot be loaded, its files have changed, or nothing is free for it."""
+ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 18
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason
 
 @typing.final

@@ -22,25 +22,28 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from shoal.v1 import permissions_pb2 as shoal_dot_v1_dot_permissions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15shoal/v1/search.proto\x12\x08shoal.v1\"\xd3\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06vector\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x04like\x18\x08 \x01(\tH\x00\x12\t\n\x01k\x18\x04 \x01(\x05\x12\r\n\x05token\x18\x05 \x01(\t\x12\x14\n\x0cinclude_text\x18\x06 \x01(\x08\x12\x17\n\x0ftext_characters\x18\t \x01(\x05\x12\x19\n\x0cmin_coverage\x18\x07 \x01(\x02H\x01\x88\x01\x01\x42\x07\n\x05queryB\x0f\n\r_min_coverage\"c\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0f\n\x07payload\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x11\n\ttruncated\x18\x06 \x01(\x08\"\x99\x01\n\x08\x43overage\x12\r\n\x05known\x18\x01 \x01(\x03\x12\x11\n\treachable\x18\x02 \x01(\x03\x12\x0f\n\x07pending\x18\x03 \x01(\x03\x12\x0e\n\x06lag_ms\x18\x04 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x03\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x0e\n\x06shards\x18\x07 \x01(\x05\x12\x16\n\x0eshards_reached\x18\x08 \x01(\x05\"}\n\x0eSearchResponse\x12\x1b\n\x04hits\x18\x01 \x03(\x0b\x32\r.shoal.v1.Hit\x12$\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x12.shoal.v1.Coverage\x12(\n\x07timings\x18\x03 \x01(\x0b\x32\x17.shoal.v1.SearchTimings\"G\n\rSearchTimings\x12\x10\n\x08total_us\x18\x01 \x01(\x03\x12\x11\n\tencode_us\x18\x02 \x01(\x03\x12\x11\n\tshards_us\x18\x03 \x01(\x03\x32L\n\rSearchService\x12;\n\x06Search\x12\x17.shoal.v1.SearchRequest\x1a\x18.shoal.v1.SearchResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15shoal/v1/search.proto\x12\x08shoal.v1\x1a\x1ashoal/v1/permissions.proto\"\xd3\x01\n\rSearchRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12\x10\n\x06vector\x18\x03 \x01(\x0cH\x00\x12\x0e\n\x04like\x18\x08 \x01(\tH\x00\x12\t\n\x01k\x18\x04 \x01(\x05\x12\r\n\x05token\x18\x05 \x01(\t\x12\x14\n\x0cinclude_text\x18\x06 \x01(\x08\x12\x17\n\x0ftext_characters\x18\t \x01(\x05\x12\x19\n\x0cmin_coverage\x18\x07 \x01(\x02H\x01\x88\x01\x01\x42\x07\n\x05queryB\x0f\n\r_min_coverage\"c\n\x03Hit\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x0f\n\x07payload\x18\x04 \x01(\t\x12\x0c\n\x04text\x18\x05 \x01(\t\x12\x11\n\ttruncated\x18\x06 \x01(\x08\"\x99\x01\n\x08\x43overage\x12\r\n\x05known\x18\x01 \x01(\x03\x12\x11\n\treachable\x18\x02 \x01(\x03\x12\x0f\n\x07pending\x18\x03 \x01(\x03\x12\x0e\n\x06lag_ms\x18\x04 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x03\x12\x12\n\ngeneration\x18\x06 \x01(\x03\x12\x0e\n\x06shards\x18\x07 \x01(\x05\x12\x16\n\x0eshards_reached\x18\x08 \x01(\x05\"}\n\x0eSearchResponse\x12\x1b\n\x04hits\x18\x01 \x03(\x0b\x32\r.shoal.v1.Hit\x12$\n\x08\x63overage\x18\x02 \x01(\x0b\x32\x12.shoal.v1.Coverage\x12(\n\x07timings\x18\x03 \x01(\x0b\x32\x17.shoal.v1.SearchTimings\"G\n\rSearchTimings\x12\x10\n\x08total_us\x18\x01 \x01(\x03\x12\x11\n\tencode_us\x18\x02 \x01(\x03\x12\x11\n\tshards_us\x18\x03 \x01(\x03\x32R\n\rSearchService\x12\x41\n\x06Search\x12\x17.shoal.v1.SearchRequest\x1a\x18.shoal.v1.SearchResponse\"\x04\xa0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.v1.search_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEARCHREQUEST']._serialized_start=36
-  _globals['_SEARCHREQUEST']._serialized_end=247
-  _globals['_HIT']._serialized_start=249
-  _globals['_HIT']._serialized_end=348
-  _globals['_COVERAGE']._serialized_start=351
-  _globals['_COVERAGE']._serialized_end=504
-  _globals['_SEARCHRESPONSE']._serialized_start=506
-  _globals['_SEARCHRESPONSE']._serialized_end=631
-  _globals['_SEARCHTIMINGS']._serialized_start=633
-  _globals['_SEARCHTIMINGS']._serialized_end=704
-  _globals['_SEARCHSERVICE']._serialized_start=706
-  _globals['_SEARCHSERVICE']._serialized_end=782
+  _globals['_SEARCHSERVICE'].methods_by_name['Search']._loaded_options = None
+  _globals['_SEARCHSERVICE'].methods_by_name['Search']._serialized_options = b'\240\273\030\001'
+  _globals['_SEARCHREQUEST']._serialized_start=64
+  _globals['_SEARCHREQUEST']._serialized_end=275
+  _globals['_HIT']._serialized_start=277
+  _globals['_HIT']._serialized_end=376
+  _globals['_COVERAGE']._serialized_start=379
+  _globals['_COVERAGE']._serialized_end=532
+  _globals['_SEARCHRESPONSE']._serialized_start=534
+  _globals['_SEARCHRESPONSE']._serialized_end=659
+  _globals['_SEARCHTIMINGS']._serialized_start=661
+  _globals['_SEARCHTIMINGS']._serialized_end=732
+  _globals['_SEARCHSERVICE']._serialized_start=734
+  _globals['_SEARCHSERVICE']._serialized_end=816
 # @@protoc_insertion_point(module_scope)

@@ -23,39 +23,44 @@ _sym_db = _symbol_database.Default()
 
 
 from shoal.v1 import collections_pb2 as shoal_dot_v1_dot_collections__pb2
+from shoal.v1 import permissions_pb2 as shoal_dot_v1_dot_permissions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15shoal/v1/status.proto\x12\x08shoal.v1\x1a\x1ashoal/v1/collections.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xa8\x02\n\x06Limits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\x03\x12\x1b\n\x13\x64ocuments_per_write\x18\x02 \x01(\x03\x12\x10\n\x08id_bytes\x18\x03 \x01(\x03\x12\x12\n\ntext_bytes\x18\x04 \x01(\x03\x12\x15\n\rpayload_bytes\x18\x05 \x01(\x03\x12\x11\n\tdimension\x18\x06 \x01(\x03\x12\t\n\x01k\x18\x07 \x01(\x03\x12\x0e\n\x06shards\x18\x08 \x01(\x03\x12\x1d\n\x15\x63ollection_name_bytes\x18\t \x01(\x03\x12\x17\n\x0ftexts_per_embed\x18\n \x01(\x03\x12\x13\n\x0bids_per_get\x18\x0b \x01(\x03\x12\x17\n\x0f\x66\x61iled_per_list\x18\x0c \x01(\x03\x12\x19\n\x11prompt_characters\x18\r \x01(\x03\"o\n\x10\x44\x65scribeResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03\x61pi\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t\x12\x0b\n\x03ray\x18\x04 \x01(\t\x12 \n\x06limits\x18\x05 \x01(\x0b\x32\x10.shoal.v1.Limits\"\x0f\n\rStatusRequest\"\xf5\x01\n\x07Process\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.shoal.v1.ProcessKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.shoal.v1.ProcessState\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x03\x12\x0c\n\x04node\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12#\n\x04load\x18\n \x01(\x0b\x32\x15.shoal.v1.EncoderLoad\x12\x10\n\x08restarts\x18\x0b \x01(\x03\"\x88\x01\n\x0b\x45ncoderLoad\x12\x15\n\rwaiting_texts\x18\x01 \x01(\x03\x12\x16\n\x0ewaiting_tokens\x18\x02 \x01(\x03\x12\x11\n\toldest_ms\x18\x03 \x01(\x03\x12\x13\n\x0btexts_per_s\x18\x04 \x01(\x01\x12\x14\n\x0ctokens_per_s\x18\x05 \x01(\x01\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x01\"q\n\x04Pool\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cmin_replicas\x18\x02 \x01(\x05\x12\x14\n\x0cmax_replicas\x18\x03 \x01(\x05\x12\x0e\n\x06wanted\x18\x04 \x01(\x05\x12\r\n\x05ready\x18\x05 \x01(\x05\x12\x0f\n\x07problem\x18\x06 \x01(\t\"o\n\nQueryCache\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\x0e\n\x06misses\x18\x02 \x01(\x03\x12\x0e\n\x06joined\x18\x03 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x03\x12\r\n\x05\x62ytes\x18\x05 \x01(\x03\x12\x13\n\x0blimit_bytes\x18\x06 \x01(\x03\":\n\x07Problem\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08since_ms\x18\x03 \x01(\x03\"\xfc\x01\n\x0eStatusResponse\x12)\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.shoal.v1.Collection\x12$\n\tprocesses\x18\x02 \x03(\x0b\x32\x11.shoal.v1.Process\x12\x19\n\x11\x63oordinator_epoch\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\t\x12)\n\x0bquery_cache\x18\x05 \x01(\x0b\x32\x14.shoal.v1.QueryCache\x12\x1d\n\x05pools\x18\x06 \x03(\x0b\x32\x0e.shoal.v1.Pool\x12#\n\x08problems\x18\x07 \x03(\x0b\x32\x11.shoal.v1.Problem*\x95\x01\n\x0bProcessKind\x12\x1c\n\x18PROCESS_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18PROCESS_KIND_COORDINATOR\x10\x01\x12\x18\n\x14PROCESS_KIND_GATEWAY\x10\x02\x12\x18\n\x14PROCESS_KIND_ENCODER\x10\x03\x12\x16\n\x12PROCESS_KIND_INDEX\x10\x04*\xed\x01\n\x0cProcessState\x12\x1d\n\x19PROCESS_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15PROCESS_STATE_WAITING\x10\x01\x12\x1a\n\x16PROCESS_STATE_STARTING\x10\x02\x12\x19\n\x15PROCESS_STATE_LOADING\x10\x03\x12\x17\n\x13PROCESS_STATE_READY\x10\x04\x12\x1a\n\x16PROCESS_STATE_DRAINING\x10\x05\x12\x1d\n\x19PROCESS_STATE_UNREACHABLE\x10\x06\x12\x18\n\x14PROCESS_STATE_FAILED\x10\x07\x32\x8f\x01\n\rStatusService\x12\x41\n\x08\x44\x65scribe\x12\x19.shoal.v1.DescribeRequest\x1a\x1a.shoal.v1.DescribeResponse\x12;\n\x06Status\x12\x17.shoal.v1.StatusRequest\x1a\x18.shoal.v1.StatusResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15shoal/v1/status.proto\x12\x08shoal.v1\x1a\x1ashoal/v1/collections.proto\x1a\x1ashoal/v1/permissions.proto\"\x11\n\x0f\x44\x65scribeRequest\"\xa8\x02\n\x06Limits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\x03\x12\x1b\n\x13\x64ocuments_per_write\x18\x02 \x01(\x03\x12\x10\n\x08id_bytes\x18\x03 \x01(\x03\x12\x12\n\ntext_bytes\x18\x04 \x01(\x03\x12\x15\n\rpayload_bytes\x18\x05 \x01(\x03\x12\x11\n\tdimension\x18\x06 \x01(\x03\x12\t\n\x01k\x18\x07 \x01(\x03\x12\x0e\n\x06shards\x18\x08 \x01(\x03\x12\x1d\n\x15\x63ollection_name_bytes\x18\t \x01(\x03\x12\x17\n\x0ftexts_per_embed\x18\n \x01(\x03\x12\x13\n\x0bids_per_get\x18\x0b \x01(\x03\x12\x17\n\x0f\x66\x61iled_per_list\x18\x0c \x01(\x03\x12\x19\n\x11prompt_characters\x18\r \x01(\x03\"o\n\x10\x44\x65scribeResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x0b\n\x03\x61pi\x18\x02 \x01(\t\x12\x0e\n\x06python\x18\x03 \x01(\t\x12\x0b\n\x03ray\x18\x04 \x01(\t\x12 \n\x06limits\x18\x05 \x01(\x0b\x32\x10.shoal.v1.Limits\"\x0f\n\rStatusRequest\"\xf5\x01\n\x07Process\x12#\n\x04kind\x18\x01 \x01(\x0e\x32\x15.shoal.v1.ProcessKind\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12%\n\x05state\x18\x04 \x01(\x0e\x32\x16.shoal.v1.ProcessState\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x0b\n\x03pid\x18\x06 \x01(\x03\x12\x0c\n\x04node\x18\x07 \x01(\t\x12\r\n\x05model\x18\x08 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12#\n\x04load\x18\n \x01(\x0b\x32\x15.shoal.v1.EncoderLoad\x12\x10\n\x08restarts\x18\x0b \x01(\x03\"\x88\x01\n\x0b\x45ncoderLoad\x12\x15\n\rwaiting_texts\x18\x01 \x01(\x03\x12\x16\n\x0ewaiting_tokens\x18\x02 \x01(\x03\x12\x11\n\toldest_ms\x18\x03 \x01(\x03\x12\x13\n\x0btexts_per_s\x18\x04 \x01(\x01\x12\x14\n\x0ctokens_per_s\x18\x05 \x01(\x01\x12\x0c\n\x04\x62usy\x18\x06 \x01(\x01\"q\n\x04Pool\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cmin_replicas\x18\x02 \x01(\x05\x12\x14\n\x0cmax_replicas\x18\x03 \x01(\x05\x12\x0e\n\x06wanted\x18\x04 \x01(\x05\x12\r\n\x05ready\x18\x05 \x01(\x05\x12\x0f\n\x07problem\x18\x06 \x01(\t\"o\n\nQueryCache\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\x0e\n\x06misses\x18\x02 \x01(\x03\x12\x0e\n\x06joined\x18\x03 \x01(\x03\x12\x0f\n\x07\x65ntries\x18\x04 \x01(\x03\x12\r\n\x05\x62ytes\x18\x05 \x01(\x03\x12\x13\n\x0blimit_bytes\x18\x06 \x01(\x03\":\n\x07Problem\x12\x0c\n\x04part\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\x10\n\x08since_ms\x18\x03 \x01(\x03\"\xfc\x01\n\x0eStatusResponse\x12)\n\x0b\x63ollections\x18\x01 \x03(\x0b\x32\x14.shoal.v1.Collection\x12$\n\tprocesses\x18\x02 \x03(\x0b\x32\x11.shoal.v1.Process\x12\x19\n\x11\x63oordinator_epoch\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\t\x12)\n\x0bquery_cache\x18\x05 \x01(\x0b\x32\x14.shoal.v1.QueryCache\x12\x1d\n\x05pools\x18\x06 \x03(\x0b\x32\x0e.shoal.v1.Pool\x12#\n\x08problems\x18\x07 \x03(\x0b\x32\x11.shoal.v1.Problem*\x95\x01\n\x0bProcessKind\x12\x1c\n\x18PROCESS_KIND_UNSPECIFIED\x10\x00\x12\x1c\n\x18PROCESS_KIND_COORDINATOR\x10\x01\x12\x18\n\x14PROCESS_KIND_GATEWAY\x10\x02\x12\x18\n\x14PROCESS_KIND_ENCODER\x10\x03\x12\x16\n\x12PROCESS_KIND_INDEX\x10\x04*\xed\x01\n\x0cProcessState\x12\x1d\n\x19PROCESS_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15PROCESS_STATE_WAITING\x10\x01\x12\x1a\n\x16PROCESS_STATE_STARTING\x10\x02\x12\x19\n\x15PROCESS_STATE_LOADING\x10\x03\x12\x17\n\x13PROCESS_STATE_READY\x10\x04\x12\x1a\n\x16PROCESS_STATE_DRAINING\x10\x05\x12\x1d\n\x19PROCESS_STATE_UNREACHABLE\x10\x06\x12\x18\n\x14PROCESS_STATE_FAILED\x10\x07\x32\x9b\x01\n\rStatusService\x12G\n\x08\x44\x65scribe\x12\x19.shoal.v1.DescribeRequest\x1a\x1a.shoal.v1.DescribeResponse\"\x04\xa0\xbb\x18\x01\x12\x41\n\x06Status\x12\x17.shoal.v1.StatusRequest\x1a\x18.shoal.v1.StatusResponse\"\x04\xa0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.v1.status_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PROCESSKIND']._serialized_start=1442
-  _globals['_PROCESSKIND']._serialized_end=1591
-  _globals['_PROCESSSTATE']._serialized_start=1594
-  _globals['_PROCESSSTATE']._serialized_end=1831
-  _globals['_DESCRIBEREQUEST']._serialized_start=63
-  _globals['_DESCRIBEREQUEST']._serialized_end=80
-  _globals['_LIMITS']._serialized_start=83
-  _globals['_LIMITS']._serialized_end=379
-  _globals['_DESCRIBERESPONSE']._serialized_start=381
-  _globals['_DESCRIBERESPONSE']._serialized_end=492
-  _globals['_STATUSREQUEST']._serialized_start=494
-  _globals['_STATUSREQUEST']._serialized_end=509
-  _globals['_PROCESS']._serialized_start=512
-  _globals['_PROCESS']._serialized_end=757
-  _globals['_ENCODERLOAD']._serialized_start=760
-  _globals['_ENCODERLOAD']._serialized_end=896
-  _globals['_POOL']._serialized_start=898
-  _globals['_POOL']._serialized_end=1011
-  _globals['_QUERYCACHE']._serialized_start=1013
-  _globals['_QUERYCACHE']._serialized_end=1124
-  _globals['_PROBLEM']._serialized_start=1126
-  _globals['_PROBLEM']._serialized_end=1184
-  _globals['_STATUSRESPONSE']._serialized_start=1187
-  _globals['_STATUSRESPONSE']._serialized_end=1439
-  _globals['_STATUSSERVICE']._serialized_start=1834
-  _globals['_STATUSSERVICE']._serialized_end=1977
+  _globals['_STATUSSERVICE'].methods_by_name['Describe']._loaded_options = None
+  _globals['_STATUSSERVICE'].methods_by_name['Describe']._serialized_options = b'\240\273\030\001'
+  _globals['_STATUSSERVICE'].methods_by_name['Status']._loaded_options = None
+  _globals['_STATUSSERVICE'].methods_by_name['Status']._serialized_options = b'\240\273\030\001'
+  _globals['_PROCESSKIND']._serialized_start=1470
+  _globals['_PROCESSKIND']._serialized_end=1619
+  _globals['_PROCESSSTATE']._serialized_start=1622
+  _globals['_PROCESSSTATE']._serialized_end=1859
+  _globals['_DESCRIBEREQUEST']._serialized_start=91
+  _globals['_DESCRIBEREQUEST']._serialized_end=108
+  _globals['_LIMITS']._serialized_start=111
+  _globals['_LIMITS']._serialized_end=407
+  _globals['_DESCRIBERESPONSE']._serialized_start=409
+  _globals['_DESCRIBERESPONSE']._serialized_end=520
+  _globals['_STATUSREQUEST']._serialized_start=522
+  _globals['_STATUSREQUEST']._serialized_end=537
+  _globals['_PROCESS']._serialized_start=540
+  _globals['_PROCESS']._serialized_end=785
+  _globals['_ENCODERLOAD']._serialized_start=788
+  _globals['_ENCODERLOAD']._serialized_end=924
+  _globals['_POOL']._serialized_start=926
+  _globals['_POOL']._serialized_end=1039
+  _globals['_QUERYCACHE']._serialized_start=1041
+  _globals['_QUERYCACHE']._serialized_end=1152
+  _globals['_PROBLEM']._serialized_start=1154
+  _globals['_PROBLEM']._serialized_end=1212
+  _globals['_STATUSRESPONSE']._serialized_start=1215
+  _globals['_STATUSRESPONSE']._serialized_end=1467
+  _globals['_STATUSSERVICE']._serialized_start=1862
+  _globals['_STATUSSERVICE']._serialized_end=2017
 # @@protoc_insertion_point(module_scope)

@@ -7,12 +7,16 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
 
+import grpc
 import pytest
 
+from shoal.cluster.decisions.access import AccessLevel, authenticated, presented
 from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import CollectionSettings
 from shoal.cluster.ledger.writer import LedgerWriter
-from support.coordinator.world import MODEL, NAME, Gate, World
+from shoal.internal.v1 import coordinator_pb2
+from shoal.v1 import keys_pb2, permissions_pb2
+from support.coordinator.world import MODEL, NAME, Gate, World, call_options
 from support.gateway.small_cluster import eventually
 
 SETTINGS = CollectionSettings(model=MODEL, dimension=0, index="flat", metric="cosine", shards=2, empty_text="reject")
@@ -100,3 +104,21 @@ def test_a_collection_created_while_the_coordinator_starts_is_opened_once(
     world.now.starting.result(20)
     asked.result(20)
     assert embedding(world) == [f"embed {world.cut().generation.id}"]
+
+
+def test_keys_are_made_and_revoked_by_the_holder_of_the_lease(running: World) -> None:
+    stub = running.now.stub
+    asked = keys_pb2.CreateKeyRequest(name="n", role=permissions_pb2.ACCESS_ROLE_WRITE, collections=["a*"], lifetime_ms=9)
+    made = stub.CreateKey(coordinator_pb2.CreateKeyRequest(request=asked), **call_options()).response
+    stored = running.reader.key(made.key.id)
+    assert stored is not None
+    assert (stored.name, stored.role, stored.collections) == ("n", AccessLevel.WRITE, ("a*",))
+    assert stored.expires_at_ms == stored.created_at_ms + 9
+    sent = presented([f"Bearer {made.text}"])
+    assert sent is not None and authenticated(sent, stored, stored.created_at_ms)
+    revoked = stub.RevokeKey(coordinator_pb2.RevokeKeyRequest(id=made.key.id), **call_options()).key
+    assert revoked.HasField("revoked_at_ms") and not revoked.valid
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.RevokeKey(coordinator_pb2.RevokeKeyRequest(id="nobody"), **call_options())
+    failed: Any = caught.value
+    assert failed.code() is grpc.StatusCode.NOT_FOUND

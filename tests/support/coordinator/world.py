@@ -114,28 +114,30 @@ class World:
             settings.setdefault("model", MODEL)
         settings.setdefault("index", collections_pb2.INDEX_KIND_FLAT)
         asked = collections_pb2.CollectionSettings(**settings)
-        self.now.stub.CreateCollection(coordinator_pb2.CreateCollectionRequest(name=name, settings=asked), **_call())
+        self.now.stub.CreateCollection(coordinator_pb2.CreateCollectionRequest(name=name, settings=asked), **call_options())
 
     def send(
         self, upserts: Iterable[documents_pb2.Document] = (), deletes: Iterable[str] = (), name: str = NAME
     ) -> coordinator_pb2.WriteResponse:
         request = coordinator_pb2.WriteRequest(collection=name, upserts=upserts, deletes=deletes)
-        return self.now.stub.Write(request, **_call())
+        return self.now.stub.Write(request, **call_options())
 
     def write(self, texts: Mapping[str, str], name: str = NAME) -> coordinator_pb2.WriteResponse:
         return self.send((documents_pb2.Document(id=key, text=text) for key, text in texts.items()), name=name)
 
     def drop(self, name: str = NAME) -> int:
-        return self.now.stub.DropCollection(coordinator_pb2.DropCollectionRequest(name=name), **_call()).documents
+        return self.now.stub.DropCollection(coordinator_pb2.DropCollectionRequest(name=name), **call_options()).documents
 
     def retry_failed(self, *ids: str, name: str = NAME) -> int:
-        return self.now.stub.RetryFailed(coordinator_pb2.RetryFailedRequest(collection=name, ids=ids), **_call()).retried
+        return self.now.stub.RetryFailed(
+            coordinator_pb2.RetryFailedRequest(collection=name, ids=ids), **call_options()
+        ).retried
 
     def retain(self, model: str) -> None:
-        self.now.stub.RetainModel(coordinator_pb2.RetainModelRequest(model=model), **_call())
+        self.now.stub.RetainModel(coordinator_pb2.RetainModelRequest(model=model), **call_options())
 
     def routing(self) -> coordinator_pb2.WatchRoutingResponse:
-        stream = self.now.stub.WatchRouting(coordinator_pb2.WatchRoutingRequest(gateway="test"), **_call())
+        stream = self.now.stub.WatchRouting(coordinator_pb2.WatchRoutingRequest(gateway="test"), **call_options())
         try:
             return next(stream)
         finally:
@@ -214,5 +216,5 @@ def with_index(**settings: Any) -> ServeSettings:
     return replace(SETTINGS, index=replace(SETTINGS.index, **settings))
 
 
-def _call() -> dict[str, Any]:
+def call_options() -> dict[str, Any]:
     return {"metadata": CREDENTIALS.metadata(), "timeout": 20}

@@ -17,6 +17,10 @@ import numpy as np
 import pytest
 
 from shoal.cluster.clock import wall_clock_ms
+from shoal.cluster.coordinator.access.keys import Keys
+from shoal.cluster.coordinator.ledger_access import LedgerAccess
+from shoal.cluster.coordinator.ledger_threads import LedgerThreads
+from shoal.cluster.decisions.access import AccessLevel
 from shoal.cluster.decisions.admission import Incoming
 from shoal.cluster.errors import ClusterError, InvalidModel, VersionConflict, from_ledger, refuse
 from shoal.cluster.gateway.paths.room import GatewayMemory
@@ -29,9 +33,10 @@ from shoal.cluster.ledger.progress import LedgerProgress
 from shoal.cluster.ledger.records import Applied, CollectionSettings, GenerationRecord, SegmentCommit, WriteBatch
 from shoal.cluster.ledger.writer import LedgerWriter
 from shoal.cluster.limits import RequestLimits
+from shoal.cluster.rpc.key_messages import key_message
 from shoal.cluster.rpc.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
-from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, status_pb2
+from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, keys_pb2, status_pb2
 from shoal.v1.collections_pb2_grpc import CollectionServiceStub
 from shoal.v1.documents_pb2_grpc import DocumentServiceStub
 from shoal.v1.embedding_pb2_grpc import EmbeddingServiceStub
@@ -123,6 +128,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self.epoch = acquire_lease(self.engine, "tests", self.server.start(), 60_000, wall_clock_ms())
         self.writer = LedgerWriter(self.engine, self.epoch)
         self.progress = LedgerProgress(self.engine, self.epoch)
+        self.keys = Keys(LedgerAccess(LedgerThreads(lambda: None), self.writer, self.progress, self.epoch))
 
     def stop(self) -> None:
         stop(self.server)
@@ -206,6 +212,17 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         if request.model != MODEL:
             await refuse(context, InvalidModel(f"model {request.model!r}: there is no such folder", field="model"))
         return coordinator_pb2.RetainModelResponse()
+
+    async def CreateKey(self, request: coordinator_pb2.CreateKeyRequest, context: Any) -> coordinator_pb2.CreateKeyResponse:
+        asked = request.request
+        lifetime_ms = asked.lifetime_ms if asked.HasField("lifetime_ms") else None
+        key, text = await self.keys.create(asked.name, AccessLevel(asked.role), tuple(asked.collections), lifetime_ms)
+        response = keys_pb2.CreateKeyResponse(key=key_message(key, wall_clock_ms()), text=text)
+        return coordinator_pb2.CreateKeyResponse(response=response)
+
+    async def RevokeKey(self, request: coordinator_pb2.RevokeKeyRequest, context: Any) -> coordinator_pb2.RevokeKeyResponse:
+        key = await self._run(lambda: self.writer.revoke_key(request.id, wall_clock_ms()), context)
+        return coordinator_pb2.RevokeKeyResponse(key=key_message(key, wall_clock_ms()))
 
     async def WatchRouting(
         self, request: coordinator_pb2.WatchRoutingRequest, context: Any

@@ -7,15 +7,16 @@ import sys
 import pytest
 
 import shoal.client
-from shoal.client import Token, WriteResult, embeddings, errors, processes, types
+from shoal.client import Token, WriteResult, embeddings, errors, keys, processes, types
 
 NAMES = """
-AsyncClient Cancelled Client ClusterStatus CollectionExists CollectionInfo CollectionNotFound Coverage
-CoverageTooLow DeadlineExceeded DimensionMismatch Document DocumentNotFound EmbedProgress EmbedTiming Embedding
-Embeddings Explanation FailedDocument GenerationState Hit InternalError InvalidArgument InvalidModel Limits LoadInfo
-MessageTooLarge ModelNotServed NotFound Overloaded PermissionDenied PoolInfo ProblemInfo ProcessInfo ProcessKind
-ProcessState QueryCacheInfo Refusal RetryPolicy SearchResult ServerInfo ShardInfo ShoalError StoredDocument Timings
-Token Unauthenticated Unavailable Unsupported UploadProgress UpsertSummary VersionConflict WorkerInfo WriteResult
+AccessRole ApiKeyInfo AsyncClient Cancelled Client ClusterStatus CollectionExists CollectionInfo CollectionNotFound
+Coverage CoverageTooLow DeadlineExceeded DimensionMismatch Document DocumentNotFound EmbedProgress EmbedTiming
+Embedding Embeddings Explanation FailedDocument GenerationState Hit InternalError InvalidArgument InvalidModel
+KeyNotFound Limits LoadInfo MessageTooLarge ModelNotServed NewApiKey NotFound Overloaded PermissionDenied PoolInfo
+ProblemInfo ProcessInfo ProcessKind ProcessState QueryCacheInfo Refusal RetryPolicy SearchResult ServerInfo
+ShardInfo ShoalError StoredDocument Timings Token Unauthenticated Unavailable Unsupported UploadProgress
+UpsertSummary VersionConflict WorkerInfo WriteResult
 """
 PUBLIC = NAMES.split()
 
@@ -54,7 +55,7 @@ def test_the_public_names_are_frozen_and_sorted():
 
 
 def test_every_error_and_every_dataclass_is_public():
-    for module in (embeddings, errors, processes, types):
+    for module in (embeddings, errors, keys, processes, types):
         own = {
             name for name, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__
         }

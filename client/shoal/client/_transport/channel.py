@@ -1,17 +1,14 @@
 """What a connection needs: target, options, stubs and timeouts. The clients make the calls."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
 from __future__ import annotations
 
 from typing import Any
-
-import grpc
-import grpc.aio
 
 from shoal.client.errors import InvalidArgument
 from shoal.v1.collections_pb2_grpc import CollectionServiceStub
 from shoal.v1.documents_pb2_grpc import DocumentServiceStub
 from shoal.v1.embedding_pb2_grpc import EmbeddingServiceStub
+from shoal.v1.keys_pb2_grpc import KeyServiceStub
 from shoal.v1.search_pb2_grpc import SearchServiceStub
 from shoal.v1.status_pb2_grpc import StatusServiceStub
 
@@ -62,12 +59,14 @@ def channel_options() -> list[tuple[str, int]]:
 class Stubs:
     """The stubs of every service on one channel, sync or async."""
 
-    def __init__(self, channel: grpc.Channel | grpc.aio.Channel) -> None:
+    def __init__(self, channel: Any) -> None:
+        """`channel` is a grpc.Channel, a grpc.aio.Channel, or an AuthorizedChannel of one of them."""
         # The generated stubs are typed for one kind of channel or the other; `Call` names methods for both.
         either: Any = channel
         self.collections: Any = CollectionServiceStub(either)
         self.documents: Any = DocumentServiceStub(either)
         self.embedding: Any = EmbeddingServiceStub(either)
+        self.keys: Any = KeyServiceStub(either)
         self.search: Any = SearchServiceStub(either)
         self.status: Any = StatusServiceStub(either)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from shoal.client import embeddings, processes, types
+from shoal.client import embeddings, keys, processes, types
 from shoal.client.errors import InternalError, error_from_detail
-from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, search_pb2, status_pb2
+from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, keys_pb2, permissions_pb2, search_pb2, status_pb2
 
 INDEX_KINDS: dict[types.IndexKind, collections_pb2.IndexKind.ValueType] = {
     "flat": collections_pb2.INDEX_KIND_FLAT,
@@ -256,6 +256,25 @@ def read_server(reply: status_pb2.DescribeResponse) -> types.ServerInfo:
             prompt_characters=limits.prompt_characters,
         ),
     )
+
+
+def read_key(key: keys_pb2.ApiKey) -> keys.ApiKeyInfo:
+    """An API key without its secret."""
+    return keys.ApiKeyInfo(
+        id=key.id,
+        name=key.name,
+        role=keys.AccessRole(permissions_pb2.AccessRole.Name(key.role).removeprefix("ACCESS_ROLE_").lower()),
+        collections=tuple(key.collections),
+        created_at_ms=key.created_at_ms,
+        expires_at_ms=key.expires_at_ms if key.HasField("expires_at_ms") else None,
+        revoked_at_ms=key.revoked_at_ms if key.HasField("revoked_at_ms") else None,
+        valid=key.valid,
+    )
+
+
+def read_new_key(reply: keys_pb2.CreateKeyResponse) -> keys.NewApiKey:
+    """A key that was just created, with its text."""
+    return keys.NewApiKey(read_key(reply.key), reply.text)
 
 
 def read_status(reply: status_pb2.StatusResponse) -> types.ClusterStatus:

@@ -12,11 +12,11 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from shoal.client import embeddings, types
+from shoal.client import embeddings, keys, types
 from shoal.client._transport import replies as _replies
 from shoal.client._transport.channel import Stubs
 from shoal.client.errors import InvalidArgument
-from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, search_pb2, status_pb2
+from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, keys_pb2, permissions_pb2, search_pb2, status_pb2
 
 T = TypeVar("T")
 _NAMED = TypeVar("_NAMED")
@@ -220,6 +220,41 @@ def embed(request: embedding_pb2.EmbedRequest, texts: Sequence[str]) -> Call[emb
     request.texts.extend([_string(f"texts[{index}]", text) for index, text in enumerate(texts)])
     count = len(request.texts)
     return Call(lambda stubs: stubs.embedding.Embed, request, lambda reply: _replies.read_embeddings(reply, count))
+
+
+def create_key(
+    name: str, role: keys.AccessRole | str, collections: Sequence[str], lifetime_s: float | None
+) -> Call[keys.NewApiKey]:
+    """The call that creates an API key. It is not repeated: the first attempt may have created one."""
+    if isinstance(collections, str):
+        raise InvalidArgument("collections must be a list of str, not one str", field="collections", value=collections[:40])
+    try:
+        wanted = keys.AccessRole(role)
+    except ValueError:
+        allowed = ", ".join(keys.AccessRole)
+        raise InvalidArgument(f"role {role!r} is not one of {allowed}", field="role", value=str(role)) from None
+    request = keys_pb2.CreateKeyRequest(
+        name=_string("name", name),
+        role=permissions_pb2.AccessRole.Value(f"ACCESS_ROLE_{wanted.name}"),
+        collections=[_string(f"collections[{index}]", pattern) for index, pattern in enumerate(collections)],
+        lifetime_ms=None if lifetime_s is None else round(lifetime_s * 1000),
+    )
+    return Call(lambda stubs: stubs.keys.CreateKey, request, _replies.read_new_key, repeatable=False)
+
+
+def list_keys() -> Call[list[keys.ApiKeyInfo]]:
+    """The call that lists API keys."""
+    return Call(
+        lambda stubs: stubs.keys.ListKeys,
+        keys_pb2.ListKeysRequest(),
+        lambda reply: [_replies.read_key(key) for key in reply.keys],
+    )
+
+
+def revoke_key(id: str) -> Call[keys.ApiKeyInfo]:
+    """The call that revokes an API key."""
+    request = keys_pb2.RevokeKeyRequest(id=_string("id", id))
+    return Call(lambda stubs: stubs.keys.RevokeKey, request, lambda reply: _replies.read_key(reply.key))
 
 
 def describe() -> Call[types.ServerInfo]:

@@ -16,6 +16,7 @@ from shoal.client.cli.documents import explain, failed
 from shoal.client.cli.embed import embed
 from shoal.client.cli.files.importing import import_
 from shoal.client.cli.files.ingest import add
+from shoal.client.cli.keys import key
 from shoal.client.cli.search import search
 from shoal.client.cli.session import Defaults
 from shoal.client.cli.status import describe, status
@@ -133,11 +134,12 @@ def _lacking(who: str, error: ModuleNotFoundError) -> Failure:
 @click.version_option(package_name="shoal", prog_name="shoal")
 @click.option("--address", help="Address of the server.", metavar="HOST:PORT")
 @click.option("--timeout", type=float, help="Time limit of each call.", metavar="SECONDS")
+@click.option("--api-key", help="API key for a server that needs one.", metavar="KEY")
 @click.pass_context
-def main(ctx: click.Context, address: str | None, timeout: float | None) -> None:
+def main(ctx: click.Context, address: str | None, timeout: float | None, api_key: str | None) -> None:
     """Search documents by meaning, with answers that never rest on a stale vector without saying so."""
-    ctx.obj = Defaults(address, timeout)
+    ctx.obj = Defaults(address, timeout, api_key)
 
 
-for command in (add, create, demo, describe, drop, embed, explain, failed, import_, list_, search, show, status):
+for command in (add, create, demo, describe, drop, embed, explain, failed, import_, key, list_, search, show, status):
     main.add_command(command)

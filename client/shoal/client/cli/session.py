@@ -23,6 +23,7 @@ class Defaults:
 
     address: str | None = None
     timeout: float | None = None
+    api_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 
 
 def remote(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command --address, --timeout and --json, and a Session as its first argument."""
+    """Gives a command --address, --timeout, --api-key and --json, and a Session as its first argument."""
 
     @click.option(
         "--address",
@@ -48,18 +49,30 @@ def remote(function: Callable[..., None]) -> Callable[..., None]:
     @click.option(
         "--timeout", type=float, metavar="SECONDS", help=f"Time limit of each call.  [default: {DEFAULT_TIMEOUT_S:g}]"
     )
+    @click.option(
+        "--api-key",
+        envvar="SHOAL_API_KEY",
+        metavar="KEY",
+        help="API key for a server that needs one. Other users of a machine can read options, so prefer the variable.  "
+        "[default: $SHOAL_API_KEY]",
+    )
     @json_option
     @functools.wraps(function)
-    def command(*args: Any, address: str | None, timeout: float | None, as_json: bool, **options: Any) -> None:
+    def command(
+        *args: Any, address: str | None, timeout: float | None, api_key: str | None, as_json: bool, **options: Any
+    ) -> None:
         context = click.get_current_context()
         defaults = context.find_object(Defaults) or Defaults()
-        source = context.get_parameter_source("address")
-        if source is click.core.ParameterSource.ENVIRONMENT and defaults.address is not None:
+        environment = click.core.ParameterSource.ENVIRONMENT
+        if context.get_parameter_source("address") is environment and defaults.address is not None:
             address = defaults.address
+        if context.get_parameter_source("api_key") is environment and defaults.api_key is not None:
+            api_key = defaults.api_key
         client = Client(
             next(given for given in (address, defaults.address, DEFAULT_ADDRESS) if given is not None),
             timeout=next(given for given in (timeout, defaults.timeout, DEFAULT_TIMEOUT_S) if given is not None),
             retry=RetryPolicy(patience_s=PATIENCE_S),
+            api_key=defaults.api_key if api_key is None else api_key,
         )
         with client:
             function(Session(client, as_json), *args, **options)

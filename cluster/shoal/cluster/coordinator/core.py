@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from shoal.cluster.coordinator.access.keys import Keys
 from shoal.cluster.coordinator.collections import Collections
 from shoal.cluster.coordinator.concurrency.background_tasks import BackgroundTasks
 from shoal.cluster.coordinator.concurrency.signals import Signal
@@ -132,6 +133,7 @@ class CoordinatorParts:
             ledger, replicas, storage.folder, lease.renew, self._routing.publish, self.collections.open_all
         )
         self.writes = GroupCommit(ledger, self._embedders)
+        self.keys = Keys(ledger)
         self._placement = PlacementLoop(self._keeper, shard_ledger, self._supervisor)
         self._pool_loop = PoolLoop(self.pools, self._supervisor, channels, self._routing.publish)
         self._index_workers = serve.index.workers

@@ -9,13 +9,16 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.core import Coordinator, CoordinatorParts
+from shoal.cluster.decisions.access import AccessLevel
 from shoal.cluster.decisions.admission import Incoming, Precomputed
 from shoal.cluster.errors import ClusterError, DeadlineExceeded, InvalidRequest, VersionConflict, from_ledger, refuse
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ledger.records import CollectionSettings, DocumentOutcome, WriteBatch
+from shoal.cluster.rpc.key_messages import key_message
 from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
-from shoal.v1 import collections_pb2, documents_pb2
+from shoal.v1 import collections_pb2, documents_pb2, keys_pb2
 
 Answer = TypeVar("Answer")
 Context = grpc.aio.ServicerContext
@@ -143,6 +146,25 @@ class CoordinatorService(coordinator_pb2_grpc.CoordinatorServiceServicer):
     ) -> coordinator_pb2.RetainModelResponse:
         await self._answer(context, lambda parts: parts.pools.retain(request.model))
         return coordinator_pb2.RetainModelResponse()
+
+    async def CreateKey(
+        self, request: coordinator_pb2.CreateKeyRequest, context: Context[Any, Any]
+    ) -> coordinator_pb2.CreateKeyResponse:
+        asked = request.request
+        lifetime_ms = asked.lifetime_ms if asked.HasField("lifetime_ms") else None
+        key, text = await self._answer(
+            context,
+            lambda parts: parts.keys.create(asked.name, AccessLevel(asked.role), tuple(asked.collections), lifetime_ms),
+        )
+        return coordinator_pb2.CreateKeyResponse(
+            response=keys_pb2.CreateKeyResponse(key=key_message(key, wall_clock_ms()), text=text)
+        )
+
+    async def RevokeKey(
+        self, request: coordinator_pb2.RevokeKeyRequest, context: Context[Any, Any]
+    ) -> coordinator_pb2.RevokeKeyResponse:
+        revoked = await self._answer(context, lambda parts: parts.keys.revoke(request.id))
+        return coordinator_pb2.RevokeKeyResponse(key=key_message(revoked, wall_clock_ms()))
 
     async def WatchRouting(
         self, request: coordinator_pb2.WatchRoutingRequest, context: Context[Any, Any]

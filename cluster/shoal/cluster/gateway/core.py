@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from shoal.cluster.gateway.access.guard import Guard
+from shoal.cluster.gateway.access.keys import KeyPath
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
 from shoal.cluster.gateway.backends.counts import GatewayCounts
 from shoal.cluster.gateway.backends.encoders import Encoders
@@ -63,6 +65,8 @@ class GatewayCore:
         self.writing = WritePath(reads, self._link, visibility, limits)
         self.search = SearchPath(reads, visibility, index_shards, encoders, limits, now_ms)
         self.embedding = EmbedPath(self._models, encoders, self.view, limits, self.counts)
+        self.keys = KeyPath(reads, self._link, limits, now_ms)
+        self.guard = Guard(reads, settings.keys_required, now_ms)
         self.status = StatusPath(reads, views, self.view, self.cache, limits, settings.name, now_ms)
         self._on_routed: Callable[[], Awaitable[None]] | None = None
         self._following: asyncio.Task[None] | None = None

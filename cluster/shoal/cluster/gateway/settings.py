@@ -25,5 +25,7 @@ class GatewaySettings:
     query_cache_entries: int = 100_000
     retain_every_s: float = 10.0
     """How often the gateway tells the coordinator that a model is in use; well below its `encoder.idle_s`."""
+    keys_required: bool = False
+    """Whether every call needs an API key."""
     metrics_listen: str = ""
     """HOST:PORT for Prometheus; empty for no metrics."""

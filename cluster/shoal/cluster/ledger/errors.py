@@ -4,6 +4,7 @@ LedgerError
 ├── CollectionExists
 ├── CollectionNotFound
 ├── DocumentNotFound
+├── KeyNotFound
 ├── MalformedId
 ├── OrdinalTaken
 ├── ResultTooLarge
@@ -41,6 +42,14 @@ class DocumentNotFound(LedgerError):
         super().__init__(f"collection {collection!r} has no document {document_id!r}")
         self.collection = collection
         self.document_id = document_id
+
+
+class KeyNotFound(LedgerError):
+    """No API key has this id."""
+
+    def __init__(self, id: str) -> None:
+        super().__init__(f"no API key has the id {id!r}")
+        self.id = id
 
 
 class MalformedId(LedgerError):

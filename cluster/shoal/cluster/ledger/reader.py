@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Engine, and_, select
 
+from shoal.cluster.decisions.access import ApiKey
 from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger import catalog, cuts, failures, schema, write_sets
+from shoal.cluster.ledger.access import api_keys
 from shoal.cluster.ledger.connection import chunks, reading
 from shoal.cluster.ledger.errors import DocumentNotFound, ResultTooLarge
 from shoal.cluster.ledger.records import (
@@ -157,6 +159,16 @@ class LedgerReader:
         with reading(self._engine) as connection:
             record = catalog.find_collection(connection, collection)
             return failures.read_failed(connection, record.generation.id, limit)
+
+    def keys(self) -> list[ApiKey]:
+        """Every API key, oldest first; revoked and expired ones too."""
+        with reading(self._engine) as connection:
+            return api_keys.all_keys(connection)
+
+    def key(self, id: str) -> ApiKey | None:
+        """The API key of that id."""
+        with reading(self._engine) as connection:
+            return api_keys.find_key(connection, id)
 
 
 def _same_document(generation_id: int) -> ColumnElement[bool]:

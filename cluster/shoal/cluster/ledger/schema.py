@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0004"
+SCHEMA_REVISION = "0005"
 """The newest revision in `migrations`; this code works with no other."""
 
 # SQLite assigns row ids only in a column whose type is INTEGER.
@@ -192,6 +192,21 @@ segment = Table(
     Column("checksum", Text, nullable=False),
     Column("rows", BigInteger, nullable=False),
     Column("bytes", BigInteger, nullable=False),
+)
+
+api_key = Table(
+    "api_key",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    # SHA-256 of the secret, which is stored nowhere.
+    Column("digest", LargeBinary, nullable=False),
+    Column("role", SmallInteger, nullable=False),
+    # A JSON array of names, or of beginnings of names with "*" at the end.
+    Column("collections", Text, nullable=False),
+    Column("created_at_ms", BigInteger, nullable=False),
+    Column("expires_at_ms", BigInteger),
+    Column("revoked_at_ms", BigInteger),
 )
 
 

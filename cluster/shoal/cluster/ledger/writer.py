@@ -1,10 +1,12 @@
-"""`LedgerWriter`: collections and documents, written by the coordinator that holds the lease."""
+"""`LedgerWriter`: collections, documents and API keys, written by the coordinator that holds the lease."""
 
 from collections.abc import Sequence
 
 from sqlalchemy import Engine, delete, func, insert, select
 
+from shoal.cluster.decisions.access import ApiKey
 from shoal.cluster.ledger import catalog, schema
+from shoal.cluster.ledger.access import api_keys
 from shoal.cluster.ledger.errors import CollectionExists, CollectionNotFound, LedgerError
 from shoal.cluster.ledger.group import Group
 from shoal.cluster.ledger.lease import writing
@@ -85,3 +87,13 @@ class LedgerWriter:
             outcomes = [group.admit(batch) for batch in batches]
             group.store()
         return outcomes
+
+    def create_key(self, key: ApiKey) -> None:
+        """Stores a new API key."""
+        with writing(self._engine, self._epoch) as connection:
+            api_keys.insert_key(connection, key)
+
+    def revoke_key(self, id: str, now_ms: int) -> ApiKey:
+        """Revokes an API key for good and returns it; raises KeyNotFound."""
+        with writing(self._engine, self._epoch) as connection:
+            return api_keys.revoke_key(connection, id, now_ms)

@@ -16,7 +16,7 @@ from shoal.cluster.errors import ClusterError
 from shoal.cluster.ledger.errors import LedgerError
 from shoal.cluster.ray_runtime.environment import set_ray_defaults
 from shoal.cluster.serve.data_folder import DataFolderError
-from shoal.cluster.settings import ServeSettings, SettingsError, read_settings
+from shoal.cluster.settings import ACCESS, ServeSettings, SettingsError, read_settings
 from shoal.console import HELP_SETTINGS, Failure, FilePath, print_error, print_json
 
 if TYPE_CHECKING:
@@ -42,6 +42,11 @@ PROBLEMS_EVERY_S = 1.0
 @click.option(
     "--storage", metavar="URI", help="Where vectors are stored, such as s3://bucket/x.  [default: a folder in --data]"
 )
+@click.option(
+    "--access",
+    type=click.Choice(ACCESS),
+    help="Who may call: open is everybody who reaches the address, keys is whoever sends an API key.  [default: open]",
+)
 @click.option("--metrics", metavar="HOST:PORT", help="Address for Prometheus metrics.  [default: none]")
 @click.option("--json", "as_json", is_flag=True, help="Print events as JSON lines on stdout.")
 def serve(
@@ -50,6 +55,7 @@ def serve(
     listen: str | None,
     ledger: str | None,
     storage: str | None,
+    access: str | None,
     metrics: str | None,
     as_json: bool,
 ) -> None:
@@ -61,7 +67,8 @@ def serve(
     _stop_on_signals(stopped)
     set_ray_defaults(normal_priority=True)
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(message)s")
-    options = {"data": data, "listen": listen, "ledger": ledger, "storage": storage, "metrics": metrics}
+    options = {"data": data, "listen": listen, "ledger": ledger, "storage": storage, "access": access}
+    options["metrics"] = metrics
     try:
         settings = read_settings(config, options)
     except SettingsError as error:

@@ -15,11 +15,14 @@ import ray
 from ray.exceptions import ActorDiedError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.actor import CoordinatorActor
 from shoal.cluster.coordinator.settings import CoordinatorSettings
+from shoal.cluster.decisions.access import administers
 from shoal.cluster.gateway.actor import GatewayActor
 from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.ledger.connection import migrate, open_engine
+from shoal.cluster.ledger.reader import LedgerReader
 from shoal.cluster.ray_runtime.environment import joins_cluster
 from shoal.cluster.ray_runtime.named_actors import StillRunning, end_actors
 from shoal.cluster.ray_runtime.session import RayUnavailable, connect_ray
@@ -88,7 +91,13 @@ class LocalCluster:
             # Opened here first, so that errors of the ledger are reported in one line, and before Ray starts.
             engine = open_engine(self._ledger_url, read_only=False)
             migrate(engine)
+            locked_out = settings.access == "keys" and not administers(LedgerReader(engine).keys(), wall_clock_ms())
             engine.dispose()
+            if locked_out:
+                raise ServeError(
+                    "access = 'keys', but there is no valid API key of an administrator: first run "
+                    "'shoal serve --access open' and 'shoal key create NAME --role admin'"
+                )
             if self._own_ray:
                 self._start_ray()
             self._start_actors()
@@ -197,6 +206,7 @@ class LocalCluster:
                 query_cache_bytes=self.settings.query_cache.limit_bytes,
                 query_cache_entries=self.settings.query_cache.limit_entries,
                 retain_every_s=min(RETAIN_EVERY_S, self.settings.encoder.idle_s / 4),
+                keys_required=self.settings.access == "keys",
                 metrics_listen=self.metrics,
             )
         )

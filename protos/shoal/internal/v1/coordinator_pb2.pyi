@@ -11,6 +11,7 @@ import google.protobuf.message
 import shoal.internal.v1.index_pb2
 import shoal.v1.collections_pb2
 import shoal.v1.documents_pb2
+import shoal.v1.keys_pb2
 import shoal.v1.status_pb2
 import sys
 import typing
@@ -184,6 +185,72 @@ class RetainModelResponse(google.protobuf.message.Message):
     ) -> None: ...
 
 Global___RetainModelResponse: typing_extensions.TypeAlias = RetainModelResponse
+
+@typing.final
+class CreateKeyRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REQUEST_FIELD_NUMBER: builtins.int
+    @property
+    def request(self) -> shoal.v1.keys_pb2.CreateKeyRequest: ...
+    def __init__(
+        self,
+        *,
+        request: shoal.v1.keys_pb2.CreateKeyRequest | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["request", b"request"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["request", b"request"]) -> None: ...
+
+Global___CreateKeyRequest: typing_extensions.TypeAlias = CreateKeyRequest
+
+@typing.final
+class CreateKeyResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RESPONSE_FIELD_NUMBER: builtins.int
+    @property
+    def response(self) -> shoal.v1.keys_pb2.CreateKeyResponse: ...
+    def __init__(
+        self,
+        *,
+        response: shoal.v1.keys_pb2.CreateKeyResponse | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["response", b"response"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["response", b"response"]) -> None: ...
+
+Global___CreateKeyResponse: typing_extensions.TypeAlias = CreateKeyResponse
+
+@typing.final
+class RevokeKeyRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ID_FIELD_NUMBER: builtins.int
+    id: builtins.str
+    def __init__(
+        self,
+        *,
+        id: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["id", b"id"]) -> None: ...
+
+Global___RevokeKeyRequest: typing_extensions.TypeAlias = RevokeKeyRequest
+
+@typing.final
+class RevokeKeyResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    KEY_FIELD_NUMBER: builtins.int
+    @property
+    def key(self) -> shoal.v1.keys_pb2.ApiKey: ...
+    def __init__(
+        self,
+        *,
+        key: shoal.v1.keys_pb2.ApiKey | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["key", b"key"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["key", b"key"]) -> None: ...
+
+Global___RevokeKeyResponse: typing_extensions.TypeAlias = RevokeKeyResponse
 
 @typing.final
 class WatchRoutingRequest(google.protobuf.message.Message):

@@ -59,6 +59,16 @@ class CoordinatorServiceStub(object):
                 request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetainModelRequest.SerializeToString,
                 response_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetainModelResponse.FromString,
                 _registered_method=True)
+        self.CreateKey = channel.unary_unary(
+                '/shoal.internal.v1.CoordinatorService/CreateKey',
+                request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateKeyRequest.SerializeToString,
+                response_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateKeyResponse.FromString,
+                _registered_method=True)
+        self.RevokeKey = channel.unary_unary(
+                '/shoal.internal.v1.CoordinatorService/RevokeKey',
+                request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RevokeKeyRequest.SerializeToString,
+                response_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RevokeKeyResponse.FromString,
+                _registered_method=True)
         self.WatchRouting = channel.unary_stream(
                 '/shoal.internal.v1.CoordinatorService/WatchRouting',
                 request_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.WatchRoutingRequest.SerializeToString,
@@ -100,6 +110,18 @@ class CoordinatorServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateKey(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeKey(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchRouting(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -133,6 +155,16 @@ def add_CoordinatorServiceServicer_to_server(servicer, server):
                     servicer.RetainModel,
                     request_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetainModelRequest.FromString,
                     response_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetainModelResponse.SerializeToString,
+            ),
+            'CreateKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateKey,
+                    request_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateKeyRequest.FromString,
+                    response_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateKeyResponse.SerializeToString,
+            ),
+            'RevokeKey': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeKey,
+                    request_deserializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RevokeKeyRequest.FromString,
+                    response_serializer=shoal_dot_internal_dot_v1_dot_coordinator__pb2.RevokeKeyResponse.SerializeToString,
             ),
             'WatchRouting': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchRouting,
@@ -275,6 +307,60 @@ class CoordinatorService(object):
             '/shoal.internal.v1.CoordinatorService/RetainModel',
             shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetainModelRequest.SerializeToString,
             shoal_dot_internal_dot_v1_dot_coordinator__pb2.RetainModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.internal.v1.CoordinatorService/CreateKey',
+            shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateKeyRequest.SerializeToString,
+            shoal_dot_internal_dot_v1_dot_coordinator__pb2.CreateKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeKey(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.internal.v1.CoordinatorService/RevokeKey',
+            shoal_dot_internal_dot_v1_dot_coordinator__pb2.RevokeKeyRequest.SerializeToString,
+            shoal_dot_internal_dot_v1_dot_coordinator__pb2.RevokeKeyResponse.FromString,
             options,
             channel_credentials,
             insecure,

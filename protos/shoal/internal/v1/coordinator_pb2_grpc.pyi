@@ -105,6 +105,38 @@ _CoordinatorServiceRetainModelType = typing_extensions.TypeVar(
     ],
 )
 
+_CoordinatorServiceCreateKeyType = typing_extensions.TypeVar(
+    '_CoordinatorServiceCreateKeyType',
+    grpc.UnaryUnaryMultiCallable[
+        shoal.internal.v1.coordinator_pb2.CreateKeyRequest,
+        shoal.internal.v1.coordinator_pb2.CreateKeyResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        shoal.internal.v1.coordinator_pb2.CreateKeyRequest,
+        shoal.internal.v1.coordinator_pb2.CreateKeyResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        shoal.internal.v1.coordinator_pb2.CreateKeyRequest,
+        shoal.internal.v1.coordinator_pb2.CreateKeyResponse,
+    ],
+)
+
+_CoordinatorServiceRevokeKeyType = typing_extensions.TypeVar(
+    '_CoordinatorServiceRevokeKeyType',
+    grpc.UnaryUnaryMultiCallable[
+        shoal.internal.v1.coordinator_pb2.RevokeKeyRequest,
+        shoal.internal.v1.coordinator_pb2.RevokeKeyResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        shoal.internal.v1.coordinator_pb2.RevokeKeyRequest,
+        shoal.internal.v1.coordinator_pb2.RevokeKeyResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        shoal.internal.v1.coordinator_pb2.RevokeKeyRequest,
+        shoal.internal.v1.coordinator_pb2.RevokeKeyResponse,
+    ],
+)
+
 _CoordinatorServiceWatchRoutingType = typing_extensions.TypeVar(
     '_CoordinatorServiceWatchRoutingType',
     grpc.UnaryStreamMultiCallable[
@@ -121,7 +153,7 @@ _CoordinatorServiceWatchRoutingType = typing_extensions.TypeVar(
     ],
 )
 
-class CoordinatorServiceStub(typing.Generic[_CoordinatorServiceWriteType, _CoordinatorServiceCreateCollectionType, _CoordinatorServiceDropCollectionType, _CoordinatorServiceRetryFailedType, _CoordinatorServiceRetainModelType, _CoordinatorServiceWatchRoutingType]):
+class CoordinatorServiceStub(typing.Generic[_CoordinatorServiceWriteType, _CoordinatorServiceCreateCollectionType, _CoordinatorServiceDropCollectionType, _CoordinatorServiceRetryFailedType, _CoordinatorServiceRetainModelType, _CoordinatorServiceCreateKeyType, _CoordinatorServiceRevokeKeyType, _CoordinatorServiceWatchRoutingType]):
     @typing.overload
     def __init__(self: CoordinatorServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -143,6 +175,14 @@ class CoordinatorServiceStub(typing.Generic[_CoordinatorServiceWriteType, _Coord
         grpc.UnaryUnaryMultiCallable[
             shoal.internal.v1.coordinator_pb2.RetainModelRequest,
             shoal.internal.v1.coordinator_pb2.RetainModelResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            shoal.internal.v1.coordinator_pb2.CreateKeyRequest,
+            shoal.internal.v1.coordinator_pb2.CreateKeyResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            shoal.internal.v1.coordinator_pb2.RevokeKeyRequest,
+            shoal.internal.v1.coordinator_pb2.RevokeKeyResponse,
         ],
         grpc.UnaryStreamMultiCallable[
             shoal.internal.v1.coordinator_pb2.WatchRoutingRequest,
@@ -172,6 +212,14 @@ class CoordinatorServiceStub(typing.Generic[_CoordinatorServiceWriteType, _Coord
             shoal.internal.v1.coordinator_pb2.RetainModelRequest,
             shoal.internal.v1.coordinator_pb2.RetainModelResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            shoal.internal.v1.coordinator_pb2.CreateKeyRequest,
+            shoal.internal.v1.coordinator_pb2.CreateKeyResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            shoal.internal.v1.coordinator_pb2.RevokeKeyRequest,
+            shoal.internal.v1.coordinator_pb2.RevokeKeyResponse,
+        ],
         grpc.aio.UnaryStreamMultiCallable[
             shoal.internal.v1.coordinator_pb2.WatchRoutingRequest,
             shoal.internal.v1.coordinator_pb2.WatchRoutingResponse,
@@ -188,6 +236,10 @@ class CoordinatorServiceStub(typing.Generic[_CoordinatorServiceWriteType, _Coord
 
     RetainModel: _CoordinatorServiceRetainModelType
     """Makes sure that encoders for a model are up; answers when one is ready."""
+
+    CreateKey: _CoordinatorServiceCreateKeyType
+
+    RevokeKey: _CoordinatorServiceRevokeKeyType
 
     WatchRouting: _CoordinatorServiceWatchRoutingType
 
@@ -211,6 +263,14 @@ CoordinatorServiceAsyncStub: typing_extensions.TypeAlias = CoordinatorServiceStu
     grpc.aio.UnaryUnaryMultiCallable[
         shoal.internal.v1.coordinator_pb2.RetainModelRequest,
         shoal.internal.v1.coordinator_pb2.RetainModelResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        shoal.internal.v1.coordinator_pb2.CreateKeyRequest,
+        shoal.internal.v1.coordinator_pb2.CreateKeyResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        shoal.internal.v1.coordinator_pb2.RevokeKeyRequest,
+        shoal.internal.v1.coordinator_pb2.RevokeKeyResponse,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         shoal.internal.v1.coordinator_pb2.WatchRoutingRequest,
@@ -254,6 +314,20 @@ class CoordinatorServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[shoal.internal.v1.coordinator_pb2.RetainModelResponse, collections.abc.Awaitable[shoal.internal.v1.coordinator_pb2.RetainModelResponse]]:
         """Makes sure that encoders for a model are up; answers when one is ready."""
+
+    @abc.abstractmethod
+    def CreateKey(
+        self,
+        request: shoal.internal.v1.coordinator_pb2.CreateKeyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[shoal.internal.v1.coordinator_pb2.CreateKeyResponse, collections.abc.Awaitable[shoal.internal.v1.coordinator_pb2.CreateKeyResponse]]: ...
+
+    @abc.abstractmethod
+    def RevokeKey(
+        self,
+        request: shoal.internal.v1.coordinator_pb2.RevokeKeyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[shoal.internal.v1.coordinator_pb2.RevokeKeyResponse, collections.abc.Awaitable[shoal.internal.v1.coordinator_pb2.RevokeKeyResponse]]: ...
 
     @abc.abstractmethod
     def WatchRouting(

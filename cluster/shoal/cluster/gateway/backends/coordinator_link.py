@@ -21,6 +21,7 @@ from shoal.cluster.rpc.channels import Channels
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.cluster.rpc.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2, coordinator_pb2_grpc
+from shoal.v1 import keys_pb2
 from shoal.workers.runtime import InternalCredentials
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,16 @@ class CoordinatorLink:
     async def retry_failed(self, request: coordinator_pb2.RetryFailedRequest, deadline: Deadline) -> int:
         """Retries failed documents; returns how many."""
         return (await self._forward(self._sender(lambda stub: stub.RetryFailed, request, deadline), deadline)).retried
+
+    async def create_key(self, request: coordinator_pb2.CreateKeyRequest, deadline: Deadline) -> keys_pb2.CreateKeyResponse:
+        """Creates an API key."""
+        return (
+            await self._forward(self._sender(lambda stub: stub.CreateKey, request, deadline), deadline, repeatable=False)
+        ).response
+
+    async def revoke_key(self, request: coordinator_pb2.RevokeKeyRequest, deadline: Deadline) -> keys_pb2.ApiKey:
+        """Revokes an API key; returns it."""
+        return (await self._forward(self._sender(lambda stub: stub.RevokeKey, request, deadline), deadline)).key
 
     async def retain_model(self, model: str, deadline: Deadline) -> None:
         """Marks a model as in use; returns when an encoder of it is ready."""

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 
 from sqlalchemy.engine import Engine
 
+from shoal.cluster.decisions.access import ApiKey
 from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger.connection import check_readable
 from shoal.cluster.ledger.lease import read_lease
@@ -83,6 +84,14 @@ class LedgerReads:
     async def failed(self, collection: str, limit: int) -> FailedDocuments:
         """Documents that could not be embedded."""
         return await self.run(self._reader.failed, collection, limit)
+
+    async def keys(self) -> list[ApiKey]:
+        """All API keys, oldest first."""
+        return await self.run(self._reader.keys)
+
+    async def key(self, id: str) -> ApiKey | None:
+        """The API key of that id."""
+        return await self.run(self._reader.key, id)
 
     def close(self) -> None:
         """Stops the threads and closes the database connections."""

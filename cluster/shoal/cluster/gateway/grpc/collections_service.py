@@ -6,7 +6,9 @@ from typing import Any
 
 import grpc.aio
 
+from shoal.cluster.gateway.access.guard import visible_collections
 from shoal.cluster.gateway.grpc.caller_deadlines import caller_deadline
+from shoal.cluster.gateway.grpc.interceptors import caller_of_call
 from shoal.cluster.gateway.paths.collections import CollectionPath
 from shoal.v1 import collections_pb2, collections_pb2_grpc
 
@@ -31,7 +33,7 @@ class CollectionService(collections_pb2_grpc.CollectionServiceServicer):
     async def ListCollections(
         self, request: collections_pb2.ListCollectionsRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> collections_pb2.ListCollectionsResponse:
-        return await self._path.list_all()
+        return visible_collections(await self._path.list_all(), caller_of_call())
 
     async def DropCollection(
         self, request: collections_pb2.DropCollectionRequest, context: grpc.aio.ServicerContext[Any, Any]

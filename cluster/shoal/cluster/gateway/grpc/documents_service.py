@@ -9,7 +9,7 @@ from typing import Any
 import grpc.aio
 
 from shoal.cluster.gateway.grpc.caller_deadlines import caller_deadline, stream_end
-from shoal.cluster.gateway.grpc.interceptors import room_of_call
+from shoal.cluster.gateway.grpc.interceptors import caller_of_call, room_of_call
 from shoal.cluster.gateway.paths.reading import ReadPath
 from shoal.cluster.gateway.paths.room import ReceivedMessage
 from shoal.cluster.gateway.paths.streams.upsert_stream import UpsertStream
@@ -45,7 +45,9 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
         # The interceptor gives each message with its room.
         requests: AsyncIterator[ReceivedMessage[documents_pb2.UpsertStreamRequest]] = aiter(request_iterator)
         end = stream_end(context)
-        stream = UpsertStream(self._writing, self._window, end, self._default_deadline_s, self._draining)
+        stream = UpsertStream(
+            self._writing, self._window, end, self._default_deadline_s, self._draining, caller_of_call().sees
+        )
         async for answer in stream.answers(requests):
             yield answer
 

@@ -12,6 +12,7 @@ import grpc
 import grpc.aio
 
 from shoal.cluster.errors import InvalidRequest, refuse
+from shoal.cluster.gateway.access.guard import Caller, Guard
 from shoal.cluster.gateway.paths.public_calls import PublicCalls
 from shoal.cluster.gateway.paths.room import GatewayMemory, ReceivedMessage, Room
 from shoal.workers.runtime import MalformedMessage, MessageParser, receive
@@ -22,11 +23,17 @@ Context = grpc.aio.ServicerContext[Any, Any]
 Parse = Callable[[bytes], Any]
 
 _room: ContextVar[Room] = ContextVar("room")
+_caller: ContextVar[Caller] = ContextVar("caller")
 
 
 def room_of_call() -> Room:
     """The room of the unary call that runs in this context."""
     return _room.get()
+
+
+def caller_of_call() -> Caller:
+    """Who makes the call that runs in this context."""
+    return _caller.get()
 
 
 class PublicCallsInterceptor(grpc.aio.ServerInterceptor):
@@ -36,8 +43,9 @@ class PublicCallsInterceptor(grpc.aio.ServerInterceptor):
     is slowed down by HTTP/2's flow control.
     """
 
-    def __init__(self, calls: PublicCalls, memory: GatewayMemory, parser: MessageParser) -> None:
+    def __init__(self, calls: PublicCalls, guard: Guard, memory: GatewayMemory, parser: MessageParser) -> None:
         self._calls = calls
+        self._guard = guard
         self._memory = memory
         self._parser = parser
 
@@ -62,13 +70,17 @@ class PublicCallsInterceptor(grpc.aio.ServerInterceptor):
 
     def _unary(self, behaviour: Callable[..., Awaitable[Any]], method: str, parse: Parse) -> Callable[..., Awaitable[Any]]:
         async def received(context: Context) -> Any:
+            caller = await self._guard.admit(method, context.invocation_metadata() or ())
             admitted = await self._next(context, parse)
             if admitted is None:
                 raise InvalidRequest("request: the call ended without one", field="request")
             # Until the reply is sent.
             context.add_done_callback(cast(Any, lambda _: admitted.room.free()))
             _room.set(admitted.room)
-            return await behaviour(admitted.take(), context)
+            _caller.set(caller)
+            request = admitted.take()
+            self._guard.check(method, caller, request)
+            return await behaviour(request, context)
 
         async def answer(_requests: Any, context: Context) -> Any:
             with self._calls.begin(method) as call:
@@ -84,11 +96,18 @@ class PublicCallsInterceptor(grpc.aio.ServerInterceptor):
     ) -> Callable[..., AsyncIterator[Any]]:
         async def messages(context: Context) -> AsyncIterator[ReceivedMessage[Any]]:
             while (admitted := await self._next(context, parse)) is not None:
+                try:
+                    # Again for each message, because a key may be revoked while a stream is open.
+                    await self._guard.admit(method, context.invocation_metadata() or ())
+                except BaseException:
+                    admitted.room.free()
+                    raise
                 yield admitted
 
         async def answer(_requests: Any, context: Context) -> AsyncIterator[Any]:
             with self._calls.begin(method) as call:
                 try:
+                    _caller.set(await self._guard.admit(method, context.invocation_metadata() or ()))
                     async for reply in behaviour(messages(context), context):
                         yield reply
                     call.succeed()

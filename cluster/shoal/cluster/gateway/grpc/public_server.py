@@ -11,34 +11,28 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from shoal.cluster.errors import ListenError
+from shoal.cluster.gateway.access.method_rules import PUBLIC_FILES
 from shoal.cluster.gateway.core import GatewayCore
 from shoal.cluster.gateway.grpc.collections_service import CollectionService
 from shoal.cluster.gateway.grpc.documents_service import DocumentService
 from shoal.cluster.gateway.grpc.embedding_service import EmbeddingService
 from shoal.cluster.gateway.grpc.interceptors import PublicCallsInterceptor
+from shoal.cluster.gateway.grpc.keys_service import KeyService
 from shoal.cluster.gateway.grpc.search_service import SearchService
 from shoal.cluster.gateway.grpc.status_service import StatusService
 from shoal.cluster.gateway.settings import GatewaySettings
 from shoal.cluster.settings import split_listen
 from shoal.v1 import (
-    collections_pb2,
     collections_pb2_grpc,
-    documents_pb2,
     documents_pb2_grpc,
-    embedding_pb2,
     embedding_pb2_grpc,
-    search_pb2,
+    keys_pb2_grpc,
     search_pb2_grpc,
-    status_pb2,
     status_pb2_grpc,
 )
 from shoal.workers.runtime import flow_control_options, open_public_port
 
-SERVICES = tuple(
-    service.full_name
-    for module in (collections_pb2, documents_pb2, search_pb2, embedding_pb2, status_pb2)
-    for service in module.DESCRIPTOR.services_by_name.values()
-)
+SERVICES = tuple(service.full_name for file in PUBLIC_FILES for service in file.services_by_name.values())
 _STOP_S = 30.0
 
 
@@ -56,7 +50,7 @@ class PublicServer:
             ("grpc.so_reuseport", 0),
             *flow_control_options(),
         ]
-        interceptor = PublicCallsInterceptor(core.calls, core.memory, core.parser)
+        interceptor = PublicCallsInterceptor(core.calls, core.guard, core.memory, core.parser)
         self._server = grpc.aio.server(interceptors=[interceptor], options=options)
 
     async def start(self) -> str:
@@ -105,6 +99,7 @@ class PublicServer:
         embedding_pb2_grpc.add_EmbeddingServiceServicer_to_server(
             EmbeddingService(core.embedding, window, default_s, core.draining), server
         )
+        keys_pb2_grpc.add_KeyServiceServicer_to_server(KeyService(core.keys, default_s), server)
         status_pb2_grpc.add_StatusServiceServicer_to_server(StatusService(core.status, address), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

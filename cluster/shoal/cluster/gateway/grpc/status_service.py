@@ -6,6 +6,8 @@ from typing import Any
 
 import grpc.aio
 
+from shoal.cluster.gateway.access.guard import visible_status
+from shoal.cluster.gateway.grpc.interceptors import caller_of_call
 from shoal.cluster.gateway.paths.status import StatusPath
 from shoal.v1 import status_pb2, status_pb2_grpc
 
@@ -26,4 +28,4 @@ class StatusService(status_pb2_grpc.StatusServiceServicer):
     async def Status(
         self, request: status_pb2.StatusRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> status_pb2.StatusResponse:
-        return await self._path.status(self._address)
+        return visible_status(await self._path.status(self._address), caller_of_call())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from shoal.cluster.decisions.tokens.write_token import WriteToken
@@ -18,7 +18,7 @@ from shoal.cluster.errors import (
 from shoal.cluster.gateway.paths.room import ReceivedMessage
 from shoal.cluster.gateway.paths.streams.pacing import paced, retry_while_overloaded
 from shoal.cluster.gateway.paths.writing import WritePath
-from shoal.cluster.ledger.errors import LedgerError
+from shoal.cluster.ledger.errors import CollectionNotFound, LedgerError
 from shoal.cluster.rpc.deadlines import Deadline
 from shoal.v1 import documents_pb2
 
@@ -38,13 +38,23 @@ class _Batch:
 class UpsertStream:
     """Serves one call. At most `window` batches are read ahead of the last answer: the server sets the pace."""
 
-    def __init__(self, path: WritePath, window: int, end: Deadline | None, batch_s: float, draining: asyncio.Event) -> None:
-        """`end` is the caller's deadline for the whole stream, `batch_s` the time that one batch may take."""
+    def __init__(
+        self,
+        path: WritePath,
+        window: int,
+        end: Deadline | None,
+        batch_s: float,
+        draining: asyncio.Event,
+        visible: Callable[[str], bool],
+    ) -> None:
+        """`end` is the caller's deadline for the whole stream, `batch_s` the time that one batch may take. `visible` says
+        whether the caller may know of a collection."""
         self._path = path
         self._window = window
         self._end = end
         self._batch_s = batch_s
         self._draining = draining
+        self._visible = visible
         self._in_flight: list[_Batch] = []
         self._written: dict[int, WriteToken] = {}
 
@@ -106,6 +116,8 @@ class UpsertStream:
             deadline = min(deadline, self._end, key=lambda one: one.at)
         sequence = request.sequence
         try:
+            if not self._visible(request.collection):
+                raise CollectionNotFound(request.collection)
             write = await self._path.checked(request.collection, request.documents)
             # From here on the batch is there once.
             del request

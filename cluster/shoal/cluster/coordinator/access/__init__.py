@@ -1,0 +1,1 @@
+"""Who may use the server: changes of API keys."""

@@ -1,0 +1,1 @@
+"""Who may call what, and the API keys that say so."""
