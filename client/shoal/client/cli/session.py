@@ -11,7 +11,9 @@ import click
 
 from shoal.client._transport.channel import DEFAULT_ADDRESS, DEFAULT_TIMEOUT_S
 from shoal.client._transport.retry import RetryPolicy
+from shoal.client.cli.listening import nobody_listens
 from shoal.client.client import Client
+from shoal.console import Failure
 
 # After a mistyped address the error should not take the whole timeout.
 PATIENCE_S = 3.0
@@ -75,6 +77,8 @@ def remote(function: Callable[..., None]) -> Callable[..., None]:
             api_key=defaults.api_key if api_key is None else api_key,
         )
         with client:
+            if nobody_listens(client.address):
+                raise Failure(f"cannot reach {client.address}: no server runs there; shoal serve starts one")
             function(Session(client, as_json), *args, **options)
 
     return command
