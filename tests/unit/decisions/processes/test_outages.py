@@ -106,6 +106,13 @@ def test_a_failed_replica_is_always_said_unless_another_one_is_ready(wanted: str
             OutageKind.CHANGED,
             "model 'm': its files have changed: fingerprint old is wanted, new is there",
         ),
+        # Of several, the one that was tried most often.
+        (
+            "",
+            [Standing(FAILED, failure=replace(DIED, count=count)) for count in (1, 3, 2)],
+            OutageKind.PASSING,
+            f"model 'm': {DIED.reason} (3 times)",
+        ),
         ("", [Standing(WAITING)], OutageKind.NO_ROOM, "model 'm' waits for 0.5 CPU: 0 of 2 are free"),
     ],
 )

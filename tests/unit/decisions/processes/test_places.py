@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shoal.cluster.decisions.processes.places import Tenant, held_by, make_room
+from shoal.cluster.decisions.processes.places import Moves, Tenant, held_by, make_room
 from support.scenarios import Command, parse_command
 
 drawn = st.builds(
@@ -53,7 +53,7 @@ def test_any_crowd(tenants: list[Tenant], leaving: int) -> None:
     # A refusal only when nothing is left to give.
     if moves.refused:
         assert set(gives) == {one.model for one in tenants if spare(one)}
-        assert set(moves.refused.values()) == {held_by(tenants)}
+        assert set(moves.refused.values()) == {held_by(tenants, dict(zip(gives, claims, strict=True)))}
     # Idle longest first; what never was ready before what was.
     rest = [one for one in tenants if spare(one) and one.model not in gives]
     order = [(by_name[one].served, by_name[one].used_s) for one in gives]
@@ -107,7 +107,16 @@ def test_one_after_the_other_each_model_gets_a_place(asked: list[int], places: i
     ],
 )
 def test_who_holds_the_places(tenants: list[Tenant], said: str) -> None:
-    assert held_by(tenants) == said
+    assert held_by(tenants, {}) == said
+
+
+def test_who_has_a_place_or_no_replica_claims_none() -> None:
+    tenants = [
+        Tenant("a", collection=True, callers=1),
+        Tenant("b", placed=1, waiting=1, callers=1),
+        Tenant("c", placed=1),
+    ]
+    assert make_room(tenants, 0) == Moves()
 
 
 def test_scenarios(run_scenario: Callable[[Path, Callable[[Command], str]], None]) -> None:

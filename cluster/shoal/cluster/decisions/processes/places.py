@@ -3,7 +3,7 @@
 All replicas need the same resources, so the place that one frees fits any other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 _NAMED = 3
@@ -79,21 +79,26 @@ def make_room(tenants: Sequence[Tenant], leaving: int) -> Moves:
             evict.append((claim.model, gives.model))
             leaving += gives.placed - 1
         else:
-            refused[claim.model] = held_by(tenants)
+            refused[claim.model] = held_by(tenants, {gives: taker for taker, gives in evict})
     return Moves(tuple(evict), tuple(patient) if pressing else (), refused)
 
 
-def held_by(tenants: Sequence[Tenant]) -> str:
-    """Which models hold places, and why none gives way; the start of a list if it is long. Empty if none holds any."""
+def held_by(tenants: Sequence[Tenant], given: Mapping[str, str]) -> str:
+    """Which models hold places, and why none gives way; the start of a list if it is long. Empty if none holds any.
+
+    `given` has the models that give their place, and to whom.
+    """
     holders = sorted((one for one in tenants if one.placed), key=lambda one: (not one.collection, one.model))
     if not holders:
         return ""
-    named = [f"{one.model!r} ({_claim_on(one)})" for one in holders[:_NAMED]]
+    named = [f"{one.model!r} ({_claim_on(one, given.get(one.model))})" for one in holders[:_NAMED]]
     more = len(holders) - len(named)
     return "held by " + ", ".join(named) + (f" and {more} more" if more else "")
 
 
-def _claim_on(one: Tenant) -> str:
+def _claim_on(one: Tenant, taker: str | None) -> str:
+    if taker is not None:
+        return f"its place goes to {taker!r}"
     if one.collection:
         return "of a collection"
     return "busy" if one.busy else "being loaded"
