@@ -40,6 +40,11 @@ class Path:
                             await asyncio.Event().wait()
                     except TimeoutError:
                         raise DeadlineExceeded("not in time") from None
+                case "lingering":
+                    try:
+                        await asyncio.Event().wait()
+                    finally:
+                        await self.gate.wait()
                 case "held":
                     await self.gate.wait()
                 case "gone":
@@ -141,5 +146,27 @@ def test_a_drain_lets_requests_in_progress_be_answered() -> None:
         assert (await anext(answers)).id == 0
         with pytest.raises(Unavailable, match="shutting down"):
             await anext(answers)
+
+    run(scenario)
+
+
+def test_a_stream_that_is_cancelled_twice_gives_its_bytes_back() -> None:
+    async def scenario(path: Path, stream: Callable[..., EmbedStream]) -> None:
+        async def read() -> list[int]:
+            return [one.id async for one in stream().answers(requests("lingering", "lingering"))]
+
+        reading = asyncio.create_task(read())
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert path.under_way == 2
+        # As when the caller's deadline passes and gRPC cancels the call.
+        for _ in range(2):
+            reading.cancel()
+            await asyncio.sleep(0)
+        path.gate.set()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        for _ in range(10):
+            await asyncio.sleep(0)
 
     run(scenario)

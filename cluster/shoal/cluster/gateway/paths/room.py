@@ -43,11 +43,15 @@ class Room:
         self._request = request
         self._replies = replies
         self._reply: Reservation | None = None
+        self._ended = False
 
     async def reserve_reply(self, size: int) -> None:
         """Waits for room for a reply of at most `size` bytes; raises Overloaded. A second call changes nothing."""
         if self._reply is None:
-            self._reply = await self._replies.admit(self._caller, size)
+            reply = await self._replies.admit(self._caller, size)
+            if self._ended:
+                reply.release()
+            self._reply = reply
 
     def shrink_reply(self, size: int) -> None:
         """The reply has only `size` bytes."""
@@ -60,6 +64,7 @@ class Room:
 
     def free(self) -> None:
         """Neither request nor reply is in memory."""
+        self._ended = True
         self._request.release()
         if self._reply is not None:
             self._reply.release()

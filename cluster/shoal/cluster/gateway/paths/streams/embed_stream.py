@@ -58,9 +58,12 @@ class EmbedStream:
             left = list(self._in_flight)
             for task in (reader, *left):
                 task.cancel()
-            await asyncio.gather(reader, *left, return_exceptions=True)
-            for room in self._in_flight.values():
-                room.free()
+            try:
+                await asyncio.gather(reader, *left, return_exceptions=True)
+            finally:
+                # Also when the stream is cancelled while its tasks end.
+                for room in self._in_flight.values():
+                    room.free()
 
     async def _read(
         self,
