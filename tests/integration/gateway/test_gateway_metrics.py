@@ -15,11 +15,14 @@ from shoal.cluster.gateway.backends.counts import GatewayCounts
 from shoal.cluster.gateway.backends.query_cache import QueryCache
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.metrics import GatewayCollector, MetricsServer
+from shoal.cluster.gateway.paths.room import GatewayMemory
 from shoal.cluster.gateway.server import GatewayServer
 from shoal.cluster.gateway.settings import GatewaySettings
+from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.routing import RoutingTable
 from shoal.internal.v1 import coordinator_pb2
 from shoal.v1 import embedding_pb2, search_pb2, status_pb2
+from shoal.workers.runtime import MessageParser
 from support.gateway.small_cluster import CREDENTIALS, MODEL, SmallCluster, eventually, refused
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -59,6 +62,8 @@ def test_the_gateways_counters_can_be_scraped(measured: SmallCluster) -> None:
     for request in (query, query, document):
         measured.embedding.Embed(request)
     refused(lambda: measured.embedding.Embed(embedding_pb2.EmbedRequest(model=MODEL)))
+    for _ in range(2):
+        refused(lambda: measured.channel.unary_unary("/shoal.v1.SearchService/Search")(b"\xff"))
     stream = [embedding_pb2.EmbedStreamRequest(id=1, embed=document)]
     list(measured.embedding.EmbedStream(iter(stream)))
     measured.create("papers")
@@ -79,6 +84,10 @@ def test_the_gateways_counters_can_be_scraped(measured: SmallCluster) -> None:
     assert value(after, "shoal_request_seconds_bucket", method="Embed", le="+Inf") == 4
     assert 0 < value(after, "shoal_request_seconds_sum", method="Embed") < 10
     assert value(after, "shoal_requests_in_flight") == 0
+    assert value(after, "shoal_malformed_requests_total", method="Search") == 2
+    assert value(after, "shoal_requests_total", method="Search", status="INVALID_ARGUMENT") == 2
+    held = ("shoal_request_bytes", "shoal_request_waiting_bytes", "shoal_reply_bytes")
+    eventually(lambda: all(value(now(), name) == 0 for name in held))
     assert value(after, "shoal_embedded_texts_total", role="query") == 2
     assert value(after, "shoal_embedded_tokens_total", role="query") == 4
     assert value(after, "shoal_embedded_texts_total", role="document") == 4
@@ -104,7 +113,10 @@ def test_the_encoders_load_and_pools_are_reported() -> None:
     message.pools.add(model="m", min_replicas=1, max_replicas=4, wanted=3, ready=2)
     view = RoutingView()
     view.offer(RoutingTable.from_message(message))
-    server = MetricsServer("127.0.0.1:0", GatewayCollector(GatewayCounts(), QueryCache(0, 0), view))
+    server = MetricsServer(
+        "127.0.0.1:0",
+        GatewayCollector(GatewayCounts(), QueryCache(0, 0), view, GatewayMemory(RequestLimits()), MessageParser()),
+    )
     try:
         samples = scraped(server.address)
     finally:

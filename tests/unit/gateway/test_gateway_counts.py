@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.cluster.gateway.backends.counts import GatewayCounts, Histogram
+from shoal.cluster.gateway.backends.index_shards import HITS_PER_CALL, queries_at_once
 
 
 @given(st.lists(st.floats(0, 100)), st.lists(st.floats(0, 100), min_size=1, unique=True).map(sorted))
@@ -32,3 +34,9 @@ def test_calls_and_texts_are_counted_apart() -> None:
         {"query": 12, "document": 50},
         1,
     )
+
+
+@pytest.mark.parametrize(("k", "queries"), [(1, 256), (10, 256), (128, 256), (129, 254), (1000, 32), (40_000, 1)])
+def test_a_shared_call_to_a_shard_has_a_bounded_number_of_hits(k: int, queries: int) -> None:
+    assert queries_at_once(k, 256) == queries
+    assert k * queries <= max(k, HITS_PER_CALL)

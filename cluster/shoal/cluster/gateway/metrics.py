@@ -15,9 +15,10 @@ from shoal.cluster.errors import ListenError
 from shoal.cluster.gateway.backends.counts import GatewayCounts, Histogram
 from shoal.cluster.gateway.backends.query_cache import QueryCache
 from shoal.cluster.gateway.backends.routing_view import RoutingView
+from shoal.cluster.gateway.paths.room import GatewayMemory
 from shoal.cluster.settings import split_listen
 from shoal.v1 import status_pb2
-from shoal.workers.runtime import error_line
+from shoal.workers.runtime import MessageParser, error_line
 
 _ENCODER_LABELS = ("replica", "model")
 
@@ -25,7 +26,16 @@ _ENCODER_LABELS = ("replica", "model")
 class GatewayCollector(Collector):
     """Converts counts to metric families. Called from the threads of the HTTP server, while the gateway keeps counting."""
 
-    def __init__(self, counts: GatewayCounts, cache: QueryCache, view: RoutingView) -> None:
+    def __init__(
+        self,
+        counts: GatewayCounts,
+        cache: QueryCache,
+        view: RoutingView,
+        memory: GatewayMemory,
+        parser: MessageParser,
+    ) -> None:
+        self._memory = memory
+        self._parser = parser
         self._counts = counts
         self._cache = cache
         self._view = view
@@ -33,6 +43,7 @@ class GatewayCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics, with their current values."""
         yield from self._requests()
+        yield from self._messages()
         yield from self._embedding()
         yield from self._query_cache()
         yield from self._gathering()
@@ -49,6 +60,19 @@ class GatewayCollector(Collector):
             seconds.add_metric((method,), _buckets(histogram), histogram.total)
         yield seconds
         yield GaugeMetricFamily("shoal_requests_in_flight", "Public calls in flight.", value=self._counts.in_flight)
+
+    def _messages(self) -> Iterator[Metric]:
+        malformed = CounterMetricFamily("shoal_malformed_requests", "Requests that were no message.", labels=("method",))
+        for method, count in sorted(dict(self._parser.malformed).items()):
+            malformed.add_metric((method.rpartition("/")[2],), count)
+        yield malformed
+        requests, replies = self._memory.requests.budget, self._memory.replies.budget
+        for name, what, value in (
+            ("request_bytes", "Requests that are worked on.", requests.held),
+            ("request_waiting_bytes", "Requests that wait for room in memory.", requests.waiting),
+            ("reply_bytes", "Replies that are built or sent, at their largest size until it is known.", replies.held),
+        ):
+            yield GaugeMetricFamily(f"shoal_{name}", what, value=value)
 
     def _embedding(self) -> Iterator[Metric]:
         texts = CounterMetricFamily("shoal_embedded_texts", "Texts that got a vector from Embed.", labels=("role",))

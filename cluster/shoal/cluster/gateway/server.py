@@ -97,7 +97,9 @@ class GatewayServer:
         # Imported only where metrics are wanted.
         from shoal.cluster.gateway.metrics import GatewayCollector, MetricsServer
 
-        return MetricsServer(self._settings.metrics_listen, GatewayCollector(core.counts, core.cache, core.view))
+        return MetricsServer(
+            self._settings.metrics_listen, GatewayCollector(core.counts, core.cache, core.view, core.memory, core.parser)
+        )
 
 
 async def _end(core: GatewayCore, public: PublicServer, grace_s: float) -> None:

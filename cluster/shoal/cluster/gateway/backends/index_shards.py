@@ -22,6 +22,8 @@ from shoal.internal.v1 import index_pb2, index_pb2_grpc
 # The worker does not have the shard, so the route is outdated.
 _NOT_HERE = frozenset({grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION})
 RETRY_AFTER_MS = 200
+HITS_PER_CALL = 32_768
+"""At most 17 MB of ids, versions and scores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,11 @@ class Shown:
     """Ordinal of the newest segment."""
     damage_count: int
     """How often files had been removed from the visible manifest because they were damaged."""
+
+
+def queries_at_once(k: int, queries_per_call: int) -> int:
+    """How many queries for `k` hits each may share a call: its reply has at most HITS_PER_CALL, or those of one query."""
+    return max(1, min(queries_per_call, HITS_PER_CALL // k))
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class IndexShards:
                 async def send(queries: Sequence[_Query], latest: float) -> list[ShardAnswer]:
                     return await self._search(group, queries, Deadline(latest))
 
-                gathering = self._gatherings[group] = Gathering(send, self._queries_per_call)
+                gathering = self._gatherings[group] = Gathering(send, queries_at_once(k, self._queries_per_call))
             try:
                 return await gathering.submit(_Query(vector, min_ordinal), deadline.at)
             finally:
