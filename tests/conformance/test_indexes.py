@@ -38,7 +38,7 @@ def _check_answer(index: VectorIndex, spec: IndexSpec, vectors: np.ndarray, quer
     expected = true_scores(vectors, queries, spec.metric)
     np.testing.assert_allclose(scores, np.take_along_axis(expected, rows, axis=1), rtol=1e-5, atol=1e-4)
     for one, row in zip(scores.tolist(), rows.tolist(), strict=True):
-        order = [(-score, place) for score, place in zip(one, row, strict=True)]
+        order = [(-score, position) for score, position in zip(one, row, strict=True)]
         assert order == sorted(order)
     return recall(rows, expected, count) if count else 1.0
 

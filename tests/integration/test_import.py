@@ -97,8 +97,8 @@ def test_a_tampered_row_is_refused_alone(cluster: ClusterProcess, client: Client
     table = pyarrow.parquet.read_table(path)
     texts = table.column("text").to_pylist()
     texts[3] = "another text, for which the vector is not"
-    place = table.schema.get_field_index("text")
-    pyarrow.parquet.write_table(table.set_column(place, table.schema.field("text"), pa.array(texts)), path)
+    position = table.schema.get_field_index("text")
+    pyarrow.parquet.write_table(table.set_column(position, table.schema.field("text"), pa.array(texts)), path)
     client.create_collection("tampered", model=MODEL)
     code, result, lines = imported(cluster, "tampered", output, "--wait")
     assert (code, result["written"], result["bad_rows"]) == (1, 19, 1)

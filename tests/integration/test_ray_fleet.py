@@ -78,19 +78,19 @@ def lack_of_room(fleet: RayFleet, member: Member) -> str:
     deadline = time.monotonic() + WITHIN_S
     while True:
         try:
-            place = fleet.locate(member)
+            location = fleet.locate(member)
         except NoRoom as error:
             return str(error)
         except FleetError as error:
             assert time.monotonic() < deadline, f"not within {WITHIN_S:g} s: {error}"
         else:
-            assert time.monotonic() < deadline, f"{member.name} is at {place} still"
+            assert time.monotonic() < deadline, f"{member.name} is at {location} still"
             time.sleep(0.1)
 
 
-def machine_of(place: Location) -> int:
+def machine_of(location: Location) -> int:
     """The raylet that runs it; one raylet is one machine here."""
-    return psutil.Process(place.pid).ppid()
+    return psutil.Process(location.pid).ppid()
 
 
 def test_encoders_share_gpus_and_spread_and_wait_for_room(fleet: RayFleet) -> None:
@@ -172,7 +172,7 @@ def test_an_actor_of_a_lost_machine_restarts_where_there_is_room(machines: Clust
     for member in members:
         fleet.start(member)
     before = {member.name: located(fleet, member) for member in members}
-    machine = {name: machine_of(place) for name, place in before.items()}
+    machine = {name: machine_of(location) for name, location in before.items()}
     machines.remove_node(next(iter(machines.worker_nodes)), allow_graceful=False)
     homeless = [member for member in members if not psutil.pid_exists(machine[member.name])]
     assert len(homeless) == 2

@@ -139,27 +139,27 @@ def test_port_in_use_is_refused(tmp_path: Path) -> None:
 
 
 def test_data_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    place = tmp_path / "data"
-    place.write_text("no folder")
-    assert f"data folder {place}" in refused_serve(place)
+    data_folder = tmp_path / "data"
+    data_folder.write_text("no folder")
+    assert f"data folder {data_folder}" in refused_serve(data_folder)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="permissions do not bind root")
 def test_data_folder_without_permission_is_refused(tmp_path: Path) -> None:
-    place = tmp_path / "data"
-    place.mkdir(mode=0o000)
+    data_folder = tmp_path / "data"
+    data_folder.mkdir(mode=0o000)
     try:
-        assert f"data folder {place}: Permission denied" in refused_serve(place)
+        assert f"data folder {data_folder}: Permission denied" in refused_serve(data_folder)
     finally:
-        place.chmod(0o700)
+        data_folder.chmod(0o700)
 
 
 def test_corrupt_ledger_is_refused(tmp_path: Path) -> None:
-    place = tmp_path / "data"
-    place.mkdir()
-    (place / "ledger.sqlite").write_bytes(b"this is no database " * 500)
-    line = refused_serve(place)
-    assert str(place / "ledger.sqlite") in line and "not a database" in line
+    data_folder = tmp_path / "data"
+    data_folder.mkdir()
+    (data_folder / "ledger.sqlite").write_bytes(b"this is no database " * 500)
+    line = refused_serve(data_folder)
+    assert str(data_folder / "ledger.sqlite") in line and "not a database" in line
 
 
 def test_killed_serve_keeps_every_acknowledged_document(tmp_path: Path) -> None:

@@ -24,25 +24,25 @@ def _property(letter: str) -> str:
 
 def word_segments(text: str) -> list[tuple[int, int]]:
     """Begin and end of each segment between boundaries, in order."""
-    bounds = [place for place in range(1, len(text)) if _breaks(text, place)]
+    bounds = [position for position in range(1, len(text)) if _breaks(text, position)]
     edges = [0, *bounds, len(text)] if text else []
     return list(pairwise(edges))
 
 
-def _breaks(text: str, place: int) -> bool:
-    left, right = _property(text[place - 1]), _property(text[place])
+def _breaks(text: str, position: int) -> bool:
+    left, right = _property(text[position - 1]), _property(text[position])
     if (left, right) == ("CR", "LF"):  # WB3
         return False
     if left in _LINE_ENDS or right in _LINE_ENDS:  # WB3a, WB3b
         return True
-    if left == "ZWJ" and regex.fullmatch(r"\p{Extended_Pictographic}", text[place]):  # WB3c
+    if left == "ZWJ" and regex.fullmatch(r"\p{Extended_Pictographic}", text[position]):  # WB3c
         return False
     if (left, right) == ("WSegSpace", "WSegSpace"):  # WB3d
         return False
     if right in _IGNORED:  # WB4
         return False
-    before = _significant(text[:place])
-    after = [right, *_significant(text[place + 1 :])[:1]]
+    before = _significant(text[:position])
+    after = [right, *_significant(text[position + 1 :])[:1]]
     return not _joined(before, after)
 
 

@@ -49,14 +49,14 @@ def test_folders_are_small() -> None:
 
 
 def test_no_two_classes_of_the_product_share_a_name() -> None:
-    places = defaultdict(list)
+    locations = defaultdict(list)
     for path in python_files(*PORTIONS):
         for node in ast.walk(parsed(path)):
             if isinstance(node, ast.ClassDef):
-                places[node.name].append(shown(path))
+                locations[node.name].append(shown(path))
     # The client raises an error of the same name as the one that the cluster answered with.
     errors = {node.name for node in parsed(ROOT / "client/shoal/client/errors.py").body if isinstance(node, ast.ClassDef)}
-    assert {name: paths for name, paths in places.items() if len(paths) > 1 and name not in errors} == {}
+    assert {name: paths for name, paths in locations.items() if len(paths) > 1 and name not in errors} == {}
 
 
 def test_no_two_test_files_share_a_name() -> None:

@@ -1,6 +1,6 @@
 """The client for asyncio, with the methods and arguments of the blocking client, whose docstrings describe both."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 import asyncio

@@ -23,7 +23,7 @@ ClusterError
 └── ListenError             the public port cannot be bound (start-up; never on the wire)
 """
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 from typing import Any, ClassVar, NoReturn

@@ -19,7 +19,7 @@ def test_embeddings_are_a_matrix(client: Any, gateway: FakeGateway):
     assert embeddings.vectors.tolist() == [[4, 2, 0.5], [0, 0, 0], [120, 2, 0.5]]
     assert embeddings.tokens.tolist() == [4, 0, 99] and len(embeddings) == 3
     assert embeddings.truncated == (2,)
-    assert {place: type(error) for place, error in embeddings.errors.items()} == {1: InvalidArgument}
+    assert {position: type(error) for position, error in embeddings.errors.items()} == {1: InvalidArgument}
     timing = embeddings.timing
     assert (timing.total_s, timing.tokenize_s, timing.queue_s, timing.infer_s) == (0.004, 0.0005, 0.001, 0.002)
     assert client.embed("m", []).vectors.shape == (0, 3)
@@ -64,7 +64,7 @@ def test_many_texts_come_back_in_their_order(client: Any, gateway: FakeGateway):
 def test_a_bad_text_among_many_is_reported_with_its_index(client: Any, gateway: FakeGateway):
     bad: list[Any] = ["a", 7, "", "\ud800", "y" * (1 << 20), "z" * (1 + (1 << 20)), "b"]
     blocks = list(client.embed_many("m", bad, batch_size=4))
-    errors = {block.start + place: str(error) for block in blocks for place, error in block.errors.items()}
+    errors = {block.start + position: str(error) for block in blocks for position, error in block.errors.items()}
     assert sorted(errors) == [1, 2, 3, 5]
     assert errors[1] == "texts[1] must be a str, not int" and "lone surrogate" in errors[3]
     assert errors[5] == "texts[5]: 1048577 bytes, the limit is 1048576"

@@ -46,8 +46,8 @@ def test_refusals_are_collected_with_their_indexes(client: Any, gateway: FakeGat
     given = [*documents(3), Document(id="r", text=REFUSED), Document(id="p", payload=bad), *documents(5)[3:]]
     given += [Document(id="s", text=REFUSED), Document(id="v", text="x", expected_version=3)]
     summary = client.upsert_many("c", given, batch_size=4)
-    places = sorted((refusal.position, refusal.id, type(refusal.error)) for refusal in summary.refusals)
-    assert places == [
+    refused = sorted((refusal.position, refusal.id, type(refusal.error)) for refusal in summary.refusals)
+    assert refused == [
         (3, "r", InvalidArgument),
         (4, "p", InvalidArgument),
         (7, "s", InvalidArgument),

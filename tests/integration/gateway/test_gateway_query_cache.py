@@ -96,7 +96,7 @@ def test_equal_queries_at_the_same_time_share_one_call(cluster: SmallCluster, wa
     calls[0].cancel()
     calls[5].cancel()
     watched.release()
-    answers = [call.result().vectors for place, call in enumerate(calls) if place not in (0, 5)]
+    answers = [call.result().vectors for position, call in enumerate(calls) if position not in (0, 5)]
     assert len(set(answers)) == 1
     assert watched.calls == [["tidal locking"]] and watched.cancelled == 0
 

@@ -68,10 +68,10 @@ class TrainProcess(EncodeProcess):
 def in_the_middle(disturb: Callable[[Path], Result], folder: Path) -> Result:
     """Runs `meddle` in a new folder below `folder`, and again when it came too late."""
     for attempt in range(TRIES):
-        place = folder / f"try-{attempt}"
-        place.mkdir()
+        attempt_folder = folder / f"try-{attempt}"
+        attempt_folder.mkdir()
         try:
-            return disturb(place)
+            return disturb(attempt_folder)
         except TooLate:
             if attempt == TRIES - 1:
                 raise

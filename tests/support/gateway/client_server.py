@@ -3,7 +3,7 @@
 Run as a script it plays `shoal serve`: it prints the ready line and serves until SIGTERM.
 """
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 import json
@@ -295,13 +295,13 @@ class EmbeddingService(embedding_pb2_grpc.EmbeddingServiceServicer):
             vectors=vectors.tobytes(),
             vector_type=request.vector_type,
             tokens=[min(len(text), 99) for text in request.texts],
-            truncated=[place for place, text in enumerate(request.texts) if len(text) > 99],
+            truncated=[position for position, text in enumerate(request.texts) if len(text) > 99],
             timing=embedding_pb2.EmbedTiming(total_us=4000, tokenize_us=500, queue_us=1000, infer_us=2000),
         )
-        for place, text in enumerate(request.texts):
+        for position, text in enumerate(request.texts):
             if not text:
-                message = f"texts[{place}]: text is empty"
-                response.errors.add(position=place).error.CopyFrom(
+                message = f"texts[{position}]: text is empty"
+                response.errors.add(position=position).error.CopyFrom(
                     errors_pb2.ErrorDetail(reason=errors_pb2.ERROR_REASON_INVALID_ARGUMENT, message=message)
                 )
         return response

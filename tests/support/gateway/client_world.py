@@ -136,9 +136,9 @@ class World:
     def refusal(self, documents: Sequence[documents_pb2.Document]) -> errors_pb2.ErrorDetail | None:
         """As in the gateway, the first bad document refuses its whole batch."""
         seen: set[str] = set()
-        for place, document in enumerate(documents):
+        for position, document in enumerate(documents):
             if REFUSED in document.text or document.id in seen:
-                field = f"documents[{place}].{'id' if document.id in seen else 'text'}"
+                field = f"documents[{position}].{'id' if document.id in seen else 'text'}"
                 reason = errors_pb2.ERROR_REASON_INVALID_ARGUMENT
                 return errors_pb2.ErrorDetail(reason=reason, message=f"{field}: {document.id!r} is refused", field=field)
             seen.add(document.id)

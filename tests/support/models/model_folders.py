@@ -36,7 +36,7 @@ def write_sentence_files(
     # Version 6 insists that each module has a folder.
     (folder / "3_Normalize").mkdir()
     (folder / "1_Pooling").mkdir()
-    listed = [{"idx": place, "name": str(place), **module} for place, module in enumerate(modules)]
+    listed = [{"idx": position, "name": str(position), **module} for position, module in enumerate(modules)]
     pooled = {"embedding_dimension": HIDDEN, "pooling_mode": pooling, "include_prompt": include_prompt}
     for name, value in {
         "modules.json": listed,
@@ -314,7 +314,7 @@ def model2vec_folder(folder: Path) -> Path:
     (folder / "config.json").write_text(json.dumps({"normalize": True, "max_length": MAX_TOKENS}))
     kinds = {"StaticEmbedding": ".", "Normalize": "1_Normalize"}
     modules = [{"type": f"sentence_transformers.models.{kind}", "path": path} for kind, path in kinds.items()]
-    listed = [{"idx": place, "name": str(place), **module} for place, module in enumerate(modules)]
+    listed = [{"idx": position, "name": str(position), **module} for position, module in enumerate(modules)]
     (folder / "modules.json").write_text(json.dumps(listed))
     (folder / "1_Normalize").mkdir()
     return folder

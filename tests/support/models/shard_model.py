@@ -46,10 +46,10 @@ class ShardModel:
         live = sorted((row for row in self.rows.values() if row[2] is not None), key=lambda row: row[0])
         vectors = np.array([row[2] for row in live], dtype=np.float32).reshape(-1, len(query))
         scores = true_scores(vectors, np.array([query], dtype=np.float32), self.metric)[0]
-        best = sorted(range(len(live)), key=lambda place: -scores[place])[:k]
+        best = sorted(range(len(live)), key=lambda position: -scores[position])[:k]
         assert hits.counts == [len(best)]
         np.testing.assert_allclose(hits.scores, scores[best], rtol=1e-5, atol=1e-6)
-        by_id = {row[0]: (row[1], scores[place]) for place, row in enumerate(live)}
+        by_id = {row[0]: (row[1], scores[position]) for position, row in enumerate(live)}
         assert len(set(hits.ids)) == len(hits.ids)
         for document_id, version, score in zip(hits.ids, hits.versions, hits.scores, strict=True):
             assert by_id[document_id][0] == version
@@ -58,4 +58,4 @@ class ShardModel:
         assert order == sorted(order)
         if self.metric != "cosine":
             # Small whole numbers: scores are exact, so the tie at the k-th place is too.
-            assert hits.ids == [live[place][0] for place in best]
+            assert hits.ids == [live[position][0] for position in best]

@@ -66,12 +66,12 @@ class ScriptedPool:
         members = self._living("delta") if rows and len(self._pool_learners) > 1 else self.learners
         if len(members) < 2 or not rows:
             return MergeResult(frozenset(members), 0)
-        cuts = [rows * place // len(members) for place in range(len(members) + 1)]
-        parts = [self._pool_learners[number].delta(rows, cuts, place) for place, number in enumerate(members)]
+        cuts = [rows * position // len(members) for position in range(len(members) + 1)]
+        parts = [self._pool_learners[number].delta(rows, cuts, position) for position, number in enumerate(members)]
         merged = []
-        for place, number in enumerate(members):
-            others = [given[place - (place > other)] for other, given in enumerate(parts) if other != place]
-            merged.append(self._pool_learners[number].merge_range(place, self._lr_words, others))
+        for position, number in enumerate(members):
+            others = [given[position - (position > other)] for other, given in enumerate(parts) if other != position]
+            merged.append(self._pool_learners[number].merge_range(position, self._lr_words, others))
         agreed = [self._pool_learners[number].apply(rows, self._lr_words, merged) for number in self._living("apply")]
         assert len({one.digest for one in agreed}) == 1
         self._lr_words = 0.0

@@ -54,13 +54,13 @@ def steps(
         return drawn
 
     coming = negatives()
-    place = 0
-    while place < len(ids):
-        rate = rates[0] + (rates[1] - rates[0]) * place / len(ids)
+    position = 0
+    while position < len(ids):
+        rate = rates[0] + (rates[1] - rates[0]) * position / len(ids)
         kept = []
-        while place < len(ids):
-            place += 1
-            word = ids[place - 1]
+        while position < len(ids):
+            position += 1
+            word = ids[position - 1]
             if word < 0:
                 break
             if draws.bits() >> 32 <= keep[word]:

@@ -151,10 +151,10 @@ def test_bad_rows_come_in_order_whoever_refuses_them_and_are_kept(
     second = write_lines(tmp_path / "a.jsonl", "[", {"id": "z", "text": REFUSED}, {"id": "", "text": "x"})
     rejects = tmp_path / "rejects.jsonl"
     result = shoal("add", "c", first, second, "--batch", 3, "--rejects", rejects)
-    places = [f"{first}:1:", f"{first}:8:", f"{first}:15:", f"{second}:1:", f"{second}:2:", f"{second}:3:", "shoal:"]
-    assert [line.split(" ")[0] for line in result.stderr.splitlines()] == places
+    locations = [f"{first}:1:", f"{first}:8:", f"{first}:15:", f"{second}:1:", f"{second}:2:", f"{second}:3:", "shoal:"]
+    assert [line.split(" ")[0] for line in result.stderr.splitlines()] == locations
     kept = [json.loads(line) for line in rejects.read_text().splitlines()]
-    assert [f"{row['source']}:{row['line']}:" for row in kept] == places[:-1]
+    assert [f"{row['source']}:{row['line']}:" for row in kept] == locations[:-1]
     assert kept[1] == {"source": str(first), "line": 8, "id": "7", "reason": "text refused: document '7': '7' is refused"}
     assert result.stderr.endswith("3 text refused; 2 not JSON; 1 field 'id' is not a valid id\n")
     shoal("add", "c", write_lines(tmp_path / "good.jsonl", {"id": "g", "text": "x"}), "--rejects", rejects)

@@ -62,9 +62,15 @@ def test_importing_with_bad_rows_names_them_in_order_and_keeps_them(
     rejects = tmp_path / "rejects.jsonl"
     result = shoal("import", "c", output, "--batch", 2, "--rejects", rejects)
     assert result.exit_code == 1
-    places = [(part(output, 0), 2), (part(output, 0), 4), (part(output, 1), 1), (part(output, 2), 1), (part(output, 2), 2)]
+    locations = [
+        (part(output, 0), 2),
+        (part(output, 0), 4),
+        (part(output, 1), 1),
+        (part(output, 2), 1),
+        (part(output, 2), 2),
+    ]
     *bad, last = result.stderr.splitlines()
-    assert [line.split(": ")[0] for line in bad] == [f"{path}:{row}" for path, row in places]
+    assert [line.split(": ")[0] for line in bad] == [f"{path}:{row}" for path, row in locations]
     assert [line.split(": ")[1] for line in bad] == [
         "not a document",
         "text refused",
@@ -76,7 +82,7 @@ def test_importing_with_bad_rows_names_them_in_order_and_keeps_them(
     assert last == "shoal: 5 rows were not imported to c: 2 not a document; 2 text refused; 1 not Parquet"
     kept = [json.loads(line) for line in rejects.read_text().splitlines()]
     assert [(row["source"], row["line"], row["id"]) for row in kept] == [
-        (str(path), row, id) for (path, row), id in zip(places, ["", "d3", "", "", "d9"], strict=True)
+        (str(path), row, id) for (path, row), id in zip(locations, ["", "d3", "", "", "d9"], strict=True)
     ]
     stored = gateway.world.collections["c"].documents
     assert sorted(stored) == ["d0", "d10", "d11", "d2"]

@@ -83,10 +83,15 @@ def trials(path: str, command: click.Command) -> Iterator[tuple[click.Parameter,
         if isinstance(tried, click.Option):
             yield tried, lambda value, tried=tried, before=before, after=after: [*before, f"{tried.opts[0]}={value}", *after]
         else:
-            place = [one.name for one in command.params if isinstance(one, click.Argument)].index(tried.name) + 1
+            position = [one.name for one in command.params if isinstance(one, click.Argument)].index(tried.name) + 1
             yield (
                 tried,
-                lambda value, place=place, before=before, after=after: [*before, *after[:place], value, *after[place:]],
+                lambda value, position=position, before=before, after=after: [
+                    *before,
+                    *after[:position],
+                    value,
+                    *after[position:],
+                ],
             )
 
 

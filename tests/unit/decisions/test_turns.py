@@ -73,10 +73,10 @@ def test_a_suspicion_runs_alone_and_every_call_gets_a_turn(seed: int) -> None:
             break
         ready = chance.sample(["a", "b"], chance.randint(1, 2))
         if waiting and chance.random() < 0.6:
-            place = chance.randrange(len(waiting))
-            replica = turns.take(ready, waiting[place])
+            position = chance.randrange(len(waiting))
+            replica = turns.take(ready, waiting[position])
             if replica:
-                calls.append((replica, waiting.pop(place)))
+                calls.append((replica, waiting.pop(position)))
         elif calls:
             replica, suspicion = calls.pop(chance.randrange(len(calls)))
             turns.end(replica)

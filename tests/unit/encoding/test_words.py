@@ -66,7 +66,7 @@ def test_boundaries_are_unicodes(text: str) -> None:
     for match in found:
         assert match.start() in starts, match
         assert match.end() in ends, match
-    inside = {place for match in found for place in range(match.start(), match.end())}
+    inside = {position for match in found for position in range(match.start(), match.end())}
     for begin, end in segments:
         if any(letter.isalnum() for letter in text[begin:end]):
             assert inside >= set(range(begin, end)), text[begin:end]

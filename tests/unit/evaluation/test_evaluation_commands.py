@@ -151,8 +151,8 @@ def test_failures_are_one_line(table: Path, questions: Path, pairs: Path, tmp_pa
     ],
 )
 def test_wrong_usage(table: Path, questions: Path, arguments: list[str]):
-    places = {"TABLE": str(table), "QUESTIONS": str(questions)}
-    done = shoal(*(places.get(argument, argument) for argument in arguments))
+    paths = {"TABLE": str(table), "QUESTIONS": str(questions)}
+    done = shoal(*(paths.get(argument, argument) for argument in arguments))
     assert (done.exit_code, done.stdout) == (2, "")
 
 

@@ -98,7 +98,7 @@ def test_a_vector_that_float16_cannot_hold_is_an_error_of_its_text() -> None:
 @given(st.integers(1, 5000), st.integers(0, 20))
 def test_parts_cover_every_text_once_and_are_of_similar_size(texts: int, replicas: int) -> None:
     parts = plan_parts(texts, replicas)
-    assert [place for part in parts for place in range(texts)[part]] == list(range(texts))
+    assert [position for part in parts for position in range(texts)[part]] == list(range(texts))
     sizes = [part.stop - part.start for part in parts]
     assert max(sizes) - min(sizes) <= 1 and len(parts) <= max(1, replicas)
     assert len(parts) == 1 or min(sizes) >= LEAST_PART

@@ -100,7 +100,7 @@ def test_texts() -> None:
     # A text that is too long is refused alone.
     assert validation.check_embed_texts(["", "a\0b"], LIMITS) == {}
     refused = validation.check_embed_texts(["a", "é" * 6], LIMITS)
-    assert {place: (error.field, error.value, error.limit) for place, error in refused.items()} == {
+    assert {position: (error.field, error.value, error.limit) for position, error in refused.items()} == {
         1: ("texts[1]", "12", 10)
     }
     assert validation.check_embed_texts(["x" * 10, "é" * 5], LIMITS) == {}

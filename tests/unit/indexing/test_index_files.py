@@ -64,12 +64,12 @@ def test_a_segment_is_plain_arrow(tmp_path: Path) -> None:
     assert (table.schema.metadata or {})[b"shoal.ordinal"] == b"1"
 
 
-@pytest.mark.parametrize("place", [0, 40, 0.3, 0.5, 0.8, -1])
-def test_a_flipped_byte_is_detected(tmp_path: Path, place: float) -> None:
+@pytest.mark.parametrize("offset", [0, 40, 0.3, 0.5, 0.8, -1])
+def test_a_flipped_byte_is_detected(tmp_path: Path, offset: float) -> None:
     storage = Storage(str(tmp_path))
     segment = _segment(storage)
     data = bytearray((tmp_path / segment.path).read_bytes())
-    data[int(place * len(data)) if isinstance(place, float) else place] ^= 1
+    data[int(offset * len(data)) if isinstance(offset, float) else offset] ^= 1
     (tmp_path / segment.path).write_bytes(data)
     with pytest.raises(DamagedFile, match="checksum"):
         read_segment(storage, _manifest(segment), segment)

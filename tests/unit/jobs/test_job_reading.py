@@ -29,7 +29,7 @@ def test_good_and_bad_rows_are_cut_into_parts_with_their_locations(tmp_path: Pat
     parts = list(read_split(split, Fields(), part_rows=2))
     assert [(part.id.index, part.last) for part in parts] == [(0, False), (1, False), (2, True)]
     assert [[record.id for _, record in part.records] for part in parts] == [["1"], ["3"], ["5"]]
-    bad_rows = [(Path(place.source).name, bad.line, bad.reason) for part in parts for place, bad in part.bad]
+    bad_rows = [(Path(position.source).name, bad.line, bad.reason) for part in parts for position, bad in part.bad]
     assert [one[:2] for one in bad_rows] == [("a.jsonl", 2), ("b.jsonl", 1)] and "not a valid id" in bad_rows[1][2]
     assert sum(part.input_bytes for part in parts) == sum(file.bytes for file in split.files)
     assert list(read_split(split, Fields(), part_rows=2)) == parts

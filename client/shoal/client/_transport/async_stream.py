@@ -1,6 +1,6 @@
 """One bidirectional stream over grpc.aio, with a task that reads its replies."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 import asyncio

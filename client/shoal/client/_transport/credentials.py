@@ -3,7 +3,7 @@
 Today no connection is encrypted.
 """
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 from functools import partial

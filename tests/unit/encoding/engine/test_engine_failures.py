@@ -299,7 +299,7 @@ def test_concurrent_callers_get_their_own_answers(start: Starter) -> None:
 
     def call(caller: int) -> None:
         for number in range(40):
-            texts = ["t" * (1 + (caller * 31 + number * 7 + place) % 90) for place in range(1 + number % 7)]
+            texts = ["t" * (1 + (caller * 31 + number * 7 + position) % 90) for position in range(1 + number % 7)]
             future = engine.submit(texts, AS_QUERY if caller % 2 else AS_DOCUMENT)
             if number % 5 == 4 and future.cancel():
                 continue

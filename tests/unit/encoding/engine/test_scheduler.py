@@ -60,7 +60,7 @@ def test_every_item_is_served_exactly_once_within_the_bounds(
     batches = drained(scheduler, bounds)
     served = Counter(item for batch in batches for item in batch)
     assert served == Counter(
-        QueuedText(tokens, id, place) for id, (_, costs) in enumerate(requests) for place, tokens in enumerate(costs)
+        QueuedText(tokens, id, position) for id, (_, costs) in enumerate(requests) for position, tokens in enumerate(costs)
     )
     for batch in batches:
         assert len(batch) <= bounds.rows
@@ -160,7 +160,7 @@ def test_room_behind_queries_is_filled_a_little_and_behind_documents_fully() -> 
 @HUNDREDS
 def test_a_small_request_behind_a_huge_one_is_soon_served(small: list[int], huge: int, taken: int, padded: bool) -> None:
     bounds = BatchBounds(tokens=1024, padded=padded)
-    scheduler = filled([(Priority.LIVE, [1 + (place * 37) % 200 for place in range(huge)])])
+    scheduler = filled([(Priority.LIVE, [1 + (position * 37) % 200 for position in range(huge)])])
     for _ in range(taken):
         scheduler.next_batch(bounds)
     admitted(scheduler, 1, Priority.LIVE, small)
@@ -319,7 +319,7 @@ def test_requests_without_items_and_known_ids_are_refused() -> None:
 
 def test_a_batch_holds_texts_of_similar_length() -> None:
     """The purpose of the window: little padding, though long and short texts are mixed."""
-    lengths = [1 + (place * 7919) % 256 for place in range(4000)]
+    lengths = [1 + (position * 7919) % 256 for position in range(4000)]
     bounds = BatchBounds(tokens=2048, padded=True)
     batches = drained(filled([(Priority.BACKFILL, lengths)]), bounds)
     padded = sum(cost(batch, bounds) for batch in batches)

@@ -42,8 +42,8 @@ def check(context: Tensor, qkv: Tensor, lengths: Sequence[int], window: int | No
         q, k, v = qkv[start : start + length].double().permute(1, 2, 0, 3)
         scores = q @ k.transpose(1, 2)
         if window is not None:
-            places = torch.arange(length)
-            scores = scores.masked_fill((places[:, None] - places[None, :]).abs() > window, float("-inf"))
+            positions = torch.arange(length)
+            scores = scores.masked_fill((positions[:, None] - positions[None, :]).abs() > window, float("-inf"))
         wanted = (scores.softmax(-1) @ v).transpose(0, 1).flatten(1)
         got = context[start : start + length].double()
         torch.testing.assert_close(got, wanted, atol=TOLERANCE[qkv.dtype], rtol=0.02 if qkv.dtype is TYPES[1] else 1e-5)

@@ -68,9 +68,9 @@ def formula(
     for start, stop in zip(starts.tolist(), starts.tolist()[1:], strict=False):
         one = [part[start:stop].transpose(0, 1) for part in (q, k, v)]
         scores = one[0] @ one[1].transpose(1, 2) * scale
-        places = torch.arange(stop - start)
+        positions = torch.arange(stop - start)
         if window_size != (-1, -1):
-            scores = scores.masked_fill((places[:, None] - places[None, :]).abs() > window_size[0], float("-inf"))
+            scores = scores.masked_fill((positions[:, None] - positions[None, :]).abs() > window_size[0], float("-inf"))
         out[start:stop] = (scores.softmax(-1) @ one[2]).transpose(0, 1)
     return out
 

@@ -15,7 +15,7 @@ SUMMED = ("mean", "mean_sqrt_len_tokens", "weightedmean", "max", "cls")
 
 def reference(tokens: Array, mode: str, skipped: int = 0) -> Array:
     """One text at a time: (length, hidden size) to (hidden size,)."""
-    places = np.arange(1, len(tokens) + 1)[skipped:]
+    positions = np.arange(1, len(tokens) + 1)[skipped:]
     match mode:
         case "lasttoken":
             return tokens[-1]
@@ -28,7 +28,7 @@ def reference(tokens: Array, mode: str, skipped: int = 0) -> Array:
         case "mean_sqrt_len_tokens":
             return tokens[skipped:].sum(axis=0) / np.sqrt(len(tokens) - skipped)
         case _:
-            return np.average(tokens[skipped:], axis=0, weights=places)
+            return np.average(tokens[skipped:], axis=0, weights=positions)
 
 
 def texts() -> list[Array]:

@@ -191,7 +191,7 @@ def test_a_word_with_a_blank_fits_where_lines_are_read_from_their_end(tmp_path: 
 
 def test_outputs_that_cannot_be_written_are_reported_before_a_training(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    for place, form, reason in [
+    for target, form, reason in [
         (tmp_path, TableFormat.TEXT, "is a folder, expected a file"),
         (tmp_path / "w.bin", TableFormat.NPY, "the name of an array must end in .npy"),
         (tmp_path / "file", TableFormat.FOLDER, "is a file, expected a folder"),
@@ -199,6 +199,6 @@ def test_outputs_that_cannot_be_written_are_reported_before_a_training(tmp_path:
     ]:
         for attempt in (lambda p, f: check_output(p, f), lambda p, f: save_table(p, trained_table(), f, WordFolderConfig())):
             with pytest.raises(WordVectorError) as caught:
-                attempt(place, form)
-            assert str(caught.value) == f"{place}: {reason}"
+                attempt(target, form)
+            assert str(caught.value) == f"{target}: {reason}"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -25,8 +25,8 @@ safetensors = pytest.importorskip("safetensors.numpy")
 FILES = {"config.json", "model.safetensors", "vocabulary.txt"}
 
 
-def vectors_in(place: Path) -> list[list[float]]:
-    return read_word_table(place).vectors.tolist()
+def vectors_in(folder: Path) -> list[list[float]]:
+    return read_word_table(folder).vectors.tolist()
 
 
 def test_safetensors_reads_both_tables(tmp_path: Path) -> None:

@@ -39,14 +39,14 @@ def plainly_joined(sentences: list[list[str]], corpus_settings: CorpusSettings) 
 
     for sentence in sentences:
         found: list[str] = []
-        place = 0
-        while place < len(sentence):
-            if place + 1 < len(sentence) and is_phrase(sentence[place], sentence[place + 1]):
-                found.append("_".join(sentence[place : place + 2]))
-                place += 2
+        position = 0
+        while position < len(sentence):
+            if position + 1 < len(sentence) and is_phrase(sentence[position], sentence[position + 1]):
+                found.append("_".join(sentence[position : position + 2]))
+                position += 2
             else:
-                found.append(sentence[place])
-                place += 1
+                found.append(sentence[position])
+                position += 1
         yield found
 
 

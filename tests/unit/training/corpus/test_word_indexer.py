@@ -26,8 +26,8 @@ TEXTS = st.text(st.sampled_from([*SPACES, *LETTERS, "\n", " "]), max_size=200)
 
 def numbered(indexer: WordIndexer, text: str, cut: int) -> tuple[list[int], list[str]]:
     """The result for a text in two blocks, cut at an allowed position."""
-    places = [place for place in range(len(text)) if text[place].isspace()]
-    cut = places[cut % len(places)] + 1 if places else 0
+    positions = [position for position in range(len(text)) if text[position].isspace()]
+    cut = positions[cut % len(positions)] + 1 if positions else 0
     blocks = [text[begin:end].encode() for begin, end in pairwise([0, cut, len(text)])]
     ids = np.concatenate([*map(indexer.ids, blocks), indexer.end()])
     assert ids.dtype == np.int32

@@ -83,18 +83,18 @@ def test_a_step_follows_the_numerical_gradient(kind: str) -> None:
     assert len(widths) == 1
     for table, param in enumerate(params):
         gradient = np.zeros_like(param)
-        for place in np.ndindex(*param.shape):
-            gradient[place] = _slope(objective, params, table, place)
+        for index in np.ndindex(*param.shape):
+            gradient[index] = _slope(objective, params, table, index)
         moved = (after[table].astype(np.float64) - param) / rate
         np.testing.assert_allclose(moved, -gradient * times[table], atol=5e-3)
         assert np.abs(gradient).max() > 0.1
 
 
-def _slope(objective: Any, params: list[Any], table: int, place: tuple[int, ...]) -> float:
+def _slope(objective: Any, params: list[Any], table: int, index: tuple[int, ...]) -> float:
     small, values = 1e-5, []
     for sign in (1, -1):
         moved = [param.copy() for param in params]
-        moved[table][place] += sign * small
+        moved[table][index] += sign * small
         values.append(loss(objective, moved[0], moved[1]))
     return (values[0] - values[1]) / (2 * small)
 

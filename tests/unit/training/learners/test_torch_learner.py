@@ -262,9 +262,9 @@ def test_cuda_trains_what_the_cpu_trains(device: str) -> None:
     learner.train(TEXT, 0.05, 0.05, 1)
     batch = learner._sampler.batch(TEXT, (0.05, 0.05), 5, 5).part(0, 512)
     results: list[Floats] = []
-    for place in ("cpu", device):
-        tables = [torch.from_numpy(table.copy()).to(place) for table in (learner.tables().input, learner.tables().output)]
-        moved = type(batch)(*(getattr(batch, field).to(place) for field in batch.__slots__))
+    for target in ("cpu", device):
+        tables = [torch.from_numpy(table.copy()).to(target) for table in (learner.tables().input, learner.tables().output)]
+        moved = type(batch)(*(getattr(batch, field).to(target) for field in batch.__slots__))
         skip_gram_step(tables[0], tables[1], moved, 0.5).apply(tables[0], tables[1])
         results.append(np.concatenate([table.cpu().numpy() for table in tables]))
     np.testing.assert_allclose(results[0], results[1], atol=1e-5)

@@ -46,8 +46,8 @@ def sigmoid(value: float) -> float:
     return 1 / (1 + np.exp(-value))
 
 
-def places(batch: WordBatch, cbow: bool) -> list[tuple[int, list[int]]]:
-    """Each place whose input is trained: of skip-gram every word of a context, of CBOW the whole context."""
+def inputs_of(batch: WordBatch, cbow: bool) -> list[tuple[int, list[int]]]:
+    """What is trained as input, with its row: of skip-gram every word of a context, of CBOW the whole context."""
     contexts = [
         [int(word) for word, within in zip(row, there, strict=True) if within]
         for row, there in zip(batch.contexts, batch.within, strict=True)
@@ -65,7 +65,7 @@ def targets(batch: WordBatch, n: int) -> list[tuple[int, int]]:
 
 def loss_of(input: Doubles, output: Doubles, batch: WordBatch, cbow: bool) -> float:
     total = 0.0
-    for n, context in places(batch, cbow):
+    for n, context in inputs_of(batch, cbow):
         for target, label in targets(batch, n):
             logit = input[context].mean(0) @ output[target]
             total -= np.log(sigmoid(logit if label else -logit))
@@ -76,7 +76,7 @@ def changes_of(input: Doubles, output: Doubles, batch: WordBatch, cbow: bool, mo
     """The changes of the tables, pair by pair; rates of a row that add up to more than `most` are scaled down to it."""
     changes = np.zeros_like(input), np.zeros_like(output)
     rates = np.zeros(WORDS), np.zeros(WORDS)
-    for n, context in places(batch, cbow):
+    for n, context in inputs_of(batch, cbow):
         x, rate = input[context].mean(0), float(batch.rates[n])
         for target, label in targets(batch, n):
             gradient = (label - sigmoid(x @ output[target])) * rate
@@ -100,7 +100,7 @@ def test_a_step_equals_loops_in_numpy(step_of: StepOf, most: float) -> None:
     np.testing.assert_allclose(tables[0].numpy() - input, expected[0], atol=1e-6)
     np.testing.assert_allclose(tables[1].numpy() - output, expected[1], atol=1e-6)
     assert float(step.loss) == pytest.approx(loss_of(input, output, batch, cbow), rel=1e-5)
-    assert int(step.pairs) == len(places(batch, cbow))
+    assert int(step.pairs) == len(inputs_of(batch, cbow))
 
 
 def test_the_limit_takes_effect() -> None:
@@ -112,13 +112,13 @@ def test_the_limit_takes_effect() -> None:
 
 def numerical_gradient(function: Callable[[], float], table: Doubles) -> Doubles:
     gradient = np.zeros_like(table)
-    for place in np.ndindex(table.shape):
-        before = table[place]
-        table[place] = before + 1e-6
+    for index in np.ndindex(table.shape):
+        before = table[index]
+        table[index] = before + 1e-6
         above = function()
-        table[place] = before - 1e-6
-        gradient[place] = (above - function()) / 2e-6
-        table[place] = before
+        table[index] = before - 1e-6
+        gradient[index] = (above - function()) / 2e-6
+        table[index] = before
     return gradient
 
 

@@ -39,10 +39,10 @@ def test_contexts_stay_in_the_sentence_and_in_reach() -> None:
     numbers = np.repeat(np.arange(len(sentences)), [len(sentence) for sentence in sentences])
     words = [word for sentence in sentences for word in sentence]
     contexts, within = windows(torch.tensor(words), torch.tensor(numbers), torch.tensor(reaches), WINDOW)
-    places = [(sentence, place) for sentence in sentences for place in range(len(sentence))]
-    for row, (sentence, place) in enumerate(places):
+    positions = [(sentence, position) for sentence in sentences for position in range(len(sentence))]
+    for row, (sentence, position) in enumerate(positions):
         reach = int(reaches[row])
-        expected = sentence[max(0, place - reach) : place] + sentence[place + 1 : place + 1 + reach]
+        expected = sentence[max(0, position - reach) : position] + sentence[position + 1 : position + 1 + reach]
         assert contexts[row][within[row]].tolist() == expected
 
 
@@ -90,8 +90,8 @@ def test_a_word_is_no_negative_of_its_own() -> None:
 
 def test_the_rate_falls_with_the_place_in_the_text() -> None:
     ids = some_text(700)
-    places = np.flatnonzero(ids >= 0)
-    np.testing.assert_allclose(drawn(ids).rates.numpy(), 0.1 - 0.08 * places / len(ids), rtol=1e-5)
+    positions = np.flatnonzero(ids >= 0)
+    np.testing.assert_allclose(drawn(ids).rates.numpy(), 0.1 - 0.08 * positions / len(ids), rtol=1e-5)
 
 
 def test_a_seed_decides_what_is_drawn() -> None:

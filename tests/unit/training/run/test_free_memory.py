@@ -18,11 +18,11 @@ class Machine:
         (root / "groups").write_text(groups)
 
     def write(self, folder: str, limit: str, limit_value: str, use: str, used_mib: int, files_mib: int) -> None:
-        place = self._root / "fs" / folder
-        place.mkdir(parents=True, exist_ok=True)
-        (place / limit).write_text(f"{limit_value}\n")
-        (place / use).write_text(f"{used_mib * MIB}\n")
-        (place / "memory.stat").write_text(f"anon 5\ninactive_file {files_mib * MIB}\nactive_file 0\n")
+        group = self._root / "fs" / folder
+        group.mkdir(parents=True, exist_ok=True)
+        (group / limit).write_text(f"{limit_value}\n")
+        (group / use).write_text(f"{used_mib * MIB}\n")
+        (group / "memory.stat").write_text(f"anon 5\ninactive_file {files_mib * MIB}\nactive_file 0\n")
 
     def v2(self, folder: str, limit: str, used_mib: int = 100, files_mib: int = 0) -> None:
         self.write(folder, "memory.max", limit, "memory.current", used_mib, files_mib)

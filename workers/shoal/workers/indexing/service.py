@@ -1,6 +1,6 @@
 """IndexService over a ShardHost: deadlines, threads and status codes. The logic of shards is in host.py."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 import asyncio

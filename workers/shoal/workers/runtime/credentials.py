@@ -4,7 +4,7 @@ Today the whole cluster shares one secret, sent with each internal call; the pub
 encrypted.
 """
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 import hmac
