@@ -1,6 +1,6 @@
 """A gateway that needs API keys: who may call what, what a scoped key sees, and how soon a revoked key ends."""
 
-# grpc's classes are generic in their type stubs alone, so annotations must not be evaluated.
+# grpc's classes are generic only in their type stubs, so annotations must not be evaluated.
 from __future__ import annotations
 
 import asyncio
