@@ -58,7 +58,7 @@ def writes(client: shoal.Client) -> None:
 
     client.upsert_many("papers", documents(), progress=follow, timeout=60.0)
     client.delete("papers", ["a", "b"])
-    client.delete("papers", ("a",), wait=True)
+    client.delete("papers", ("a",), wait=True, source="/notes")
     client.search("papers", "query", token=as_text)
 
 
@@ -70,6 +70,7 @@ def reads(client: shoal.Client) -> None:
         assert_type(state.served_version, int | None)
         assert_type(state.next_attempt_at, datetime | None)
     assert_type(client.failed("papers", limit=5), list[shoal.FailedDocument])
+    assert_type(client.source_ids("papers", "/notes", after="a", limit=5), list[str])
     assert_type(client.retry_failed("papers"), int)
     client.retry_failed("papers", ["a"])
 
@@ -139,6 +140,7 @@ async def the_async_client_returns_the_same(names: AsyncIterator[str]) -> None:
         assert_type(await client.get("papers", ["a"]), list[shoal.StoredDocument])
         assert_type(await client.explain("papers", "a"), shoal.Explanation)
         assert_type(await client.failed("papers"), list[shoal.FailedDocument])
+        assert_type(await client.source_ids("papers", "/notes"), list[str])
         assert_type(await client.retry_failed("papers"), int)
         assert_type(await client.search("papers", [1.0, 2.0], token="1.2"), shoal.SearchResult)
         assert_type(await client.embed("m", ["a"], role="document"), shoal.Embeddings)

@@ -72,6 +72,7 @@ def reads(client: shoal.Client) -> None:
     client.get("papers", [1])  # pyright: ignore[reportArgumentType]
     client.explain("papers", ["a"])  # pyright: ignore[reportArgumentType]
     client.failed("papers", limit=None)  # pyright: ignore[reportArgumentType]
+    client.source_ids("papers")  # pyright: ignore[reportCallIssue]
     client.retry_failed("papers", ids=None)  # pyright: ignore[reportArgumentType]
     _ = client.explain("papers", "a").generations[0].served_version + 1  # pyright: ignore[reportOptionalOperand]
 
@@ -128,6 +129,7 @@ async def the_async_client_refuses_the_same(client: shoal.AsyncClient) -> None:
     await client.get("papers")  # pyright: ignore[reportCallIssue]
     await client.explain("papers", ["a"])  # pyright: ignore[reportArgumentType]
     await client.failed("papers", limit=None)  # pyright: ignore[reportArgumentType]
+    await client.source_ids("papers")  # pyright: ignore[reportCallIssue]
     await client.retry_failed("papers", ids=None)  # pyright: ignore[reportArgumentType]
     await client.search("papers", "query", 10)  # pyright: ignore[reportCallIssue]
     await client.embed("m", ["a"], role="title")  # pyright: ignore[reportArgumentType]

@@ -122,11 +122,12 @@ class AsyncClient:
         window: int = 4,
         progress: Progress = False,
         wait: bool = False,
+        source: str = "",
         timeout: float | None = None,
     ) -> types.UpsertSummary:
         """See Client.upsert_many; `documents` may also be an asynchronous iterable."""
         bound_s = timeout_s(timeout, self._timeout_s)
-        upload = Upload(collection, await self._limits(bound_s), batch_size, window)
+        upload = Upload(collection, await self._limits(bound_s), batch_size, window, source)
         with reporter(progress, documents, "documents", lambda state: state.acknowledged) as report:
             await run_upload(self._open_stubs(), self.address, upload, documents, report, self._retry, self._rng, bound_s)
         if wait and upload.summary().token is not None:
@@ -138,10 +139,16 @@ class AsyncClient:
         return upload.summary()
 
     async def delete(
-        self, collection: str, ids: Sequence[str], *, wait: bool = False, timeout: float | None = None
+        self, collection: str, ids: Sequence[str], *, wait: bool = False, source: str = "", timeout: float | None = None
     ) -> types.Token:
         """See Client.delete."""
-        return await self._run(_requests.delete(collection, ids, wait), timeout)
+        return await self._run(_requests.delete(collection, ids, wait, source), timeout)
+
+    async def source_ids(
+        self, collection: str, source: str, *, after: str = "", limit: int = 0, timeout: float | None = None
+    ) -> list[str]:
+        """See Client.source_ids."""
+        return await self._run(_requests.source_ids(collection, source, after, limit), timeout)
 
     async def get(self, collection: str, ids: Sequence[str], *, timeout: float | None = None) -> list[types.StoredDocument]:
         """See Client.get."""

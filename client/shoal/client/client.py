@@ -132,6 +132,7 @@ class Client:
         window: int = 4,
         progress: Progress = False,
         wait: bool = False,
+        source: str = "",
         timeout: float | None = None,
     ) -> types.UpsertSummary:
         """Streams any number of documents. The server sets the pace: at most `window` batches are unanswered.
@@ -141,11 +142,14 @@ class Client:
         bar on stderr, a function is called with each UploadProgress. `timeout` limits the time without progress, not the
         whole upload.
 
+        With a `source`, such as the path of a folder, the server remembers which documents came from there: `source_ids`
+        lists them, and `delete` with the same source deletes what is gone there, unless another source has it.
+
         An error that ends the upload has in `upload` what was done before, and says how many documents were acknowledged
         and which is the first that was not. The same upload, repeated, goes on: documents that are there stay as they are.
         """
         bound_s = timeout_s(timeout, self._timeout_s)
-        upload = Upload(collection, self._limits(bound_s), batch_size, window)
+        upload = Upload(collection, self._limits(bound_s), batch_size, window, source)
         with reporter(progress, documents, "documents", lambda state: state.acknowledged) as report:
             self._check_open()
             run_upload(self._stubs, self.address, upload, documents, report, self._retry, self._rng, bound_s)
@@ -158,10 +162,19 @@ class Client:
         return upload.summary()
 
     def delete(
-        self, collection: str, ids: Sequence[str], *, wait: bool = False, timeout: float | None = None
+        self, collection: str, ids: Sequence[str], *, wait: bool = False, source: str = "", timeout: float | None = None
     ) -> types.Token:
         """Deletes documents. Deleting one that does not exist is not an error: its result has `changed` False."""
-        return self._run(_requests.delete(collection, ids, wait), timeout)
+        return self._run(_requests.delete(collection, ids, wait, source), timeout)
+
+    def source_ids(
+        self, collection: str, source: str, *, after: str = "", limit: int = 0, timeout: float | None = None
+    ) -> list[str]:
+        """At most `limit` ids (0: the server's limit) of the documents that uploads from `source` brought, in order.
+
+        `after`: only ids after this one. Deleted documents are left out.
+        """
+        return self._run(_requests.source_ids(collection, source, after, limit), timeout)
 
     def get(self, collection: str, ids: Sequence[str], *, timeout: float | None = None) -> list[types.StoredDocument]:
         """The documents with these ids that exist, in the order of the ids."""

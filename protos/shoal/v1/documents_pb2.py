@@ -26,7 +26,7 @@ from shoal.v1 import errors_pb2 as shoal_dot_v1_dot_errors__pb2
 from shoal.v1 import permissions_pb2 as shoal_dot_v1_dot_permissions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18shoal/v1/documents.proto\x12\x08shoal.v1\x1a\x15shoal/v1/errors.proto\x1a\x1ashoal/v1/permissions.proto\"Y\n\tEmbedding\x12\x0e\n\x06vector\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_hash\x18\x03 \x01(\x0c\x12\x11\n\ttruncated\x18\x04 \x01(\x08\"\xa1\x01\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\x0f\n\x07payload\x18\x04 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12&\n\tembedding\x18\x06 \x01(\x0b\x32\x13.shoal.v1.EmbeddingB\x13\n\x11_expected_version\"a\n\x0bWriteResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\x12$\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x15.shoal.v1.ErrorDetail\"X\n\rUpsertRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.shoal.v1.Document\x12\x0c\n\x04wait\x18\x03 \x01(\x08\"G\n\x0eUpsertResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.shoal.v1.WriteResult\x12\r\n\x05token\x18\x02 \x01(\t\"b\n\x13UpsertStreamRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.shoal.v1.Document\x12\x10\n\x08sequence\x18\x03 \x01(\x03\"\x85\x01\n\x14UpsertStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.shoal.v1.WriteResult\x12\r\n\x05token\x18\x03 \x01(\t\x12$\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x15.shoal.v1.ErrorDetail\">\n\rDeleteRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0c\n\x04wait\x18\x03 \x01(\x08\"G\n\x0e\x44\x65leteResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.shoal.v1.WriteResult\x12\r\n\x05token\x18\x02 \x01(\t\"-\n\nGetRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"w\n\x0eStoredDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x15\n\rchanged_at_ms\x18\x05 \x01(\x03\x12\x12\n\nsearchable\x18\x06 \x01(\x08\":\n\x0bGetResponse\x12+\n\tdocuments\x18\x01 \x03(\x0b\x32\x18.shoal.v1.StoredDocument\"0\n\x0e\x45xplainRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\x83\x01\n\x0b\x45xplanation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x16\n\x0ewanted_version\x18\x03 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x04 \x01(\x08\x12.\n\x0bgenerations\x18\x05 \x03(\x0b\x32\x19.shoal.v1.GenerationState\"\xa9\x02\n\x0fGenerationState\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\r\n\x05shard\x18\x04 \x01(\x05\x12\x18\n\x10\x65mbedded_version\x18\x05 \x01(\x03\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12\x1b\n\x0eserved_version\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06worker\x18\x08 \x01(\t\x12\x10\n\x08\x61ttempts\x18\t \x01(\x05\x12\x12\n\nlast_error\x18\n \x01(\t\x12\x1a\n\x12next_attempt_at_ms\x18\x0b \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x0c \x01(\x08\x12\x0f\n\x07problem\x18\r \x01(\tB\x11\n\x0f_served_version\"=\n\x0f\x45xplainResponse\x12*\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x15.shoal.v1.Explanation\"6\n\x11ListFailedRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\"e\n\x0e\x46\x61iledDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x05\x12\x14\n\x0c\x66\x61iled_at_ms\x18\x05 \x01(\x03\"P\n\x12ListFailedResponse\x12+\n\tdocuments\x18\x01 \x03(\x0b\x32\x18.shoal.v1.FailedDocument\x12\r\n\x05total\x18\x02 \x01(\x03\"5\n\x12RetryFailedRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"&\n\x13RetryFailedResponse\x12\x0f\n\x07retried\x18\x01 \x01(\x03\x32\x91\x04\n\x0f\x44ocumentService\x12\x41\n\x06Upsert\x12\x17.shoal.v1.UpsertRequest\x1a\x18.shoal.v1.UpsertResponse\"\x04\xa0\xbb\x18\x02\x12W\n\x0cUpsertStream\x12\x1d.shoal.v1.UpsertStreamRequest\x1a\x1e.shoal.v1.UpsertStreamResponse\"\x04\xa0\xbb\x18\x02(\x01\x30\x01\x12\x41\n\x06\x44\x65lete\x12\x17.shoal.v1.DeleteRequest\x1a\x18.shoal.v1.DeleteResponse\"\x04\xa0\xbb\x18\x02\x12\x38\n\x03Get\x12\x14.shoal.v1.GetRequest\x1a\x15.shoal.v1.GetResponse\"\x04\xa0\xbb\x18\x01\x12\x44\n\x07\x45xplain\x12\x18.shoal.v1.ExplainRequest\x1a\x19.shoal.v1.ExplainResponse\"\x04\xa0\xbb\x18\x01\x12M\n\nListFailed\x12\x1b.shoal.v1.ListFailedRequest\x1a\x1c.shoal.v1.ListFailedResponse\"\x04\xa0\xbb\x18\x01\x12P\n\x0bRetryFailed\x12\x1c.shoal.v1.RetryFailedRequest\x1a\x1d.shoal.v1.RetryFailedResponse\"\x04\xa0\xbb\x18\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18shoal/v1/documents.proto\x12\x08shoal.v1\x1a\x15shoal/v1/errors.proto\x1a\x1ashoal/v1/permissions.proto\"Y\n\tEmbedding\x12\x0e\n\x06vector\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x14\n\x0c\x63ontent_hash\x18\x03 \x01(\x0c\x12\x11\n\ttruncated\x18\x04 \x01(\x08\"\xa1\x01\n\x08\x44ocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06vector\x18\x03 \x01(\x0c\x12\x0f\n\x07payload\x18\x04 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x05 \x01(\x03H\x00\x88\x01\x01\x12&\n\tembedding\x18\x06 \x01(\x0b\x32\x13.shoal.v1.EmbeddingB\x13\n\x11_expected_version\"a\n\x0bWriteResult\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0f\n\x07\x63hanged\x18\x03 \x01(\x08\x12$\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x15.shoal.v1.ErrorDetail\"X\n\rUpsertRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.shoal.v1.Document\x12\x0c\n\x04wait\x18\x03 \x01(\x08\"G\n\x0eUpsertResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.shoal.v1.WriteResult\x12\r\n\x05token\x18\x02 \x01(\t\"r\n\x13UpsertStreamRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12%\n\tdocuments\x18\x02 \x03(\x0b\x32\x12.shoal.v1.Document\x12\x10\n\x08sequence\x18\x03 \x01(\x03\x12\x0e\n\x06source\x18\x04 \x01(\t\"\x85\x01\n\x14UpsertStreamResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x03\x12&\n\x07results\x18\x02 \x03(\x0b\x32\x15.shoal.v1.WriteResult\x12\r\n\x05token\x18\x03 \x01(\t\x12$\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x15.shoal.v1.ErrorDetail\"N\n\rDeleteRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\x12\x0c\n\x04wait\x18\x03 \x01(\x08\x12\x0e\n\x06source\x18\x04 \x01(\t\"G\n\x0e\x44\x65leteResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.shoal.v1.WriteResult\x12\r\n\x05token\x18\x02 \x01(\t\"-\n\nGetRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"w\n\x0eStoredDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0f\n\x07payload\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\x12\x15\n\rchanged_at_ms\x18\x05 \x01(\x03\x12\x12\n\nsearchable\x18\x06 \x01(\x08\":\n\x0bGetResponse\x12+\n\tdocuments\x18\x01 \x03(\x0b\x32\x18.shoal.v1.StoredDocument\"0\n\x0e\x45xplainRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\n\n\x02id\x18\x02 \x01(\t\"\x83\x01\n\x0b\x45xplanation\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x16\n\x0ewanted_version\x18\x03 \x01(\x03\x12\x0f\n\x07\x64\x65leted\x18\x04 \x01(\x08\x12.\n\x0bgenerations\x18\x05 \x03(\x0b\x32\x19.shoal.v1.GenerationState\"\xa9\x02\n\x0fGenerationState\x12\x12\n\ngeneration\x18\x01 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x08\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\r\n\x05shard\x18\x04 \x01(\x05\x12\x18\n\x10\x65mbedded_version\x18\x05 \x01(\x03\x12\x11\n\ttruncated\x18\x06 \x01(\x08\x12\x1b\n\x0eserved_version\x18\x07 \x01(\x03H\x00\x88\x01\x01\x12\x0e\n\x06worker\x18\x08 \x01(\t\x12\x10\n\x08\x61ttempts\x18\t \x01(\x05\x12\x12\n\nlast_error\x18\n \x01(\t\x12\x1a\n\x12next_attempt_at_ms\x18\x0b \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x0c \x01(\x08\x12\x0f\n\x07problem\x18\r \x01(\tB\x11\n\x0f_served_version\"=\n\x0f\x45xplainResponse\x12*\n\x0b\x65xplanation\x18\x01 \x01(\x0b\x32\x15.shoal.v1.Explanation\"X\n\x14ListSourceIdsRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0e\n\x06source\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\t\x12\r\n\x05limit\x18\x04 \x01(\x05\"$\n\x15ListSourceIdsResponse\x12\x0b\n\x03ids\x18\x01 \x03(\t\"6\n\x11ListFailedRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\"e\n\x0e\x46\x61iledDocument\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x05\x12\x14\n\x0c\x66\x61iled_at_ms\x18\x05 \x01(\x03\"P\n\x12ListFailedResponse\x12+\n\tdocuments\x18\x01 \x03(\x0b\x32\x18.shoal.v1.FailedDocument\x12\r\n\x05total\x18\x02 \x01(\x03\"5\n\x12RetryFailedRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"&\n\x13RetryFailedResponse\x12\x0f\n\x07retried\x18\x01 \x01(\x03\x32\xe9\x04\n\x0f\x44ocumentService\x12\x41\n\x06Upsert\x12\x17.shoal.v1.UpsertRequest\x1a\x18.shoal.v1.UpsertResponse\"\x04\xa0\xbb\x18\x02\x12W\n\x0cUpsertStream\x12\x1d.shoal.v1.UpsertStreamRequest\x1a\x1e.shoal.v1.UpsertStreamResponse\"\x04\xa0\xbb\x18\x02(\x01\x30\x01\x12\x41\n\x06\x44\x65lete\x12\x17.shoal.v1.DeleteRequest\x1a\x18.shoal.v1.DeleteResponse\"\x04\xa0\xbb\x18\x02\x12\x38\n\x03Get\x12\x14.shoal.v1.GetRequest\x1a\x15.shoal.v1.GetResponse\"\x04\xa0\xbb\x18\x01\x12\x44\n\x07\x45xplain\x12\x18.shoal.v1.ExplainRequest\x1a\x19.shoal.v1.ExplainResponse\"\x04\xa0\xbb\x18\x01\x12M\n\nListFailed\x12\x1b.shoal.v1.ListFailedRequest\x1a\x1c.shoal.v1.ListFailedResponse\"\x04\xa0\xbb\x18\x01\x12P\n\x0bRetryFailed\x12\x1c.shoal.v1.RetryFailedRequest\x1a\x1d.shoal.v1.RetryFailedResponse\"\x04\xa0\xbb\x18\x02\x12V\n\rListSourceIds\x12\x1e.shoal.v1.ListSourceIdsRequest\x1a\x1f.shoal.v1.ListSourceIdsResponse\"\x04\xa0\xbb\x18\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +47,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DOCUMENTSERVICE'].methods_by_name['ListFailed']._serialized_options = b'\240\273\030\001'
   _globals['_DOCUMENTSERVICE'].methods_by_name['RetryFailed']._loaded_options = None
   _globals['_DOCUMENTSERVICE'].methods_by_name['RetryFailed']._serialized_options = b'\240\273\030\002'
+  _globals['_DOCUMENTSERVICE'].methods_by_name['ListSourceIds']._loaded_options = None
+  _globals['_DOCUMENTSERVICE'].methods_by_name['ListSourceIds']._serialized_options = b'\240\273\030\001'
   _globals['_EMBEDDING']._serialized_start=89
   _globals['_EMBEDDING']._serialized_end=178
   _globals['_DOCUMENT']._serialized_start=181
@@ -58,37 +60,41 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_UPSERTRESPONSE']._serialized_start=533
   _globals['_UPSERTRESPONSE']._serialized_end=604
   _globals['_UPSERTSTREAMREQUEST']._serialized_start=606
-  _globals['_UPSERTSTREAMREQUEST']._serialized_end=704
-  _globals['_UPSERTSTREAMRESPONSE']._serialized_start=707
-  _globals['_UPSERTSTREAMRESPONSE']._serialized_end=840
-  _globals['_DELETEREQUEST']._serialized_start=842
-  _globals['_DELETEREQUEST']._serialized_end=904
-  _globals['_DELETERESPONSE']._serialized_start=906
-  _globals['_DELETERESPONSE']._serialized_end=977
-  _globals['_GETREQUEST']._serialized_start=979
-  _globals['_GETREQUEST']._serialized_end=1024
-  _globals['_STOREDDOCUMENT']._serialized_start=1026
-  _globals['_STOREDDOCUMENT']._serialized_end=1145
-  _globals['_GETRESPONSE']._serialized_start=1147
-  _globals['_GETRESPONSE']._serialized_end=1205
-  _globals['_EXPLAINREQUEST']._serialized_start=1207
-  _globals['_EXPLAINREQUEST']._serialized_end=1255
-  _globals['_EXPLANATION']._serialized_start=1258
-  _globals['_EXPLANATION']._serialized_end=1389
-  _globals['_GENERATIONSTATE']._serialized_start=1392
-  _globals['_GENERATIONSTATE']._serialized_end=1689
-  _globals['_EXPLAINRESPONSE']._serialized_start=1691
-  _globals['_EXPLAINRESPONSE']._serialized_end=1752
-  _globals['_LISTFAILEDREQUEST']._serialized_start=1754
-  _globals['_LISTFAILEDREQUEST']._serialized_end=1808
-  _globals['_FAILEDDOCUMENT']._serialized_start=1810
-  _globals['_FAILEDDOCUMENT']._serialized_end=1911
-  _globals['_LISTFAILEDRESPONSE']._serialized_start=1913
-  _globals['_LISTFAILEDRESPONSE']._serialized_end=1993
-  _globals['_RETRYFAILEDREQUEST']._serialized_start=1995
-  _globals['_RETRYFAILEDREQUEST']._serialized_end=2048
-  _globals['_RETRYFAILEDRESPONSE']._serialized_start=2050
-  _globals['_RETRYFAILEDRESPONSE']._serialized_end=2088
-  _globals['_DOCUMENTSERVICE']._serialized_start=2091
-  _globals['_DOCUMENTSERVICE']._serialized_end=2620
+  _globals['_UPSERTSTREAMREQUEST']._serialized_end=720
+  _globals['_UPSERTSTREAMRESPONSE']._serialized_start=723
+  _globals['_UPSERTSTREAMRESPONSE']._serialized_end=856
+  _globals['_DELETEREQUEST']._serialized_start=858
+  _globals['_DELETEREQUEST']._serialized_end=936
+  _globals['_DELETERESPONSE']._serialized_start=938
+  _globals['_DELETERESPONSE']._serialized_end=1009
+  _globals['_GETREQUEST']._serialized_start=1011
+  _globals['_GETREQUEST']._serialized_end=1056
+  _globals['_STOREDDOCUMENT']._serialized_start=1058
+  _globals['_STOREDDOCUMENT']._serialized_end=1177
+  _globals['_GETRESPONSE']._serialized_start=1179
+  _globals['_GETRESPONSE']._serialized_end=1237
+  _globals['_EXPLAINREQUEST']._serialized_start=1239
+  _globals['_EXPLAINREQUEST']._serialized_end=1287
+  _globals['_EXPLANATION']._serialized_start=1290
+  _globals['_EXPLANATION']._serialized_end=1421
+  _globals['_GENERATIONSTATE']._serialized_start=1424
+  _globals['_GENERATIONSTATE']._serialized_end=1721
+  _globals['_EXPLAINRESPONSE']._serialized_start=1723
+  _globals['_EXPLAINRESPONSE']._serialized_end=1784
+  _globals['_LISTSOURCEIDSREQUEST']._serialized_start=1786
+  _globals['_LISTSOURCEIDSREQUEST']._serialized_end=1874
+  _globals['_LISTSOURCEIDSRESPONSE']._serialized_start=1876
+  _globals['_LISTSOURCEIDSRESPONSE']._serialized_end=1912
+  _globals['_LISTFAILEDREQUEST']._serialized_start=1914
+  _globals['_LISTFAILEDREQUEST']._serialized_end=1968
+  _globals['_FAILEDDOCUMENT']._serialized_start=1970
+  _globals['_FAILEDDOCUMENT']._serialized_end=2071
+  _globals['_LISTFAILEDRESPONSE']._serialized_start=2073
+  _globals['_LISTFAILEDRESPONSE']._serialized_end=2153
+  _globals['_RETRYFAILEDREQUEST']._serialized_start=2155
+  _globals['_RETRYFAILEDREQUEST']._serialized_end=2208
+  _globals['_RETRYFAILEDRESPONSE']._serialized_start=2210
+  _globals['_RETRYFAILEDRESPONSE']._serialized_end=2248
+  _globals['_DOCUMENTSERVICE']._serialized_start=2251
+  _globals['_DOCUMENTSERVICE']._serialized_end=2868
 # @@protoc_insertion_point(module_scope)

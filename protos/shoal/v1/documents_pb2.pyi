@@ -171,8 +171,11 @@ class UpsertStreamRequest(google.protobuf.message.Message):
     COLLECTION_FIELD_NUMBER: builtins.int
     DOCUMENTS_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
     collection: builtins.str
     sequence: builtins.int
+    source: builtins.str
+    """Where the documents come from, such as a folder: ListSourceIds lists them. Empty: nothing is remembered."""
     @property
     def documents(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Document]: ...
     def __init__(
@@ -181,8 +184,9 @@ class UpsertStreamRequest(google.protobuf.message.Message):
         collection: builtins.str = ...,
         documents: collections.abc.Iterable[Global___Document] | None = ...,
         sequence: builtins.int = ...,
+        source: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection", "documents", b"documents", "sequence", b"sequence"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "documents", b"documents", "sequence", b"sequence", "source", b"source"]) -> None: ...
 
 Global___UpsertStreamRequest: typing_extensions.TypeAlias = UpsertStreamRequest
 
@@ -222,8 +226,11 @@ class DeleteRequest(google.protobuf.message.Message):
     COLLECTION_FIELD_NUMBER: builtins.int
     IDS_FIELD_NUMBER: builtins.int
     WAIT_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
     collection: builtins.str
     wait: builtins.bool
+    source: builtins.str
+    """This source no longer has the documents: those that another source has stay."""
     @property
     def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]: ...
     def __init__(
@@ -232,8 +239,9 @@ class DeleteRequest(google.protobuf.message.Message):
         collection: builtins.str = ...,
         ids: collections.abc.Iterable[builtins.str] | None = ...,
         wait: builtins.bool = ...,
+        source: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection", "ids", b"ids", "wait", b"wait"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "ids", b"ids", "source", b"source", "wait", b"wait"]) -> None: ...
 
 Global___DeleteRequest: typing_extensions.TypeAlias = DeleteRequest
 
@@ -447,6 +455,50 @@ class ExplainResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["explanation", b"explanation"]) -> None: ...
 
 Global___ExplainResponse: typing_extensions.TypeAlias = ExplainResponse
+
+@typing.final
+class ListSourceIdsRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
+    AFTER_FIELD_NUMBER: builtins.int
+    LIMIT_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    source: builtins.str
+    after: builtins.str
+    """Only ids after this one."""
+    limit: builtins.int
+    """0: the server's limit."""
+    def __init__(
+        self,
+        *,
+        collection: builtins.str = ...,
+        source: builtins.str = ...,
+        after: builtins.str = ...,
+        limit: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after", b"after", "collection", b"collection", "limit", b"limit", "source", b"source"]) -> None: ...
+
+Global___ListSourceIdsRequest: typing_extensions.TypeAlias = ListSourceIdsRequest
+
+@typing.final
+class ListSourceIdsResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IDS_FIELD_NUMBER: builtins.int
+    @property
+    def ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """In order; fewer than the limit at the end."""
+
+    def __init__(
+        self,
+        *,
+        ids: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ids", b"ids"]) -> None: ...
+
+Global___ListSourceIdsResponse: typing_extensions.TypeAlias = ListSourceIdsResponse
 
 @typing.final
 class ListFailedRequest(google.protobuf.message.Message):

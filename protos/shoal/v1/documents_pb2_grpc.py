@@ -69,6 +69,11 @@ class DocumentServiceStub(object):
                 request_serializer=shoal_dot_v1_dot_documents__pb2.RetryFailedRequest.SerializeToString,
                 response_deserializer=shoal_dot_v1_dot_documents__pb2.RetryFailedResponse.FromString,
                 _registered_method=True)
+        self.ListSourceIds = channel.unary_unary(
+                '/shoal.v1.DocumentService/ListSourceIds',
+                request_serializer=shoal_dot_v1_dot_documents__pb2.ListSourceIdsRequest.SerializeToString,
+                response_deserializer=shoal_dot_v1_dot_documents__pb2.ListSourceIdsResponse.FromString,
+                _registered_method=True)
 
 
 class DocumentServiceServicer(object):
@@ -116,6 +121,13 @@ class DocumentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSourceIds(self, request, context):
+        """The ids of the documents that came from a source and are not deleted, page by page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DocumentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -153,6 +165,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.RetryFailed,
                     request_deserializer=shoal_dot_v1_dot_documents__pb2.RetryFailedRequest.FromString,
                     response_serializer=shoal_dot_v1_dot_documents__pb2.RetryFailedResponse.SerializeToString,
+            ),
+            'ListSourceIds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSourceIds,
+                    request_deserializer=shoal_dot_v1_dot_documents__pb2.ListSourceIdsRequest.FromString,
+                    response_serializer=shoal_dot_v1_dot_documents__pb2.ListSourceIdsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -344,6 +361,33 @@ class DocumentService(object):
             '/shoal.v1.DocumentService/RetryFailed',
             shoal_dot_v1_dot_documents__pb2.RetryFailedRequest.SerializeToString,
             shoal_dot_v1_dot_documents__pb2.RetryFailedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSourceIds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.v1.DocumentService/ListSourceIds',
+            shoal_dot_v1_dot_documents__pb2.ListSourceIdsRequest.SerializeToString,
+            shoal_dot_v1_dot_documents__pb2.ListSourceIdsResponse.FromString,
             options,
             channel_credentials,
             insecure,

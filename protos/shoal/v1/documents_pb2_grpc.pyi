@@ -137,7 +137,23 @@ _DocumentServiceRetryFailedType = typing_extensions.TypeVar(
     ],
 )
 
-class DocumentServiceStub(typing.Generic[_DocumentServiceUpsertType, _DocumentServiceUpsertStreamType, _DocumentServiceDeleteType, _DocumentServiceGetType, _DocumentServiceExplainType, _DocumentServiceListFailedType, _DocumentServiceRetryFailedType]):
+_DocumentServiceListSourceIdsType = typing_extensions.TypeVar(
+    '_DocumentServiceListSourceIdsType',
+    grpc.UnaryUnaryMultiCallable[
+        shoal.v1.documents_pb2.ListSourceIdsRequest,
+        shoal.v1.documents_pb2.ListSourceIdsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        shoal.v1.documents_pb2.ListSourceIdsRequest,
+        shoal.v1.documents_pb2.ListSourceIdsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        shoal.v1.documents_pb2.ListSourceIdsRequest,
+        shoal.v1.documents_pb2.ListSourceIdsResponse,
+    ],
+)
+
+class DocumentServiceStub(typing.Generic[_DocumentServiceUpsertType, _DocumentServiceUpsertStreamType, _DocumentServiceDeleteType, _DocumentServiceGetType, _DocumentServiceExplainType, _DocumentServiceListFailedType, _DocumentServiceRetryFailedType, _DocumentServiceListSourceIdsType]):
     @typing.overload
     def __init__(self: DocumentServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -167,6 +183,10 @@ class DocumentServiceStub(typing.Generic[_DocumentServiceUpsertType, _DocumentSe
         grpc.UnaryUnaryMultiCallable[
             shoal.v1.documents_pb2.RetryFailedRequest,
             shoal.v1.documents_pb2.RetryFailedResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            shoal.v1.documents_pb2.ListSourceIdsRequest,
+            shoal.v1.documents_pb2.ListSourceIdsResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -200,6 +220,10 @@ class DocumentServiceStub(typing.Generic[_DocumentServiceUpsertType, _DocumentSe
             shoal.v1.documents_pb2.RetryFailedRequest,
             shoal.v1.documents_pb2.RetryFailedResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            shoal.v1.documents_pb2.ListSourceIdsRequest,
+            shoal.v1.documents_pb2.ListSourceIdsResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Upsert: _DocumentServiceUpsertType
@@ -215,6 +239,9 @@ class DocumentServiceStub(typing.Generic[_DocumentServiceUpsertType, _DocumentSe
     ListFailed: _DocumentServiceListFailedType
 
     RetryFailed: _DocumentServiceRetryFailedType
+
+    ListSourceIds: _DocumentServiceListSourceIdsType
+    """The ids of the documents that came from a source and are not deleted, page by page."""
 
 DocumentServiceAsyncStub: typing_extensions.TypeAlias = DocumentServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -244,6 +271,10 @@ DocumentServiceAsyncStub: typing_extensions.TypeAlias = DocumentServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         shoal.v1.documents_pb2.RetryFailedRequest,
         shoal.v1.documents_pb2.RetryFailedResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        shoal.v1.documents_pb2.ListSourceIdsRequest,
+        shoal.v1.documents_pb2.ListSourceIdsResponse,
     ],
 ]
 
@@ -296,5 +327,13 @@ class DocumentServiceServicer(metaclass=abc.ABCMeta):
         request: shoal.v1.documents_pb2.RetryFailedRequest,
         context: _ServicerContext,
     ) -> typing.Union[shoal.v1.documents_pb2.RetryFailedResponse, collections.abc.Awaitable[shoal.v1.documents_pb2.RetryFailedResponse]]: ...
+
+    @abc.abstractmethod
+    def ListSourceIds(
+        self,
+        request: shoal.v1.documents_pb2.ListSourceIdsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[shoal.v1.documents_pb2.ListSourceIdsResponse, collections.abc.Awaitable[shoal.v1.documents_pb2.ListSourceIdsResponse]]:
+        """The ids of the documents that came from a source and are not deleted, page by page."""
 
 def add_DocumentServiceServicer_to_server(servicer: DocumentServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

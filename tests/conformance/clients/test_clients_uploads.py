@@ -177,3 +177,14 @@ def test_wait_returns_when_the_upload_is_searchable(client: Any, gateway: FakeGa
 def test_wait_does_not_wait_for_other_clients_writes(client: Any, gateway: FakeGateway):
     gateway.world.pending_looks, gateway.world.lag_ms = 10_000, 30
     client.upsert_many("c", documents(3), wait=True)
+
+
+def test_the_documents_of_a_source(client: Any, gateway: FakeGateway):
+    client.upsert_many("c", documents(5), batch_size=2, source="/notes")
+    client.upsert_many("c", [Document("other", "text")])
+    assert client.source_ids("c", "/notes", limit=2) == ["0000", "0001"]
+    assert client.source_ids("c", "/notes", after="0001", limit=9) == ["0002", "0003", "0004"]
+    client.upsert_many("c", documents(1), source="/more")
+    token = client.delete("c", ["0000", "0001"], source="/notes")
+    assert [result.changed for result in token.results] == [False, True]
+    assert client.source_ids("c", "/notes", limit=9) == ["0002", "0003", "0004"]

@@ -277,3 +277,21 @@ def test_failed_documents_are_listed_and_retried(cluster: SmallCluster) -> None:
     assert len(cluster.searches.Search(search).hits) == 2
     too_many = pb.ListFailedRequest(collection="papers", limit=1001)
     assert refused(lambda: cluster.documents.ListFailed(too_many))[1].limit == 1000
+
+
+def test_documents_of_a_source_through_the_gateway(cluster: SmallCluster) -> None:
+    cluster.create("papers")
+    sent = batch(1, document("a"), document("b"))
+    sent.source = "/notes"
+    list(cluster.documents.UpsertStream(iter([sent]), timeout=10))
+    cluster.upsert("papers", document("c"))
+    request = pb.ListSourceIdsRequest(collection="papers", source="/notes")
+    assert list(cluster.documents.ListSourceIds(request).ids) == ["a", "b"]
+    cluster.documents.Delete(pb.DeleteRequest(collection="papers", ids=["a"], source="/notes"))
+    assert list(cluster.documents.ListSourceIds(request).ids) == ["b"]
+    for field, bad in (
+        ("source", pb.ListSourceIdsRequest(collection="papers")),
+        ("source", pb.ListSourceIdsRequest(collection="papers", source="a\nb")),
+        ("limit", pb.ListSourceIdsRequest(collection="papers", source="/notes", limit=10_000)),
+    ):
+        assert refused(lambda bad=bad: cluster.documents.ListSourceIds(bad))[1].field == field

@@ -190,6 +190,7 @@ def test_our_own_mistakes_are_not_reported_as_an_unreadable_ledger(ledger: Ledge
 
 # From the newest revision back to the first: how each is undone, and what is left of the number of damage reports then.
 UNDO = [
+    ("0005", "DROP TABLE document_source", 1),
     ("0004", "DROP TABLE api_key", 1),
     ("0003", "DROP TABLE write_set", 1),
     ("0002", "ALTER TABLE shard RENAME COLUMN damage_count TO losses", 1),

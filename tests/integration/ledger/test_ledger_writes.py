@@ -201,3 +201,37 @@ def test_documents_are_read_until_they_are_too_large_together(ledger: Ledger) ->
     assert len(ledger.reader.get("papers", ids, 2500)) == 100
     with pytest.raises(ResultTooLarge, match="more than 2499 bytes, the limit is 2499"):
         ledger.reader.get("papers", ids, 2499)
+
+
+def test_documents_are_listed_by_source_until_they_are_deleted(ledger: Ledger) -> None:
+    ledger.create()
+    other = ledger.create("books")
+
+    def write(*ids: str, source: str = "", deletes: tuple[str, ...] = (), collection: str = "papers") -> WriteOutcome:
+        return ledger.write(WriteBatch(collection, [Incoming(one, "text") for one in ids], deletes, source))
+
+    write("a", "b", "c", source="/x")
+    write("b", "d", source="/y")
+    write("e")
+    write("a", source="/x", collection="books")
+    page = ledger.reader.source_ids
+    assert page("papers", "/x", "", 9) == ["a", "b", "c"] and page("papers", "/y", "", 9) == ["b", "d"]
+    assert (page("papers", "/x", "", 2), page("papers", "/x", "b", 2), page("papers", "", "", 9)) == (["a", "b"], ["c"], [])
+    # Unchanged documents count too, and a conflict does not.
+    write("c", source="/y")
+    only(ledger.write(WriteBatch("papers", [Incoming("e", "new", expected_version=9)], (), "/y")))
+    assert page("papers", "/y", "", 9) == ["b", "c", "d"]
+    # b and c are in /y too; a is not.
+    gone = write(source="/x", deletes=("a", "b", "c", "never"))
+    assert changed(gone) == [("a", 2, True), ("b", 1, False), ("c", 1, False), ("never", 0, False)]
+    assert page("papers", "/x", "", 9) == [] and page("papers", "/y", "", 9) == ["b", "c", "d"]
+    assert [document.id for document in ledger.reader.get("papers", ["a", "b", "c"])] == ["b", "c"]
+    write(deletes=("b",))
+    assert page("papers", "/y", "", 9) == ["c", "d"]
+    write("b")
+    assert page("papers", "/y", "", 9) == ["c", "d"], "a deleted document forgets its sources"
+    ledger.writer.drop_collection("papers")
+    assert page("books", "/x", "", 9) == ["a"]
+    ledger.writer.drop_collection(other.name)
+    with ledger.engine.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(schema.document_source)).scalar() == 0

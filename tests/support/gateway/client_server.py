@@ -134,6 +134,7 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
                 yield documents_pb2.UpsertStreamResponse(sequence=request.sequence, error=refusal)
                 continue
             results = [world.write(collection, document) for document in request.documents]
+            collection.remember(request)
             yield documents_pb2.UpsertStreamResponse(
                 sequence=request.sequence, results=results, token=f"1.{request.sequence}"
             )
@@ -142,7 +143,7 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     def Delete(self, request: documents_pb2.DeleteRequest, context: Any) -> documents_pb2.DeleteResponse:
         self._world.enter("Delete", context)
         collection = self._world.collection(request.collection, context)
-        gone = [(id, collection.documents.pop(id, None)) for id in request.ids]
+        gone = [(id, collection.remove(id, request.source)) for id in request.ids]
         results = [
             documents_pb2.WriteResult(id=id, version=stored.version + 1 if stored else 0, changed=stored is not None)
             for id, stored in gone
@@ -161,6 +162,13 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
                 for id, s in found
             ]
         )
+
+    def ListSourceIds(
+        self, request: documents_pb2.ListSourceIdsRequest, context: Any
+    ) -> documents_pb2.ListSourceIdsResponse:
+        self._world.enter("ListSourceIds", context)
+        collection = self._world.collection(request.collection, context)
+        return documents_pb2.ListSourceIdsResponse(ids=collection.source_ids(request))
 
     def Explain(self, request: documents_pb2.ExplainRequest, context: Any) -> documents_pb2.ExplainResponse:
         self._world.enter("Explain", context)

@@ -33,6 +33,22 @@ class Collection:
     settings: collections_pb2.CollectionSettings
     documents: dict[str, Stored] = field(default_factory=dict)
     failed: list[documents_pb2.FailedDocument] = field(default_factory=list)
+    sources: dict[str, set[str]] = field(default_factory=dict)
+    """Of documents that came from some."""
+
+    def remember(self, request: documents_pb2.UpsertStreamRequest) -> None:
+        for document in request.documents if request.source else ():
+            self.sources.setdefault(document.id, set()).add(request.source)
+
+    def remove(self, id: str, source: str) -> Stored | None:
+        """The document, unless it is not there or another source has it."""
+        sources = self.sources.get(id, set())
+        sources.discard(source)
+        return None if source and sources else self.documents.pop(id, None)
+
+    def source_ids(self, request: documents_pb2.ListSourceIdsRequest) -> list[str]:
+        of_source = (id for id, sources in self.sources.items() if request.source in sources and id in self.documents)
+        return sorted(id for id in of_source if id > request.after)[: request.limit or 3]
 
 
 @dataclass

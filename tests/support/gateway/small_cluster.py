@@ -146,7 +146,7 @@ class Coordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
             )
             for document in request.upserts
         ]
-        batch = WriteBatch(request.collection, upserts, list(request.deletes))
+        batch = WriteBatch(request.collection, upserts, list(request.deletes), request.source)
 
         def work() -> Any:
             self.before_write()

@@ -107,10 +107,16 @@ def test_texts() -> None:
 
 
 def test_list_limits() -> None:
-    assert validation.list_limit(0, LIMITS) == LIMITS.failed_per_list
-    assert validation.list_limit(7, LIMITS) == 7
-    assert refusal(validation.list_limit, -1, LIMITS).field == "limit"
-    assert refusal(validation.list_limit, LIMITS.failed_per_list + 1, LIMITS).limit == LIMITS.failed_per_list
+    assert (validation.page_limit(0, 9), validation.page_limit(7, 9), validation.page_limit(9, 9)) == (9, 7, 9)
+    assert refusal(validation.page_limit, -1, 9).field == "limit"
+    assert refusal(validation.page_limit, 10, 9).limit == 9
+
+
+@pytest.mark.parametrize("source", ["", " ", "a\nb", "x" * 17])
+def test_bad_sources(source: str) -> None:
+    validation.check_source("/home/ä", LIMITS)
+    validation.check_source("", LIMITS)
+    assert refusal(lambda: validation.check_source(source, LIMITS, needed=True)).field == "source"
 
 
 @given(st.integers(0, 10**18 - 1), st.integers(0, 10**18 - 1))

@@ -121,10 +121,23 @@ def upsert(collection: str, documents: Iterable[types.Document], wait: bool) -> 
     return Call(lambda stubs: stubs.documents.Upsert, request, _replies.read_write, repeatable=not conditional)
 
 
-def delete(collection: str, ids: Sequence[str], wait: bool) -> Call[types.Token]:
+def delete(collection: str, ids: Sequence[str], wait: bool, source: str = "") -> Call[types.Token]:
     """The call that deletes documents."""
-    request = documents_pb2.DeleteRequest(collection=_string("collection", collection), ids=_ids(ids), wait=wait)
+    request = documents_pb2.DeleteRequest(
+        collection=_string("collection", collection), ids=_ids(ids), wait=wait, source=_string("source", source)
+    )
     return Call(lambda stubs: stubs.documents.Delete, request, _replies.read_write)
+
+
+def source_ids(collection: str, source: str, after: str, limit: int) -> Call[list[str]]:
+    """The call that lists the documents of a source."""
+    request = documents_pb2.ListSourceIdsRequest(
+        collection=_string("collection", collection),
+        source=_string("source", source),
+        after=_string("after", after),
+        limit=_integer("limit", limit, _INT32),
+    )
+    return Call(lambda stubs: stubs.documents.ListSourceIds, request, lambda reply: list(reply.ids))
 
 
 def get(collection: str, ids: Sequence[str]) -> Call[list[types.StoredDocument]]:

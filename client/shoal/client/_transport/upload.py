@@ -55,13 +55,14 @@ class UploadBatch:
 class Upload:
     """One upload into one collection, with at most `window` unanswered batches."""
 
-    def __init__(self, collection: str, limits: types.Limits, batch_size: int | None, window: int) -> None:
+    def __init__(self, collection: str, limits: types.Limits, batch_size: int | None, window: int, source: str = "") -> None:
         if batch_size is not None and not 1 <= batch_size <= limits.documents_per_write:
             message = f"batch_size {batch_size} is not 1 to {limits.documents_per_write}"
             raise InvalidArgument(message, field="batch_size", value=str(batch_size), limit=limits.documents_per_write)
         if window < 1:
             raise InvalidArgument(f"window {window} is below 1", field="window", value=str(window), limit=1)
         self.collection = collection
+        self.source = source
         self.window = window
         self._batch_documents = batch_size or min(DEFAULT_BATCH_DOCUMENTS, limits.documents_per_write)
         self._batch_bytes = min(BATCH_BYTES, limits.message_bytes - _ENVELOPE_BYTES)
@@ -213,7 +214,7 @@ class Upload:
 
     def _message(self, batch: UploadBatch) -> documents_pb2.UpsertStreamRequest:
         return documents_pb2.UpsertStreamRequest(
-            collection=self.collection, documents=batch.documents, sequence=batch.sequence
+            collection=self.collection, documents=batch.documents, sequence=batch.sequence, source=self.source
         )
 
     def _refuse(self, position: int, id: str, error: ShoalError) -> None:

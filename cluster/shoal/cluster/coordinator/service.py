@@ -73,6 +73,7 @@ def batch_of(request: coordinator_pb2.WriteRequest) -> WriteBatch:
             for document in request.upserts
         ],
         deletes=list(request.deletes),
+        source=request.source,
     )
 
 

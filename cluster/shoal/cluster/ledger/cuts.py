@@ -9,7 +9,7 @@ from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.connection import chunks
 from shoal.cluster.ledger.records import CollectionRecord, Cut, ShardCut
-from shoal.cluster.ledger.write_sets import writes_pending
+from shoal.cluster.ledger.written.write_sets import writes_pending
 
 _entry, _shard, _segment, _generation = schema.entry, schema.shard, schema.segment, schema.generation
 _SHARD_COLUMNS = ("generation_id", "number", "worker", "documents", "sealed_through", "damage_count")

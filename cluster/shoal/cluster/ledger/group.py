@@ -17,13 +17,15 @@ from shoal.cluster.decisions.admission import (
     admit_upsert,
     content_hash,
 )
+from shoal.cluster.decisions.document_sources import SourceChanges
 from shoal.cluster.decisions.placement import shard_of
 from shoal.cluster.decisions.tokens.awaited_writes import WriteSet
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.connection import chunks
 from shoal.cluster.ledger.errors import CollectionNotFound, LedgerError, MalformedId
 from shoal.cluster.ledger.records import CollectionRecord, DocumentOutcome, GenerationRecord, WriteBatch, WriteOutcome
-from shoal.cluster.ledger.write_sets import insert_write_sets
+from shoal.cluster.ledger.written.sources import read_sources, store_sources
+from shoal.cluster.ledger.written.write_sets import insert_write_sets
 
 _document, _entry, _shard = schema.document, schema.entry, schema.shard
 _NOTHING = content_hash("", b"")
@@ -61,6 +63,7 @@ class _Touched:
         self.entry_rows: dict[tuple[int, str], dict[str, Any]] = {}
         self.searchable_by_shard: dict[tuple[int, int], int] = {}
         self.write_sets: list[WriteSet] = []
+        self.sources = SourceChanges()
         live = [generation.id for generation in self.generations]
         for some in chunks(ids):
             entries = select(*_ENTRY).where(_entry.c.generation_id.in_(live), _entry.c.document_id.in_(some))
@@ -171,6 +174,9 @@ class Group:
                 continue
             storable = [document_id for document_id in wanted if "\x00" not in document_id]
             self._touched[name] = _Touched(connection, record, storable)
+            gone = [one for batch in batches if batch.collection == name and batch.source for one in batch.deletes]
+            if gone:
+                self._touched[name].sources = SourceChanges(read_sources(connection, record.id, gone))
 
     def admit(self, batch: WriteBatch) -> WriteOutcome | LedgerError:
         """Decides one batch on top of the earlier ones; a batch that gets an error changes nothing."""
@@ -180,8 +186,8 @@ class Group:
         for document_id in (*(incoming.id for incoming in batch.upserts), *batch.deletes):
             if "\x00" in document_id:
                 return MalformedId(document_id)
-        results = [self._upsert(touched, incoming) for incoming in batch.upserts]
-        results += [self._delete(touched, document_id) for document_id in batch.deletes]
+        results = [self._upsert(touched, incoming, batch.source) for incoming in batch.upserts]
+        results += [self._delete(touched, document_id, batch.source) for document_id in batch.deletes]
         not_shown = touched.not_shown(results)
         # A repeated write changes nothing, but the first one may still be pending.
         recorded = bool(not_shown) or any(result.changed for result in results)
@@ -190,9 +196,12 @@ class Group:
             touched.write_sets.append(WriteSet(touched.sequence, not_shown))
         return WriteOutcome(touched.record.id, touched.sequence, tuple(results), recorded)
 
-    def _upsert(self, touched: _Touched, incoming: Incoming) -> DocumentOutcome:
+    def _upsert(self, touched: _Touched, incoming: Incoming, source: str) -> DocumentOutcome:
         incoming_hash = content_hash(incoming.text, incoming.vector)
-        match admit_upsert(touched.stored.get(incoming.id), incoming, incoming_hash):
+        decision = admit_upsert(touched.stored.get(incoming.id), incoming, incoming_hash)
+        if source and not isinstance(decision, Conflict):
+            touched.sources.add(incoming.id, source)
+        match decision:
             case Conflict(version):
                 return DocumentOutcome(incoming.id, version, False, version)
             case Unchanged(version):
@@ -201,7 +210,11 @@ class Group:
                 touched.change(incoming, incoming_hash, admitted, False, self._now_ms)
                 return DocumentOutcome(incoming.id, admitted.version, True)
 
-    def _delete(self, touched: _Touched, document_id: str) -> DocumentOutcome:
+    def _delete(self, touched: _Touched, document_id: str, source: str) -> DocumentOutcome:
+        if source and touched.sources.remove(document_id, source):
+            stored = touched.stored.get(document_id)
+            return DocumentOutcome(document_id, 0 if stored is None else stored.version, False)
+        touched.sources.clear(document_id)
         match admit_delete(touched.stored.get(document_id)):
             case Unchanged(version):
                 return DocumentOutcome(document_id, version, False)
@@ -213,6 +226,7 @@ class Group:
     def store(self) -> None:
         """Writes the result of all batches, with one statement per table."""
         for touched in self._touched.values():
+            store_sources(self._connection, touched.record.id, touched.sources)
             if touched.sequence == touched.record.sequence:
                 continue
             collection = schema.collection

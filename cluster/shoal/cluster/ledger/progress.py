@@ -1,17 +1,18 @@
 """`LedgerProgress`: what the coordinator reads and records while it reconciles shards with documents.
 
-Each method is one transaction; the statements are in pending.py, files.py, failures.py, write_sets.py and catalog.py.
+Each method is one transaction; the statements are in pending.py, files.py, failures.py, catalog.py and written/.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Engine
 
-from shoal.cluster.ledger import catalog, failures, files, pending, write_sets
+from shoal.cluster.ledger import catalog, failures, files, pending
 from shoal.cluster.ledger.connection import check_readable, ledger_folder, reading
 from shoal.cluster.ledger.lease import writing
 from shoal.cluster.ledger.pending import Divide
 from shoal.cluster.ledger.records import FailedAttempt, GenerationRecord, PendingDocument, SegmentCommit
+from shoal.cluster.ledger.written.write_sets import forget_write_sets
 from shoal.workers.indexing import ManifestInfo, SealedInfo
 
 
@@ -123,7 +124,7 @@ class LedgerProgress:
         Those from before `shown_before_ms` go if nothing of them is pending, those from before `any_before_ms` in any case.
         """
         with writing(self._engine, self._epoch) as connection:
-            return write_sets.forget_write_sets(connection, shown_before_ms, any_before_ms, limit)
+            return forget_write_sets(connection, shown_before_ms, any_before_ms, limit)
 
     def place(self, generation_id: int, workers: Mapping[int, str]) -> None:
         """Records the worker of each of these shards, "" for none."""

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Engine, and_, select
 
 from shoal.cluster.decisions.access import ApiKey
 from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
-from shoal.cluster.ledger import catalog, cuts, failures, schema, write_sets
+from shoal.cluster.ledger import catalog, cuts, failures, schema
 from shoal.cluster.ledger.access import api_keys
 from shoal.cluster.ledger.connection import chunks, reading
 from shoal.cluster.ledger.errors import DocumentNotFound, ResultTooLarge
@@ -19,6 +19,8 @@ from shoal.cluster.ledger.records import (
     GenerationExplanation,
     LiveDocument,
 )
+from shoal.cluster.ledger.written import write_sets
+from shoal.cluster.ledger.written.sources import read_source_ids
 
 _document, _entry = schema.document, schema.entry
 # With texts and payloads; each may have tens of kilobytes.
@@ -153,6 +155,12 @@ class LedgerReader:
                         )
                     )
         return ExplainRecord(document_id, document.version, document.content_version, document.deleted, states)
+
+    def source_ids(self, collection: str, source: str, after: str, limit: int) -> list[str]:
+        """At most `limit` ids of the documents of a source, those after `after`, in order. Raises CollectionNotFound."""
+        with reading(self._engine) as connection:
+            record = catalog.find_collection(connection, collection)
+            return read_source_ids(connection, record.id, source, after, limit)
 
     def failed(self, collection: str, limit: int) -> FailedDocuments:
         """Documents that the active generation set aside, oldest first, at most `limit`. Raises CollectionNotFound."""

@@ -94,6 +94,8 @@ class WriteBatch:
     collection: str
     upserts: Sequence[Incoming] = ()
     deletes: Sequence[str] = ()
+    source: str = ""
+    """Where the upserts come from; deletes are then of what this source no longer has. Empty: they have no source."""
 
     @property
     def bytes(self) -> int:

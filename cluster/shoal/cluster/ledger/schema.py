@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeDecorator
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The newest revision in `migrations`; this code works with no other."""
 
 # SQLite assigns row ids only in a column whose type is INTEGER.
@@ -152,7 +152,7 @@ entry = Table(
     sqlite_with_rowid=False,
 )
 
-# What the writes of tokens changed; see write_sets.py. A write whose documents have long been shown has no row any more.
+# What the writes of tokens changed; see written/. A write whose documents have long been shown has no row any more.
 write_set = Table(
     "write_set",
     metadata,
@@ -161,6 +161,16 @@ write_set = Table(
     Column("created_at_ms", BigInteger, nullable=False),
     # JSON: pairs of id and content version.
     Column("documents", Utf8, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Which documents were uploaded from which source, such as a folder; see written/sources.py.
+document_source = Table(
+    "document_source",
+    metadata,
+    Column("collection_id", _Id, ForeignKey("collection.id"), primary_key=True),
+    Column("document_id", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
     sqlite_with_rowid=False,
 )
 

@@ -71,7 +71,7 @@ class LedgerWriter:
             for table in (schema.segment, schema.shard, schema.entry):
                 connection.execute(delete(table).where(table.c.generation_id.in_(ids)))
             connection.execute(delete(generation).where(of_collection))
-            for table in (schema.write_set, document):
+            for table in (schema.write_set, schema.document_source, document):
                 connection.execute(delete(table).where(table.c.collection_id == collection_id))
             connection.execute(delete(collection).where(collection.c.id == collection_id))
         return Dropped(documents, ids)

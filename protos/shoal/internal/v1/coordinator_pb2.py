@@ -29,7 +29,7 @@ from shoal.v1 import keys_pb2 as shoal_dot_v1_dot_keys__pb2
 from shoal.v1 import status_pb2 as shoal_dot_v1_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#shoal/internal/v1/coordinator.proto\x12\x11shoal.internal.v1\x1a\x1dshoal/internal/v1/index.proto\x1a\x1ashoal/v1/collections.proto\x1a\x18shoal/v1/documents.proto\x1a\x13shoal/v1/keys.proto\x1a\x15shoal/v1/status.proto\"X\n\x0cWriteRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12#\n\x07upserts\x18\x02 \x03(\x0b\x32\x12.shoal.v1.Document\x12\x0f\n\x07\x64\x65letes\x18\x03 \x03(\t\"F\n\rWriteResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.shoal.v1.WriteResult\x12\r\n\x05token\x18\x02 \x01(\t\"W\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.shoal.v1.CollectionSettings\"\x1a\n\x18\x43reateCollectionResponse\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x16\x44ropCollectionResponse\x12\x11\n\tdocuments\x18\x01 \x01(\x03\"5\n\x12RetryFailedRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"&\n\x13RetryFailedResponse\x12\x0f\n\x07retried\x18\x01 \x01(\x03\"#\n\x12RetainModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x15\n\x13RetainModelResponse\"?\n\x10\x43reateKeyRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.shoal.v1.CreateKeyRequest\"B\n\x11\x43reateKeyResponse\x12-\n\x08response\x18\x01 \x01(\x0b\x32\x1b.shoal.v1.CreateKeyResponse\"\x1e\n\x10RevokeKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"2\n\x11RevokeKeyResponse\x12\x1d\n\x03key\x18\x01 \x01(\x0b\x32\x10.shoal.v1.ApiKey\"&\n\x13WatchRoutingRequest\x12\x0f\n\x07gateway\x18\x01 \x01(\t\"\xb4\x02\n\x14WatchRoutingResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12-\n\x06shards\x18\x03 \x03(\x0b\x32\x1d.shoal.internal.v1.ShardRoute\x12\x31\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x1f.shoal.internal.v1.EncoderRoute\x12$\n\tprocesses\x18\x05 \x03(\x0b\x32\x11.shoal.v1.Process\x12\x1d\n\x05pools\x18\x06 \x03(\x0b\x32\x0e.shoal.v1.Pool\x12#\n\x08problems\x18\x07 \x03(\x0b\x32\x11.shoal.v1.Problem\x12/\n\x07outages\x18\x08 \x03(\x0b\x32\x1e.shoal.internal.v1.ModelOutage\"Y\n\x0bModelOutage\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x03\"u\n\nShardRoute\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.shoal.internal.v1.ShardKey\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12,\n\x05stats\x18\x03 \x01(\x0b\x32\x1d.shoal.internal.v1.ShardStats\"U\n\x0c\x45ncoderRoute\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x32\x83\x06\n\x12\x43oordinatorService\x12J\n\x05Write\x12\x1f.shoal.internal.v1.WriteRequest\x1a .shoal.internal.v1.WriteResponse\x12k\n\x10\x43reateCollection\x12*.shoal.internal.v1.CreateCollectionRequest\x1a+.shoal.internal.v1.CreateCollectionResponse\x12\x65\n\x0e\x44ropCollection\x12(.shoal.internal.v1.DropCollectionRequest\x1a).shoal.internal.v1.DropCollectionResponse\x12\\\n\x0bRetryFailed\x12%.shoal.internal.v1.RetryFailedRequest\x1a&.shoal.internal.v1.RetryFailedResponse\x12\\\n\x0bRetainModel\x12%.shoal.internal.v1.RetainModelRequest\x1a&.shoal.internal.v1.RetainModelResponse\x12V\n\tCreateKey\x12#.shoal.internal.v1.CreateKeyRequest\x1a$.shoal.internal.v1.CreateKeyResponse\x12V\n\tRevokeKey\x12#.shoal.internal.v1.RevokeKeyRequest\x1a$.shoal.internal.v1.RevokeKeyResponse\x12\x61\n\x0cWatchRouting\x12&.shoal.internal.v1.WatchRoutingRequest\x1a\'.shoal.internal.v1.WatchRoutingResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#shoal/internal/v1/coordinator.proto\x12\x11shoal.internal.v1\x1a\x1dshoal/internal/v1/index.proto\x1a\x1ashoal/v1/collections.proto\x1a\x18shoal/v1/documents.proto\x1a\x13shoal/v1/keys.proto\x1a\x15shoal/v1/status.proto\"h\n\x0cWriteRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12#\n\x07upserts\x18\x02 \x03(\x0b\x32\x12.shoal.v1.Document\x12\x0f\n\x07\x64\x65letes\x18\x03 \x03(\t\x12\x0e\n\x06source\x18\x04 \x01(\t\"F\n\rWriteResponse\x12&\n\x07results\x18\x01 \x03(\x0b\x32\x15.shoal.v1.WriteResult\x12\r\n\x05token\x18\x02 \x01(\t\"W\n\x17\x43reateCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x08settings\x18\x02 \x01(\x0b\x32\x1c.shoal.v1.CollectionSettings\"\x1a\n\x18\x43reateCollectionResponse\"%\n\x15\x44ropCollectionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"+\n\x16\x44ropCollectionResponse\x12\x11\n\tdocuments\x18\x01 \x01(\x03\"5\n\x12RetryFailedRequest\x12\x12\n\ncollection\x18\x01 \x01(\t\x12\x0b\n\x03ids\x18\x02 \x03(\t\"&\n\x13RetryFailedResponse\x12\x0f\n\x07retried\x18\x01 \x01(\x03\"#\n\x12RetainModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"\x15\n\x13RetainModelResponse\"?\n\x10\x43reateKeyRequest\x12+\n\x07request\x18\x01 \x01(\x0b\x32\x1a.shoal.v1.CreateKeyRequest\"B\n\x11\x43reateKeyResponse\x12-\n\x08response\x18\x01 \x01(\x0b\x32\x1b.shoal.v1.CreateKeyResponse\"\x1e\n\x10RevokeKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\"2\n\x11RevokeKeyResponse\x12\x1d\n\x03key\x18\x01 \x01(\x0b\x32\x10.shoal.v1.ApiKey\"&\n\x13WatchRoutingRequest\x12\x0f\n\x07gateway\x18\x01 \x01(\t\"\xb4\x02\n\x14WatchRoutingResponse\x12\r\n\x05\x65poch\x18\x01 \x01(\x03\x12\x10\n\x08revision\x18\x02 \x01(\x03\x12-\n\x06shards\x18\x03 \x03(\x0b\x32\x1d.shoal.internal.v1.ShardRoute\x12\x31\n\x08\x65ncoders\x18\x04 \x03(\x0b\x32\x1f.shoal.internal.v1.EncoderRoute\x12$\n\tprocesses\x18\x05 \x03(\x0b\x32\x11.shoal.v1.Process\x12\x1d\n\x05pools\x18\x06 \x03(\x0b\x32\x0e.shoal.v1.Pool\x12#\n\x08problems\x18\x07 \x03(\x0b\x32\x11.shoal.v1.Problem\x12/\n\x07outages\x18\x08 \x03(\x0b\x32\x1e.shoal.internal.v1.ModelOutage\"Y\n\x0bModelOutage\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x16\n\x0eretry_after_ms\x18\x04 \x01(\x03\"u\n\nShardRoute\x12(\n\x03key\x18\x01 \x01(\x0b\x32\x1b.shoal.internal.v1.ShardKey\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12,\n\x05stats\x18\x03 \x01(\x0b\x32\x1d.shoal.internal.v1.ShardStats\"U\n\x0c\x45ncoderRoute\x12\r\n\x05model\x18\x01 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x10\n\x08\x64raining\x18\x04 \x01(\x08\x32\x83\x06\n\x12\x43oordinatorService\x12J\n\x05Write\x12\x1f.shoal.internal.v1.WriteRequest\x1a .shoal.internal.v1.WriteResponse\x12k\n\x10\x43reateCollection\x12*.shoal.internal.v1.CreateCollectionRequest\x1a+.shoal.internal.v1.CreateCollectionResponse\x12\x65\n\x0e\x44ropCollection\x12(.shoal.internal.v1.DropCollectionRequest\x1a).shoal.internal.v1.DropCollectionResponse\x12\\\n\x0bRetryFailed\x12%.shoal.internal.v1.RetryFailedRequest\x1a&.shoal.internal.v1.RetryFailedResponse\x12\\\n\x0bRetainModel\x12%.shoal.internal.v1.RetainModelRequest\x1a&.shoal.internal.v1.RetainModelResponse\x12V\n\tCreateKey\x12#.shoal.internal.v1.CreateKeyRequest\x1a$.shoal.internal.v1.CreateKeyResponse\x12V\n\tRevokeKey\x12#.shoal.internal.v1.RevokeKeyRequest\x1a$.shoal.internal.v1.RevokeKeyResponse\x12\x61\n\x0cWatchRouting\x12&.shoal.internal.v1.WatchRoutingRequest\x1a\'.shoal.internal.v1.WatchRoutingResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,43 +37,43 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.internal.v1.coordinat
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WRITEREQUEST']._serialized_start=187
-  _globals['_WRITEREQUEST']._serialized_end=275
-  _globals['_WRITERESPONSE']._serialized_start=277
-  _globals['_WRITERESPONSE']._serialized_end=347
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=349
-  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=436
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=438
-  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=464
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=466
-  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=503
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=505
-  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=548
-  _globals['_RETRYFAILEDREQUEST']._serialized_start=550
-  _globals['_RETRYFAILEDREQUEST']._serialized_end=603
-  _globals['_RETRYFAILEDRESPONSE']._serialized_start=605
-  _globals['_RETRYFAILEDRESPONSE']._serialized_end=643
-  _globals['_RETAINMODELREQUEST']._serialized_start=645
-  _globals['_RETAINMODELREQUEST']._serialized_end=680
-  _globals['_RETAINMODELRESPONSE']._serialized_start=682
-  _globals['_RETAINMODELRESPONSE']._serialized_end=703
-  _globals['_CREATEKEYREQUEST']._serialized_start=705
-  _globals['_CREATEKEYREQUEST']._serialized_end=768
-  _globals['_CREATEKEYRESPONSE']._serialized_start=770
-  _globals['_CREATEKEYRESPONSE']._serialized_end=836
-  _globals['_REVOKEKEYREQUEST']._serialized_start=838
-  _globals['_REVOKEKEYREQUEST']._serialized_end=868
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=870
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=920
-  _globals['_WATCHROUTINGREQUEST']._serialized_start=922
-  _globals['_WATCHROUTINGREQUEST']._serialized_end=960
-  _globals['_WATCHROUTINGRESPONSE']._serialized_start=963
-  _globals['_WATCHROUTINGRESPONSE']._serialized_end=1271
-  _globals['_MODELOUTAGE']._serialized_start=1273
-  _globals['_MODELOUTAGE']._serialized_end=1362
-  _globals['_SHARDROUTE']._serialized_start=1364
-  _globals['_SHARDROUTE']._serialized_end=1481
-  _globals['_ENCODERROUTE']._serialized_start=1483
-  _globals['_ENCODERROUTE']._serialized_end=1568
-  _globals['_COORDINATORSERVICE']._serialized_start=1571
-  _globals['_COORDINATORSERVICE']._serialized_end=2342
+  _globals['_WRITEREQUEST']._serialized_end=291
+  _globals['_WRITERESPONSE']._serialized_start=293
+  _globals['_WRITERESPONSE']._serialized_end=363
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_start=365
+  _globals['_CREATECOLLECTIONREQUEST']._serialized_end=452
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_start=454
+  _globals['_CREATECOLLECTIONRESPONSE']._serialized_end=480
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_start=482
+  _globals['_DROPCOLLECTIONREQUEST']._serialized_end=519
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_start=521
+  _globals['_DROPCOLLECTIONRESPONSE']._serialized_end=564
+  _globals['_RETRYFAILEDREQUEST']._serialized_start=566
+  _globals['_RETRYFAILEDREQUEST']._serialized_end=619
+  _globals['_RETRYFAILEDRESPONSE']._serialized_start=621
+  _globals['_RETRYFAILEDRESPONSE']._serialized_end=659
+  _globals['_RETAINMODELREQUEST']._serialized_start=661
+  _globals['_RETAINMODELREQUEST']._serialized_end=696
+  _globals['_RETAINMODELRESPONSE']._serialized_start=698
+  _globals['_RETAINMODELRESPONSE']._serialized_end=719
+  _globals['_CREATEKEYREQUEST']._serialized_start=721
+  _globals['_CREATEKEYREQUEST']._serialized_end=784
+  _globals['_CREATEKEYRESPONSE']._serialized_start=786
+  _globals['_CREATEKEYRESPONSE']._serialized_end=852
+  _globals['_REVOKEKEYREQUEST']._serialized_start=854
+  _globals['_REVOKEKEYREQUEST']._serialized_end=884
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=886
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=936
+  _globals['_WATCHROUTINGREQUEST']._serialized_start=938
+  _globals['_WATCHROUTINGREQUEST']._serialized_end=976
+  _globals['_WATCHROUTINGRESPONSE']._serialized_start=979
+  _globals['_WATCHROUTINGRESPONSE']._serialized_end=1287
+  _globals['_MODELOUTAGE']._serialized_start=1289
+  _globals['_MODELOUTAGE']._serialized_end=1378
+  _globals['_SHARDROUTE']._serialized_start=1380
+  _globals['_SHARDROUTE']._serialized_end=1497
+  _globals['_ENCODERROUTE']._serialized_start=1499
+  _globals['_ENCODERROUTE']._serialized_end=1584
+  _globals['_COORDINATORSERVICE']._serialized_start=1587
+  _globals['_COORDINATORSERVICE']._serialized_end=2358
 # @@protoc_insertion_point(module_scope)

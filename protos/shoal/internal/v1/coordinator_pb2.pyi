@@ -30,7 +30,10 @@ class WriteRequest(google.protobuf.message.Message):
     COLLECTION_FIELD_NUMBER: builtins.int
     UPSERTS_FIELD_NUMBER: builtins.int
     DELETES_FIELD_NUMBER: builtins.int
+    SOURCE_FIELD_NUMBER: builtins.int
     collection: builtins.str
+    source: builtins.str
+    """Where the upserts come from; deletes are then of what this source no longer has."""
     @property
     def upserts(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[shoal.v1.documents_pb2.Document]: ...
     @property
@@ -41,8 +44,9 @@ class WriteRequest(google.protobuf.message.Message):
         collection: builtins.str = ...,
         upserts: collections.abc.Iterable[shoal.v1.documents_pb2.Document] | None = ...,
         deletes: collections.abc.Iterable[builtins.str] | None = ...,
+        source: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["collection", b"collection", "deletes", b"deletes", "upserts", b"upserts"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "deletes", b"deletes", "source", b"source", "upserts", b"upserts"]) -> None: ...
 
 Global___WriteRequest: typing_extensions.TypeAlias = WriteRequest
 

@@ -37,7 +37,13 @@ class DocumentSource:
     """
 
     def __init__(
-        self, inputs: Sequence[str], fields: Fields, limits: RecordLimits, hidden: bool = False, stdin_suffix: str = ""
+        self,
+        inputs: Sequence[str],
+        fields: Fields,
+        limits: RecordLimits,
+        hidden: bool = False,
+        stdin_suffix: str = "",
+        keep_ids: bool = False,
     ) -> None:
         self._fields = fields
         self._limits = limits
@@ -59,6 +65,10 @@ class DocumentSource:
         self.repeated = RepeatedIdNotes(self._location, "replaces the row at", " and replaced it")
         self.nulls: Counter[str] = Counter()
         """Rows by the field of their payload in which NaN or an infinity became null."""
+        self.ids: set[str] | None = set() if keep_ids else None
+        """With `keep_ids`: the ids of all rows, also of bad ones."""
+        self.without_id = 0
+        """Bad rows whose ids are not known."""
         self._file_of = array("L")
         self._line_of = array("Q")
         self._rejects = RejectsInOrder()
@@ -70,6 +80,7 @@ class DocumentSource:
                 for row in read_file(file, self._fields.columns()):
                     if isinstance(row, BadRow):
                         self._rejects.read(self._rejected(index, row.line, row.reason))
+                        self.without_id += 1
                         continue
                     if unchecked and (fault := self._fields.missing(row.values)):
                         raise Failure(f"-: {fault}")
@@ -79,8 +90,10 @@ class DocumentSource:
                         check_record(record, self._limits)
                     except BadRecord as error:
                         self._rejects.read(self._rejected(index, row.line, error.reason, error.id))
+                        self._note_id(error.id)
                         continue
                     self._remember(record.id, index, row.line)
+                    self._note_id(record.id)
                     self.nulls.update(record.nulls)
                     yield types.Document(record.id, record.text, vector=record.vector, payload=record.payload)
             except InputError as error:
@@ -102,6 +115,12 @@ class DocumentSource:
         self._line_of.append(line)
         self._rejects.document()
         self.repeated.add(id, position)
+
+    def _note_id(self, id: str) -> None:
+        if not id:
+            self.without_id += 1
+        elif self.ids is not None:
+            self.ids.add(id)
 
     def _location(self, position: int) -> str:
         return f"{self._shown[self._file_of[position]]}:{self._line_of[position]}"

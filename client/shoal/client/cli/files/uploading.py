@@ -19,6 +19,7 @@ def upload(
     batch_size: int | None,
     report: Callable[[types.UploadProgress], None],
     wait: bool,
+    source: str = "",
 ) -> types.UpsertSummary:
     """`Client.upsert_many`; when it ends early after some documents were stored, the error says so."""
     stored = sent = 0
@@ -29,7 +30,7 @@ def upload(
         report(progress)
 
     try:
-        return client.upsert_many(collection, documents, batch_size=batch_size, progress=follow, wait=wait)
+        return client.upsert_many(collection, documents, batch_size=batch_size, progress=follow, wait=wait, source=source)
     except ShoalError as error:
         if error.upload is None or not error.upload.acknowledged:
             raise

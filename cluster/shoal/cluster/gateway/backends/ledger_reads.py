@@ -93,6 +93,10 @@ class LedgerReads:
         """The API key of that id."""
         return await self.run(self._reader.key, id)
 
+    async def source_ids(self, collection: str, source: str, after: str, limit: int) -> list[str]:
+        """A page of the ids of the documents of a source; raises CollectionNotFound."""
+        return await self.run(self._reader.source_ids, collection, source, after, limit)
+
     def close(self) -> None:
         """Stops the threads and closes the database connections."""
         self._threads.shutdown(wait=True, cancel_futures=True)

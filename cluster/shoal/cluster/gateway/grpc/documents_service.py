@@ -71,6 +71,11 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     ) -> documents_pb2.ListFailedResponse:
         return await self._reading.list_failed(request)
 
+    async def ListSourceIds(
+        self, request: documents_pb2.ListSourceIdsRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> documents_pb2.ListSourceIdsResponse:
+        return await self._reading.list_source_ids(request)
+
     async def RetryFailed(
         self, request: documents_pb2.RetryFailedRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.RetryFailedResponse:

@@ -10,7 +10,13 @@ from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.backends.routing_view import RoutingView
 from shoal.cluster.gateway.paths.document_messages import explain_response, failed_response, get_response
 from shoal.cluster.gateway.paths.room import Room
-from shoal.cluster.gateway.paths.validation import check_collection_name, check_id, check_ids, list_limit
+from shoal.cluster.gateway.paths.validation import (
+    check_collection_name,
+    check_id,
+    check_ids,
+    check_source,
+    page_limit,
+)
 from shoal.cluster.ledger.records import GenerationExplanation
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
@@ -53,7 +59,17 @@ class ReadPath:
     async def list_failed(self, request: documents_pb2.ListFailedRequest) -> documents_pb2.ListFailedResponse:
         """Some of the documents that could not be embedded, and how many there are."""
         check_collection_name(request.collection, self._limits)
-        return failed_response(await self._reads.failed(request.collection, list_limit(request.limit, self._limits)))
+        return failed_response(
+            await self._reads.failed(request.collection, page_limit(request.limit, self._limits.failed_per_list))
+        )
+
+    async def list_source_ids(self, request: documents_pb2.ListSourceIdsRequest) -> documents_pb2.ListSourceIdsResponse:
+        """A page of the ids of the documents that came from a source."""
+        check_collection_name(request.collection, self._limits)
+        check_source(request.source, self._limits, needed=True)
+        limit = page_limit(request.limit, self._limits.ids_per_get)
+        ids = await self._reads.source_ids(request.collection, request.source, request.after, limit)
+        return documents_pb2.ListSourceIdsResponse(ids=ids)
 
     async def _served(self, state: GenerationExplanation, document_id: str, deadline: Deadline) -> int | None:
         within = min(deadline, Deadline.within(_LOOKUP_S), key=lambda one: one.at)

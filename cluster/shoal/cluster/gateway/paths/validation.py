@@ -136,16 +136,24 @@ def check_embed_texts(texts: Sequence[str], limits: RequestLimits) -> dict[int, 
     }
 
 
-def list_limit(asked: int, limits: RequestLimits) -> int:
-    """How many failed documents to list; 0 means the server's limit."""
-    if not 0 <= asked <= limits.failed_per_list:
+def page_limit(asked: int, limit: int) -> int:
+    """How many items to list; 0 means the server's `limit`."""
+    if not 0 <= asked <= limit:
+        raise InvalidRequest(f"limit: {asked} is not from 0 to {limit}", field="limit", value=str(asked), limit=limit)
+    return asked or limit
+
+
+def check_source(source: str, limits: RequestLimits, *, needed: bool = False) -> None:
+    """The name of a source, such as the path of a folder: one line, at most as long as twice an id."""
+    if not source and not needed:
+        return
+    size, limit = len(source.encode()), 2 * limits.id_bytes
+    if size > limit:
+        raise out_of_limit("source", size, limit, "bytes")
+    if not source.strip() or _CONTROL.search(source):
         raise InvalidRequest(
-            f"limit: {asked} is not from 0 to {limits.failed_per_list}",
-            field="limit",
-            value=str(asked),
-            limit=limits.failed_per_list,
+            f"source: {quoted(source)} is not the name of a source", field="source", value=shortened(source), limit=limit
         )
-    return asked or limits.failed_per_list
 
 
 def parse_token(text: str) -> WriteToken:

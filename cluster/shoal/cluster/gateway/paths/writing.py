@@ -11,7 +11,7 @@ from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
 from shoal.cluster.gateway.paths.documents_validation import WriteRules, check_documents
 from shoal.cluster.gateway.paths.room import Room
-from shoal.cluster.gateway.paths.validation import check_collection_name, check_ids
+from shoal.cluster.gateway.paths.validation import check_collection_name, check_ids, check_source
 from shoal.cluster.gateway.paths.visibility import WriteVisibility
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
@@ -50,19 +50,22 @@ class WritePath:
         for threads in (self._small_batches, self._large_batches):
             threads.shutdown(wait=False, cancel_futures=True)
 
-    async def checked(self, collection: str, documents: Sequence[documents_pb2.Document]) -> CheckedWrite:
+    async def checked(self, collection: str, documents: Sequence[documents_pb2.Document], source: str = "") -> CheckedWrite:
         """The WriteRequest for an upsert, with canonical payloads; raises InvalidRequest.
 
         Changes the payloads of `documents`.
         """
         check_collection_name(collection, self._limits)
+        check_source(source, self._limits)
         record = await self._reads.collection(collection)
         # A full batch is tens of megabytes of JSON and text: too much for the event loop. One thread takes one batch at a
         # time, so that only one is there twice; small ones have another thread.
         large = len(documents) > _SMALL_DOCUMENTS or sum(document.ByteSize() for document in documents) > _SMALL_BYTES
         threads = self._large_batches if large else self._small_batches
         rules = WriteRules.of(record)
-        return await asyncio.get_running_loop().run_in_executor(threads, _write_request, documents, rules, self._limits)
+        return await asyncio.get_running_loop().run_in_executor(
+            threads, _write_request, documents, source, rules, self._limits
+        )
 
     async def commit(self, write: CheckedWrite, deadline: Deadline) -> coordinator_pb2.WriteResponse:
         """Forwards a checked request."""
@@ -87,7 +90,8 @@ class WritePath:
         """Commits deletes. Searches hide a deleted document at once; `wait` also waits for the shards to drop it."""
         check_collection_name(request.collection, self._limits)
         check_ids(request.ids, self._limits)
-        deletes = coordinator_pb2.WriteRequest(collection=request.collection, deletes=request.ids)
+        check_source(request.source, self._limits)
+        deletes = coordinator_pb2.WriteRequest(collection=request.collection, deletes=request.ids, source=request.source)
         written = await self.commit(CheckedWrite(deletes.SerializeToString(), True), deadline)
         if request.wait:
             await self._until_shown(request.collection, written.token, deadline)
@@ -106,11 +110,13 @@ class WritePath:
         await self._visibility.until_shown(collection, token, deadline.with_margin())
 
 
-def _write_request(documents: Sequence[documents_pb2.Document], rules: WriteRules, limits: RequestLimits) -> CheckedWrite:
+def _write_request(
+    documents: Sequence[documents_pb2.Document], source: str, rules: WriteRules, limits: RequestLimits
+) -> CheckedWrite:
     payloads = check_documents(documents, rules, limits)
     for document, payload in zip(documents, payloads, strict=True):
         document.payload = payload
     repeatable = not any(document.HasField("expected_version") for document in documents)
     return CheckedWrite(
-        coordinator_pb2.WriteRequest(collection=rules.name, upserts=documents).SerializeToString(), repeatable
+        coordinator_pb2.WriteRequest(collection=rules.name, upserts=documents, source=source).SerializeToString(), repeatable
     )

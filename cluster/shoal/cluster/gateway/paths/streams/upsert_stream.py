@@ -118,7 +118,7 @@ class UpsertStream:
         try:
             if not self._visible(request.collection):
                 raise CollectionNotFound(request.collection)
-            write = await self._path.checked(request.collection, request.documents)
+            write = await self._path.checked(request.collection, request.documents, request.source)
             # From here on the batch is there once.
             del request
             for earlier in before:
