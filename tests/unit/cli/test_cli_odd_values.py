@@ -43,6 +43,7 @@ GIVEN = {
     "directory": "encoded",
     "output": "out",
     "model": "hashing:8",
+    "role": "read",
     "texts": "moon",
     "words": "moon",
 }
@@ -70,7 +71,7 @@ def trials(path: str, command: click.Command) -> Iterator[tuple[click.Parameter,
     for tried in command.params:
         if isinstance(tried, click.Option) and (tried.is_flag or isinstance(tried.type, click.Choice)):
             continue
-        if tried.name in ("address", "timeout") and path != "list":
+        if tried.name in ("address", "timeout", "api_key") and path != "list":
             continue
         before, after = [*path.split()], ["--"]
         for other in command.params:

@@ -22,7 +22,7 @@ def nobody_listens(address: str) -> bool:
         return False
     try:
         places = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # Names with parts that are empty or too long cannot be encoded.
         return False
     return bool(places) and all(
         ipaddress.ip_address(place[4][0]).is_loopback and _is_free(place[0], place[4]) for place in places
