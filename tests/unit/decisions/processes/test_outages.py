@@ -39,7 +39,7 @@ standings = st.builds(
 ).map(lambda one: replace(one, failure=None) if one.state is READY else one)
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(st.sampled_from(["", "old"]), st.lists(standings, max_size=4))
 def test_any_replicas(wanted: str, replicas: list[Standing]) -> None:
     found = outage("m", wanted, replicas)
@@ -68,7 +68,7 @@ def test_any_replicas(wanted: str, replicas: list[Standing]) -> None:
             assert {one.state for one in present} == {WAITING} and not failed
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.sampled_from(["", "old"]), st.lists(standings, max_size=4))
 def test_a_failed_replica_is_always_said_unless_another_one_is_ready(wanted: str, replicas: list[Standing]) -> None:
     present = [one for one in replicas if not one.draining]

@@ -36,7 +36,7 @@ def spare(one: Tenant) -> bool:
     return one.placed > 0 and not (one.collection or one.callers or one.busy or one.granted)
 
 
-@settings(max_examples=5000, deadline=None)
+@settings(max_examples=2000, deadline=None)
 @given(crowds, st.integers(0, 4))
 def test_any_crowd(tenants: list[Tenant], leaving: int) -> None:
     by_name = {one.model: one for one in tenants}
@@ -66,7 +66,7 @@ def test_any_crowd(tenants: list[Tenant], leaving: int) -> None:
     assert set(moves.withdraw) == (waits if any(map(pressing, tenants)) else set())
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(crowds, st.integers(0, 3))
 def test_everybody_pressing_is_answered(tenants: list[Tenant], leaving: int) -> None:
     """Each claim is granted, gets a place that becomes free, takes one, or is refused: none waits for nothing."""
@@ -77,7 +77,7 @@ def test_everybody_pressing_is_answered(tenants: list[Tenant], leaving: int) -> 
     assert len([one for one in claims if one.model not in answered]) <= leaving + extra
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.lists(st.integers(0, 11), min_size=1, max_size=60), st.integers(1, 6))
 def test_one_after_the_other_each_model_gets_a_place(asked: list[int], places: int) -> None:
     """Models that are used in turn and then idle: each call gets a place, from the model that was used least recently."""

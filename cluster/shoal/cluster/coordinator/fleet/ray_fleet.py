@@ -21,7 +21,8 @@ from shoal.workers.runtime import first_error_line
 
 LOCATE_TIMEOUT_S = 0.5
 START_S = 5.0
-"""How long an actor may take to start once it has its resources. Before that, a lack of resources is not reported."""
+"""How long an actor may take to start once it has its resources. Before that, a lack of resources is not reported, unless
+they were lacking before it was created."""
 STOP_TIMEOUT_S = 5.0
 """How long an actor has to finish its calls in flight, and then Ray to end it."""
 SEAL_TIMEOUT_S = 3600.0
@@ -47,6 +48,10 @@ class RayFleet:
     def start(self, member: Member) -> None:
         """Makes sure that the member's actor exists. Ray restarts it whenever its process dies."""
         serve, credentials = self._settings.serve, self._settings.credentials
+        if not self._exists(member) and self._lacking(member):
+            # It holds nothing yet, so the lack is no effect of its own start: it is reported at once.
+            with self._lock:
+                self._missing_since_s.setdefault(member.name, time.monotonic() - START_S)
         shared: dict[str, Any] = {
             "name": member.name,
             "namespace": self._namespace,
@@ -154,16 +159,33 @@ class RayFleet:
 
         A starting actor holds its resources already, so a lack of free ones means nothing until it should have started.
         """
+        now_s = time.monotonic()
         with self._lock:
-            missing_s = time.monotonic() - self._missing_since_s.setdefault(member.name, time.monotonic())
+            missing_s = now_s - self._missing_since_s.setdefault(member.name, now_s)
         if missing_s < START_S:
             return
+        if reason := self._lacking(member):
+            raise NoRoom(reason)
+        with self._lock:
+            # There is room now. If there is none later, the actor has probably taken it, and is starting.
+            self._missing_since_s[member.name] = now_s
+
+    def _lacking(self, member: Member) -> str:
+        """Which resources are not free for a member; empty if all are."""
         needed = self._resources(member)
         free, total = ray.available_resources(), ray.cluster_resources()
         for name, kind in (("GPU", "num_gpus"), ("CPU", "num_cpus")):
             amount = needed.get(kind, 0.0)
             if free.get(name, 0.0) < amount:
-                raise NoRoom(f"for {amount:g} {name}: {free.get(name, 0.0):g} of {total.get(name, 0.0):g} are free")
+                return f"for {amount:g} {name}: {free.get(name, 0.0):g} of {total.get(name, 0.0):g} are free"
+        return ""
+
+    def _exists(self, member: Member) -> bool:
+        try:
+            self._handle(member)
+        except ValueError:
+            return False
+        return True
 
     def _handle(self, member: Member) -> ActorHandle[Any]:
         """Raises ValueError if the actor does not exist."""
