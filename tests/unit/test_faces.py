@@ -186,6 +186,7 @@ FACES = {
         "partial_name",
         "partial_siblings",
         "receive",
+        "refusing_malformed",
         "return_large_buffers",
         "sync_folder",
         "threads_of",

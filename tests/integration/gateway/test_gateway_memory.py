@@ -241,6 +241,24 @@ def test_bytes_that_are_no_message_are_an_invalid_argument(
     assert core is not None and core.parser.malformed[path] == 4
 
 
+@pytest.mark.parametrize(
+    ("path", "streaming"),
+    [
+        ("/grpc.health.v1.Health/Check", False),
+        ("/grpc.health.v1.Health/Watch", True),
+        ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", True),
+    ],
+)
+def test_health_and_reflection_refuse_bytes_that_are_no_message_too(
+    cluster: SmallCluster, path: str, streaming: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(grpc.RpcError) as caught:
+        send_bytes(cluster, path, streaming)
+    error: Any = caught.value
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT and "the 3 bytes received" in error.details()
+    assert not any(record.exc_info for record in caplog.records)
+
+
 def send_bytes(cluster: SmallCluster, path: str, streaming: bool) -> None:
     """Sends bytes that no message begins with: the tag of a field, and the end."""
     if streaming:

@@ -24,6 +24,7 @@ from .loop_thread import LoopThread as LoopThread
 from .receiving import MalformedMessage as MalformedMessage
 from .receiving import MessageParser as MessageParser
 from .receiving import receive as receive
+from .receiving import refusing_malformed as refusing_malformed
 from .serving import INTERNAL_MESSAGE_BYTES as INTERNAL_MESSAGE_BYTES
 from .serving import InternalServer as InternalServer
 from .serving import flow_control_options as flow_control_options
@@ -57,6 +58,7 @@ __all__ = [
     "partial_name",
     "partial_siblings",
     "receive",
+    "refusing_malformed",
     "return_large_buffers",
     "sync_folder",
     "threads_of",

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -13,7 +13,7 @@ import grpc.aio
 
 from shoal.workers.runtime.credentials import InternalCredentials
 from shoal.workers.runtime.loop_thread import LoopThread
-from shoal.workers.runtime.receiving import MalformedMessage, MessageParser, receive
+from shoal.workers.runtime.receiving import MessageParser, refusing_malformed
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -66,29 +66,7 @@ class _InternalCalls(grpc.aio.ServerInterceptor):
         handler: Any = await continuation(handler_call_details)
         if not self._credentials.admits(handler_call_details.invocation_metadata or ()):
             return grpc.stream_unary_rpc_method_handler(_refuse)
-        if handler is None or handler.request_streaming:
-            return handler
-        method = str(handler_call_details.method)
-
-        async def request(context: Context) -> Any:
-            received = await receive(context)
-            try:
-                if received is None:
-                    raise MalformedMessage("request: the call ended without one")
-                return self._parser.parse(method, handler.request_deserializer, received)
-            except MalformedMessage as error:
-                await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
-
-        async def answer(_requests: object, context: Context) -> Any:
-            return await handler.unary_unary(await request(context), context)
-
-        async def stream(_requests: object, context: Context) -> AsyncIterator[Any]:
-            async for reply in handler.unary_stream(await request(context), context):
-                yield reply
-
-        if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(stream, response_serializer=handler.response_serializer)
-        return grpc.stream_unary_rpc_method_handler(answer, response_serializer=handler.response_serializer)
+        return handler and refusing_malformed(handler, str(handler_call_details.method), self._parser)
 
 
 async def _refuse(_requests: object, context: Context) -> None:

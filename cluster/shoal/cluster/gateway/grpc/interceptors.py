@@ -15,7 +15,7 @@ from shoal.cluster.errors import InvalidRequest, refuse
 from shoal.cluster.gateway.access.guard import Caller, Guard
 from shoal.cluster.gateway.paths.public_calls import PublicCalls
 from shoal.cluster.gateway.paths.room import GatewayMemory, ReceivedMessage, Room
-from shoal.workers.runtime import MalformedMessage, MessageParser, receive
+from shoal.workers.runtime import MalformedMessage, MessageParser, receive, refusing_malformed
 
 PUBLIC_PREFIX = "/shoal.v1."
 
@@ -37,7 +37,7 @@ def caller_of_call() -> Caller:
 
 
 class PublicCallsInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the methods of shoal.v1; health and reflection pass through unchanged.
+    """Wraps the methods of shoal.v1. Of health and reflection it refuses bytes that are no message.
 
     A message is read only after the one before it was admitted to the gateway's memory, so a caller that sends too much
     is slowed down by HTTP/2's flow control.
@@ -56,8 +56,10 @@ class PublicCallsInterceptor(grpc.aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler: Any = await continuation(handler_call_details)
         method = str(handler_call_details.method)
-        if handler is None or not method.startswith(PUBLIC_PREFIX):
-            return handler
+        if handler is None:
+            return None
+        if not method.startswith(PUBLIC_PREFIX):
+            return refusing_malformed(handler, method, self._parser)
 
         def parse(received: bytes) -> Any:
             return self._parser.parse(method, handler.request_deserializer, received)
