@@ -113,8 +113,12 @@ def _console() -> Console:
     return drawn
 
 
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
+
+
 def cell(value: object) -> str:
-    """A value in one line. Control characters are dropped: a document must not control the reader's terminal."""
+    """A value in one line. Control characters are dropped: a document must not control the reader's terminal. Joiners stay,
+    because words of Persian and of the scripts of India are spelled with them."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -123,7 +127,7 @@ def cell(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, datetime):
         return value.astimezone().isoformat(sep=" ", timespec="seconds")
-    return "".join(char for char in " ".join(str(value).split()) if char.isprintable())
+    return "".join(char for char in " ".join(str(value).split()) if char.isprintable() or char in _JOINERS)
 
 
 def shorten(text: str, characters: int = 160) -> str:

@@ -79,6 +79,13 @@ def test_analogies_of_the_commonest_words_alone(table: Path, questions: Path):
     assert (none["answered"], none["accuracy"]) == (0, None)
 
 
+def test_a_word_that_is_spelled_with_a_joiner_is_printed_with_it(tmp_path: Path):
+    word = "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645"
+    (tmp_path / "fa.vec").write_text(f"{word} 1 2\nsea 2 1\n", encoding="utf-8")
+    done = shoal("similar", tmp_path / "fa.vec", "sea")
+    assert word in done.output
+
+
 def test_a_person_reads_a_table(table: Path, questions: Path, pairs: Path):
     lines = shoal("eval", "analogy", table, questions).stdout.splitlines()
     assert lines[0].split() == ["section", "accuracy", "right", "answered", "asked", "coverage"]

@@ -51,6 +51,8 @@ def test_a_user_function_splits_lines(tmp_path: Path, monkeypatch: pytest.Monkey
         ("no_such_module:f", "tokenizer no_such_module:f: cannot be imported: No module named 'no_such_module'"),
         ("string:no_such", "tokenizer string:no_such: cannot be imported: module 'string' has no attribute 'no_such'"),
         ("string:digits", "tokenizer string:digits: not a function, but str"),
+        ("os:path:join", "tokenizer is 'os:path:join', must be whitespace, unicode or package.module:function"),
+        ("\u0939\u093f:f", "tokenizer \u0939\u093f:f: cannot be imported: No module named '\u0939\u093f'"),
         ("os.path.join", "tokenizer is 'os.path.join', must be whitespace, unicode or package.module:function"),
     ],
 )

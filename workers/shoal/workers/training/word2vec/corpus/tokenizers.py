@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import re
 from collections.abc import Callable, Iterable
 from typing import Any, cast
 
@@ -15,7 +14,6 @@ Tokenizer = Callable[[str], Iterable[str]]
 """Takes a line and returns its words in order, as they are written. Words are not empty and contain no white space."""
 
 WHITESPACE, UNICODE = "whitespace", "unicode"
-_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 
 
 def tokenizer_of(name: str) -> Tokenizer:
@@ -41,5 +39,7 @@ def tokenizer_of(name: str) -> Tokenizer:
 
 def check_name(name: str) -> None:
     """Raises TrainingError when a tokenizer cannot have this name. Does not import it."""
-    if name not in (WHITESPACE, UNICODE) and not _FUNCTION.fullmatch(name):
+    module, _, function = name.partition(":")
+    is_function = all(part.isidentifier() for part in (*module.split("."), function))
+    if name not in (WHITESPACE, UNICODE) and not is_function:
         raise TrainingError(f"tokenizer is {name!r}, must be whitespace, unicode or package.module:function")
