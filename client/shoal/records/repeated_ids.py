@@ -7,7 +7,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 
 REMEMBERED = 1 << 24
-"""Ids that are remembered, which bounds memory to about a gigabyte."""
+"""Ids that are remembered, which bounds memory to less than a gigabyte."""
 _SHOWN = 5
 _FIRST_SLOTS = 1 << 10
 
@@ -26,7 +26,7 @@ class RepeatedIds:
 
     def earlier(self, id: str, position: int) -> int | None:
         """The position that the same id had when it came last, None when it is new; from now on it has `position`."""
-        if 2 * self._count >= len(self._hashes):
+        if 2 * self._count >= len(self._hashes) and not self.full:
             self._grow()
         # 0 marks an empty slot.
         hashed = int.from_bytes(blake2b(id.encode(), digest_size=8).digest()) or 1
