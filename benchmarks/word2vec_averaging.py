@@ -118,6 +118,7 @@ def main() -> None:
     """Prints the rows as they are done."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--words", type=int, default=0, help="of the corpus; 0 takes all")
+    parser.add_argument("--first-word", type=int, default=0, help="of the corpus")
     parser.add_argument(
         "--workers", type=int, nargs="+", default=[1, 2, 4, 8], help="the first is what others are measured by"
     )
@@ -141,7 +142,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         text, folder = Path(place) / "text", Path(place) / "encoded"
         folder.mkdir()
-        write_lines(arguments.words, text)
+        write_lines(arguments.words, text, arguments.first_word)
         corpus = encoded_corpus(text, folder, Word2VecSettings(**given))
         print(f"{corpus.words} words, {len(corpus.vocabulary.words)} of them different; {given}; seeds {arguments.seeds}")
         alone: dict[str, float] = {}

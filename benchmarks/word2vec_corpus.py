@@ -33,16 +33,20 @@ from shoal.workers.training.word2vec import (
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 CORPUS = SHARED / "corpus" / "enwiki-2015-100mb.txt.xz"
 SENTENCE_WORDS = 1000
+SIMILARITY = ("wordsim353-similarity", "rg-65", "mc-30", "yp-130", "verb-143")
+"""Sets whose scores say how alike two words are."""
+RELATEDNESS = ("wordsim353-relatedness", "men-3000", "mturk-287")
+"""Sets whose scores say how much two words have to do with each other."""
 CANDIDATES = 30_000
 """Answers to analogies are chosen from so many of the commonest words."""
 
 
-def write_lines(words: int, path: Path) -> None:
-    """The first `words` words of the corpus, so many in a line as we take for a sentence; 0 takes all."""
+def write_lines(words: int, path: Path, first: int = 0) -> None:
+    """`words` words of the corpus from word `first` on, so many in a line as we take for a sentence; 0 takes all."""
     with lzma.open(CORPUS, "rt", encoding="utf-8") as file:
         # Words have about six letters here, with the blank; what is read too much is left out.
-        tokens = (file.read(8 * words) if words else file.read()).split()
-    tokens = tokens[:words] if words else tokens
+        tokens = (file.read(8 * (first + words)) if words else file.read()).split()
+    tokens = tokens[first : first + words] if words else tokens[first:]
     lines = (" ".join(tokens[at : at + SENTENCE_WORDS]) for at in range(0, len(tokens), SENTENCE_WORDS))
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
@@ -85,12 +89,18 @@ def train(learner: Learner, leases: Sequence[Ids], settings: Word2VecSettings) -
 
 
 def scores(words: Sequence[str], vectors: Floats) -> dict[str, float]:
-    """Spearman's correlation for two sets of pairs, and the share of analogies that are right, all of 100."""
+    """Spearman's correlation for sets of pairs, and the share of analogies that are right, all of 100."""
     data = SHARED / "words"
     candidates, common = WordCandidates(words, vectors), WordCandidates(words, vectors, CANDIDATES)
-    found = {
-        name: score_similarity(candidates, read_pairs(data / "similarity" / file)).spearman
-        for name, file in (("WordSim-353", "wordsim353.tsv"), ("MEN", "men-3000.tsv"))
+
+    def correlation(file: str) -> float:
+        return score_similarity(candidates, read_pairs(data / "similarity" / f"{file}.tsv")).spearman or 0.0
+
+    found: dict[str, float | None] = {
+        "WordSim-353": correlation("wordsim353"),
+        "MEN": correlation("men-3000"),
+        "similarity": statistics.mean(map(correlation, SIMILARITY)),
+        "relatedness": statistics.mean(map(correlation, RELATEDNESS)),
     }
     questions = read_questions(data / "analogies" / "questions-words.dev.txt")
     found["analogies"] = score_analogies(common, questions).overall.accuracy

@@ -11,11 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shoal.workers.training.word2vec.averaging.contraction import Directions, Pull
 from shoal.workers.training.word2vec.averaging.merge import MergeScheme, merge
 from shoal.workers.training.word2vec.learner import TableDelta
 
 WORDS, WIDTH = 12, 16
 Dense = npt.NDArray[np.float32]
+STEPS = np.linspace(0.01, 3, WORDS)
+# Equally steep in all directions.
+PULL = Pull(Directions(np.zeros((WIDTH, 0), np.float32), np.zeros(0), 1.0), STEPS)
 
 
 @st.composite
@@ -64,10 +68,10 @@ def test_schemes_equal_their_formulas(tables: list[Dense]) -> None:
         MergeScheme.ADASUM: adasum(tables),
         MergeScheme.NORM_RATIO: norm_ratio(tables),
     }
-    factors = np.linspace(0.2, 1, WORDS).astype(np.float32)
-    expected[MergeScheme.CONTRACTION] = np.sum(tables, axis=0) * factors[:, None]
+    shares = np.expm1(-STEPS * len(tables)) / (len(tables) * np.expm1(-STEPS))
+    expected[MergeScheme.CONTRACTION] = np.sum(tables, axis=0) * shares[:, None]
     for scheme, table in expected.items():
-        merged = merge(scheme, deltas, len(deltas), factors)
+        merged = merge(scheme, deltas, len(deltas), PULL)
         assert (np.diff(merged.rows) > 0).all() and merged.rows.dtype == np.int32 and merged.values.dtype == np.float32
         np.testing.assert_allclose(dense(merged), table, atol=1e-5)
 
@@ -78,13 +82,12 @@ def test_schemes_equal_their_formulas(tables: list[Dense]) -> None:
 def test_ranges_of_rows_merge_by_themselves(tables: list[Dense], one: int, other: int) -> None:
     deltas = [sparse(table) for table in tables]
     cuts = [0, *sorted((one, other)), WORDS]
-    factors = np.linspace(0.2, 1, WORDS).astype(np.float32)
     for scheme in MergeScheme:
         parts = [
-            merge(scheme, [delta.between(first, end) for delta in deltas], len(deltas), factors)
+            merge(scheme, [delta.between(first, end) for delta in deltas], len(deltas), PULL)
             for first, end in pairwise(cuts)
         ]
-        whole = merge(scheme, deltas, len(deltas), factors)
+        whole = merge(scheme, deltas, len(deltas), PULL)
         assert np.concatenate([part.rows for part in parts]).tolist() == whole.rows.tolist()
         np.testing.assert_allclose(np.concatenate([part.values for part in parts]), whole.values, atol=1e-6)
 
@@ -113,5 +116,5 @@ def test_a_row_that_one_learner_changed_keeps_its_change(scheme: MergeScheme) ->
 def test_tiny_changes_whose_squares_vanish_do_no_harm() -> None:
     row, tiny = np.array([0], np.int32), np.full((1, WIDTH), 1e-30, np.float32)
     for scheme in MergeScheme:
-        merged = merge(scheme, [TableDelta(row, tiny)] * 3, 3, np.ones(1, np.float32))
+        merged = merge(scheme, [TableDelta(row, tiny)] * 3, 3, PULL)
         assert np.isfinite(merged.values).all()

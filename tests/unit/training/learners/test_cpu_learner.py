@@ -72,6 +72,10 @@ def test_rows_that_are_not_merged_keep_what_the_learner_made_of_them() -> None:
     assert np.array_equal(one.tables().input[10:], rare)
     left = one.delta(WORDS)
     assert left.input.rows.min() >= 10 and len(left.input.rows) > 5
+    for some, table in zip(one.base_rows(np.array([2, 11])), (one.tables().input, one.tables().output), strict=True):
+        np.testing.assert_array_equal(some[0], table[2])
+    # Not merged, so the base still has the first vector.
+    np.testing.assert_array_equal(one.base_rows(np.array([11]))[0], learner().tables().input[[11]])
 
 
 def test_an_agreement_undoes_what_was_not_merged() -> None:

@@ -122,6 +122,9 @@ def test_a_change_is_what_was_trained_and_applying_it_takes_it_over(device: str)
     np.testing.assert_array_equal(agreed.output[:10], expected_output[:10])
     for some, table in zip(learner.rows(slice(0, 10, 3)), (agreed.input, agreed.output), strict=True):
         np.testing.assert_array_equal(some, table[0:10:3])
+    # Of the base, so without the changes that are not merged yet.
+    for some, table in zip(learner.base_rows(np.array([0, 3, 11])), (expected_input, expected_output), strict=True):
+        np.testing.assert_array_equal(some, table[[0, 3, 11]])
     # Changes beyond the merged rows are kept and reported later.
     np.testing.assert_array_equal(agreed.input[10:], after.input[10:])
     later = learner.delta(WORDS)

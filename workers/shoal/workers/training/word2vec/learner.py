@@ -92,6 +92,10 @@ class Learner(Protocol):
         """These rows of both tables, in memory of this process. The next call may change them."""
         ...
 
+    def base_rows(self, rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """These rows (n, width) of both tables of the base, copied to memory of this process."""
+        ...
+
     def load(self, tables: Tables) -> None:
         """Continues from a copy of `tables`, which is the new base."""
         ...

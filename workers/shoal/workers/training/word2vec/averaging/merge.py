@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from shoal.workers.runtime import compiled
+from shoal.workers.training.word2vec.averaging.contraction import Pull
 from shoal.workers.training.word2vec.learner import TableDelta
 from shoal.workers.training.word2vec.scratch_buffers import ScratchBuffers
-from shoal.workers.training.word2vec.tables import Floats
 
 _f32 = np.float32
 
@@ -20,7 +20,7 @@ class MergeScheme(StrEnum):
     """How a row that several learners changed is merged."""
 
     CONTRACTION = "contraction"
-    """The sum, times a factor for each row that follows from how often its word is trained: see `contraction`."""
+    """The sum, times factors for each row and direction that follow from how far the row is pulled: see `contraction`."""
     MEAN = "mean"
     """The mean of the models. Words that few learners saw hardly change, so quality falls with each learner."""
     ADASUM = "adasum"
@@ -35,23 +35,25 @@ def merge(
     scheme: MergeScheme,
     deltas: Sequence[TableDelta],
     learners: int,
-    factors: Floats | None = None,
+    pull: Pull | None = None,
     buffers: ScratchBuffers | None = None,
 ) -> TableDelta:
     """Merges the changes of `learners` learners to one table into one delta. Learners without changes may be missing.
 
-    `factors` (words,) float32 are needed for CONTRACTION only. `deltas` has at least one; their order matters only to
-    ADASUM, and little. The result may lie in `buffers`.
+    `pull` is needed for CONTRACTION only. `deltas` has at least one; their order matters only to ADASUM, and little. The
+    result may lie in `buffers`.
     """
     if scheme is MergeScheme.ADASUM:
         return _tree(deltas)
     if scheme is MergeScheme.NORM_RATIO:
         return _norm_ratio(deltas)
-    if scheme is MergeScheme.CONTRACTION and factors is None:
-        raise ValueError("contraction needs factors")
     summed = _summed(deltas, buffers or ScratchBuffers())
-    scales = np.float32(1 / learners) if factors is None or scheme is MergeScheme.MEAN else factors[summed.rows, None]
-    np.multiply(summed.values, scales, out=summed.values)
+    if scheme is MergeScheme.MEAN:
+        np.multiply(summed.values, np.float32(1 / learners), out=summed.values)
+    elif pull is None:
+        raise ValueError("contraction needs a pull")
+    else:
+        pull.contract(summed.rows, summed.values, learners)
     return summed
 
 

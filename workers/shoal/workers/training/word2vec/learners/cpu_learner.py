@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from shoal.workers.training.word2vec.averaging.deltas import apply_deltas, changed_rows
 from shoal.workers.training.word2vec.errors import TrainingError, diverged
@@ -127,6 +128,11 @@ class CpuLearner:
     def rows(self, which: slice) -> tuple[Floats, Floats]:
         """See `Learner.rows`."""
         return self._tables.input[which], self._tables.output[which]
+
+    def base_rows(self, rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """See `Learner.base_rows`."""
+        base = self._tracked()
+        return base.input[rows], base.output[rows]
 
     def load(self, tables: Tables) -> None:
         """See `Learner.load`."""

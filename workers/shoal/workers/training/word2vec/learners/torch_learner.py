@@ -21,6 +21,7 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -134,6 +135,12 @@ class TorchLearner:
     def rows(self, which: slice) -> tuple[Floats, Floats]:
         """See `Learner.rows`. Only these are copied from the device."""
         return self._input[which].cpu().numpy(), self._output[which].cpu().numpy()
+
+    def base_rows(self, rows: npt.NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """See `Learner.base_rows`. Only these are copied from the device."""
+        indexes = sent(rows, self._device)
+        input, output = self._tracked()
+        return input[indexes].cpu().numpy(), output[indexes].cpu().numpy()
 
     def load(self, tables: Tables) -> None:
         """See `Learner.load`."""

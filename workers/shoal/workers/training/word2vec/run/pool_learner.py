@@ -107,10 +107,13 @@ class PoolLearner:
         deltas = [*others[:own], self._own, *others[own:]]
         self._own = None
         count = len(deltas)
-        factors = self._contraction.factors(self._lr_words + lr_words, count) if scheme is MergeScheme.CONTRACTION else None
+        pulls = None
+        if scheme is MergeScheme.CONTRACTION:
+            base = self._known().base_rows(self._contraction.sample)
+            pulls = self._contraction.pulls(*base, self._lr_words + lr_words)
         merged = ModelDelta(
-            merge(scheme, [delta.input for delta in deltas], count, factors and factors.input, self._buffers[0]),
-            merge(scheme, [delta.output for delta in deltas], count, factors and factors.output, self._buffers[1]),
+            merge(scheme, [delta.input for delta in deltas], count, pulls and pulls.input, self._buffers[0]),
+            merge(scheme, [delta.output for delta in deltas], count, pulls and pulls.output, self._buffers[1]),
         )
         self._sent += merged.nbytes * (len(deltas) - 1)
         return merged
