@@ -140,6 +140,11 @@ def test_the_client_is_light() -> None:
     assert imported("shoal.client").isdisjoint(HEAVY)
 
 
+def test_the_command_line_starts_without_numpy() -> None:
+    """It takes a third of the time in which help is printed."""
+    assert "numpy" not in imported("shoal.client.cli")
+
+
 @pytest.mark.parametrize(
     "face", ["encoding", "encoding.word_vectors", "evaluation", "indexing", "runtime", "training.word2vec"]
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from shoal.client.errors import ShoalError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 Truncation: TypeAlias = Literal["end", "start", "refuse"]
 VectorType: TypeAlias = Literal["float32", "float16"]

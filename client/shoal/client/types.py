@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, TypeAlias, overload
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 # Names with `as` have moved; programs may still import them from here.
 from shoal.client.errors import Refusal as Refusal
@@ -18,7 +16,11 @@ from shoal.client.processes import LoadInfo as LoadInfo
 from shoal.client.processes import ProcessInfo
 from shoal.client.processes import WorkerInfo as WorkerInfo
 
-Vector: TypeAlias = npt.NDArray[Any] | Sequence[float]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+# In quotes: NumPy takes a third of the time that the command line needs to start, and is loaded with the first vector.
+Vector: TypeAlias = "npt.NDArray[Any] | Sequence[float]"
 IndexKind: TypeAlias = Literal["flat", "hnsw", "ivf"]
 Metric: TypeAlias = Literal["cosine", "dot", "l2"]
 EmptyText: TypeAlias = Literal["reject", "store"]

@@ -52,6 +52,8 @@ def test_a_server_that_listens_is_there(reserved: socket.socket) -> None:
     assert not nobody_listens(address_of(reserved))
 
 
-@pytest.mark.parametrize("address", ["unix:/tmp/none.sock", "dns:///localhost:1", "192.0.2.1:1", "no.such.host.invalid:1"])
+@pytest.mark.parametrize(
+    "address", ["unix:/tmp/none.sock", "dns:///localhost:1", "192.0.2.1:1", "no.such.host.invalid:1", f"{'é' * 300}:1"]
+)
 def test_other_addresses_are_left_to_the_client(address: str) -> None:
     assert not nobody_listens(address)

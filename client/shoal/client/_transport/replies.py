@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-
 from shoal.client import embeddings, keys, processes, types
 from shoal.client.errors import InternalError, error_from_detail
 from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, keys_pb2, permissions_pb2, search_pb2, status_pb2
@@ -208,6 +206,8 @@ def read_search(reply: search_pb2.SearchResponse) -> types.SearchResult:
 
 def read_embeddings(reply: embedding_pb2.EmbedResponse, texts: int) -> embeddings.Embeddings:
     """Vectors of shape (texts, dimension); raises InternalError if the reply has another number of texts."""
+    import numpy as np
+
     # A server that does not know float16 answers in float32, and says so.
     half = reply.vector_type == embedding_pb2.VECTOR_TYPE_FLOAT16
     size = texts * reply.dimension * (2 if half else 4)

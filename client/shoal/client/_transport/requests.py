@@ -6,11 +6,10 @@ Only what cannot be encoded is refused here; the server checks limits.
 from __future__ import annotations
 
 import json
+import numbers
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
-
-import numpy as np
 
 from shoal.client import embeddings, keys, types
 from shoal.client._transport import replies as _replies
@@ -299,12 +298,13 @@ def _string(field: str, value: object) -> str:
 
 
 def _integer(field: str, value: object, allowed: range) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise InvalidArgument(f"{field} must be an int, not {value!r}", field=field, value=repr(value)[:40])
-    if int(value) not in allowed:
-        limit, side = (allowed[-1], "above") if value > 0 else (allowed[0], "below")
-        raise InvalidArgument(f"{field} {value} is {side} {limit}", field=field, value=str(value), limit=limit)
-    return int(value)
+    number = int(value)
+    if number not in allowed:
+        limit, side = (allowed[-1], "above") if number > 0 else (allowed[0], "below")
+        raise InvalidArgument(f"{field} {number} is {side} {limit}", field=field, value=str(number), limit=limit)
+    return number
 
 
 def _one_of(field: str, value: str, allowed: Mapping[Any, _NAMED]) -> _NAMED:
@@ -333,6 +333,8 @@ def _json_object(field: str, payload: object) -> str:
 
 
 def _packed(field: str, vector: object) -> bytes:
+    import numpy as np
+
     try:
         # A number too large for float32 becomes infinite, which the server refuses.
         with np.errstate(over="ignore"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
 
 from shoal.client import embeddings, types
 from shoal.client._transport.embedding import DEFAULT_BATCH_TEXTS
@@ -151,7 +151,7 @@ def _print_beginnings(block: embeddings.Embeddings) -> None:
         if index in block.errors:
             continue
         numbers = " ".join(f"{number: .4f}" for number in vector[:SHOWN_NUMBERS])
-        norm = float(np.linalg.norm(vector.astype(np.float64)))
+        norm = math.hypot(*vector.tolist())
         cut = ", truncated" if index in block.truncated else ""
         click.echo(
             f"{block.start + index + 1}: [{numbers} ...] {len(vector)} dimensions, norm {norm:.3f}, "

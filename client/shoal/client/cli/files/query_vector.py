@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from shoal.console import Failure
 from shoal.records import shown_path
 
@@ -57,6 +55,8 @@ def _content(path: str) -> bytes:
 
 
 def _from_npy(content: bytes) -> list[float]:
+    import numpy as np
+
     try:
         array = np.load(io.BytesIO(content), allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:

@@ -6,10 +6,11 @@ import errno
 import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 class VectorFile:
@@ -36,7 +37,7 @@ class VectorFile:
             self._header()
         elif self._kind != kind:
             raise ValueError(f"rows of {kind} after rows of {self._kind}")
-        self._file.write(np.ascontiguousarray(rows).tobytes())
+        self._file.write(rows.tobytes())
         self._rows += len(rows)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -52,6 +53,8 @@ class VectorFile:
             self._part.unlink(missing_ok=True)
 
     def _header(self) -> None:
+        import numpy as np
+
         # NumPy pads the header so that the first axis can grow: its length does not depend on the number of rows.
         assert self._kind is not None
         dimension, dtype = self._kind
