@@ -113,6 +113,7 @@ def test_a_failed_replica_is_always_said_unless_another_one_is_ready(wanted: str
             OutageKind.PASSING,
             f"model 'm': {DIED.reason} (3 times)",
         ),
+        ("", [Standing(LOADING, failure=replace(DIED, count=2))], OutageKind.PASSING, f"model 'm': {DIED.reason} (2 times)"),
         ("", [Standing(WAITING)], OutageKind.NO_ROOM, "model 'm' waits for 0.5 CPU: 0 of 2 are free"),
     ],
 )
