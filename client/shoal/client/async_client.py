@@ -28,6 +28,7 @@ from shoal.client._transport.credentials import AuthorizedChannel, check_api_key
 from shoal.client._transport.embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
 from shoal.client._transport.embedding import EmbedRun
 from shoal.client._transport.progress import EmbedReport, Progress, reporter
+from shoal.client._transport.replies import WaitState
 from shoal.client._transport.retry import Attempts, RetryPolicy
 from shoal.client._transport.upload import Upload, Visibility
 from shoal.client.errors import InvalidArgument, ShoalError, error_from_status
@@ -130,9 +131,10 @@ class AsyncClient:
         upload = Upload(collection, await self._limits(bound_s), batch_size, window, source)
         with reporter(progress, documents, "documents", lambda state: state.acknowledged) as report:
             await run_upload(self._open_stubs(), self.address, upload, documents, report, self._retry, self._rng, bound_s)
-        if wait and upload.summary().token is not None:
+        token = upload.summary().token
+        if wait and token is not None:
             try:
-                await self._wait_until_searchable(collection, bound_s)
+                upload.shown(await self._wait_until_searchable(collection, token, bound_s))
             except ShoalError as error:
                 upload.ended_by(error)
                 raise
@@ -274,15 +276,13 @@ class AsyncClient:
     async def _limits(self, bound_s: float) -> types.Limits:
         return (self._server or await self.describe(timeout=bound_s)).limits
 
-    async def _wait_until_searchable(self, collection: str, bound_s: float) -> None:
+    async def _wait_until_searchable(self, collection: str, token: str, bound_s: float) -> WaitState:
         visibility = Visibility(collection, time.monotonic(), bound_s)
         while True:
-            asked_at_s = time.monotonic()
-            info = await self.get_collection(collection, timeout=bound_s)
-            pause_s = visibility.pause_s(info, asked_at_s, time.monotonic())
-            if pause_s is None:
-                return
-            await asyncio.sleep(pause_s)
+            state = await self._run(_requests.wait(collection, token, visibility.longest_s), bound_s)
+            problem = (await self.get_collection(collection, timeout=bound_s)).problem if state.pending else ""
+            if visibility.reached(state, problem, time.monotonic()):
+                return state
 
     def _open_stubs(self) -> Stubs:
         if self._closed:

@@ -23,6 +23,7 @@ from shoal.client._transport.credentials import AuthorizedChannel, check_api_key
 from shoal.client._transport.embedding import DEFAULT_TIMEOUT_S as DEFAULT_EMBED_S
 from shoal.client._transport.embedding import EmbedRun
 from shoal.client._transport.progress import EmbedReport, Progress, reporter
+from shoal.client._transport.replies import WaitState
 from shoal.client._transport.retry import Attempts, RetryPolicy
 from shoal.client._transport.sync_embedding import run_embedding
 from shoal.client._transport.sync_upload import run_upload
@@ -117,9 +118,10 @@ class Client:
     ) -> types.Token:
         """Writes one batch of documents. A search with the token sees them. `wait`: return when they are searchable.
 
-        If documents are refused, raises the error of the first (VersionConflict, DimensionMismatch, ...). The others are
-        written, and `token.results` of the exception has the result of each. A batch with an `expected_version` is never
-        retried, because it could conflict with its own first attempt. Use `upsert_many` for more than one batch.
+        If documents are refused, raises the error of the first (VersionConflict, DimensionMismatch, ...), or with `wait`
+        NotEmbedded if one cannot be embedded. The others are written, and `token.results` of the exception has the result of
+        each. A batch with an `expected_version` is never retried, because it could conflict with its own first attempt.
+        Use `upsert_many` for more than one batch.
         """
         return self._run(_requests.upsert(collection, documents, wait), timeout)
 
@@ -140,7 +142,8 @@ class Client:
         Batches are cut to the server's limits. When the connection breaks or the server is full, the upload resumes with the
         first unanswered batch. Refused documents do not stop it; they are listed in the summary. `progress`: True draws a
         bar on stderr, a function is called with each UploadProgress. `timeout` limits the time without progress, not the
-        whole upload.
+        whole upload. With `wait`, it returns when the documents are searchable; those that cannot be embedded are counted
+        and listed in the summary.
 
         With a `source`, such as the path of a folder, the server remembers which documents came from there: `source_ids`
         lists them, and `delete` with the same source deletes what is gone there, unless another source has it.
@@ -153,9 +156,10 @@ class Client:
         with reporter(progress, documents, "documents", lambda state: state.acknowledged) as report:
             self._check_open()
             run_upload(self._stubs, self.address, upload, documents, report, self._retry, self._rng, bound_s)
-        if wait and upload.summary().token is not None:
+        token = upload.summary().token
+        if wait and token is not None:
             try:
-                self._wait_until_searchable(collection, bound_s)
+                upload.shown(self._wait_until_searchable(collection, token, bound_s))
             except ShoalError as error:
                 upload.ended_by(error)
                 raise
@@ -319,15 +323,13 @@ class Client:
     def _limits(self, bound_s: float) -> types.Limits:
         return (self._server or self.describe(timeout=bound_s)).limits
 
-    def _wait_until_searchable(self, collection: str, bound_s: float) -> None:
+    def _wait_until_searchable(self, collection: str, token: str, bound_s: float) -> WaitState:
         visibility = Visibility(collection, time.monotonic(), bound_s)
         while True:
-            asked_at_s = time.monotonic()
-            info = self.get_collection(collection, timeout=bound_s)
-            pause_s = visibility.pause_s(info, asked_at_s, time.monotonic())
-            if pause_s is None:
-                return
-            time.sleep(pause_s)
+            state = self._run(_requests.wait(collection, token, visibility.longest_s), bound_s)
+            problem = self.get_collection(collection, timeout=bound_s).problem if state.pending else ""
+            if visibility.reached(state, problem, time.monotonic()):
+                return state
 
     def _check_open(self) -> None:
         if self._closed:

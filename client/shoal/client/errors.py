@@ -22,6 +22,7 @@ ShoalError
 ├── Unauthenticated
 ├── PermissionDenied
 ├── Unsupported
+├── NotEmbedded
 └── InternalError
 """
 
@@ -29,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import grpc
@@ -73,7 +75,8 @@ class WriteResult:
 
 
 class Token(str):
-    """Returned by a write: a search with this token sees the write. `results` has one entry per document, in order."""
+    """Returned by a write: a search with this token sees the write, whatever else is pending. `results` has one entry per
+    document, in order."""
 
     __slots__ = ("results",)
     results: tuple[WriteResult, ...]
@@ -98,6 +101,17 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedDocument:
+    """A document that could not be embedded. It is retried when it changes, or by `retry_failed`."""
+
+    id: str
+    version: int
+    reason: str
+    attempts: int
+    failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class UpsertSummary:
     """The result of an upload."""
 
@@ -108,11 +122,15 @@ class UpsertSummary:
     refusals: tuple[Refusal, ...]
     """The first thousand refusals."""
     token: Token | None
-    """Of the last batch, so it covers the whole upload; None if nothing was written."""
+    """Covers the whole upload; None if nothing was written."""
     acknowledged: int = 0
     """Documents answered by the server: written or refused."""
     first_unacknowledged: str | None = None
     """Id of the first document that was sent, or about to be, and not answered; None if there is none."""
+    failed: int = 0
+    """Documents that were written and cannot be embedded; only known after an upload with `wait`."""
+    failures: tuple[FailedDocument, ...] = ()
+    """The first of these, with the reasons; at most as many as the server lists."""
 
 
 class InvalidArgument(ShoalError):
@@ -191,6 +209,10 @@ class Unsupported(ShoalError):
     """The server does not know this call: it is older than the client, or not Shoal."""
 
 
+class NotEmbedded(ShoalError):
+    """A document is stored, but the model cannot embed it, so searches do not find it; only raised by calls that wait."""
+
+
 class InternalError(ShoalError):
     """A bug in Shoal."""
 
@@ -214,6 +236,7 @@ BY_REASON: dict[int, type[ShoalError]] = {
     errors_pb2.ERROR_REASON_PERMISSION_DENIED: PermissionDenied,
     errors_pb2.ERROR_REASON_CANCELLED: Cancelled,
     errors_pb2.ERROR_REASON_INTERNAL: InternalError,
+    errors_pb2.ERROR_REASON_NOT_EMBEDDED: NotEmbedded,
 }
 
 # For failures without a detail: gRPC's own, those of a proxy, or those of a newer server.

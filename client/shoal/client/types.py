@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 # Names with `as` have moved; programs may still import them from here.
+from shoal.client.errors import FailedDocument as FailedDocument
 from shoal.client.errors import Refusal as Refusal
 from shoal.client.errors import Token as Token
 from shoal.client.errors import UpsertSummary as UpsertSummary
@@ -189,17 +190,6 @@ class Explanation:
     """The version at which text or vector last changed: the version that searches should find."""
     deleted: bool
     generations: tuple[GenerationState, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class FailedDocument:
-    """A document that could not be embedded. It is retried when it changes, or by `retry_failed`."""
-
-    id: str
-    version: int
-    reason: str
-    attempts: int
-    failed_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ ClusterError
 ├── Unauthenticated         no credentials, or wrong ones
 ├── PermissionDenied        credentials that do not allow this
 ├── Cancelled               the caller gave up
+├── NotEmbedded             a document that a caller waited for is stored, but cannot be embedded
 ├── InternalDefect          a bug in Shoal itself
 └── ListenError             the public port cannot be bound (start-up; never on the wire)
 """
@@ -177,6 +178,12 @@ class Cancelled(ClusterError):
     reason = errors_pb2.ERROR_REASON_CANCELLED
 
 
+class NotEmbedded(ClusterError):
+    """A document that a caller waited for is stored, but cannot be embedded."""
+
+    reason = errors_pb2.ERROR_REASON_NOT_EMBEDDED
+
+
 class InternalDefect(ClusterError):
     """A defect in Shoal itself."""
 
@@ -205,6 +212,7 @@ STATUS: dict[Reason, grpc.StatusCode] = {
     errors_pb2.ERROR_REASON_PERMISSION_DENIED: grpc.StatusCode.PERMISSION_DENIED,
     errors_pb2.ERROR_REASON_CANCELLED: grpc.StatusCode.CANCELLED,
     errors_pb2.ERROR_REASON_INTERNAL: grpc.StatusCode.INTERNAL,
+    errors_pb2.ERROR_REASON_NOT_EMBEDDED: grpc.StatusCode.FAILED_PRECONDITION,
 }
 
 CLASSES: dict[Reason, type[ClusterError]] = {
@@ -227,6 +235,7 @@ CLASSES: dict[Reason, type[ClusterError]] = {
         Unauthenticated,
         PermissionDenied,
         Cancelled,
+        NotEmbedded,
         InternalDefect,
     )
 }

@@ -104,7 +104,9 @@ class WriteResult(google.protobuf.message.Message):
     """False when the write changed nothing."""
     @property
     def error(self) -> shoal.v1.errors_pb2.ErrorDetail:
-        """Set when only this document was refused; the rest of the batch is written."""
+        """Set when only this document was refused; the rest of the batch is written. With `wait`, also set, with the reason
+        NOT_EMBEDDED, when the document is written but cannot be embedded.
+        """
 
     def __init__(
         self,
@@ -128,7 +130,7 @@ class UpsertRequest(google.protobuf.message.Message):
     WAIT_FIELD_NUMBER: builtins.int
     collection: builtins.str
     wait: builtins.bool
-    """Reply only when searches show the write, or the deadline passes."""
+    """Reply only when searches show the write, apart from documents that cannot be embedded, or the deadline passes."""
     @property
     def documents(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Document]: ...
     def __init__(
@@ -149,7 +151,10 @@ class UpsertResponse(google.protobuf.message.Message):
     RESULTS_FIELD_NUMBER: builtins.int
     TOKEN_FIELD_NUMBER: builtins.int
     token: builtins.str
-    """A search with this token sees this write."""
+    """A search with this token sees this write, whatever else is pending. Its text is `<collection>:<ranges>`, where ranges
+    of sequence numbers name writes (`7:12-18,25`): a token with the ranges of several tokens of one collection names the
+    writes of all of them, in at most 16 ranges. The token of a stream names all its batches so far.
+    """
     @property
     def results(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___WriteResult]: ...
     def __init__(
@@ -564,6 +569,54 @@ class ListFailedResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["documents", b"documents", "total", b"total"]) -> None: ...
 
 Global___ListFailedResponse: typing_extensions.TypeAlias = ListFailedResponse
+
+@typing.final
+class WaitRequest(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTION_FIELD_NUMBER: builtins.int
+    TOKEN_FIELD_NUMBER: builtins.int
+    LONGEST_MS_FIELD_NUMBER: builtins.int
+    collection: builtins.str
+    token: builtins.str
+    """The writes to wait for."""
+    longest_ms: builtins.int
+    """Reply after this time even if some are still pending. 0: wait until the deadline."""
+    def __init__(
+        self,
+        *,
+        collection: builtins.str = ...,
+        token: builtins.str = ...,
+        longest_ms: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collection", b"collection", "longest_ms", b"longest_ms", "token", b"token"]) -> None: ...
+
+Global___WaitRequest: typing_extensions.TypeAlias = WaitRequest
+
+@typing.final
+class WaitResponse(google.protobuf.message.Message):
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PENDING_FIELD_NUMBER: builtins.int
+    FAILED_FIELD_NUMBER: builtins.int
+    FAILED_TOTAL_FIELD_NUMBER: builtins.int
+    pending: builtins.int
+    """0 when searches show the writes, apart from documents that cannot be embedded. It changes while work goes on."""
+    failed_total: builtins.int
+    @property
+    def failed(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___FailedDocument]:
+        """Documents of these writes that cannot be embedded, at most as many as ListFailed lists; and how many there are."""
+
+    def __init__(
+        self,
+        *,
+        pending: builtins.int = ...,
+        failed: collections.abc.Iterable[Global___FailedDocument] | None = ...,
+        failed_total: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["failed", b"failed", "failed_total", b"failed_total", "pending", b"pending"]) -> None: ...
+
+Global___WaitResponse: typing_extensions.TypeAlias = WaitResponse
 
 @typing.final
 class RetryFailedRequest(google.protobuf.message.Message):

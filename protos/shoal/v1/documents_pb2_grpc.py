@@ -64,6 +64,11 @@ class DocumentServiceStub(object):
                 request_serializer=shoal_dot_v1_dot_documents__pb2.ListFailedRequest.SerializeToString,
                 response_deserializer=shoal_dot_v1_dot_documents__pb2.ListFailedResponse.FromString,
                 _registered_method=True)
+        self.Wait = channel.unary_unary(
+                '/shoal.v1.DocumentService/Wait',
+                request_serializer=shoal_dot_v1_dot_documents__pb2.WaitRequest.SerializeToString,
+                response_deserializer=shoal_dot_v1_dot_documents__pb2.WaitResponse.FromString,
+                _registered_method=True)
         self.RetryFailed = channel.unary_unary(
                 '/shoal.v1.DocumentService/RetryFailed',
                 request_serializer=shoal_dot_v1_dot_documents__pb2.RetryFailedRequest.SerializeToString,
@@ -115,6 +120,12 @@ class DocumentServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Wait(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RetryFailed(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -160,6 +171,11 @@ def add_DocumentServiceServicer_to_server(servicer, server):
                     servicer.ListFailed,
                     request_deserializer=shoal_dot_v1_dot_documents__pb2.ListFailedRequest.FromString,
                     response_serializer=shoal_dot_v1_dot_documents__pb2.ListFailedResponse.SerializeToString,
+            ),
+            'Wait': grpc.unary_unary_rpc_method_handler(
+                    servicer.Wait,
+                    request_deserializer=shoal_dot_v1_dot_documents__pb2.WaitRequest.FromString,
+                    response_serializer=shoal_dot_v1_dot_documents__pb2.WaitResponse.SerializeToString,
             ),
             'RetryFailed': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryFailed,
@@ -334,6 +350,33 @@ class DocumentService(object):
             '/shoal.v1.DocumentService/ListFailed',
             shoal_dot_v1_dot_documents__pb2.ListFailedRequest.SerializeToString,
             shoal_dot_v1_dot_documents__pb2.ListFailedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Wait(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/shoal.v1.DocumentService/Wait',
+            shoal_dot_v1_dot_documents__pb2.WaitRequest.SerializeToString,
+            shoal_dot_v1_dot_documents__pb2.WaitResponse.FromString,
             options,
             channel_credentials,
             insecure,

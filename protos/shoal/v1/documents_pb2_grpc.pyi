@@ -121,6 +121,22 @@ _DocumentServiceListFailedType = typing_extensions.TypeVar(
     ],
 )
 
+_DocumentServiceWaitType = typing_extensions.TypeVar(
+    '_DocumentServiceWaitType',
+    grpc.UnaryUnaryMultiCallable[
+        shoal.v1.documents_pb2.WaitRequest,
+        shoal.v1.documents_pb2.WaitResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        shoal.v1.documents_pb2.WaitRequest,
+        shoal.v1.documents_pb2.WaitResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        shoal.v1.documents_pb2.WaitRequest,
+        shoal.v1.documents_pb2.WaitResponse,
+    ],
+)
+
 _DocumentServiceRetryFailedType = typing_extensions.TypeVar(
     '_DocumentServiceRetryFailedType',
     grpc.UnaryUnaryMultiCallable[
@@ -153,7 +169,7 @@ _DocumentServiceListSourceIdsType = typing_extensions.TypeVar(
     ],
 )
 
-class DocumentServiceStub(typing.Generic[_DocumentServiceUpsertType, _DocumentServiceUpsertStreamType, _DocumentServiceDeleteType, _DocumentServiceGetType, _DocumentServiceExplainType, _DocumentServiceListFailedType, _DocumentServiceRetryFailedType, _DocumentServiceListSourceIdsType]):
+class DocumentServiceStub(typing.Generic[_DocumentServiceUpsertType, _DocumentServiceUpsertStreamType, _DocumentServiceDeleteType, _DocumentServiceGetType, _DocumentServiceExplainType, _DocumentServiceListFailedType, _DocumentServiceWaitType, _DocumentServiceRetryFailedType, _DocumentServiceListSourceIdsType]):
     @typing.overload
     def __init__(self: DocumentServiceStub[
         grpc.UnaryUnaryMultiCallable[
@@ -179,6 +195,10 @@ class DocumentServiceStub(typing.Generic[_DocumentServiceUpsertType, _DocumentSe
         grpc.UnaryUnaryMultiCallable[
             shoal.v1.documents_pb2.ListFailedRequest,
             shoal.v1.documents_pb2.ListFailedResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            shoal.v1.documents_pb2.WaitRequest,
+            shoal.v1.documents_pb2.WaitResponse,
         ],
         grpc.UnaryUnaryMultiCallable[
             shoal.v1.documents_pb2.RetryFailedRequest,
@@ -217,6 +237,10 @@ class DocumentServiceStub(typing.Generic[_DocumentServiceUpsertType, _DocumentSe
             shoal.v1.documents_pb2.ListFailedResponse,
         ],
         grpc.aio.UnaryUnaryMultiCallable[
+            shoal.v1.documents_pb2.WaitRequest,
+            shoal.v1.documents_pb2.WaitResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
             shoal.v1.documents_pb2.RetryFailedRequest,
             shoal.v1.documents_pb2.RetryFailedResponse,
         ],
@@ -237,6 +261,8 @@ class DocumentServiceStub(typing.Generic[_DocumentServiceUpsertType, _DocumentSe
     Explain: _DocumentServiceExplainType
 
     ListFailed: _DocumentServiceListFailedType
+
+    Wait: _DocumentServiceWaitType
 
     RetryFailed: _DocumentServiceRetryFailedType
 
@@ -267,6 +293,10 @@ DocumentServiceAsyncStub: typing_extensions.TypeAlias = DocumentServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         shoal.v1.documents_pb2.ListFailedRequest,
         shoal.v1.documents_pb2.ListFailedResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        shoal.v1.documents_pb2.WaitRequest,
+        shoal.v1.documents_pb2.WaitResponse,
     ],
     grpc.aio.UnaryUnaryMultiCallable[
         shoal.v1.documents_pb2.RetryFailedRequest,
@@ -320,6 +350,13 @@ class DocumentServiceServicer(metaclass=abc.ABCMeta):
         request: shoal.v1.documents_pb2.ListFailedRequest,
         context: _ServicerContext,
     ) -> typing.Union[shoal.v1.documents_pb2.ListFailedResponse, collections.abc.Awaitable[shoal.v1.documents_pb2.ListFailedResponse]]: ...
+
+    @abc.abstractmethod
+    def Wait(
+        self,
+        request: shoal.v1.documents_pb2.WaitRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[shoal.v1.documents_pb2.WaitResponse, collections.abc.Awaitable[shoal.v1.documents_pb2.WaitResponse]]: ...
 
     @abc.abstractmethod
     def RetryFailed(

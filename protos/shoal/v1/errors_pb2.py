@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15shoal/v1/errors.proto\x12\x08shoal.v1\"\x8a\x01\n\x0b\x45rrorDetail\x12%\n\x06reason\x18\x01 \x01(\x0e\x32\x15.shoal.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\x03\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\x03*\x84\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_INVALID_ARGUMENT\x10\x01\x12#\n\x1f\x45RROR_REASON_DIMENSION_MISMATCH\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_INVALID_MODEL\x10\x03\x12%\n!ERROR_REASON_COLLECTION_NOT_FOUND\x10\x04\x12#\n\x1f\x45RROR_REASON_DOCUMENT_NOT_FOUND\x10\x05\x12\"\n\x1e\x45RROR_REASON_COLLECTION_EXISTS\x10\x06\x12!\n\x1d\x45RROR_REASON_VERSION_CONFLICT\x10\x07\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x08\x12\"\n\x1e\x45RROR_REASON_MESSAGE_TOO_LARGE\x10\t\x12\x1c\n\x18\x45RROR_REASON_UNAVAILABLE\x10\n\x12\x19\n\x15\x45RROR_REASON_COVERAGE\x10\x0b\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x0c\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\r\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x0e\x12\x1a\n\x16\x45RROR_REASON_CANCELLED\x10\x0f\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x10\x12!\n\x1d\x45RROR_REASON_MODEL_NOT_SERVED\x10\x11\x12\x1e\n\x1a\x45RROR_REASON_KEY_NOT_FOUND\x10\x12\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15shoal/v1/errors.proto\x12\x08shoal.v1\"\x8a\x01\n\x0b\x45rrorDetail\x12%\n\x06reason\x18\x01 \x01(\x0e\x32\x15.shoal.v1.ErrorReason\x12\x0f\n\x07message\x18\x02 \x01(\t\x12\r\n\x05\x66ield\x18\x03 \x01(\t\x12\r\n\x05value\x18\x04 \x01(\t\x12\r\n\x05limit\x18\x05 \x01(\x03\x12\x16\n\x0eretry_after_ms\x18\x06 \x01(\x03*\xa3\x05\n\x0b\x45rrorReason\x12\x1c\n\x18\x45RROR_REASON_UNSPECIFIED\x10\x00\x12!\n\x1d\x45RROR_REASON_INVALID_ARGUMENT\x10\x01\x12#\n\x1f\x45RROR_REASON_DIMENSION_MISMATCH\x10\x02\x12\x1e\n\x1a\x45RROR_REASON_INVALID_MODEL\x10\x03\x12%\n!ERROR_REASON_COLLECTION_NOT_FOUND\x10\x04\x12#\n\x1f\x45RROR_REASON_DOCUMENT_NOT_FOUND\x10\x05\x12\"\n\x1e\x45RROR_REASON_COLLECTION_EXISTS\x10\x06\x12!\n\x1d\x45RROR_REASON_VERSION_CONFLICT\x10\x07\x12\x1b\n\x17\x45RROR_REASON_OVERLOADED\x10\x08\x12\"\n\x1e\x45RROR_REASON_MESSAGE_TOO_LARGE\x10\t\x12\x1c\n\x18\x45RROR_REASON_UNAVAILABLE\x10\n\x12\x19\n\x15\x45RROR_REASON_COVERAGE\x10\x0b\x12\"\n\x1e\x45RROR_REASON_DEADLINE_EXCEEDED\x10\x0c\x12 \n\x1c\x45RROR_REASON_UNAUTHENTICATED\x10\r\x12\"\n\x1e\x45RROR_REASON_PERMISSION_DENIED\x10\x0e\x12\x1a\n\x16\x45RROR_REASON_CANCELLED\x10\x0f\x12\x19\n\x15\x45RROR_REASON_INTERNAL\x10\x10\x12!\n\x1d\x45RROR_REASON_MODEL_NOT_SERVED\x10\x11\x12\x1e\n\x1a\x45RROR_REASON_KEY_NOT_FOUND\x10\x12\x12\x1d\n\x19\x45RROR_REASON_NOT_EMBEDDED\x10\x13\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,7 +32,7 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.v1.errors_pb2', _glob
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ERRORREASON']._serialized_start=177
-  _globals['_ERRORREASON']._serialized_end=821
+  _globals['_ERRORREASON']._serialized_end=852
   _globals['_ERRORDETAIL']._serialized_start=36
   _globals['_ERRORDETAIL']._serialized_end=174
 # @@protoc_insertion_point(module_scope)

@@ -52,6 +52,8 @@ class _ErrorReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     ERROR_REASON_MODEL_NOT_SERVED: _ErrorReason.ValueType  # 17
     """No encoder can serve the model now: it cannot be loaded, its files have changed, or nothing is free for it."""
     ERROR_REASON_KEY_NOT_FOUND: _ErrorReason.ValueType  # 18
+    ERROR_REASON_NOT_EMBEDDED: _ErrorReason.ValueType  # 19
+    """The document is stored, but cannot be embedded, so searches do not show it. Only in replies to calls that wait."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call, or one item of a call, was refused. The client raises one exception class per reason."""
@@ -85,6 +87,8 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 16
 ERROR_REASON_MODEL_NOT_SERVED: ErrorReason.ValueType  # 17
 """No encoder can serve the model now: it cannot be loaded, its files have changed, or nothing is free for it."""
 ERROR_REASON_KEY_NOT_FOUND: ErrorReason.ValueType  # 18
+ERROR_REASON_NOT_EMBEDDED: ErrorReason.ValueType  # 19
+"""The document is stored, but cannot be embedded, so searches do not show it. Only in replies to calls that wait."""
 Global___ErrorReason: typing_extensions.TypeAlias = ErrorReason
 
 @typing.final

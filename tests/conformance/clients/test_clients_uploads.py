@@ -18,7 +18,7 @@ from shoal.client import (
     Unavailable,
     VersionConflict,
 )
-from shoal.v1 import errors_pb2
+from shoal.v1 import documents_pb2, errors_pb2
 from support.gateway.client_documents import documents
 from support.gateway.client_server import FakeGateway
 from support.gateway.client_world import REFUSED
@@ -27,7 +27,7 @@ from support.gateway.client_world import REFUSED
 def test_an_upload_writes_everything_once(client: Any, gateway: FakeGateway):
     reported: list[Any] = []
     summary = client.upsert_many("c", documents(95), batch_size=10, progress=reported.append)
-    assert (summary.documents, summary.changed, summary.refused, summary.token) == (95, 95, 0, "1.10")
+    assert (summary.documents, summary.changed, summary.refused, summary.token) == (95, 95, 0, "1:1-10")
     assert gateway.world.batches == [list(range(1, 11))]
     assert len(gateway.world.collections["c"].documents) == 95
     assert (reported[-1].sent, reported[-1].acknowledged) == (95, 95)
@@ -101,7 +101,7 @@ def test_a_server_that_ends_during_an_upload_leaves_a_count_and_where_to_go_on(
     assert str(ended.value).endswith(
         f"; 30 of {upload.documents} documents were acknowledged, the first that was not is '0030'"
     )
-    assert (upload.acknowledged, upload.changed, upload.first_unacknowledged, upload.token) == (30, 30, "0030", "1.3")
+    assert (upload.acknowledged, upload.changed, upload.first_unacknowledged, upload.token) == (30, 30, "0030", "1:1-3")
     gateway.world.break_after = []
     again = client.upsert_many("c", documents(100), batch_size=10)
     assert (again.acknowledged, again.changed, again.first_unacknowledged) == (100, 70, None)
@@ -167,16 +167,11 @@ def test_an_upload_without_answers_ends(client: Any, gateway: FakeGateway):
 
 def test_wait_returns_when_the_upload_is_searchable(client: Any, gateway: FakeGateway):
     gateway.world.pending_looks = 3
-    client.upsert_many("c", documents(3), wait=True)
-    assert gateway.world.calls["GetCollection"] == 4
+    summary = client.upsert_many("c", documents(3), wait=True)
+    assert (gateway.world.calls["Wait"], set(gateway.world.awaited)) == (4, {summary.token})
     gateway.world.pending_looks = 10_000
-    with pytest.raises(DeadlineExceeded, match="1 documents of c are still not searchable"):
+    with pytest.raises(DeadlineExceeded, match=r"documents of c are still not searchable after 1\.5 s without progress"):
         client.upsert_many("c", documents(3), wait=True, timeout=1.5)
-
-
-def test_wait_does_not_wait_for_other_clients_writes(client: Any, gateway: FakeGateway):
-    gateway.world.pending_looks, gateway.world.lag_ms = 10_000, 30
-    client.upsert_many("c", documents(3), wait=True)
 
 
 def test_the_documents_of_a_source(client: Any, gateway: FakeGateway):
@@ -188,3 +183,18 @@ def test_the_documents_of_a_source(client: Any, gateway: FakeGateway):
     token = client.delete("c", ["0000", "0001"], source="/notes")
     assert [result.changed for result in token.results] == [False, True]
     assert client.source_ids("c", "/notes", limit=9) == ["0002", "0003", "0004"]
+
+
+def test_documents_that_cannot_be_embedded_are_in_the_summary(client: Any, gateway: FakeGateway):
+    failed = documents_pb2.FailedDocument(id="0001", version=1, reason="no known word", attempts=1)
+    gateway.world.collections["c"].failed = [failed]
+    summary = client.upsert_many("c", documents(3), wait=True)
+    assert (summary.documents, summary.refused, summary.failed) == (3, 0, 1)
+    assert [(one.id, one.reason) for one in summary.failures] == [("0001", "no known word")]
+    assert client.upsert_many("c", documents(3)).failed == 0, "not known without a wait"
+
+
+def test_a_token_covers_batches_of_several_streams(client: Any, gateway: FakeGateway):
+    gateway.world.break_after = [2]
+    summary = client.upsert_many("c", documents(40), batch_size=10)
+    assert summary.token == "1:1-4"

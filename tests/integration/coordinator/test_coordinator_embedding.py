@@ -100,8 +100,16 @@ def test_an_edit_fixes_a_poison_document(running: World) -> None:
 def test_a_text_without_words_fails_alone(running: World) -> None:
     running.write({"a": " \t\u00a0", "b": "healthy"})
     running.settles({"a": 0, "b": 1})
-    assert failed(running) == {"a": 2}
-    assert [len(texts) for texts in running.fleet.encoded] == [2, 1]
+    assert failed(running) == {"a": 1}
+    assert [len(texts) for texts in running.fleet.encoded] == [2], "the answer cannot change, so it is asked once"
+
+
+def test_a_document_that_the_encoder_takes_in_no_batch_is_set_aside_at_once(running: World) -> None:
+    running.fleet.refused.add("poison")
+    running.fleet.refusal = grpc.StatusCode.INVALID_ARGUMENT
+    running.write({"a": "poison", "b": "healthy", "c": "healthy too"})
+    running.settles({"a": 0, "b": 1, "c": 1})
+    assert failed(running) == {"a": 1}
 
 
 def test_an_unreachable_encoder_does_not_count_as_an_attempt(running: World) -> None:

@@ -295,3 +295,55 @@ def test_documents_of_a_source_through_the_gateway(cluster: SmallCluster) -> Non
         ("limit", pb.ListSourceIdsRequest(collection="papers", source="/notes", limit=10_000)),
     ):
         assert refused(lambda bad=bad: cluster.documents.ListSourceIds(bad))[1].field == field
+
+
+def wait(cluster: SmallCluster, token: str, longest_ms: int = 0) -> pb.WaitResponse:
+    return cluster.documents.Wait(pb.WaitRequest(collection="papers", token=token, longest_ms=longest_ms), timeout=10)
+
+
+def fail(cluster: SmallCluster, document_id: str, version: int = 1) -> None:
+    (generation,) = cluster.coordinator.progress.generations()
+    attempt = FailedAttempt(generation.id, document_id, version, "no known word", 1, 0, failed=True)
+    cluster.coordinator.progress.record_failures([attempt], 1000)
+
+
+def test_a_wait_for_a_token_names_the_documents_that_cannot_be_embedded(cluster: SmallCluster) -> None:
+    cluster.create("papers")
+    written = cluster.upsert("papers", document("a"), document("b"), document("c"))
+    assert wait(cluster, written.token, longest_ms=60).pending > 0
+    fail(cluster, "b")
+    cluster.upsert("papers", document("other"))
+    cluster.coordinator.reconcile("a", "c")
+    state = wait(cluster, written.token)
+    assert (state.pending, state.failed_total) == (0, 1)
+    assert [(one.id, one.reason, one.attempts) for one in state.failed] == [("b", "no known word", 1)]
+    # Also when the ledger has forgotten what the write changed.
+    cluster.coordinator.reconcile()
+    far = 10**15
+    assert cluster.coordinator.progress.forget_write_sets(far, far, 100) == 2
+    assert [one.id for one in wait(cluster, written.token).failed] == ["b"]
+    older = written.token.replace(":", ".")
+    assert [one.id for one in wait(cluster, older).failed] == ["b"]
+
+
+def test_an_upsert_that_waits_says_which_document_cannot_be_embedded(cluster: SmallCluster) -> None:
+    cluster.create("papers")
+    cluster.upsert("papers", document("a"))
+    fail(cluster, "a")
+    later = threading.Timer(0.1, cluster.coordinator.reconcile)
+    later.start()
+    request = pb.UpsertRequest(collection="papers", documents=[document("a"), document("b")], wait=True)
+    first, second = cluster.documents.Upsert(request, timeout=10).results
+    later.join()
+    assert (first.version, first.error.reason) == (1, errors_pb2.ERROR_REASON_NOT_EMBEDDED)
+    assert first.error.message == "document 'a' is stored, but cannot be embedded: no known word"
+    assert (second.version, second.HasField("error")) == (1, False)
+
+
+@pytest.mark.parametrize(
+    ("token", "longest_ms", "field"), [("nonsense", 0, "token"), ("", 0, "token"), ("1:1", -1, "longest_ms")]
+)
+def test_a_bad_wait_is_refused(cluster: SmallCluster, token: str, longest_ms: int, field: str) -> None:
+    cluster.create("papers")
+    code, detail = refused(lambda: wait(cluster, token, longest_ms))
+    assert (code, detail.field) == (grpc.StatusCode.INVALID_ARGUMENT, field)

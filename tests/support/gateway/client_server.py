@@ -136,7 +136,7 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
             results = [world.write(collection, document) for document in request.documents]
             collection.remember(request)
             yield documents_pb2.UpsertStreamResponse(
-                sequence=request.sequence, results=results, token=f"1.{request.sequence}"
+                sequence=request.sequence, results=results, token=f"1:{request.sequence}"
             )
             answers -= 1
 
@@ -192,6 +192,9 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
         self._world.enter("ListFailed", context)
         failed = self._world.collection(request.collection, context).failed
         return documents_pb2.ListFailedResponse(documents=failed[: request.limit or 100], total=len(failed))
+
+    def Wait(self, request: documents_pb2.WaitRequest, context: Any) -> documents_pb2.WaitResponse:
+        return self._world.wait(request, context)
 
     def RetryFailed(self, request: documents_pb2.RetryFailedRequest, context: Any) -> documents_pb2.RetryFailedResponse:
         self._world.enter("RetryFailed", context)

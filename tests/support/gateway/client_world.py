@@ -86,9 +86,10 @@ class World:
             prompt_characters=4096,
         )
         self.problems: list[status_pb2.Problem] = []
-        # How many reads of a collection still find changes pending, and the age of the oldest that they report.
+        # How many reads of a collection, or waits for writes, still find changes pending.
         self.pending_looks = 0
-        self.lag_ms = 3_600_000
+        # The tokens of the waits.
+        self.awaited: list[str] = []
         # The streams' batch sequences in the order they came, and what to do with them.
         self.batches: list[list[int]] = []
         self.batch_replies = threading.Semaphore(1 << 30)
@@ -120,6 +121,16 @@ class World:
             refuse(context, grpc.StatusCode.NOT_FOUND, f"no collection {name!r}", reason, field="collection", value=name)
         return found
 
+    def wait(self, request: documents_pb2.WaitRequest, context: grpc.ServicerContext) -> documents_pb2.WaitResponse:
+        self.enter("Wait", context)
+        failed = self.collection(request.collection, context).failed
+        self.awaited.append(request.token)
+        if self.pending_looks > 0:
+            self.pending_looks -= 1
+            time.sleep(min(0.02, request.longest_ms / 1000))
+            return documents_pb2.WaitResponse(pending=1)
+        return documents_pb2.WaitResponse(failed=failed, failed_total=len(failed))
+
     def describe(self, name: str) -> collections_pb2.Collection:
         collection = self.collections[name]
         pending = 0
@@ -135,7 +146,7 @@ class World:
             documents=documents,
             pending=pending,
             failed=len(collection.failed),
-            lag_ms=self.lag_ms if pending else 0,
+            lag_ms=3_600_000 if pending else 0,
             created_at_ms=CREATED_AT_MS,
             shards=[
                 collections_pb2.Shard(

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from shoal.v1 import documents_pb2
 from support.gateway.client_server import FakeGateway
 from support.gateway.client_world import REFUSED
 
@@ -20,7 +21,7 @@ def test_files_become_documents(shoal_json: Callable[..., Any], gateway: FakeGat
     first = write_lines(tmp_path / "a.jsonl", *({"id": n, "title": "T", "text": f"t{n}", "year": n} for n in range(30)))
     (tmp_path / "b.csv").write_text("path,content\np,c\n")
     summary = shoal_json("add", "c", first, tmp_path / "b.csv", "--batch", 7, "--wait")
-    assert (summary["written"], summary["changed"], summary["bad_rows"], summary["token"]) == (31, 31, 0, "1.5")
+    assert (summary["written"], summary["changed"], summary["bad_rows"], summary["token"]) == (31, 31, 0, "1:1-5")
     stored = gateway.world.collections["c"].documents
     assert (stored["3"].text, json.loads(stored["3"].payload)) == ("T t3", {"title": "T", "year": 3})
     assert stored["p"].text == "c"
@@ -224,3 +225,23 @@ def test_a_folder_of_json_lines_and_a_quoted_pattern(
     assert shoal("add", "c", "in/**/b*.jsonl").exit_code == 0 and sorted(stored) == ["b"]
     stored.clear()
     assert shoal("add", "c", "in/?.jsonl").exit_code == 0 and sorted(stored) == ["a"]
+
+
+@pytest.mark.parametrize("command", ["add", "--json"])
+def test_a_document_that_cannot_be_embedded_is_said_after_a_wait(
+    command: str, shoal: Callable[..., Result], gateway: FakeGateway, tmp_path: Path
+):
+    reason = "the model's table has none of the text's words"
+    gateway.world.collections["c"].failed = [documents_pb2.FailedDocument(id="b", version=1, reason=reason, attempts=1)]
+    path = write_lines(tmp_path / "a.jsonl", *({"id": one, "text": one} for one in "abc"))
+    done = shoal("add", "c", path, "--wait", *(["--json"] if command == "--json" else []))
+    assert done.exit_code == 1
+    assert f"document 'b' cannot be embedded: {reason}" in done.stderr.splitlines()
+    assert done.stderr.splitlines()[-1] == f"shoal: 1 document cannot be embedded: {reason}"
+    if command == "--json":
+        result = json.loads(done.stdout)
+        assert (result["searchable"], result["failed"]) == (2, 1)
+        assert result["failures"] == [{"id": "b", "reason": reason}]
+    else:
+        assert "3 documents in c, 3 of them new or changed, 2 searchable, 1 failed; " in done.stdout
+    assert shoal("add", "c", path).exit_code == 0, "without a wait it is not known yet"

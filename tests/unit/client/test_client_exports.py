@@ -13,10 +13,10 @@ NAMES = """
 AccessRole ApiKeyInfo AsyncClient Cancelled Client ClusterStatus CollectionExists CollectionInfo CollectionNotFound
 Coverage CoverageTooLow DeadlineExceeded DimensionMismatch Document DocumentNotFound EmbedProgress EmbedTiming
 Embedding Embeddings Explanation FailedDocument GenerationState Hit InternalError InvalidArgument InvalidModel
-KeyNotFound Limits LoadInfo MessageTooLarge ModelNotServed NewApiKey NotFound Overloaded PermissionDenied PoolInfo
-ProblemInfo ProcessInfo ProcessKind ProcessState QueryCacheInfo Refusal RetryPolicy SearchResult ServerInfo
-ShardInfo ShoalError StoredDocument Timings Token Unauthenticated Unavailable Unsupported UploadProgress
-UpsertSummary VersionConflict WorkerInfo WriteResult
+KeyNotFound Limits LoadInfo MessageTooLarge ModelNotServed NewApiKey NotEmbedded NotFound Overloaded
+PermissionDenied PoolInfo ProblemInfo ProcessInfo ProcessKind ProcessState QueryCacheInfo Refusal RetryPolicy
+SearchResult ServerInfo ShardInfo ShoalError StoredDocument Timings Token Unauthenticated Unavailable Unsupported
+UploadProgress UpsertSummary VersionConflict WorkerInfo WriteResult
 """
 PUBLIC = NAMES.split()
 

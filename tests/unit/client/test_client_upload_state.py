@@ -13,9 +13,9 @@ from shoal.client import (
     Unavailable,
     VersionConflict,
 )
-from shoal.client._transport.replies import read_collection, read_server
+from shoal.client._transport.replies import WaitState, read_server
 from shoal.client._transport.upload import KEPT_REFUSALS, Upload, UploadBatch, Visibility, is_transient
-from shoal.v1 import collections_pb2, documents_pb2, errors_pb2, status_pb2
+from shoal.v1 import documents_pb2, errors_pb2, status_pb2
 
 LIMITS = read_server(
     status_pb2.DescribeResponse(limits=status_pb2.Limits(message_bytes=10_000, documents_per_write=100))
@@ -151,34 +151,32 @@ def test_a_condition_makes_an_upload_unrepeatable_while_it_is_unanswered():
     assert state.repeatable
 
 
-def info(pending: int, lag_s: float, problem: str = ""):
-    message = collections_pb2.Collection(name="c", pending=pending, lag_ms=int(lag_s * 1000), problem=problem)
-    return read_collection(message)
-
-
-def test_visible_when_nothing_is_pending_or_all_that_is_pending_is_younger():
-    assert Visibility("c", 100.0, 30.0).pause_s(info(0, 0.0), 100.1, 100.2) is None
-    assert Visibility("c", 100.0, 30.0).pause_s(info(5, 1.5), 102.0, 102.1) is None
-    assert Visibility("c", 100.0, 30.0).pause_s(info(5, 2.0), 102.0, 102.1) is not None
+def test_an_upload_is_visible_when_nothing_of_it_is_pending():
+    assert Visibility("c", 100.0, 30.0).reached(WaitState(0), "", 100.1)
+    assert not Visibility("c", 100.0, 30.0).reached(WaitState(5), "", 100.1)
 
 
 def test_visibility_does_not_wait_for_a_model_that_cannot_be_served():
     visibility = Visibility("c", 100.0, 30.0)
-    assert visibility.pause_s(info(2, 999.0, "the model is gone"), 100.1, 100.1) is not None
     # Documents that came with vectors go on.
-    assert visibility.pause_s(info(1, 999.0, "the model is gone"), 100.6, 100.6) is not None
-    assert visibility.pause_s(info(1, 999.0, "the model is gone"), 101.0, 101.0) is not None
-    with pytest.raises(ModelNotServed, match="1 documents of c are still not searchable: the model is gone"):
-        visibility.pause_s(info(1, 999.0, "the model is gone"), 101.2, 101.2)
+    assert not any(visibility.reached(WaitState(n), "the model is gone", at_s) for n, at_s in ((2, 100.1), (1, 100.7)))
+    with pytest.raises(ModelNotServed, match="documents of c are still not searchable: the model is gone"):
+        visibility.reached(WaitState(1), "the model is gone", 101.2)
 
 
 def test_visibility_gives_up_after_no_progress_only():
     visibility = Visibility("c", 100.0, 30.0)
-    assert visibility.pause_s(info(9, 999.0), 129.0, 129.0) is not None
-    assert visibility.pause_s(info(8, 999.0), 158.0, 158.0) is not None
-    assert visibility.pause_s(info(8, 999.0), 187.0, 187.0) is not None
-    with pytest.raises(DeadlineExceeded, match="8 documents of c are still not searchable after 30 s"):
-        visibility.pause_s(info(8, 999.0), 188.0, 188.0)
+    assert not any(visibility.reached(WaitState(n), "", at_s) for n, at_s in ((9, 129.0), (8, 158.0), (8, 187.0)))
+    with pytest.raises(DeadlineExceeded, match="documents of c are still not searchable after 30 s"):
+        visibility.reached(WaitState(8), "", 188.0)
+
+
+def test_a_call_waits_two_seconds_or_half_of_the_timeout_after_a_first_look():
+    for timeout_s, expected in ((30.0, [0.5, 2.0]), (0.4, [0.2, 0.2])):
+        visibility = Visibility("c", 0.0, timeout_s)
+        first = visibility.longest_s
+        visibility.reached(WaitState(1), "", 0.1)
+        assert [first, visibility.longest_s] == expected
 
 
 def refused(batch: UploadBatch, field: str) -> documents_pb2.UpsertStreamResponse:

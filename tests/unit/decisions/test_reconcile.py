@@ -157,6 +157,16 @@ def test_pauses_double_up_to_the_longest_and_then_end(attempts: int, pause: floa
     assert next_attempt(attempts, EmbedRetryPolicy(5, 1.0, 5.0)) == pause
 
 
+def test_an_answer_that_cannot_change_is_final_at_the_first_attempt() -> None:
+    assert next_attempt(1, EmbedRetryPolicy(5, 1.0, 5.0), final=True) is None
+    alone = DocumentBatch((Document("a"),))
+    for failure in (EncodeFailure.INVALID, EncodeFailure.REJECTED):
+        (effect,) = after_failure(alone, failure)
+        assert effect == CountAttempt(Document("a"), final=failure is EncodeFailure.INVALID)
+    halves = after_failure(DocumentBatch((Document("a"), Document("b"))), EncodeFailure.INVALID)
+    assert halves == (RetryBatch(alone, 0.0), RetryBatch(DocumentBatch((Document("b"),)), 0.0))
+
+
 def test_many_attempts_do_not_overflow() -> None:
     assert next_attempt(100_000, EmbedRetryPolicy(1_000_000, 0.001, 300.0)) == 300.0
 

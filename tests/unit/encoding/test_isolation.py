@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shoal.workers.encoding.batching import BatchBounds
-from shoal.workers.encoding.model import EmbeddingModel, EncodeOptions, ModelError, Tokenized, Vectors
+from shoal.workers.encoding.model import EmbeddingModel, EncodeOptions, ModelError, Tokenized, Vectors, may_pass
 
 KINDS = ("good", "raises", "nan", "zero", "spoils")
 
@@ -73,3 +73,16 @@ def test_a_broken_model_does_not_blame_a_text() -> None:
     with pytest.raises(ModelError):
         model.forward_isolated(batch_of(["good", "lost"]))
     assert model.runs == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        ("the model failed: RuntimeError: no memory", True),
+        ("the tokenizer failed: Exception: busy", True),
+        ("the model's table has none of the text's words", False),
+        ("the vector is not finite", False),
+    ],
+)
+def test_only_an_exception_may_pass(error: str, again: bool) -> None:
+    assert may_pass(error) is again

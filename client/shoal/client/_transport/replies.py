@@ -4,12 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from shoal.client import embeddings, keys, processes, types
 from shoal.client.errors import InternalError, error_from_detail
 from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, keys_pb2, permissions_pb2, search_pb2, status_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class WaitState:
+    """What a server says about the writes of a token."""
+
+    pending: int = 0
+    """0 when searches show them, apart from documents that cannot be embedded."""
+    failed: tuple[types.FailedDocument, ...] = ()
+    failed_total: int = 0
+
 
 INDEX_KINDS: dict[types.IndexKind, collections_pb2.IndexKind.ValueType] = {
     "flat": collections_pb2.INDEX_KIND_FLAT,
@@ -161,7 +173,7 @@ def read_explanation(reply: documents_pb2.ExplainResponse) -> types.Explanation:
     )
 
 
-def read_failed(reply: documents_pb2.ListFailedResponse) -> list[types.FailedDocument]:
+def read_failed(documents: Iterable[documents_pb2.FailedDocument]) -> list[types.FailedDocument]:
     """Documents that could not be embedded."""
     return [
         types.FailedDocument(
@@ -171,8 +183,13 @@ def read_failed(reply: documents_pb2.ListFailedResponse) -> list[types.FailedDoc
             attempts=document.attempts,
             failed_at=_time(document.failed_at_ms),
         )
-        for document in reply.documents
+        for document in documents
     ]
+
+
+def read_wait(reply: documents_pb2.WaitResponse) -> WaitState:
+    """Whether searches show some writes."""
+    return WaitState(reply.pending, tuple(read_failed(reply.failed)), reply.failed_total)
 
 
 def read_search(reply: search_pb2.SearchResponse) -> types.SearchResult:

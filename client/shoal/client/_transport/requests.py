@@ -139,6 +139,14 @@ def source_ids(collection: str, source: str, after: str, limit: int) -> Call[lis
     return Call(lambda stubs: stubs.documents.ListSourceIds, request, lambda reply: list(reply.ids))
 
 
+def wait(collection: str, token: str, longest_s: float) -> Call[_replies.WaitState]:
+    """The call that waits, at most `longest_s`, until searches show the writes of a token."""
+    request = documents_pb2.WaitRequest(
+        collection=_string("collection", collection), token=_string("token", token), longest_ms=max(1, int(longest_s * 1000))
+    )
+    return Call(lambda stubs: stubs.documents.Wait, request, _replies.read_wait)
+
+
 def get(collection: str, ids: Sequence[str]) -> Call[list[types.StoredDocument]]:
     """The call that reads documents."""
     request = documents_pb2.GetRequest(collection=_string("collection", collection), ids=_ids(ids))
@@ -156,7 +164,7 @@ def failed(collection: str, limit: int) -> Call[list[types.FailedDocument]]:
     request = documents_pb2.ListFailedRequest(
         collection=_string("collection", collection), limit=_integer("limit", limit, _INT32)
     )
-    return Call(lambda stubs: stubs.documents.ListFailed, request, _replies.read_failed)
+    return Call(lambda stubs: stubs.documents.ListFailed, request, lambda reply: _replies.read_failed(reply.documents))
 
 
 def retry_failed(collection: str, ids: Sequence[str]) -> Call[int]:

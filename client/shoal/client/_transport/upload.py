@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shoal.client import types
-from shoal.client._transport.replies import read_results
+from shoal.client._transport.replies import WaitState, read_results
 from shoal.client._transport.requests import encode_document
+from shoal.client._transport.tokens import merged
 from shoal.client.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -78,6 +79,7 @@ class Upload:
         self._refusals: list[types.Refusal] = []
         self._latest: list[types.Refusal] = []
         self._token: types.Token | None = None
+        self._shown = WaitState()
 
     @property
     def full(self) -> bool:
@@ -150,7 +152,8 @@ class Upload:
         if batch is None:
             return None
         results = read_results(reply.results)
-        self._token = types.Token(reply.token, results)
+        # The token of a stream covers its earlier batches, but not those of a stream before it.
+        self._token = types.Token(merged(self._token or "", reply.token), results)
         self._answered += len(batch.documents)
         for position, result in zip(batch.positions, results, strict=True):
             if result.error is not None:
@@ -178,7 +181,13 @@ class Upload:
             self._token,
             self._answered,
             None if first is None else first.documents[0].id,
+            self._shown.failed_total,
+            self._shown.failed,
         )
+
+    def shown(self, state: WaitState) -> None:
+        """Searches show the upload, apart from documents that cannot be embedded."""
+        self._shown = state
 
     def ended_by(self, error: BaseException) -> None:
         """Says in an error that ends the upload how far it came. Running it again writes the rest."""
@@ -235,28 +244,29 @@ UNSERVED_S = 0.5
 
 
 class Visibility:
-    """Decides whether searches show every write acknowledged before `acknowledged_at_s`, on the caller's clock."""
+    """Decides how long to wait for the writes of an upload, on the caller's clock."""
 
-    def __init__(self, collection: str, acknowledged_at_s: float, timeout_s: float) -> None:
+    def __init__(self, collection: str, started_at_s: float, timeout_s: float) -> None:
         self._collection = collection
-        self._acknowledged_at_s = acknowledged_at_s
         self._timeout_s = timeout_s
-        self._fewest_pending: int | None = None
-        self._progress_at_s = acknowledged_at_s
-        self._pause_s = 0.02
+        self._pending: int | None = None
+        self._progress_at_s = started_at_s
 
-    def pause_s(self, info: types.CollectionInfo, asked_at_s: float, now_s: float) -> float | None:
-        """Seconds until the next check, or None if they do; raises DeadlineExceeded if nothing more becomes visible, and
-        ModelNotServed if that is because the collection's model cannot be served."""
-        # With a smaller lag, all pending changes are newer than ours: others write to this collection too.
-        if info.pending == 0 or info.lag_s < asked_at_s - self._acknowledged_at_s:
-            return None
-        if self._fewest_pending is None or info.pending < self._fewest_pending:
-            self._fewest_pending, self._progress_at_s = info.pending, now_s
-        stuck = f"{info.pending} documents of {self._collection} are still not searchable"
-        if info.problem and now_s - self._progress_at_s >= UNSERVED_S:
-            raise ModelNotServed(f"{stuck}: {info.problem}")
+    @property
+    def longest_s(self) -> float:
+        """How long the next call should wait at most: not long before it is known whether the model can be served."""
+        return min(UNSERVED_S if self._pending is None else 2.0, self._timeout_s / 2)
+
+    def reached(self, state: WaitState, problem: str, now_s: float) -> bool:
+        """Whether searches show the upload; raises DeadlineExceeded if nothing more becomes visible, and ModelNotServed if
+        that is because of a `problem` of the collection's model."""
+        if state.pending == 0:
+            return True
+        if state.pending != self._pending:
+            self._pending, self._progress_at_s = state.pending, now_s
+        stuck = f"documents of {self._collection} are still not searchable"
+        if problem and now_s - self._progress_at_s >= UNSERVED_S:
+            raise ModelNotServed(f"{stuck}: {problem}")
         if now_s - self._progress_at_s >= self._timeout_s:
             raise DeadlineExceeded(f"{stuck} after {self._timeout_s:g} s without progress")
-        pause_s, self._pause_s = self._pause_s, min(0.5, self._pause_s * 1.5)
-        return pause_s
+        return False

@@ -105,6 +105,8 @@ class EncodeFailure(Enum):
     """The process died or the connection broke during the call: a document may have caused it."""
     REJECTED = "rejected"
     """The encoder answered that it cannot encode this batch."""
+    INVALID = "invalid"
+    """The encoder takes no such batch: another attempt would get the same answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,8 @@ class CountAttempt(Generic[P]):
     """Count a failed attempt against this one document."""
 
     document: P
+    final: bool = False
+    """No further attempt can help."""
 
 
 FailureEffect = RetryBatch[P] | CountAttempt[P]
@@ -133,7 +137,7 @@ def after_failure(batch: DocumentBatch[P], failure: EncodeFailure) -> tuple[Fail
     if failure is EncodeFailure.LOST and strikes < LOSSES_BEFORE_BISECTING:
         return (RetryBatch(DocumentBatch(batch.documents, strikes), BUSY_PAUSE_S),)
     if len(batch.documents) == 1:
-        return (CountAttempt(batch.documents[0]),)
+        return (CountAttempt(batch.documents[0], failure is EncodeFailure.INVALID),)
     middle = len(batch.documents) // 2
     # The halves start one strike below the bound, so that each further loss bisects at once.
     carried = LOSSES_BEFORE_BISECTING - 1 if failure is EncodeFailure.LOST else 0
@@ -151,8 +155,11 @@ class EmbedRetryPolicy:
     longest_pause_s: float
 
 
-def next_attempt(attempts: int, policy: EmbedRetryPolicy) -> float | None:
-    """Seconds to wait after the `attempts`-th failed attempt; None when the document is set aside as failed."""
-    if attempts >= policy.attempts:
+def next_attempt(attempts: int, policy: EmbedRetryPolicy, final: bool = False) -> float | None:
+    """Seconds to wait after the `attempts`-th failed attempt; None when the document is set aside as failed.
+
+    `final`: the encoder's answer cannot change, so there is no further attempt.
+    """
+    if final or attempts >= policy.attempts:
         return None
     return min(policy.longest_pause_s, policy.first_pause_s * 2.0 ** min(attempts - 1, 60))

@@ -1,14 +1,30 @@
 """Failed attempts to embed a document, and the documents that were set aside after the last one."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import BigInteger, Boolean, Connection, and_, bindparam, case, func, literal, null, select, update
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    case,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    update,
+)
 
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger import catalog, schema
 from shoal.cluster.ledger.connection import chunks
 from shoal.cluster.ledger.records import FailedAttempt, FailedDocumentRecord, FailedDocuments
 
-_entry = schema.entry
+_document, _entry, _generation = schema.document, schema.entry, schema.generation
 
 
 def record_failures(connection: Connection, failures: Sequence[FailedAttempt], now_ms: int) -> None:
@@ -67,7 +83,31 @@ def read_failed(connection: Connection, generation_id: int, limit: int) -> Faile
     rows = connection.execute(
         select(_entry).where(*aside).order_by(_entry.c.failed_at_ms, _entry.c.document_id).limit(limit)
     ).all()
-    documents = [
-        FailedDocumentRecord(row.document_id, row.wanted_version, row.error, row.attempts, row.failed_at_ms) for row in rows
-    ]
-    return FailedDocuments(documents, total)
+    return FailedDocuments([_record(row) for row in rows], total)
+
+
+def read_failed_writes(connection: Connection, generation_id: int, awaited: AwaitedWrites, limit: int) -> FailedDocuments:
+    """See LedgerReader.failed_writes."""
+    aside = select(_entry).where(_entry.c.generation_id == generation_id, schema.failed())
+    rows: list[Row[Any]] = []
+    for some in chunks(list(awaited.failed)[:limit]):
+        rows += connection.execute(aside.where(_entry.c.document_id.in_(some))).all()
+    found = {row.document_id: _record(row) for row in rows}
+    total = awaited.failed_total
+    if awaited.all_shards:
+        # Not all write sets were read. A document's first and last change that is not shown are known.
+        sequences = (_entry.c.sequence, _document.c.sequence)
+        through = awaited.token.through
+        named = [sequence.between(*one) for sequence in sequences for one in (*awaited.token.ranges, (1, through))]
+        collection = select(_generation.c.collection_id).where(_generation.c.id == generation_id).scalar_subquery()
+        same = and_(_document.c.collection_id == collection, _document.c.id == _entry.c.document_id)
+        for row in connection.execute(aside.join_from(_entry, _document, same).where(or_(*named))):
+            if row.document_id not in awaited.failed:
+                total += 1
+                if len(found) < limit:
+                    found[row.document_id] = _record(row)
+    return FailedDocuments(list(found.values()), total)
+
+
+def _record(row: Row[Any]) -> FailedDocumentRecord:
+    return FailedDocumentRecord(row.document_id, row.wanted_version, row.error, row.attempts, row.failed_at_ms)

@@ -178,6 +178,12 @@ class LedgerReader:
         with reading(self._engine) as connection:
             return api_keys.find_key(connection, id)
 
+    def failed_writes(self, collection: str, awaited: AwaitedWrites, limit: int) -> FailedDocuments:
+        """Documents of these writes that the active generation set aside, at most `limit`. Raises CollectionNotFound."""
+        with reading(self._engine) as connection:
+            record = catalog.find_collection(connection, collection)
+            return failures.read_failed_writes(connection, record.generation.id, awaited, limit)
+
 
 def _same_document(generation_id: int) -> ColumnElement[bool]:
     return and_(_entry.c.generation_id == generation_id, _entry.c.document_id == _document.c.id)

@@ -24,33 +24,33 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshoal/internal/v1/encoder.proto\x12\x11shoal.internal.v1\"\xa8\x02\n\rEncodeRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12+\n\x04role\x18\x02 \x01(\x0e\x32\x1d.shoal.internal.v1.EncodeRole\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x33\n\x08priority\x18\x04 \x01(\x0e\x32!.shoal.internal.v1.EncodePriority\x12\x13\n\x06prompt\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x12\n\ndimensions\x18\x06 \x01(\x05\x12\x16\n\tnormalize\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\x37\n\ntruncation\x18\x08 \x01(\x0e\x32#.shoal.internal.v1.EncodeTruncationB\t\n\x07_promptB\x0c\n\n_normalize\".\n\x0b\x45ncodeError\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\r\n\x05\x65rror\x18\x02 \x01(\t\"\xd5\x01\n\x0e\x45ncodeResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12\x0f\n\x07vectors\x18\x03 \x01(\x0c\x12\x0e\n\x06tokens\x18\x04 \x03(\x05\x12\x11\n\ttruncated\x18\x08 \x03(\x05\x12.\n\x06\x65rrors\x18\t \x03(\x0b\x32\x1e.shoal.internal.v1.EncodeError\x12\x10\n\x08queue_us\x18\x05 \x01(\x03\x12\x10\n\x08infer_us\x18\x06 \x01(\x03\x12\x13\n\x0btokenize_us\x18\x07 \x01(\x03\"\x16\n\x14\x44\x65scribeModelRequest\"\x96\x02\n\x15\x44\x65scribeModelResponse\x12.\n\x05state\x18\x01 \x01(\x0e\x32\x1f.shoal.internal.v1.EncoderState\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\x05\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12\x0b\n\x03pid\x18\x07 \x01(\x03\x12\x10\n\x08progress\x18\x08 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12,\n\x04load\x18\n \x01(\x0b\x32\x1e.shoal.internal.v1.EncoderLoad\x12\x16\n\x0e\x65rror_may_pass\x18\x0b \x01(\x08\"\xc1\x01\n\x0b\x45ncoderLoad\x12\x15\n\rwaiting_texts\x18\x01 \x01(\x03\x12\x16\n\x0ewaiting_tokens\x18\x02 \x01(\x03\x12\x11\n\toldest_ms\x18\x03 \x01(\x03\x12\r\n\x05texts\x18\x04 \x01(\x03\x12\x0e\n\x06tokens\x18\x05 \x01(\x03\x12\x0f\n\x07\x62\x61tches\x18\x06 \x01(\x03\x12\x14\n\x0c\x66\x61iled_texts\x18\x07 \x01(\x03\x12\x0f\n\x07\x62usy_ms\x18\x08 \x01(\x03\x12\x19\n\x11inference_threads\x18\t \x01(\x05*Z\n\nEncodeRole\x12\x1b\n\x17\x45NCODE_ROLE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NCODE_ROLE_DOCUMENT\x10\x01\x12\x15\n\x11\x45NCODE_ROLE_QUERY\x10\x02*{\n\x0c\x45ncoderState\x12\x1d\n\x19\x45NCODER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODER_STATE_LOADING\x10\x01\x12\x17\n\x13\x45NCODER_STATE_READY\x10\x02\x12\x18\n\x14\x45NCODER_STATE_FAILED\x10\x03*\x84\x01\n\x0e\x45ncodePriority\x12\x1f\n\x1b\x45NCODE_PRIORITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODE_PRIORITY_QUERY\x10\x01\x12\x18\n\x14\x45NCODE_PRIORITY_LIVE\x10\x02\x12\x1c\n\x18\x45NCODE_PRIORITY_BACKFILL\x10\x03*\x8b\x01\n\x10\x45ncodeTruncation\x12!\n\x1d\x45NCODE_TRUNCATION_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODE_TRUNCATION_END\x10\x01\x12\x1b\n\x17\x45NCODE_TRUNCATION_START\x10\x02\x12\x1c\n\x18\x45NCODE_TRUNCATION_REFUSE\x10\x03\x32\xc3\x01\n\x0e\x45ncoderService\x12M\n\x06\x45ncode\x12 .shoal.internal.v1.EncodeRequest\x1a!.shoal.internal.v1.EncodeResponse\x12\x62\n\rDescribeModel\x12\'.shoal.internal.v1.DescribeModelRequest\x1a(.shoal.internal.v1.DescribeModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fshoal/internal/v1/encoder.proto\x12\x11shoal.internal.v1\"\xa8\x02\n\rEncodeRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12+\n\x04role\x18\x02 \x01(\x0e\x32\x1d.shoal.internal.v1.EncodeRole\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x33\n\x08priority\x18\x04 \x01(\x0e\x32!.shoal.internal.v1.EncodePriority\x12\x13\n\x06prompt\x18\x05 \x01(\tH\x00\x88\x01\x01\x12\x12\n\ndimensions\x18\x06 \x01(\x05\x12\x16\n\tnormalize\x18\x07 \x01(\x08H\x01\x88\x01\x01\x12\x37\n\ntruncation\x18\x08 \x01(\x0e\x32#.shoal.internal.v1.EncodeTruncationB\t\n\x07_promptB\x0c\n\n_normalize\"@\n\x0b\x45ncodeError\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\r\n\x05\x65rror\x18\x02 \x01(\t\x12\x10\n\x08may_pass\x18\x03 \x01(\x08\"\xd5\x01\n\x0e\x45ncodeResponse\x12\x13\n\x0b\x66ingerprint\x18\x01 \x01(\t\x12\x11\n\tdimension\x18\x02 \x01(\x05\x12\x0f\n\x07vectors\x18\x03 \x01(\x0c\x12\x0e\n\x06tokens\x18\x04 \x03(\x05\x12\x11\n\ttruncated\x18\x08 \x03(\x05\x12.\n\x06\x65rrors\x18\t \x03(\x0b\x32\x1e.shoal.internal.v1.EncodeError\x12\x10\n\x08queue_us\x18\x05 \x01(\x03\x12\x10\n\x08infer_us\x18\x06 \x01(\x03\x12\x13\n\x0btokenize_us\x18\x07 \x01(\x03\"\x16\n\x14\x44\x65scribeModelRequest\"\x96\x02\n\x15\x44\x65scribeModelResponse\x12.\n\x05state\x18\x01 \x01(\x0e\x32\x1f.shoal.internal.v1.EncoderState\x12\r\n\x05model\x18\x02 \x01(\t\x12\x13\n\x0b\x66ingerprint\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\x05\x12\x12\n\nmax_tokens\x18\x05 \x01(\x05\x12\r\n\x05\x65rror\x18\x06 \x01(\t\x12\x0b\n\x03pid\x18\x07 \x01(\x03\x12\x10\n\x08progress\x18\x08 \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\t \x01(\t\x12,\n\x04load\x18\n \x01(\x0b\x32\x1e.shoal.internal.v1.EncoderLoad\x12\x16\n\x0e\x65rror_may_pass\x18\x0b \x01(\x08\"\xc1\x01\n\x0b\x45ncoderLoad\x12\x15\n\rwaiting_texts\x18\x01 \x01(\x03\x12\x16\n\x0ewaiting_tokens\x18\x02 \x01(\x03\x12\x11\n\toldest_ms\x18\x03 \x01(\x03\x12\r\n\x05texts\x18\x04 \x01(\x03\x12\x0e\n\x06tokens\x18\x05 \x01(\x03\x12\x0f\n\x07\x62\x61tches\x18\x06 \x01(\x03\x12\x14\n\x0c\x66\x61iled_texts\x18\x07 \x01(\x03\x12\x0f\n\x07\x62usy_ms\x18\x08 \x01(\x03\x12\x19\n\x11inference_threads\x18\t \x01(\x05*Z\n\nEncodeRole\x12\x1b\n\x17\x45NCODE_ROLE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x45NCODE_ROLE_DOCUMENT\x10\x01\x12\x15\n\x11\x45NCODE_ROLE_QUERY\x10\x02*{\n\x0c\x45ncoderState\x12\x1d\n\x19\x45NCODER_STATE_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODER_STATE_LOADING\x10\x01\x12\x17\n\x13\x45NCODER_STATE_READY\x10\x02\x12\x18\n\x14\x45NCODER_STATE_FAILED\x10\x03*\x84\x01\n\x0e\x45ncodePriority\x12\x1f\n\x1b\x45NCODE_PRIORITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODE_PRIORITY_QUERY\x10\x01\x12\x18\n\x14\x45NCODE_PRIORITY_LIVE\x10\x02\x12\x1c\n\x18\x45NCODE_PRIORITY_BACKFILL\x10\x03*\x8b\x01\n\x10\x45ncodeTruncation\x12!\n\x1d\x45NCODE_TRUNCATION_UNSPECIFIED\x10\x00\x12\x19\n\x15\x45NCODE_TRUNCATION_END\x10\x01\x12\x1b\n\x17\x45NCODE_TRUNCATION_START\x10\x02\x12\x1c\n\x18\x45NCODE_TRUNCATION_REFUSE\x10\x03\x32\xc3\x01\n\x0e\x45ncoderService\x12M\n\x06\x45ncode\x12 .shoal.internal.v1.EncodeRequest\x1a!.shoal.internal.v1.EncodeResponse\x12\x62\n\rDescribeModel\x12\'.shoal.internal.v1.DescribeModelRequest\x1a(.shoal.internal.v1.DescribeModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'shoal.internal.v1.encoder_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ENCODEROLE']._serialized_start=1118
-  _globals['_ENCODEROLE']._serialized_end=1208
-  _globals['_ENCODERSTATE']._serialized_start=1210
-  _globals['_ENCODERSTATE']._serialized_end=1333
-  _globals['_ENCODEPRIORITY']._serialized_start=1336
-  _globals['_ENCODEPRIORITY']._serialized_end=1468
-  _globals['_ENCODETRUNCATION']._serialized_start=1471
-  _globals['_ENCODETRUNCATION']._serialized_end=1610
+  _globals['_ENCODEROLE']._serialized_start=1136
+  _globals['_ENCODEROLE']._serialized_end=1226
+  _globals['_ENCODERSTATE']._serialized_start=1228
+  _globals['_ENCODERSTATE']._serialized_end=1351
+  _globals['_ENCODEPRIORITY']._serialized_start=1354
+  _globals['_ENCODEPRIORITY']._serialized_end=1486
+  _globals['_ENCODETRUNCATION']._serialized_start=1489
+  _globals['_ENCODETRUNCATION']._serialized_end=1628
   _globals['_ENCODEREQUEST']._serialized_start=55
   _globals['_ENCODEREQUEST']._serialized_end=351
   _globals['_ENCODEERROR']._serialized_start=353
-  _globals['_ENCODEERROR']._serialized_end=399
-  _globals['_ENCODERESPONSE']._serialized_start=402
-  _globals['_ENCODERESPONSE']._serialized_end=615
-  _globals['_DESCRIBEMODELREQUEST']._serialized_start=617
-  _globals['_DESCRIBEMODELREQUEST']._serialized_end=639
-  _globals['_DESCRIBEMODELRESPONSE']._serialized_start=642
-  _globals['_DESCRIBEMODELRESPONSE']._serialized_end=920
-  _globals['_ENCODERLOAD']._serialized_start=923
-  _globals['_ENCODERLOAD']._serialized_end=1116
-  _globals['_ENCODERSERVICE']._serialized_start=1613
-  _globals['_ENCODERSERVICE']._serialized_end=1808
+  _globals['_ENCODEERROR']._serialized_end=417
+  _globals['_ENCODERESPONSE']._serialized_start=420
+  _globals['_ENCODERESPONSE']._serialized_end=633
+  _globals['_DESCRIBEMODELREQUEST']._serialized_start=635
+  _globals['_DESCRIBEMODELREQUEST']._serialized_end=657
+  _globals['_DESCRIBEMODELRESPONSE']._serialized_start=660
+  _globals['_DESCRIBEMODELRESPONSE']._serialized_end=938
+  _globals['_ENCODERLOAD']._serialized_start=941
+  _globals['_ENCODERLOAD']._serialized_end=1134
+  _globals['_ENCODERSERVICE']._serialized_start=1631
+  _globals['_ENCODERSERVICE']._serialized_end=1826
 # @@protoc_insertion_point(module_scope)

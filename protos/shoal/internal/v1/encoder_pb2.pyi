@@ -155,16 +155,20 @@ class EncodeError(google.protobuf.message.Message):
 
     POSITION_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
+    MAY_PASS_FIELD_NUMBER: builtins.int
     position: builtins.int
     """Place of the text in the request, from 0."""
     error: builtins.str
+    may_pass: builtins.bool
+    """The model or its tokenizer raised an exception, so another attempt may succeed. Otherwise this text never gets a vector."""
     def __init__(
         self,
         *,
         position: builtins.int = ...,
         error: builtins.str = ...,
+        may_pass: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["error", b"error", "position", b"position"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["error", b"error", "may_pass", b"may_pass", "position", b"position"]) -> None: ...
 
 Global___EncodeError: typing_extensions.TypeAlias = EncodeError
 

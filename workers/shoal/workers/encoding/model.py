@@ -93,6 +93,15 @@ class Tokenized:
     """Private to the model: token ids, words, table rows."""
 
 
+MODEL_RAISED = "the model failed: "
+TOKENIZER_RAISED = "the tokenizer failed: "
+
+
+def may_pass(error: str) -> bool:
+    """Whether a text with this error may get a vector in another attempt: an exception may have had a passing cause."""
+    return error.startswith((MODEL_RAISED, TOKENIZER_RAISED))
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """The result of one call of `encode`, in the order of its texts."""
@@ -191,7 +200,7 @@ class EmbeddingModel(ABC):
             raise
         except Exception as error:
             if len(batch) == 1:
-                return np.zeros((1, self.dimension), dtype=np.float32), {0: f"the model failed: {typed_error_line(error)}"}
+                return np.zeros((1, self.dimension), dtype=np.float32), {0: f"{MODEL_RAISED}{typed_error_line(error)}"}
             vectors, suspects = np.zeros((len(batch), self.dimension), dtype=np.float32), list(whole)
         else:
             suspects = _invalid_rows(vectors)

@@ -12,6 +12,7 @@ from shoal.client import types
 from shoal.client._transport.progress import bar
 from shoal.client.cli.files.document_source import refusal_reason
 from shoal.client.cli.files.encoded import EncodedFolder
+from shoal.client.cli.files.searchable import report_failures, searchable_counts, searchable_in_words
 from shoal.client.cli.files.uploading import upload
 from shoal.client.cli.session import Session, remote
 from shoal.console import BadRowReport, Failure, FilePath, print_json, print_note
@@ -81,10 +82,17 @@ def import_(session: Session, name: str, directory: str, rejects: Path | None, b
                 "repeated_ids": repeated.count,
                 "token": summary.token,
                 "seconds": round(seconds, 3),
+                **(searchable_counts(summary) if wait else {}),
             }
         )
     else:
+        shown = f", {searchable_in_words(summary)}" if wait else ""
         pace = f"{written / seconds:.0f} rows/s" if seconds else ""
-        click.echo(f"{written} documents in {name}, {summary.changed} of them new or changed; {seconds:.1f} s, {pace}")
+        click.echo(
+            f"{written} documents in {name}, {summary.changed} of them new or changed{shown}; {seconds:.1f} s, {pace}"
+        )
+    faults = [report_failures(summary)]
     if bad_rows.count:
-        raise Failure(f"{rows_were(bad_rows.count)} not imported to {name}: {reasons_in_words(bad_rows.kinds)}")
+        faults.insert(0, f"{rows_were(bad_rows.count)} not imported to {name}: {reasons_in_words(bad_rows.kinds)}")
+    if any(faults):
+        raise Failure("; ".join(filter(None, faults)))

@@ -11,6 +11,7 @@ from shoal.client import types
 from shoal.client._transport.progress import bar
 from shoal.client.cli.files.document_source import DocumentSource
 from shoal.client.cli.files.pruning import Gone, delete_gone, find_gone, source_of
+from shoal.client.cli.files.searchable import report_failures, searchable_counts, searchable_in_words
 from shoal.client.cli.files.uploading import upload
 from shoal.client.cli.session import Session, remote
 from shoal.console import BadRowReport, Failure, FilePath, cell, print_json, print_note
@@ -111,16 +112,20 @@ def add(
                 **({"deleted": deleted} if prune else {}),
                 "token": summary.token,
                 "seconds": round(seconds, 3),
+                **(searchable_counts(summary) if wait else {}),
             }
         )
     else:
         gone = f", {deleted} deleted" if prune else ""
-        click.echo(f"{written} documents in {name}, {summary.changed} of them new or changed{gone}; {seconds:.1f} s")
+        shown = f", {searchable_in_words(summary)}" if wait else ""
+        shown = f"{summary.changed} of them new or changed{shown}{gone}"
+        click.echo(f"{written} documents in {name}, {shown}; {seconds:.1f} s")
     failures = [unpruned] if unpruned else []
     if bad_rows.count:
         failures.append(f"{rows_were(bad_rows.count)} not added to {name}: {reasons_in_words(bad_rows.kinds)}")
-    if failures:
-        raise Failure("; ".join(failures))
+    failures.append(report_failures(summary))
+    if any(failures):
+        raise Failure("; ".join(filter(None, failures)))
 
 
 def _upload(

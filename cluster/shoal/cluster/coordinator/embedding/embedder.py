@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from shoal.cluster.clock import wall_clock_ms
 from shoal.cluster.coordinator.embedding.applier import Applier
@@ -49,6 +50,15 @@ class EmbeddingPolicy:
 
     limits: BatchLimits
     retry: EmbedRetryPolicy
+
+
+class _FailedText(NamedTuple):
+    """A document that got no vector in an attempt that counts."""
+
+    document: PendingDocument
+    reason: str
+    final: bool
+    """Another attempt would end in the same way."""
 
 
 class GenerationEmbedder:
@@ -204,12 +214,12 @@ class GenerationEmbedder:
     async def _take(self, batch: DocumentBatch[PendingDocument], reply: encoder_pb2.EncodeResponse) -> None:
         width = 4 * reply.dimension
         rows: list[ShardRow] = []
-        failed: list[tuple[PendingDocument, str]] = []
-        errors = {one.position: one.error for one in reply.errors}
+        failed: list[_FailedText] = []
+        errors = {one.position: one for one in reply.errors}
         truncated = set(reply.truncated)
         for index, (document, _) in enumerate(zip(batch.documents, reply.tokens, strict=True)):
             if index in errors:
-                failed.append((document, errors[index]))
+                failed.append(_FailedText(document, errors[index].error, final=not errors[index].may_pass))
             else:
                 rows.append(ShardRow(document, reply.vectors[index * width : (index + 1) * width], index in truncated))
         self._applier.put(rows)
@@ -223,24 +233,25 @@ class GenerationEmbedder:
             failed.failure.value,
             failed.reason,
         )
-        counted: list[tuple[PendingDocument, str]] = []
+        counted: list[_FailedText] = []
         for effect in after_failure(batch, failed.failure):
             match effect:
                 case RetryBatch(again, pause_s):
                     self._launch(again, pause_s)
-                case CountAttempt(document):
+                case CountAttempt(document, final):
                     lost = "the encoder was lost while it worked on this document"
-                    counted.append((document, lost if failed.failure is EncodeFailure.LOST else failed.reason))
+                    reason = lost if failed.failure is EncodeFailure.LOST else failed.reason
+                    counted.append(_FailedText(document, reason, final))
         await self._count_attempts(counted)
 
-    async def _count_attempts(self, failed: Sequence[tuple[PendingDocument, str]]) -> None:
+    async def _count_attempts(self, failed: Sequence[_FailedText]) -> None:
         """Records a failed attempt of each document, which may then be fetched again."""
         if not failed:
             return
         failures = []
-        for document, reason in failed:
+        for document, reason, final in failed:
             attempts = document.attempts + 1
-            pause_s = next_attempt(attempts, self._retry)
+            pause_s = next_attempt(attempts, self._retry, final)
             failures.append(
                 FailedAttempt(
                     generation_id=self.generation.id,
@@ -255,4 +266,4 @@ class GenerationEmbedder:
         try:
             await self._ledger.threads.write(self._ledger.progress.record_failures, failures, wall_clock_ms())
         finally:
-            self._release([document.id for document, _ in failed])
+            self._release([one.document.id for one in failed])

@@ -29,6 +29,7 @@ _FAILURES = {
     # Another process listens at the address of a replica that is gone.
     grpc.StatusCode.UNAUTHENTICATED: EncodeFailure.BUSY,
     grpc.StatusCode.UNIMPLEMENTED: EncodeFailure.BUSY,
+    grpc.StatusCode.INVALID_ARGUMENT: EncodeFailure.INVALID,
 }
 
 

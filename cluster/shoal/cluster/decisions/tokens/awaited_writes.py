@@ -45,7 +45,9 @@ class AwaitedWrites:
     documents: dict[str, int] = field(default_factory=dict)
     """Documents that are waited for, with the version that is needed."""
     failed: dict[str, int] = field(default_factory=dict)
-    """Documents that failed for good, with the version that was needed."""
+    """The first HELD_DOCUMENTS that failed for good, with the version that was needed."""
+    failed_total: int = 0
+    """How many failed for good."""
     ordinals: dict[int, int] = field(default_factory=dict)
     """By shard: the newest segment that a search must reach to see the settled documents."""
     forgotten: int = 0
@@ -74,6 +76,11 @@ class AwaitedWrites:
         """Whether nothing is waited for any more."""
         return not self.documents and not self.unread
 
+    @property
+    def pending(self) -> int:
+        """0 when `settled`; otherwise how many documents are waited for now, and how many writes are not read yet."""
+        return len(self.documents) + sum(last - first + 1 for first, last in self.unread)
+
     def take_sets(self, sets: Iterable[WriteSet], through: int) -> None:
         """Takes the sets of all unread writes up to `through`, as far as the ledger has them.
 
@@ -101,8 +108,10 @@ class AwaitedWrites:
                 del self.documents[document_id]
             elif state.embedded_version >= version:
                 del self.documents[document_id]
-                self.failed.pop(document_id, None)
+                self.failed_total -= self.failed.pop(document_id, 0) > 0
                 self.ordinals[state.shard] = max(state.ordinal, self.ordinals.get(state.shard, 0))
             elif state.failed:
                 del self.documents[document_id]
-                self.failed[document_id] = version
+                self.failed_total += document_id not in self.failed
+                if len(self.failed) < HELD_DOCUMENTS:
+                    self.failed[document_id] = version

@@ -97,6 +97,10 @@ class LedgerReads:
         """A page of the ids of the documents of a source; raises CollectionNotFound."""
         return await self.run(self._reader.source_ids, collection, source, after, limit)
 
+    async def failed_writes(self, collection: str, awaited: AwaitedWrites, limit: int) -> FailedDocuments:
+        """Documents of these writes that could not be embedded."""
+        return await self.run(self._reader.failed_writes, collection, awaited, limit)
+
     def close(self) -> None:
         """Stops the threads and closes the database connections."""
         self._threads.shutdown(wait=True, cancel_futures=True)

@@ -76,6 +76,11 @@ class DocumentService(documents_pb2_grpc.DocumentServiceServicer):
     ) -> documents_pb2.ListSourceIdsResponse:
         return await self._reading.list_source_ids(request)
 
+    async def Wait(
+        self, request: documents_pb2.WaitRequest, context: grpc.aio.ServicerContext[Any, Any]
+    ) -> documents_pb2.WaitResponse:
+        return await self._writing.wait(request, caller_deadline(context, self._default_deadline_s))
+
     async def RetryFailed(
         self, request: documents_pb2.RetryFailedRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> documents_pb2.RetryFailedResponse:

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
+from shoal.cluster.errors import DeadlineExceeded, InvalidRequest, NotEmbedded
 from shoal.cluster.gateway.backends.coordinator_link import CoordinatorLink
 from shoal.cluster.gateway.backends.ledger_reads import LedgerReads
+from shoal.cluster.gateway.paths.document_messages import failed_response
 from shoal.cluster.gateway.paths.documents_validation import WriteRules, check_documents
 from shoal.cluster.gateway.paths.room import Room
-from shoal.cluster.gateway.paths.validation import check_collection_name, check_ids, check_source
+from shoal.cluster.gateway.paths.validation import check_collection_name, check_ids, check_source, parse_token
 from shoal.cluster.gateway.paths.visibility import WriteVisibility
 from shoal.cluster.limits import RequestLimits
 from shoal.cluster.rpc.deadlines import Deadline
@@ -83,7 +86,7 @@ class WritePath:
         del write
         room.free_request()
         if wait:
-            await self._until_shown(collection, written.token, deadline)
+            await self._until_shown(collection, written, deadline)
         return documents_pb2.UpsertResponse(results=written.results, token=written.token)
 
     async def delete(self, request: documents_pb2.DeleteRequest, deadline: Deadline) -> documents_pb2.DeleteResponse:
@@ -94,7 +97,7 @@ class WritePath:
         deletes = coordinator_pb2.WriteRequest(collection=request.collection, deletes=request.ids, source=request.source)
         written = await self.commit(CheckedWrite(deletes.SerializeToString(), True), deadline)
         if request.wait:
-            await self._until_shown(request.collection, written.token, deadline)
+            await self._until_shown(request.collection, written, deadline)
         return documents_pb2.DeleteResponse(results=written.results, token=written.token)
 
     async def retry_failed(
@@ -106,8 +109,39 @@ class WritePath:
         retry = coordinator_pb2.RetryFailedRequest(collection=request.collection, ids=request.ids)
         return documents_pb2.RetryFailedResponse(retried=await self._link.retry_failed(retry, deadline))
 
-    async def _until_shown(self, collection: str, token: str, deadline: Deadline) -> None:
-        await self._visibility.until_shown(collection, token, deadline.with_margin())
+    async def wait(self, request: documents_pb2.WaitRequest, deadline: Deadline) -> documents_pb2.WaitResponse:
+        """Returns when searches show the writes of a token, or after the time that the request gives; says what failed."""
+        check_collection_name(request.collection, self._limits)
+        awaited = AwaitedWrites(parse_token(request.token))
+        if request.longest_ms < 0:
+            raise InvalidRequest(f"longest_ms: {request.longest_ms} is below 0", field="longest_ms", limit=0)
+        within = deadline.with_margin()
+        if request.longest_ms:
+            within = min(within, Deadline.within(request.longest_ms / 1000), key=lambda one: one.at)
+        pending = 0
+        try:
+            awaited = await self._visibility.until_shown(request.collection, request.token, within)
+        except DeadlineExceeded:
+            if not request.longest_ms:
+                raise
+            await self._reads.cut(request.collection, awaited)
+            pending = max(1, awaited.pending)
+        failed = await self._reads.failed_writes(request.collection, awaited, self._limits.failed_per_list)
+        response = documents_pb2.WaitResponse(pending=pending, failed_total=failed.total)
+        response.failed.extend(failed_response(failed).documents)
+        return response
+
+    async def _until_shown(self, collection: str, written: coordinator_pb2.WriteResponse, deadline: Deadline) -> None:
+        """Waits, and adds an error to the result of each document that cannot be embedded."""
+        awaited = await self._visibility.until_shown(collection, written.token, deadline.with_margin())
+        if not awaited.failed:
+            return
+        failed = await self._reads.failed_writes(collection, awaited, len(written.results))
+        reasons = {document.id: document.reason for document in failed.documents}
+        for result in written.results:
+            if result.id in reasons and not result.HasField("error"):
+                message = f"document {result.id!r} is stored, but cannot be embedded: {reasons[result.id]}"
+                result.error.CopyFrom(NotEmbedded(message).detail())
 
 
 def _write_request(

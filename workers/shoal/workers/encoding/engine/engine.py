@@ -21,6 +21,7 @@ from shoal.workers.encoding.engine.watchdog import StallChecks, StallLimits
 from shoal.workers.encoding.engine.work_queue import EngineLoad, InferenceBatch, TokenizeTask, WorkQueue
 from shoal.workers.encoding.model import (
     AS_DOCUMENT,
+    TOKENIZER_RAISED,
     DeviceLost,
     EmbeddingModel,
     EncodeOptions,
@@ -244,9 +245,7 @@ class EncoderEngine:
 
         try:
             tokenized = [
-                Tokenized(0, error=f"the tokenizer failed: {typed_error_line(text)}")
-                if isinstance(text, Exception)
-                else text
+                Tokenized(0, error=f"{TOKENIZER_RAISED}{typed_error_line(text)}") if isinstance(text, Exception) else text
                 for text in run_isolated(task.texts, tokenize, fatal=ModelError)
             ]
             work_queue.end_tokenizing(task, tokenized, by_inference_thread)

@@ -17,7 +17,7 @@ from shoal.workers.encoding.engine.engine import Description, EncoderEngine, Eng
 from shoal.workers.encoding.engine.pending_request import Answer
 from shoal.workers.encoding.engine.scheduler import Priority, QueueFull
 from shoal.workers.encoding.engine.work_queue import DeadlineExpired, EngineLoad
-from shoal.workers.encoding.model import EncodeOptions, ModelError, Role, Truncation
+from shoal.workers.encoding.model import EncodeOptions, ModelError, Role, Truncation, may_pass
 from shoal.workers.runtime import INTERNAL_MESSAGE_BYTES
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -138,7 +138,9 @@ def _response(answer: Answer) -> encoder_pb2.EncodeResponse:
         tokens=encoded.tokens,
         truncated=[position for position, cut in enumerate(encoded.truncated) if cut],
         errors=[
-            encoder_pb2.EncodeError(position=position, error=error) for position, error in enumerate(encoded.errors) if error
+            encoder_pb2.EncodeError(position=position, error=error, may_pass=may_pass(error))
+            for position, error in enumerate(encoded.errors)
+            if error
         ],
         tokenize_us=round(answer.tokenize_s * 1e6),
         queue_us=round(answer.queue_s * 1e6),
