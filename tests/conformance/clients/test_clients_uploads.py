@@ -166,9 +166,10 @@ def test_an_upload_without_answers_ends(client: Any, gateway: FakeGateway):
 
 
 def test_wait_returns_when_the_upload_is_searchable(client: Any, gateway: FakeGateway):
-    gateway.world.pending_looks = 3
+    # Each wait that ends too early is followed by a look at the collection's model.
+    gateway.world.pending_looks = 4
     summary = client.upsert_many("c", documents(3), wait=True)
-    assert (gateway.world.calls["Wait"], set(gateway.world.awaited)) == (4, {summary.token})
+    assert (gateway.world.calls["Wait"], set(gateway.world.awaited)) == (3, {summary.token})
     gateway.world.pending_looks = 10_000
     with pytest.raises(DeadlineExceeded, match=r"documents of c are still not searchable after 1\.5 s without progress"):
         client.upsert_many("c", documents(3), wait=True, timeout=1.5)
