@@ -32,7 +32,7 @@ def test_the_roles_of_the_methods_are_frozen() -> None:
         by_role[rule.needs].add(rule.name)
     assert by_role == {
         AccessLevel.READ: {
-            "GetCollection", "ListCollections", "Get", "Explain", "ListFailed", "ListSourceIds", "Search", "Embed",
+            "GetCollection", "ListCollections", "Get", "Explain", "ListFailed", "Wait", "ListSourceIds", "Search", "Embed",
             "EmbedStream", "Describe", "Status",
         },
         AccessLevel.WRITE: {"Upsert", "UpsertStream", "Delete", "RetryFailed"},
