@@ -149,7 +149,8 @@ def test_the_other_replica_takes_over(cluster: ClusterProcess, client: Client, h
 
 def test_replicas_outlive_the_coordinator(cluster: ClusterProcess, client: Client) -> None:
     """Including those of a model that no collection uses."""
-    client.embed("hashing:32", ["a text"])
+    for model in (MODEL, "hashing:32"):
+        client.embed(model, ["a text"])
 
     def pids() -> dict[str, int]:
         replicas = [one for one in client.status().processes if one.kind == ProcessKind.ENCODER]
