@@ -175,7 +175,7 @@ class AsyncClient:
         *,
         like: str | None = None,
         k: int = 10,
-        token: str | None = None,
+        token: str | Sequence[str] | None = None,
         include_text: bool = False,
         text_characters: int = 0,
         min_coverage: float | None = None,

@@ -203,7 +203,7 @@ class Client:
         *,
         like: str | None = None,
         k: int = 10,
-        token: str | None = None,
+        token: str | Sequence[str] | None = None,
         include_text: bool = False,
         text_characters: int = 0,
         min_coverage: float | None = None,
@@ -214,8 +214,9 @@ class Client:
         The document `like` is not among the hits. Raises DocumentNotFound if there is none; while it has no vector yet, the
         search waits for it. Hits have their text only with `include_text`; `text_characters` cuts it (0: it is whole).
 
-        With the token of a write, the search waits until it sees that write. If a shard cannot be reached, it raises
-        CoverageTooLow or Unavailable, unless `min_coverage` is a share (0 to 1) of the documents that can be reached.
+        With the token of a write, or a list of them, the search waits until it sees these writes. If a shard cannot be
+        reached, it raises CoverageTooLow or Unavailable, unless `min_coverage` is a share (0 to 1) of the documents that can
+        be reached.
         """
         return self._run(
             _requests.search(collection, query, k, token, include_text, min_coverage, like, text_characters), timeout

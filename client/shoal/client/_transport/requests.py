@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from shoal.client import embeddings, keys, types
 from shoal.client._transport import replies as _replies
 from shoal.client._transport.channel import Stubs
+from shoal.client._transport.tokens import merged_all
 from shoal.client.errors import InvalidArgument
 from shoal.v1 import collections_pb2, documents_pb2, embedding_pb2, keys_pb2, permissions_pb2, search_pb2, status_pb2
 
@@ -173,11 +174,20 @@ def retry_failed(collection: str, ids: Sequence[str]) -> Call[int]:
     return Call(lambda stubs: stubs.documents.RetryFailed, request, lambda reply: reply.retried)
 
 
+def _token(given: str | Sequence[str] | None) -> str:
+    if given is None or isinstance(given, str):
+        return "" if given is None else _string("token", given)
+    try:
+        return merged_all(_string(f"token[{index}]", token) for index, token in enumerate(given))
+    except ValueError as error:
+        raise InvalidArgument(str(error), field="token") from None
+
+
 def search(
     collection: str,
     query: str | types.Vector | None,
     k: int,
-    token: str | None,
+    token: str | Sequence[str] | None,
     include_text: bool,
     min_coverage: float | None,
     like: str | None = None,
@@ -189,7 +199,7 @@ def search(
     request = search_pb2.SearchRequest(
         collection=_string("collection", collection),
         k=_integer("k", k, _INT32),
-        token="" if token is None else _string("token", token),
+        token=_token(token),
         include_text=include_text,
         text_characters=_integer("text_characters", text_characters, _COUNT),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from functools import reduce
 
 MAX_RANGES = 16
 _TOKEN = re.compile(r"([0-9]+):((?:[0-9]+(?:-[0-9]+)?(?:,[0-9]+(?:-[0-9]+)?)*)?)")
@@ -34,6 +36,25 @@ def merged(one: str, other: str) -> str:
         at = min(range(1, len(ranges)), key=lambda index: ranges[index][0] - ranges[index - 1][1])
         ranges[at - 1 : at + 1] = [(ranges[at - 1][0], ranges[at][1])]
     return f"{first[0]}:" + ",".join(f"{low}" if low == high else f"{low}-{high}" for low, high in ranges)
+
+
+def merged_all(tokens: Iterable[str]) -> str:
+    """One token of the writes that all tokens name; empty for none.
+
+    Raises ValueError for several of which one cannot be read, or which are of different collections.
+    """
+    given = [token for token in tokens if token]
+    if len(given) < 2:
+        return given[0] if given else ""
+    collections: set[int] = set()
+    for token in given:
+        parsed = _parsed(token)
+        if parsed is None:
+            raise ValueError(f"token {token!r} cannot be merged with others: this client does not know its form")
+        collections.add(parsed[0])
+    if len(collections) > 1:
+        raise ValueError("the tokens are of writes to different collections")
+    return reduce(merged, given)
 
 
 def _parsed(token: str) -> tuple[int, list[tuple[int, int]]] | None:

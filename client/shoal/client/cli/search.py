@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -35,7 +36,9 @@ TEXT_CHARACTERS = 160
 @click.option("-k", "--k", type=click.IntRange(min=1), default=10, show_default=True, help="Number of documents.")
 @click.option("--text", is_flag=True, help="Show the beginning of the documents' text; with --json, all of it.")
 @click.option("--payload", is_flag=True, help="Show the documents' payload.")
-@click.option("--token", help="Token of a write: wait until the search sees that write.")
+@click.option(
+    "--token", "tokens", multiple=True, help="Token of a write: wait until the search sees that write; may be repeated."
+)
 @click.option(
     "--min-coverage",
     type=float,
@@ -51,7 +54,7 @@ def search(
     k: int,
     text: bool,
     payload: bool,
-    token: str | None,
+    tokens: Sequence[str],
     min_coverage: float | None,
 ) -> None:
     """Find the documents of NAME that are nearest in meaning to QUERY.
@@ -68,7 +71,7 @@ def search(
         query if vector_file is None else read_query_vector(str(vector_file)),
         like=like,
         k=k,
-        token=token,
+        token=tokens,
         include_text=True,
         text_characters=characters,
         min_coverage=min_coverage,
