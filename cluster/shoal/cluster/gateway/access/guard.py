@@ -71,7 +71,7 @@ def visible_status(reply: status_pb2.StatusResponse, caller: Caller) -> status_p
 
 
 class Guard:
-    """Reads a key from the ledger at every call, so that a revoked one is refused at once by every gateway."""
+    """Asks the ledger at every call, so that a revoked key is refused at once by every gateway."""
 
     def __init__(self, reads: LedgerReads, keys_required: bool, now_ms: Callable[[], int]) -> None:
         self._reads = reads

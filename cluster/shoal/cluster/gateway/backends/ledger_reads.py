@@ -13,6 +13,7 @@ from sqlalchemy.engine import Engine
 from shoal.cluster.decisions.access import ApiKey
 from shoal.cluster.decisions.tokens.awaited_writes import AwaitedWrites
 from shoal.cluster.ledger.connection import check_readable
+from shoal.cluster.ledger.databases.sqlite import ChangeCounter
 from shoal.cluster.ledger.lease import read_lease
 from shoal.cluster.ledger.reader import LedgerReader
 from shoal.cluster.ledger.records import (
@@ -37,6 +38,9 @@ class LedgerReads:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._reader = LedgerReader(engine)
+        self._changes = ChangeCounter(engine)
+        self._keys: dict[str, ApiKey] = {}
+        self._keys_version: int | None = None
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="shoal-ledger")
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -90,8 +94,18 @@ class LedgerReads:
         return await self.run(self._reader.keys)
 
     async def key(self, id: str) -> ApiKey | None:
-        """The API key of that id."""
-        return await self.run(self._reader.key, id)
+        """The API key of that id, as the newest commit has it. Kept until the ledger changes, where that can be told."""
+        version = self._changes.value()
+        if version is None or version != self._keys_version:
+            self._keys.clear()
+            self._keys_version = version
+        elif (kept := self._keys.get(id)) is not None:
+            return kept
+        key = await self.run(self._reader.key, id)
+        # The key is at least as new as `version`: were it newer, the version has changed too.
+        if key is not None and version is not None and self._keys_version == version:
+            self._keys[id] = key
+        return key
 
     async def source_ids(self, collection: str, source: str, after: str, limit: int) -> list[str]:
         """A page of the ids of the documents of a source; raises CollectionNotFound."""
@@ -104,4 +118,5 @@ class LedgerReads:
     def close(self) -> None:
         """Stops the threads and closes the database connections."""
         self._threads.shutdown(wait=True, cancel_futures=True)
+        self._changes.close()
         self._engine.dispose()

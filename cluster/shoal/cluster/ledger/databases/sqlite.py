@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, PoolProxiedConnection, create_engine, event
 from sqlalchemy.pool import QueuePool
 
 from shoal.cluster.decisions.health.ledger_files import FileIdentity, LedgerFiles, difference
@@ -96,6 +96,38 @@ def open_sqlite(path: str, read_only: bool, create: bool) -> Engine:
     )
     event.listen(engine, "begin", _begin)
     return engine
+
+
+class ChangeCounter:
+    """Tells within microseconds whether a SQLite ledger has changed. Belongs to one thread."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._connection: PoolProxiedConnection | None = None
+
+    def value(self) -> int | None:
+        """A number that is another one after each commit of a write; None where that cannot be told, as in PostgreSQL."""
+        if self._engine.dialect.name != "sqlite":
+            return None
+        try:
+            if self._connection is None:
+                self._connection = self._engine.raw_connection()
+            cursor = self._connection.cursor()
+            try:
+                # A connection that only ever asks this sees every change as another connection's.
+                cursor.execute("PRAGMA data_version")
+                row = cursor.fetchone()
+                return None if row is None else int(row[0])
+            finally:
+                cursor.close()
+        except (sqlite3.Error, LedgerUnreadable):
+            return None
+
+    def close(self) -> None:
+        """Gives its connection back."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
 
 def check_files(engine: Engine) -> None:
