@@ -2,7 +2,7 @@
 PYTHON ?= python3
 # A pinned torch: an open range takes the registry's newest, with gigabytes of CUDA. Give TORCH="torch>=2.6" on a GPU machine.
 TORCH ?= torch==2.13.0
-# How many processes `make test` runs tests in. All that start Ray run in one of them.
+# How many processes `make test` runs tests in.
 PROCESSES ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
@@ -30,7 +30,7 @@ demo: setup       ## Local cluster, 1,200 real documents, three questions, one e
 	$(BIN)/shoal demo
 
 test: setup       ## All tests but the slow ones
-	$(BIN)/python -m pytest --quiet --numprocesses $(PROCESSES) --dist loadgroup --durations 20
+	$(BIN)/python -m pytest --quiet --numprocesses $(PROCESSES) --dist loadfile --durations 20
 
 test-slow: setup  ## Whole retrieval sets with the real model; minutes
 	$(BIN)/python -m pytest -m slow

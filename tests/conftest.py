@@ -19,7 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from xdist.remote import Producer
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadFileScheduling
 
 from shoal.client import Client
 from support import scenarios
@@ -30,31 +30,18 @@ from support.scenarios import Command
 settings.register_profile("shoal", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shoal")
 
-CLUSTER_GROUP = "cluster"
 
-
-class FilesAndClusters(LoadGroupScheduling):
-    """Gives each process of `pytest -n` whole files; tests that start Ray run one after another in one process."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        return CLUSTER_GROUP if nodeid.endswith(f"@{CLUSTER_GROUP}") else nodeid.partition("::")[0]
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadGroupScheduling:
-    """Used with `--dist loadgroup`. Keeps the order of collection, in which the clusters come first."""
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Gives each process of `pytest -n` one file after the other, in the order of collection."""
     config.option.loadscopereorder = False
-    return FilesAndClusters(config, log)
+    return LoadFileScheduling(config, log)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Under `pytest -n`, groups the tests that start Ray and puts them first, since they take longest."""
-    if not getattr(config.option, "loadgroup", False):
-        return
-    for item in items:
-        if item.get_closest_marker("cluster"):
-            item.add_marker(pytest.mark.xdist_group(CLUSTER_GROUP))
-    items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
+    """Under `pytest -n`, puts the tests that start Ray first, since they take longest."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: item.get_closest_marker("cluster") is None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
