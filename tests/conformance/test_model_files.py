@@ -237,9 +237,12 @@ def test_a_table_in_any_language_has_a_probe_text(tmp_path: Path) -> None:
     """With it, a replica checks that the model works; the table may lack every English word."""
     (tmp_path / "vectors.txt").write_text("</s> 1 2\n, 3 4\nnull 0 0\n月 1 -1\n", encoding="utf-8")
     model = loaded(tmp_path / "vectors.txt")
-    # The first two are not words for the reader, and the third has a zero vector.
-    assert model.probe_text == "月"
-    (tmp_path / "vectors.txt").write_text("moon 0 0\n, 3 4\n")
+    # Words are found as they are written.
+    assert model.probe_text == "</s>"
+    (tmp_path / "vectors.txt").write_text("moon 0 0\nnull 0 0\n月 1 -1\n", encoding="utf-8")
+    # The first two have a zero vector.
+    assert loaded(tmp_path / "vectors.txt").probe_text == "月"
+    (tmp_path / "vectors.txt").write_text("moon 0 0\n, 0 0\n")
     with pytest.raises(ModelError, match="none of the first 1000 words of its table has a vector"):
         loaded(tmp_path / "vectors.txt")
 

@@ -231,7 +231,9 @@ def test_wrong_model_path(client: Client, tmp_path: Path) -> None:
 
 
 def test_command_with_k_of_0(cluster: ClusterProcess) -> None:
-    assert refused_command(cluster, "search", NAME, "fish", "-k", "0").startswith("shoal: k: 0")
+    ended = shoal("--address", cluster.address, "search", NAME, "fish", "-k", "0")
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == "shoal: Invalid value for '-k' / '--k': 0 is not in the range x>=1."
 
 
 def test_command_with_an_unknown_collection(cluster: ClusterProcess) -> None:

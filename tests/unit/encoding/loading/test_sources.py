@@ -76,9 +76,12 @@ def test_wrong_names_are_reported_in_one_line(model: str, reason: str) -> None:
 
 def test_a_file_is_one_of_word_vectors(tmp_path: Path) -> None:
     path = tmp_path / "model.bin"
-    path.write_bytes(b"")
+    path.write_bytes(b"\x00\x01\x02")
     assert parse_spec(str(path)) == FileSpec(path)
     with pytest.raises(ModelError, match="not word vectors"):
+        load_model(str(path), threads=1)
+    path.write_bytes(b"")
+    with pytest.raises(ModelError, match="the table is empty"):
         load_model(str(path), threads=1)
 
 
