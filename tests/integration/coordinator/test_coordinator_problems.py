@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, event
 
 from shoal.cluster.coordinator import problem_watch
+from shoal.cluster.ledger.progress import LedgerProgress
 from support.coordinator.world import World
 from support.gateway.small_cluster import eventually, refused
 
@@ -172,4 +173,23 @@ def test_a_segment_that_cannot_be_stored_is_a_problem(running: World, monkeypatc
         running.write({"a": "reef"})
         has_problem(running, "storage", "No space left on device")
     running.settles({"a": 1})
+    has_none(running)
+
+
+def test_a_check_that_fails_unexpectedly_is_made_again(running: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    failed = 0
+    check = LedgerProgress.check
+
+    def fail_twice(progress: LedgerProgress) -> None:
+        nonlocal failed
+        if failed < 2:
+            failed += 1
+            raise ValueError("unexpected")
+        check(progress)
+
+    monkeypatch.setattr(LedgerProgress, "check", fail_twice)
+    eventually(lambda: failed == 2)
+    take_ledger_away(running)
+    has_problem(running, "ledger", GONE)
+    bring_ledger_back(running)
     has_none(running)

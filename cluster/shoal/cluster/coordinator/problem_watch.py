@@ -63,10 +63,12 @@ class ProblemWatch:
         if self._checking is None:
             self._checking = asyncio.create_task(asyncio.to_thread(self._observe))
         # A thread that waits for a database server cannot be interrupted: its answer is awaited in the next rounds too.
-        await asyncio.wait({self._checking}, timeout=ANSWER_S)
-        if self._checking.done():
-            seen = self._checking.result()
+        checking = self._checking
+        await asyncio.wait({checking}, timeout=ANSWER_S)
+        if checking.done():
+            # Forgotten first: if it has failed, the next round looks again.
             self._checking = None
+            seen = checking.result()
         else:
             seen = Observation(ledger_check=f"no answer for {ANSWER_S:g} s")
         threads = self._ledger.threads
