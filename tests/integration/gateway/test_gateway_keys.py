@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -157,13 +158,12 @@ def test_an_administrator_of_some_collections_makes_no_keys_and_no_others(cluste
 def test_a_revoked_key_is_refused_at_once_also_in_an_open_stream(cluster: GuardedCluster, admin: Client) -> None:
     made = admin.create_key("short-lived", role="write", collections=["docs-*"])
     channel: Any = AuthorizedChannel(cluster.channel, made.text)
-    revoked: list[bool] = []
+    revoked = threading.Event()
 
     def batches() -> Iterator[bytes]:
         for sequence in range(2):
             if sequence:
-                while not revoked:
-                    pass
+                assert revoked.wait(10)
             document = documents_pb2.Document(id=f"streamed-{sequence}", text="text")
             request = documents_pb2.UpsertStreamRequest(collection="docs-2", documents=[document], sequence=sequence)
             yield request.SerializeToString()
@@ -173,7 +173,7 @@ def test_a_revoked_key_is_refused_at_once_also_in_an_open_stream(cluster: Guarde
         replies = channel.stream_stream("/shoal.v1.DocumentService/UpsertStream")(batches(), timeout=20)
         next(replies)
         assert not admin.revoke_key(made.info.id).valid
-        revoked.append(True)
+        revoked.set()
         with pytest.raises(Unauthenticated, match="the API key is not valid"):
             client.search("docs-1", "text")
         with pytest.raises(grpc.RpcError) as caught:

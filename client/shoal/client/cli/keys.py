@@ -69,7 +69,7 @@ def list_(session: Session) -> None:
         print_json({"keys": keys})
         return
     print_table(
-        ("ID", "NAME", "ROLE", "COLLECTIONS", "CREATED", "EXPIRES", "STATE"),
+        ("id", "name", "role", "collections", "created", "expires", "state"),
         [
             (
                 info.id,

@@ -10,7 +10,7 @@ from shoal.cluster.decisions.access import ID_BYTES, SECRET_BYTES, AccessLevel, 
 
 
 class Keys:
-    """Belongs to the coordinator's event loop. Gateways read keys from the ledger at every call, so they need no news."""
+    """Belongs to the coordinator's event loop. Gateways ask the ledger at every call, so they need not be notified."""
 
     def __init__(self, ledger: LedgerAccess) -> None:
         self._ledger = ledger
