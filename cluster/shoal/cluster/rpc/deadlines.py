@@ -32,6 +32,10 @@ class Deadline:
         """Seconds left as a timeout for a call; never 0, which gRPC would read as no timeout."""
         return max(_LEAST_CALL_S, self.remaining_s)
 
+    def earlier(self, other: Deadline | None) -> Deadline:
+        """The earlier of the two; None is no deadline."""
+        return self if other is None or self.at <= other.at else other
+
     def with_margin(self) -> Deadline:
         """A little earlier, so that the answer still reaches the caller in time."""
         return Deadline(self.at - min(_ANSWER_S, max(0.0, self.remaining_s) * _ANSWER_SHARE))

@@ -28,7 +28,7 @@ async def retry_until(
     Unavailable when `patience` (or else `deadline`) leaves no time for another attempt, and DeadlineExceeded with the
     name of `peer` when `deadline` passes during the first attempt.
     """
-    until = deadline if patience is None else min(deadline, patience, key=lambda one: one.at)
+    until = deadline.earlier(patience)
     pause = FIRST_PAUSE_S
     failure: Unavailable | None = None
     try:

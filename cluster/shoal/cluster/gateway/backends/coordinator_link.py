@@ -177,7 +177,7 @@ class CoordinatorLink:
 
         A call that is not repeatable is made again only if the lease names another address.
         """
-        until = min(deadline.with_margin(), Deadline.within(BRIDGE_S), key=lambda one: one.at)
+        until = deadline.with_margin().earlier(Deadline.within(BRIDGE_S))
         pause = FIRST_RETRY_S
         address = self._address or await self._locate()
         while True:

@@ -72,7 +72,7 @@ class ReadPath:
         return documents_pb2.ListSourceIdsResponse(ids=ids)
 
     async def _served(self, state: GenerationExplanation, document_id: str, deadline: Deadline) -> int | None:
-        within = min(deadline, Deadline.within(_LOOKUP_S), key=lambda one: one.at)
+        within = deadline.earlier(Deadline.within(_LOOKUP_S))
         try:
             return await self._shards.lookup(ShardId(state.generation.id, state.shard), document_id, within)
         except ClusterError:

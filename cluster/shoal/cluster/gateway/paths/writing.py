@@ -117,7 +117,7 @@ class WritePath:
             raise InvalidRequest(f"longest_ms: {request.longest_ms} is below 0", field="longest_ms", limit=0)
         within = deadline.with_margin()
         if request.longest_ms:
-            within = min(within, Deadline.within(request.longest_ms / 1000), key=lambda one: one.at)
+            within = within.earlier(Deadline.within(request.longest_ms / 1000))
         pending = 0
         try:
             awaited = await self._visibility.until_shown(request.collection, request.token, within)

@@ -80,9 +80,7 @@ class EmbedStream:
             finished.put_nowait(None)
 
     async def _answer(self, request: embedding_pb2.EmbedStreamRequest, room: Room) -> embedding_pb2.EmbedStreamResponse:
-        deadline = Deadline.within(self._request_s)
-        if self._end is not None:
-            deadline = min(deadline, self._end, key=lambda one: one.at)
+        deadline = Deadline.within(self._request_s).earlier(self._end)
         try:
             reply = await retry_while_overloaded(
                 lambda: self._embedder.embed(request.embed, deadline, room, bulk=True), deadline

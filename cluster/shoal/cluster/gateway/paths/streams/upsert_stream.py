@@ -111,9 +111,7 @@ class UpsertStream:
     async def _answer(
         self, request: documents_pb2.UpsertStreamRequest, before: list[Answering]
     ) -> documents_pb2.UpsertStreamResponse:
-        deadline = Deadline.within(self._batch_s)
-        if self._end is not None:
-            deadline = min(deadline, self._end, key=lambda one: one.at)
+        deadline = Deadline.within(self._batch_s).earlier(self._end)
         sequence = request.sequence
         try:
             if not self._visible(request.collection):
